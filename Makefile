@@ -1,0 +1,46 @@
+# The two commands of the README are `make grade` and `make test`; the rest is for those who write exercises.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Samples of the generated mutants in CI; `make audit` tries them all.
+MUTANTS ?= all
+
+.PHONY: grade test reference audit lint clean
+
+grade: $(VENV)/.practice  ## grade what is in exercises/ and print the coverage table
+	@$(BIN)/grader check; code=$$?; [ $$code -le 1 ] || exit $$code
+	@$(BIN)/grader status
+
+test: $(VENV)/.dev  ## the whole test suite
+	$(BIN)/pytest -q -n 2 tests/grader tests/reference
+	$(BIN)/pytest -q solutions
+
+reference: $(VENV)/.dev  ## the solutions against papers and other libraries
+	$(BIN)/pytest tests/reference
+
+audit: $(VENV)/.dev  ## prove that every exercise is healthy, with all generated mutants
+	$(BIN)/grader audit --mutants $(MUTANTS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/grader build --check
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by itself: it is the large one, and no other package may choose its build.
+$(VENV)/.practice: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.practice
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,reference]'
+	@touch $@

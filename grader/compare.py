@@ -1,0 +1,285 @@
+"""Do two values agree, and if not, where along which axis? The answer is a sentence that teaches.
+
+`differences` is the one comparison; `checks` turns what it says into a failing check.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+# Largest error allowed, relative to the largest expected value. Wide enough for another order of summation.
+TOLERANCE = {
+    torch.float64: 1e-9,
+    torch.complex128: 1e-9,
+    torch.float32: 1e-4,
+    torch.complex64: 1e-4,
+    torch.float16: 2e-2,
+    torch.bfloat16: 2e-2,
+}
+_NUMBER_TOLERANCE = 1e-9
+_WIDEST_MAP = 48
+
+
+def difference(
+    got: Any,
+    want: Any,
+    *,
+    axes: str = "",
+    tol: float | None = None,
+    dtype: bool = True,
+    along: Mapping[str, Sequence[int]] | None = None,
+    path: str = "",
+) -> str | None:
+    """What is wrong with `got`, in a few lines, or None where it agrees with `want`.
+
+    axes: the letters of the axes of `want`, such as "b h t d".
+    along: for an axis, the lengths of the pieces it was built from; drawn under the map of wrong positions.
+    """
+    if isinstance(want, torch.Tensor):
+        return _tensors(got, want, axes.split(), tol, dtype, along or {}, path)
+    if isinstance(want, np.ndarray):
+        if not isinstance(got, np.ndarray):
+            return _line(path, f"expected a numpy array, got {_kind(got)}")
+        return _tensors(torch.from_numpy(got), torch.from_numpy(want), axes.split(), tol, dtype, along or {}, path)
+    if isinstance(want, Mapping):
+        return _dicts(got, want, path, axes=axes, tol=tol, dtype=dtype, along=along)
+    if isinstance(want, list | tuple):
+        return _lists(got, want, path, axes=axes, tol=tol, dtype=dtype, along=along)
+    return _scalars(got, want, tol, path)
+
+
+def number(value: Any) -> str:
+    """A number as messages print it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | complex):
+        return repr(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}"
+
+
+def _dicts(got: Any, want: Mapping[Any, Any], path: str, **how: Any) -> str | None:
+    if not isinstance(got, dict):
+        return _line(path, f"expected a dict, got {_kind(got)}")
+    missing = [key for key in want if key not in got]
+    extra = [key for key in got if key not in want]
+    if missing or extra:
+        said = [f"{name} {', '.join(map(repr, keys))}" for name, keys in (("misses", missing), ("adds", extra)) if keys]
+        return _line(path, f"the dict has other keys: it {' and '.join(said)}")
+    found = (difference(got[key], want[key], path=f"{path}[{key!r}]", **how) for key in want)
+    return next((said for said in found if said), None)
+
+
+def _lists(got: Any, want: Sequence[Any], path: str, **how: Any) -> str | None:
+    if not isinstance(got, list | tuple):
+        return _line(path, f"expected a {type(want).__name__} of {len(want)}, got {_kind(got)}")
+    if all(isinstance(item, int | float | str | bool | None) for item in want):
+        wrong = [i for i, (a, b) in enumerate(zip(got, want, strict=False)) if _scalars(a, b, how["tol"], "")]
+        if len(got) != len(want) or wrong:
+            at = wrong[0] if wrong else min(len(got), len(want))
+            head = f"wrong from entry {at} on" if wrong[1:] else f"wrong at entry {at}"
+            if len(got) != len(want):
+                head = f"{len(got)} entries instead of {len(want)}"
+            if len(want) <= 24 and len(got) <= 24:
+                return _line(path, f"{head}\n  expected  {_row(want)}\n  got       {_row(got)}")
+            return _line(path, f"{head}: expected {_at(want, at)}, got {_at(got, at)}")
+        return None
+    if len(got) != len(want):
+        return _line(path, f"expected {len(want)} entries, got {len(got)}")
+    found = (difference(a, b, path=f"{path}[{i}]", **how) for i, (a, b) in enumerate(zip(got, want, strict=True)))
+    return next((said for said in found if said), None)
+
+
+def _scalars(got: Any, want: Any, tol: float | None, path: str) -> str | None:
+    if isinstance(want, float) and isinstance(got, torch.Tensor) and got.dim() == 0:
+        got = got.item()
+    if isinstance(want, float) and isinstance(got, int | float) and not isinstance(got, bool):
+        if math.isnan(want) or math.isinf(want):
+            same = got == want or (math.isnan(want) and math.isnan(got))
+        else:
+            same = abs(got - want) <= (_NUMBER_TOLERANCE if tol is None else tol) * max(abs(want), 1e-300)
+            same = same or (want == 0 and abs(got) <= (_NUMBER_TOLERANCE if tol is None else tol))
+        if same:
+            return None
+        ratio = _ratio(got / want) if want and math.isfinite(want) and math.isfinite(got) else ""
+        return _line(path, f"expected {number(want)}, got {number(got)}{ratio}")
+    if type(got) is not type(want):
+        return _line(path, f"expected {_valued(want)}, got {_valued(got)}")
+    if got != want:
+        ratio = _ratio(got / want) if isinstance(want, int) and not isinstance(want, bool) and want else ""
+        return _line(path, f"expected {number(want)}, got {number(got)}{ratio}")
+    return None
+
+
+def _tensors(
+    got: Any,
+    want: torch.Tensor,
+    axes: list[str],
+    tol: float | None,
+    dtype: bool,
+    along: Mapping[str, Sequence[int]],
+    path: str,
+) -> str | None:
+    if not isinstance(got, torch.Tensor):
+        return _line(path, f"expected a tensor of shape {_shape(want.shape, axes)}, got {_kind(got)}")
+    letters = axes if len(axes) == want.dim() else [f"axis{i}" for i in range(want.dim())]
+    if got.shape != want.shape:
+        swapped = sorted(got.shape) == sorted(want.shape)
+        note = "\n  The sizes are right, in another order." if swapped else ""
+        got_axes = letters if got.dim() == want.dim() else []
+        return _line(
+            path,
+            f"wrong shape\n  expected  {_shape(want.shape, letters)}\n  got       {_shape(got.shape, got_axes)}{note}",
+        )
+    if dtype and got.dtype != want.dtype:
+        return _line(path, f"wrong dtype: expected {_dtype(want.dtype)}, got {_dtype(got.dtype)}")
+    if got.numel() == 0:
+        return None
+    wrong = _wrong(got, want, tol)
+    if not wrong.any():
+        return None
+    return _line(path, _where(got, want, wrong, letters, along))
+
+
+def _wrong(got: torch.Tensor, want: torch.Tensor, tol: float | None) -> torch.Tensor:
+    """Which elements are further from `want` than the tolerance allows."""
+    if not (want.is_floating_point() or want.is_complex()):
+        return _wide(got) != _wide(want)
+    if tol is None:
+        tol = max(TOLERANCE.get(want.dtype, 1e-1), TOLERANCE.get(got.dtype, 0.0))
+    a, b = _wide(got), _wide(want)
+    finite = torch.isfinite(b)
+    size = float(b[finite].abs().max()) if finite.any() else 0.0
+    close = (a - b).abs() <= tol * (size or 1.0)
+    same = (a == b) | (torch.isnan(a) & torch.isnan(b))
+    return ~torch.where(finite, close, same)
+
+
+def _where(
+    got: torch.Tensor, want: torch.Tensor, wrong: torch.Tensor, axes: list[str], along: Mapping[str, Sequence[int]]
+) -> str:
+    count, total = int(wrong.sum()), wrong.numel()
+    bad = ~torch.isfinite(_wide(got)) & torch.isfinite(_wide(want))
+    if bad.any():
+        place = tuple(int(i) for i in bad.nonzero()[0])
+        name = "NaN" if bool(torch.isnan(_wide(got)).any()) else "Inf"
+        lines = [
+            f"{int(bad.sum()):,} of {total:,} values are {name} or Inf"
+            if name == "NaN"
+            else f"{int(bad.sum()):,} of {total:,} values are Inf"
+        ]
+        lines.append(f"  first at  {_place(place, axes)}:  expected {_value(want, place)}, got {_value(got, place)}")
+    else:
+        error = torch.where(wrong, (_wide(got) - _wide(want)).abs(), torch.zeros((), dtype=torch.float64))
+        error = torch.nan_to_num(error, nan=math.inf)
+        place = tuple(int(i) for i in np.unravel_index(int(error.argmax()), tuple(want.shape)))
+        if total == 1:
+            return f"expected {_value(want, place)}, got {_value(got, place)}{_symptom(got, want)}"
+        lines = [f"{count:,} of {total:,} values differ"]
+        lines.append(f"  worst at  {_place(place, axes)}:  expected {_value(want, place)}, got {_value(got, place)}")
+    for i, letter in enumerate(axes):
+        lines += _map(wrong, i, letter, along.get(letter))
+    return "\n".join(lines) + _symptom(got, want)
+
+
+def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | None) -> list[str]:
+    """One line that marks the wrong positions along an axis, if only some are wrong."""
+    others = [i for i in range(wrong.dim()) if i != axis]
+    marks = wrong.any(dim=others) if others else wrong
+    if bool(marks.all()) or len(marks) > _WIDEST_MAP:
+        return []
+    drawn = "".join("x" if mark else "." for mark in marks.tolist())
+    built = f"     built as {' | '.join(map(str, pieces))}" if pieces else ""
+    return [f"  wrong {letter:<4}{drawn}{built}"]
+
+
+def _symptom(got: torch.Tensor, want: torch.Tensor) -> str:
+    """A computed fact that names the kind of the mistake, or nothing. Never a guess."""
+    if not want.is_floating_point() or not bool(torch.isfinite(_wide(got)).all() & torch.isfinite(_wide(want)).all()):
+        return ""
+    a, b = _wide(got).flatten(), _wide(want).flatten()
+    size = b.abs().max()
+    if size == 0:
+        return ""
+    error = (a - b).abs().max() / size
+    if want.dtype == torch.float64 and error < 1e-5:
+        return (
+            f"\n  Right to {float(error):.0e} of the largest value only: was a part of it computed in lower precision?"
+        )
+    if not bool(a.any()):
+        return "\n  All values are zero."
+    ratio = float((a @ b) / (b @ b))
+    if a.numel() > 1 and ratio and bool(((a - ratio * b).abs() <= 1e-5 * abs(ratio) * size).all()):
+        return f"\n  Every value is {ratio:.6g} times the expected one."
+    for axis in range(want.dim()):
+        for name, moved in (
+            ("reversed", want.flip(axis)),
+            ("one too late", want.roll(1, axis)),
+            ("one too early", want.roll(-1, axis)),
+        ):
+            if want.shape[axis] > 1 and not _wrong(got, moved, 1e-5).any():
+                return f"\n  The values are right but {name} along axis {axis}."
+    return ""
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor.to(torch.int64)
+
+
+def _line(path: str, said: str) -> str:
+    return f"entry {path}: {said}" if path else said
+
+
+def _place(index: tuple[int, ...], axes: list[str]) -> str:
+    return "  ".join(f"{letter}={i}" for letter, i in zip(axes, index, strict=True)) or "the value"
+
+
+def _shape(shape: Sequence[int], axes: list[str]) -> str:
+    if len(axes) == len(shape):
+        return "  ".join(f"{letter}={size}" for letter, size in zip(axes, shape, strict=True)) or "() (a scalar)"
+    return str(tuple(shape))
+
+
+def _value(tensor: torch.Tensor, place: tuple[int, ...]) -> str:
+    return number(tensor[place].item())
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, list | tuple | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    return _valued(value)
+
+
+def _valued(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, torch.Tensor | list | tuple | dict):
+        return _kind(value)
+    return f"{number(value)} ({type(value).__name__})"
+
+
+def _ratio(ratio: float) -> str:
+    """How many times too large or too small, where that is a telling number."""
+    for times in (2, 3, 4, 8, 16, 32, 64):
+        for exact, said in ((times, f" ({times} times too large)"), (1 / times, f" ({times} times too small)")):
+            if abs(ratio - exact) <= 1e-6 * exact:
+                return said
+    return ""
+
+
+def _row(values: Sequence[Any]) -> str:
+    return "[" + ", ".join(number(value) for value in values) + "]"
+
+
+def _at(values: Sequence[Any], index: int) -> str:
+    return number(values[index]) if index < len(values) else "nothing"

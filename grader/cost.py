@@ -1,0 +1,112 @@
+"""What a computation costs, counted, never timed: operations, elements, bytes."""
+
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+
+# Operator to a function of its arguments that counts its operations.
+_FLOPS: dict[Any, Any] = dict(flop_registry)
+# Matrix-vector products, which torch's registry leaves out.
+_VECTOR_FLOPS: dict[Any, Any] = {
+    aten.mv: lambda a, x: 2 * a.numel(),
+    aten.addmv: lambda y, a, x, **_: 2 * a.numel(),
+    aten.dot: lambda a, x: 2 * a.numel(),
+    aten.vdot: lambda a, x: 2 * a.numel(),
+    aten.addr: lambda y, a, x, **_: 2 * a.numel() * x.numel(),
+}
+
+
+class Cost(msgspec.Struct):
+    """What ran inside one measured region."""
+
+    flops: int = 0
+    """Matrix products and convolutions, 2 per multiply-add."""
+    work: int = 0
+    """`flops`, plus one for each element that any other operation writes."""
+    largest: int = 0
+    """Elements of the largest tensor that was made."""
+    peak: int = 0
+    """Most bytes alive at once, of tensors made inside."""
+    saved: int = 0
+    """Bytes kept for the backward pass, each storage once."""
+    calls: dict[str, int] = {}
+    """Operator name (`mm`, `exp`, ...) to the times it ran."""
+
+
+class Meter:
+    """Context manager that adds what runs inside it to `cost`; it may be entered more than once."""
+
+    def __init__(self) -> None:
+        self.cost = Cost()
+        self._calls: Counter[str] = Counter()
+        self._saved: dict[int, StorageWeakRef] = {}
+
+    def __enter__(self) -> "Meter":
+        self._stack = ExitStack()
+        self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
+        self._stack.enter_context(_Counter(self.cost, self._calls))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+        self.cost.calls = dict(self._calls)
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = StorageWeakRef(tensor.untyped_storage())
+        known = self._saved.get(storage.cdata)
+        if known is None or known.expired():
+            self._saved[storage.cdata] = storage
+            self.cost.saved += tensor.untyped_storage().nbytes()
+        return tensor
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self, cost: Cost, calls: Counter[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        self.cost = cost
+        self.calls = calls
+        self.made: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
+        out = func(*args, **kwargs)
+        packet = func._overloadpacket
+        self.calls[packet.__name__] += 1
+        if packet in _FLOPS:
+            flops = _FLOPS[packet](*args, **kwargs, out_val=out)
+        elif packet in _VECTOR_FLOPS:
+            flops = _VECTOR_FLOPS[packet](*args, **kwargs)
+        else:
+            flops = 0
+        self.cost.flops += flops
+        self.cost.work += flops
+        for tensor in tree_iter(out):
+            if isinstance(tensor, torch.Tensor):
+                new = self._note(tensor, given)
+                if not flops and (new or func._schema.is_mutable):
+                    self.cost.work += tensor.numel()
+        self._weigh()
+        return out
+
+    def _note(self, tensor: torch.Tensor, given: set[int]) -> bool:
+        """Remember a storage that this operation made; False for a view or an argument."""
+        storage = tensor.untyped_storage()
+        if storage._cdata in given:
+            return False
+        self.made[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self.cost.largest = max(self.cost.largest, storage.nbytes() // tensor.element_size())
+        return True
+
+    def _weigh(self) -> None:
+        self.made = {key: entry for key, entry in self.made.items() if not entry[0].expired()}
+        self.cost.peak = max(self.cost.peak, sum(size for _, size in self.made.values()))

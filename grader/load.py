@@ -1,0 +1,48 @@
+"""Turn files into modules: attempts, solutions, checks and their drivers."""
+
+import importlib
+import importlib.util
+import linecache
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from grader.catalog import find_house
+
+
+def load_source(text: str, path: Path, name: str) -> ModuleType:
+    """Run `text` as the module `name` that claims to lie at `path`; what it raises goes through.
+
+    The module is registered while and after it runs, so that dataclasses and typing find it.
+    """
+    code = compile(text, str(path), "exec", dont_inherit=True)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    # Frames of this module show the text that ran, also where the file holds another.
+    linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
+    exec(code, module.__dict__)
+    return module
+
+
+def solution(id: str) -> ModuleType:
+    """The reference solution of an exercise, as a module. For the project's own tests."""
+    from grader.source import read_source
+
+    exercise = find_house().find(id)
+    return load_source(read_source(exercise.solution), exercise.solution, f"solutions.{exercise.id}")
+
+
+def load_checks(test_file: Path) -> tuple[ModuleType, ModuleType | None]:
+    """A fresh copy of a test module, and of the `drivers` beside it, so that `from . import drivers` works.
+
+    Fresh, because pytest registers the fixtures of a module object once, and both trees need them.
+    """
+    package = ModuleType(f"checks_{test_file.parent.name}_{len(sys.modules)}")
+    package.__path__ = [str(test_file.parent)]
+    sys.modules[package.__name__] = package
+    importlib.invalidate_caches()
+    drivers = None
+    if (test_file.parent / "drivers.py").is_file():
+        drivers = importlib.import_module(f"{package.__name__}.drivers")
+    return importlib.import_module(f"{package.__name__}.{test_file.stem}"), drivers

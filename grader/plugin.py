@@ -1,0 +1,326 @@
+"""The pytest plugin: a learner's file collects the hidden checks of its exercise, and its report is ours.
+
+`exercises/dl_011_kv_cache/kv_cache.py` is a collector whose tests come from `tests/dl_011_kv_cache/test_kv_cache.py`;
+so is `solutions/dl_011_kv_cache/kv_cache.py`. Nothing here imports torch before such a file is collected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from grader.catalog import EXERCISE_ID, Exercise, HouseError, read_exercise
+from grader.result import CheckResult, Result, Verdict, assemble
+
+if TYPE_CHECKING:
+    from grader.attempt import Attempt
+    from grader.draw import Draw
+    from grader.practice import Practice
+
+TREES = ("exercises", "solutions")
+_LETTERS = {
+    Verdict.PASSED: ".",
+    Verdict.WRONG: "x",
+    Verdict.ERROR: "e",
+    Verdict.NOT_STARTED: "o",
+    Verdict.WAITING: "w",
+    Verdict.FORBIDDEN: "f",
+    Verdict.TIMEOUT: "t",
+    Verdict.MEMORY: "m",
+}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one check's report carries home, also from a worker of pytest-xdist."""
+
+    tree: str
+    exercise: str
+    root: str
+    source: str
+    planned: list[str]
+    check: CheckResult
+
+
+class ExerciseFile(pytest.Module):
+    """The collector of one attempt, or of one solution."""
+
+    exercise: Exercise
+    tree: str
+    practice: Practice
+    reference: Practice
+    planned: dict[str, list[str]]
+
+    @classmethod
+    def around(cls, path: Path, parent: Any) -> ExerciseFile | None:
+        """The collector for a learner's file, a solution or a test module of an exercise; None for any other file."""
+        folder = path.parent
+        if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name not in (*TREES, "tests"):
+            return None
+        root, stem = folder.parent.parent, folder.name.split("_", 2)[2]
+        tree = folder.parent.name if folder.parent.name in TREES else "exercises"
+        if path.name != (f"{stem}.py" if folder.parent.name in TREES else f"test_{stem}.py"):
+            return None
+        if not (root / "tests" / folder.name / f"test_{stem}.py").is_file():
+            return None
+        try:
+            exercise = read_exercise(root, folder.name)
+        except HouseError as error:
+            raise pytest.UsageError(str(error)) from None
+        found: ExerciseFile = cls.from_parent(parent, path=root / tree / folder.name / f"{stem}.py")
+        found.exercise, found.tree = exercise, tree
+        return found
+
+    def _getobj(self) -> Any:
+        from grader.load import load_checks
+
+        checks, self.drivers = load_checks(self.exercise.checks)
+        self.reference = self._practice(self.exercise.solution, "reference")
+        self.use(None)
+        return checks
+
+    def use(self, text: str | None) -> None:
+        """Judge the file as it lies there, or `text` in its place."""
+        self.practice = self._practice(self.path, self.tree, text)
+        self.hung: set[str] = set()
+
+    def _practice(self, path: Path, tree: str, text: str | None = None) -> Practice:
+        from grader.practice import Practice
+
+        return Practice(path, self.drivers, f"{tree}.{self.exercise.id}", text)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        items = [item for item in super().collect() if isinstance(item, pytest.Item)]
+        self.planned = {part.name: [] for part in self.exercise.parts}
+        for item in items:
+            self.planned[self._part_of(item)].append(item.name)
+            item.add_marker(pytest.mark.timeout(self.exercise.limits.check_seconds, method="signal"))
+        return items
+
+    def _part_of(self, item: pytest.Item) -> str:
+        marker = item.get_closest_marker("part")
+        if marker is None:
+            raise self.CollectError(f"{self.exercise.checks}: {item.name} belongs to no part: add @part(name)")
+        try:
+            return self.exercise.part(marker.args[0]).name
+        except HouseError as error:
+            raise self.CollectError(f"{self.exercise.checks}: {item.name}: {error}") from None
+
+    def source_hash(self) -> str:
+        return hashlib.sha256(self.practice.judge.text.encode()).hexdigest()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grader")
+    group.addoption("--grader-seed", type=int, default=0, help="seed of the checks' random inputs (default 0)")
+    group.addoption("--no-progress", action="store_true", help="do not write this run to .grader/progress.sqlite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "part(name): the part of the exercise that a check belongs to")
+    config.pluginmanager.register(Reporter(config), "grader-reporter")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the visible examples alone where the hidden checks say the same and more, unless they are asked for."""
+    if collection_path.name != "test_examples.py" or not EXERCISE_ID.fullmatch(collection_path.parent.name):
+        return None
+    named = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}
+    checks = collection_path.parents[2] / "tests" / collection_path.parent.name
+    return True if checks.is_dir() and collection_path.resolve() not in named else None
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
+        return None  # a file named on the command line reaches pytest_pycollect_makemodule
+    return ExerciseFile.around(file_path, parent) if file_path.parent.parent.name in TREES else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
+    return ExerciseFile.around(module_path, parent)
+
+
+@pytest.fixture
+def attempt(request: pytest.FixtureRequest) -> Iterator[Attempt]:
+    """The code under test."""
+    file = _file(request.node)
+    part = file.exercise.part(request.node.get_closest_marker("part").args[0])
+    yield from _attempt(file.practice, request, part.forbidden)
+
+
+@pytest.fixture
+def reference(request: pytest.FixtureRequest) -> Iterator[Attempt]:
+    """The same interface on the solution."""
+    yield from _attempt(_file(request.node).reference, request, ())
+
+
+@pytest.fixture
+def draw(request: pytest.FixtureRequest) -> Draw:
+    """Random inputs, seeded by the run's seed and the check's name."""
+    from grader.draw import Draw
+
+    return Draw(_seed(request))
+
+
+def _attempt(practice: Practice, request: pytest.FixtureRequest, forbidden: tuple[str, ...]) -> Iterator[Attempt]:
+    from grader.attempt import Attempt
+    from grader.practice import steady
+
+    practice.raised = None
+    with steady(_seed(request)):
+        yield Attempt(lambda question: practice.ask(question, forbidden))
+
+
+def _seed(request: pytest.FixtureRequest) -> int:
+    from grader.draw import derive
+
+    return derive(request.config.getoption("--grader-seed"), request.node.name)
+
+
+def _file(item: pytest.Item) -> ExerciseFile:
+    file = item.getparent(ExerciseFile)
+    if file is None:
+        raise pytest.UsageError(f"{item.nodeid}: only checks of an exercise have an attempt")
+    return file
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    file = item.getparent(ExerciseFile)
+    if file and _part(item) in file.hung:
+        pytest.fail("not run: an earlier check of this part ran into the time limit", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    report = yield
+    file = item.getparent(ExerciseFile)
+    if file is None or (report.when != "call" and report.passed) or (report.when == "teardown"):
+        return report
+    verdict, message = _verdict(file, item, call)
+    if verdict is Verdict.GRADER_ERROR:
+        report.outcome = "failed"
+    elif verdict is not Verdict.PASSED:
+        report.outcome, report.longrepr = "failed", message
+    if verdict is Verdict.TIMEOUT:
+        file.hung.add(_part(item))
+    doc = (getattr(getattr(item, "obj", None), "__doc__", "") or "").strip().splitlines()
+    check = CheckResult(
+        id=item.name,
+        part=_part(item),
+        verdict=verdict,
+        message=message,
+        property=doc[0] if doc else "",
+        seconds=round(call.duration, 3),
+        printed=report.capstdout[-2000:],
+    )
+    seen = Seen(
+        file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
+    )
+    report.user_properties.append(("grader", msgspec.to_builtins(seen)))
+    return report
+
+
+def _verdict(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> tuple[Verdict, str]:
+    if call.excinfo is None:
+        return Verdict.PASSED, ""
+    error, part = call.excinfo.value, file.exercise.part(_part(item))
+    if error is file.practice.raised:
+        return file.practice.judge.learner(error, part)
+    if part.name in file.hung:
+        return Verdict.TIMEOUT, str(error)
+    if isinstance(error, AssertionError):
+        return Verdict.WRONG, str(error)
+    return Verdict.GRADER_ERROR, f"the check itself failed, not the attempt: {type(error).__name__}: {error}"
+
+
+def _part(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("part")
+    return str(marker.args[0]) if marker else ""
+
+
+def seen_of(report: Any) -> Seen | None:
+    """What a report of one of our checks carries; None for any other."""
+    for name, value in getattr(report, "user_properties", ()):
+        if name == "grader":
+            return msgspec.convert(value, Seen)
+    return None
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    seen = seen_of(report)
+    if seen is None or seen.check.verdict in (Verdict.PASSED, Verdict.GRADER_ERROR):
+        return None
+    verdict = seen.check.verdict
+    # pytest has a section and a summary of its own for the category "error".
+    category = "with an error" if verdict is Verdict.ERROR else str(verdict)
+    return category, _LETTERS.get(verdict, "?"), str(verdict).upper()
+
+
+class Reporter:
+    """Gathers the checks of a session into results; shows and records them where the session is not a worker's."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.worker = hasattr(config, "workerinput")
+        self.seen: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+        self.notes: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        seen = seen_of(report)
+        if seen:
+            self.seen[seen.tree, seen.exercise].append(seen)
+
+    def results(self, tree: str) -> dict[str, Result]:
+        """Exercise id to result, of what ran from one tree."""
+        return {id: self._result(seen) for (its_tree, id), seen in self.seen.items() if its_tree == tree}
+
+    def _result(self, seen: list[Seen]) -> Result:
+        exercise = read_exercise(Path(seen[0].root), seen[0].exercise)
+        return assemble(
+            exercise,
+            [one.check for one in seen],
+            {one.check.part: one.planned for one in seen},
+            seed=self.config.getoption("--grader-seed"),
+            isolation="practice",
+            source=seen[-1].source,
+            versions={"grader": version("dl-kata"), "torch": version("torch")},
+        )
+
+    def pytest_sessionfinish(self) -> None:
+        if self.worker or self.config.getoption("--no-progress"):
+            return
+        from grader.progress import Progress, ProgressError, source_of
+
+        for id, result in self.results("exercises").items():
+            root = Path(self.seen["exercises", id][0].root)
+            try:
+                Progress(root).record(result, source_of(read_exercise(root, id).attempt, result.source), door="pytest")
+            except ProgressError as error:
+                self.notes.append(str(error))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        from grader.catalog import House
+        from grader.render import result_lines
+
+        for tree in TREES:
+            for id, result in self.results(tree).items():
+                house = House(Path(self.seen[tree, id][0].root))
+                terminalreporter.write_line("")
+                lines = result_lines(house, read_exercise(house.root, id), result, tree=tree, encoding=_encoding())
+                for line in lines:
+                    terminalreporter.write_line(line.text, **line.markup)
+        for note in dict.fromkeys(self.notes):
+            terminalreporter.write_line(note, yellow=True)
+
+
+def _encoding() -> str:
+    import sys
+
+    return getattr(sys.__stdout__, "encoding", None) or "ascii"

@@ -1,0 +1,81 @@
+"""Practice mode: the attempt runs in this process, so that print, breakpoint and --pdb work."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from grader.answer import Request, answer
+from grader.fault import Unusable
+from grader.forbidden import watched
+from grader.judge import Judge
+from grader.load import load_source
+from grader.source import read_source
+
+
+class Practice:
+    """Answers requests with one file's code.
+
+    text: what to run in place of what the file holds. raised: the last exception that the attempt raised; a check that
+    ends with this very exception ended by the learner's doing.
+    """
+
+    def __init__(self, path: Path, drivers: ModuleType | None, name: str, text: str | None = None) -> None:
+        self.path = path
+        self.drivers = drivers
+        self.name = name
+        self.judge = Judge(path, text or "")
+        self.raised: BaseException | None = None
+        self._given = text
+        self._module: ModuleType | None = None
+        self._unusable: Unusable | None = None
+
+    def ask(self, request: Request, forbidden: Sequence[str] = ()) -> Any:
+        """The answer; what the learner's code raises is remembered and goes through, traceback and all."""
+        try:
+            module = self._load()
+            with watched(forbidden) as offences:
+                try:
+                    return answer(request, module, self.drivers)
+                finally:
+                    if offences:
+                        raise offences[0]  # also where the code swallowed it
+        except BaseException as error:
+            self.raised = error
+            raise
+
+    def _load(self) -> ModuleType:
+        """The learner's module, loaded once; a file that does not load fails each check alike."""
+        if self._unusable:
+            raise self._unusable
+        if self._module is None:
+            try:
+                text = read_source(self.path) if self._given is None else self._given
+                self.judge.text = text
+                self._module = load_source(text, self.path, self.name)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                self._unusable = self.judge.loading(error)
+                raise self._unusable from error
+        return self._module
+
+
+@contextmanager
+def steady(seed: int) -> Iterator[None]:
+    """Give a check a known random state, and put back what its attempt may have set for the whole process."""
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:
+            torch.use_deterministic_algorithms(deterministic)  # imports a compiler, 1 s: only where it must
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)

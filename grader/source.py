@@ -1,0 +1,83 @@
+"""A learner's file and a marked solution as text: definitions, regions, stubs. Runs nothing."""
+
+import ast
+import textwrap
+from pathlib import Path
+
+BEGIN = "### BEGIN SOLUTION"
+END = "### END SOLUTION"
+STUB = "raise NotImplementedError  # TODO: your code"
+
+
+class MarkerError(Exception):
+    """Solution markers that do not pair up; the message names the line."""
+
+
+def read_source(path: Path) -> str:
+    """The text of a file as Python reads it; raises SyntaxError or UnicodeDecodeError like Python."""
+    return path.read_text(encoding="utf-8-sig")
+
+
+def regions(text: str) -> list[tuple[int, int]]:
+    """The marked regions, as (line of BEGIN, line of END), counted from 1."""
+    found: list[tuple[int, int]] = []
+    begin = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        mark = line.strip()
+        if mark == BEGIN:
+            if begin:
+                raise MarkerError(f"line {number}: a second '{BEGIN}' before the '{END}' of line {begin}")
+            begin = number
+        elif mark == END:
+            if not begin:
+                raise MarkerError(f"line {number}: '{END}' without a '{BEGIN}'")
+            found.append((begin, number))
+            begin = 0
+    if begin:
+        raise MarkerError(f"line {begin}: '{BEGIN}' without an '{END}'")
+    return found
+
+
+def stub(text: str) -> str:
+    """The learner's file: each marked region replaced by one line that raises, at the region's indentation."""
+    lines = text.splitlines(keepends=True)
+    for begin, end in reversed(regions(text)):
+        marker = lines[begin - 1]
+        indent = marker[: len(marker) - len(marker.lstrip())]
+        lines[begin - 1 : end] = [f"{indent}{STUB}\n"]
+    return "".join(lines)
+
+
+def definitions(text: str) -> dict[str, tuple[int, int]]:
+    """Every top-level function and class, and every method as `Class.method`, to its (first, last) line."""
+    found: dict[str, tuple[int, int]] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = _span(node)
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                        found[f"{node.name}.{inner.name}"] = _span(inner)
+    return found
+
+
+def holder(text: str, line: int) -> str:
+    """The innermost definition that holds a line: `KVCache.append`, or "" at module level."""
+    spans = [(last - first, name) for name, (first, last) in definitions(text).items() if first <= line <= last]
+    return min(spans)[1] if spans else ""
+
+
+def replace_definition(text: str, name: str, code: str) -> str:
+    """`text` with the definition `name` replaced by `code`, indented to its place. Raises KeyError if there is none."""
+    first, last = definitions(text)[name]
+    lines = text.splitlines(keepends=True)
+    head = lines[first - 1]
+    indent = head[: len(head) - len(head.lstrip())]
+    body = textwrap.indent(textwrap.dedent(code).strip("\n"), indent)
+    lines[first - 1 : last] = [body + "\n"]
+    return "".join(lines)
+
+
+def _span(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[int, int]:
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return first, node.end_lineno or node.lineno

@@ -1,0 +1,224 @@
+"""Judge many variants of one exercise's file: checks are collected once, each variant runs in a fork of that process.
+
+The collecting process runs no torch operation, since a process that did may deadlock its forks.
+"""
+
+import contextlib
+import io
+import os
+import random
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO
+
+import msgspec
+
+from grader.catalog import Exercise, House
+from grader.result import CheckResult, Verdict
+from grader.run import RunError
+
+_MEMORY = 8 << 30
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """A text to judge in place of the learner's file, and how."""
+
+    name: str
+    text: str
+    seed: int = 0
+    order: str = "file"
+    """`file`, `reversed`, `shuffled`, or the name of the part whose checks come first."""
+    stop_early: bool = False
+    """End at the first check that does not pass: enough to know that a wrong answer is caught."""
+    check_seconds: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    variant: Variant
+    checks: list[CheckResult]
+    died: str = ""
+    """How the process ended, if not by itself."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.died and all(check.verdict is Verdict.PASSED for check in self.checks)
+
+
+class Collected(msgspec.Struct):
+    """The checks of an exercise, as the collecting process holds them."""
+
+    file: Any
+    items: list[Any]
+
+    @property
+    def planned(self) -> dict[str, list[str]]:
+        planned: dict[str, list[str]] = self.file.planned
+        return planned
+
+
+def sweep(house: House, exercise: Exercise, work: Callable[[Collected], None]) -> None:
+    """Collect the checks, then call `work` with them; inside it, `judge` runs variants. Raises RunError."""
+    import pytest
+
+    loop = _Loop(work, sys.stdout)
+    printed = io.StringIO()
+    settings = house.root / "pyproject.toml"
+    options = ["-c", str(settings)] if settings.is_file() else []
+    options += ["--no-progress", "-p", "no:cacheprovider", f"--rootdir={house.root}", "-o", "addopts="]
+    with contextlib.redirect_stdout(printed):
+        code = pytest.main([*options, str(exercise.solution)], plugins=[loop])
+    if loop.error:
+        raise loop.error
+    if code != pytest.ExitCode.OK:
+        raise RunError(printed.getvalue())
+
+
+class _Loop:
+    """Takes the place of pytest's loop over tests."""
+
+    def __init__(self, work: Callable[[Collected], None], stdout: TextIO) -> None:
+        self.work = work
+        self.stdout = stdout
+        self.error: BaseException | None = None
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        if session.testsfailed:
+            return False  # a collection error: pytest reports it
+        from grader.plugin import ExerciseFile
+
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        try:
+            with capture.global_and_fixture_disabled(), contextlib.redirect_stdout(self.stdout):
+                self.work(Collected(session.items[0].getparent(ExerciseFile), list(session.items)))
+        except BaseException as error:
+            self.error = error
+        return True
+
+
+def judge(collected: Collected, variants: Sequence[Variant], *, jobs: int, deadline: float) -> Iterator[Outcome]:
+    """Run each variant in a process of its own, `jobs` at a time; yields as they end. deadline: seconds for one."""
+    waiting = list(reversed(variants))
+    running: dict[int, _Child] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    child = _Child(collected, waiting.pop(), deadline)
+                    running[child.pipe] = child
+                    selector.register(child.pipe, selectors.EVENT_READ)
+                soonest = min(child.ends for child in running.values())
+                for key, _ in selector.select(max(0.0, soonest - time.monotonic())):
+                    child = running[key.fd]
+                    if not child.read():
+                        selector.unregister(key.fd)
+                        del running[key.fd]
+                        yield child.outcome()
+                for child in list(running.values()):
+                    if time.monotonic() > child.ends:
+                        child.kill()  # its pipe closes, and it is collected above
+        finally:
+            for child in running.values():
+                child.kill()
+                child.outcome()
+
+
+class _Child:
+    """A fork that judges one variant and writes its checks to a pipe."""
+
+    def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
+        self.variant = variant
+        self.ends = time.monotonic() + deadline
+        self.deadline = deadline
+        self.killed = False
+        self._data = bytearray()
+        self.pipe, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            _child(collected, variant, write)
+        os.close(write)
+
+    def read(self) -> bool:
+        """Take what is there; False once the child is done."""
+        data = os.read(self.pipe, 1 << 16)
+        self._data += data
+        return bool(data)
+
+    def kill(self) -> None:
+        self.killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def outcome(self) -> Outcome:
+        os.close(self.pipe)
+        _, status = os.waitpid(self.pid, 0)
+        try:
+            checks = msgspec.json.decode(bytes(self._data), type=list[CheckResult])
+            return Outcome(self.variant, checks)
+        except msgspec.DecodeError:
+            ended = f"no end within {self.deadline:g} s" if self.killed else f"ended with status {status}"
+            return Outcome(self.variant, [], ended)
+
+
+def _child(collected: Collected, variant: Variant, write: int) -> None:
+    """What runs in the fork; never returns."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        import torch
+
+        torch.set_num_threads(1)
+        checks = _run(collected, variant)
+        data = memoryview(msgspec.json.encode(checks))
+        while data:
+            data = data[os.write(write, data) :]
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _run(collected: Collected, variant: Variant) -> list[CheckResult]:
+    import pytest
+
+    from grader.plugin import seen_of
+
+    found: list[CheckResult] = []
+
+    class Listener:
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            seen = seen_of(report)
+            if seen:
+                found.append(seen.check)
+
+    file, items = collected.file, _ordered(collected, variant)
+    file.use(variant.text)
+    config = file.config
+    config.option.grader_seed = variant.seed
+    config.pluginmanager.register(Listener())
+    for item in items:
+        if variant.check_seconds:
+            item.add_marker(pytest.mark.timeout(variant.check_seconds, method="signal"), append=False)
+        config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        if variant.stop_early and found and found[-1].verdict is not Verdict.PASSED:
+            break
+    return found
+
+
+def _ordered(collected: Collected, variant: Variant) -> list[Any]:
+    items = list(collected.items)
+    if variant.order == "reversed":
+        items.reverse()
+    elif variant.order == "shuffled":
+        random.Random(variant.seed).shuffle(items)
+    elif variant.order != "file":
+        first = set(collected.planned.get(variant.order, ()))
+        items.sort(key=lambda item: item.name not in first)
+    return items

@@ -1,0 +1,124 @@
+"""Tables for the terminal: coverage, exercises, history. 80 columns, and no meaning in colour alone."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from rich.box import ASCII, SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grader.catalog import Exercise, House
+from grader.coverage import CoverageTable, ItemRow
+from grader.progress import Kept
+
+WIDTH = 80
+_SECTIONS = {
+    "critical": "Critical gaps",
+    "medium": "Medium gaps",
+    "new": "New in 2025-26",
+    "practical": "Practical gaps",
+    "underspecified": "Underspecified",
+    "covered": "Covered before this collection",
+}
+
+
+def print_coverage(house: House, table: CoverageTable, *, topics: bool) -> None:
+    """The coverage table, then what it adds up to per role."""
+    console = _console()
+    grid = _table("#", "Subject", "P", "Level", "Exercise", ">Topics", ">Points")
+    section = ""
+    for row in table.items:
+        if row.section != section:
+            if section:
+                grid.add_section()
+            section = row.section
+            grid.add_row("", Text(_SECTIONS[section], style="bold"))
+        grid.add_row(*_coverage_cells(house, row))
+        if topics:
+            for topic in row.topics:
+                by = ", ".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
+                mark = "earned" if topic.earned else ""
+                grid.add_row("", Text(f"  {topic.title}", style="dim"), "", "", Text(by, style="dim"), mark, "")
+    console.print(grid)
+    console.print("[dim]Topics: earned / covered here / all. P: priority.[/dim]")
+    for role in table.roles:
+        console.print(f"{role.title:<14} earned {role.earned:>4.0%}   the collection covers {role.collection:>4.0%}")
+    console.print(
+        f"{'Overall':<14} {table.points_earned} of {table.points} points, {table.exercises_earned} of {table.exercises}"
+        f" exercises ({table.exercises_planned} planned), {table.topics_earned} of {table.topics} topics\n"
+    )
+
+
+def _coverage_cells(house: House, row: ItemRow) -> list[str]:
+    priority = str(row.priority) if row.priority else ""
+    points = f"{row.points_earned}/{row.points}" if row.points else ""
+    topics = f"{row.earned}/{row.covered}/{len(row.topics)}"
+    here = [id.split("_", 2)[1].lstrip("0") for id in row.exercises if id in house.exercises]
+    coming = [id.split("_", 2)[1].lstrip("0") for id in row.exercises if id not in house.exercises]
+    said = [", ".join(here)] if here else []
+    said += [f"{', '.join(coming)} coming"] if coming else []
+    if not said:
+        said = [_uncovered(row)]
+    return [row.number, row.title, priority, row.difficulty or "", "; ".join(said), topics, points]
+
+
+def _uncovered(row: ItemRow) -> str:
+    if row.status == "elsewhere":
+        return row.seed_task or "elsewhere"
+    return "coming" if row.status == "coming" else "gap"
+
+
+def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
+    """One line an exercise, those still to come among them."""
+    grid = _table("#", "Exercise", "P", "Level", ">Min", ">Parts", ">Points")
+    tasks = {task.id: task for task in house.coverage.task}
+    for id in sorted(tasks.keys() | house.exercises.keys()):
+        task, exercise = tasks.get(id), house.exercises.get(id)
+        priority, level = (str(task.priority), task.difficulty) if task else ("", "")
+        number = id.split("_")[1].lstrip("0")
+        if exercise is None:
+            grid.add_row(number, Text(f"{id}  {task.title if task else ''}", style="dim"), priority, level, "coming")
+            continue
+        mine = earned.get(id, set())
+        points = sum(part.points for part in exercise.parts if part.name in mine)
+        parts = sum(part.name in mine for part in exercise.parts)
+        title = Text.assemble((id, "bold"), f"\n{exercise.summary}")
+        grid.add_row(
+            number, title, priority, level, str(exercise.minutes), f"{parts}/{len(exercise.parts)}",
+            f"{points}/{exercise.points}",
+        )  # fmt: skip
+    _console().print(grid)
+
+
+def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
+    """One line an attempt, oldest first; a row of equal attempts is one line."""
+    grid = _table(">N", "When", "By", ">Points", "Parts earned")
+    last = None
+    for one in kept:
+        what = (one.door, one.score, one.source, one.earned)
+        if what == last:
+            continue
+        last = what
+        when = datetime.fromisoformat(one.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        points = f"{one.score}/{one.max_score}" if one.max_score else "kept"
+        grid.add_row(str(one.number), when, one.door, points, ", ".join(one.earned))
+    _console().print(grid)
+
+
+def _table(*columns: str) -> Table:
+    """A table with these headings; one that begins with `>` is set right."""
+    grid = Table(box=SIMPLE_HEAD if _unicode() else ASCII, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        grid.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+    return grid
+
+
+def _console() -> Console:
+    """As wide as the terminal; 80 columns where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "ascii").lower().replace("-", "") in ("utf8", "utf16")
