@@ -43,7 +43,7 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--topics", is_flag=True, help="Show each topic under its row.")
+@click.option("--topics", is_flag=True, help="Each topic, and the part that covers it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole table as JSON.")
 def status(topics: bool = False, as_json: bool = False) -> None:
     """The coverage table: what is earned, what is covered, what is a gap."""
@@ -56,9 +56,12 @@ def status(topics: bool = False, as_json: bool = False) -> None:
     if as_json:
         _print_json(msgspec.to_builtins(table))
         return
-    from grader.tables import print_coverage
+    from grader.tables import print_coverage, print_topics
 
-    print_coverage(house, table, topics=topics)
+    if topics:
+        print_topics(table)
+        return
+    print_coverage(house, table)
     following = _next(house)
     if following:
         exercise, part = following

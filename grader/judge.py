@@ -98,7 +98,16 @@ class Judge:
         place = f"{name} ({self.path.name}:{line})"
         if name.split(".")[0] in part.names:
             return Verdict.NOT_STARTED, f"to write: {place}"
+        own = self._first_stub(part)
+        if own:  # it builds on another part, but has not been begun itself
+            return Verdict.NOT_STARTED, f"to write: {source_name(self.text, own)} ({self.path.name}:{own})"
         return Verdict.WAITING, f"waits for {place}"
+
+    def _first_stub(self, part: Part) -> int:
+        """The first line of a part that is still the stub's, or 0."""
+        spans = [span for name, span in source.definitions(self.text).items() if name in part.names]
+        stubs = [i for i, line in enumerate(self.text.splitlines(), 1) if line.strip() == source.STUB]
+        return next((line for line in stubs if any(first <= line <= last for first, last in spans)), 0)
 
     def _missing(self, name: str) -> str:
         known = source.definitions(self.text)

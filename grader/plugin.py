@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grader.draw import Draw
     from grader.practice import Practice
 
+_JUDGED = pytest.StashKey[tuple[Verdict, str]]()
 TREES = ("exercises", "solutions")
 _LETTERS = {
     Verdict.PASSED: ".",
@@ -101,6 +102,7 @@ class ExerciseFile(pytest.Module):
         for item in items:
             self.planned[self._part_of(item)].append(item.name)
             item.add_marker(pytest.mark.timeout(self.exercise.limits.check_seconds, method="signal"))
+            _say_briefly(item)
         return items
 
     def _part_of(self, item: pytest.Item) -> str:
@@ -199,15 +201,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
-    report = yield
     file = item.getparent(ExerciseFile)
-    if file is None or (report.when != "call" and report.passed) or (report.when == "teardown"):
-        return report
-    verdict, message = _verdict(file, item, call)
-    if verdict is Verdict.GRADER_ERROR:
-        report.outcome = "failed"
-    elif verdict is not Verdict.PASSED:
-        report.outcome, report.longrepr = "failed", message
+    if file is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
+        return (yield)
+    verdict, message = item.stash[_JUDGED] = _verdict(file, item, call)
+    report = yield
+    report.outcome = "passed" if verdict is Verdict.PASSED else "failed"
     if verdict is Verdict.TIMEOUT:
         file.hung.add(_part(item))
     doc = (getattr(getattr(item, "obj", None), "__doc__", "") or "").strip().splitlines()
@@ -225,6 +224,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     )
     report.user_properties.append(("grader", msgspec.to_builtins(seen)))
     return report
+
+
+def _say_briefly(item: pytest.Item) -> None:
+    """Let a failure read as its message; only a check's own fault is worth a traceback, and the time to format one."""
+    in_full = item.repr_failure
+
+    def repr_failure(excinfo: Any, style: Any = None) -> Any:
+        verdict, message = item.stash[_JUDGED]
+        return in_full(excinfo) if verdict is Verdict.GRADER_ERROR else message
+
+    item.repr_failure = repr_failure  # type: ignore[method-assign]  # pytest makes these items, not a class of ours
 
 
 def _verdict(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> tuple[Verdict, str]:

@@ -68,7 +68,8 @@ class Practice:
 def steady(seed: int) -> Iterator[None]:
     """Give a check a known random state, and put back what its attempt may have set for the whole process."""
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)  # the sizes are small: more threads only wait for each other
     torch.manual_seed(seed)
     try:
         yield
@@ -77,5 +78,3 @@ def steady(seed: int) -> Iterator[None]:
         torch.set_grad_enabled(grad)
         if torch.are_deterministic_algorithms_enabled() != deterministic:
             torch.use_deterministic_algorithms(deterministic)  # imports a compiler, 1 s: only where it must
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)

@@ -51,7 +51,7 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
     mark = _MARKS.get(part.verdict, "✗")
     note = ""
     if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
-        note = part.message.removeprefix("to write: ").splitlines()[0]
+        note = _brief(part)
     elif part.verdict is not Verdict.PASSED:
         right = sum(check.verdict is Verdict.PASSED for check in part.checks)
         note = f"{right} of {len(part.checks)} checks pass"
@@ -61,6 +61,13 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
         return lines
     failure = part.first_failure
     return lines + (_failure_lines(exercise, failure, tree) if failure else [])
+
+
+def _brief(part: PartResult) -> str:
+    """What fits behind the verdict: where to begin, or what the part waits for."""
+    message = part.message.splitlines()[0]
+    place = re.fullmatch(r"to write: .+ \((.+)\)", message)
+    return place[1] if place else re.sub(r" \(.+\)$", "", message)
 
 
 def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: bool = False) -> list[Line]:

@@ -88,6 +88,8 @@ class _Loop:
     def pytest_runtestloop(self, session: Any) -> bool:
         if session.testsfailed:
             return False  # a collection error: pytest reports it
+        import torch._dynamo  # noqa: F401  # torch.optim imports it at first use, 1 s: once here, not in each fork
+
         from grader.plugin import ExerciseFile
 
         capture = session.config.pluginmanager.getplugin("capturemanager")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.box import ASCII, SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -24,31 +24,34 @@ _SECTIONS = {
 }
 
 
-def print_coverage(house: House, table: CoverageTable, *, topics: bool) -> None:
-    """The coverage table, then what it adds up to per role."""
+def print_coverage(house: House, table: CoverageTable) -> None:
+    """The coverage table, a block a section, then what it adds up to per role."""
     console = _console()
-    grid = _table("#", "Subject", "P", "Level", "Exercise", ">Topics", ">Points")
-    section = ""
-    for row in table.items:
-        if row.section != section:
-            if section:
-                grid.add_section()
-            section = row.section
-            grid.add_row("", Text(_SECTIONS[section], style="bold"))
-        grid.add_row(*_coverage_cells(house, row))
-        if topics:
-            for topic in row.topics:
-                by = ", ".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
-                mark = "earned" if topic.earned else ""
-                grid.add_row("", Text(f"  {topic.title}", style="dim"), "", "", Text(by, style="dim"), mark, "")
-    console.print(grid)
-    console.print("[dim]Topics: earned / covered here / all. P: priority.[/dim]")
+    for section, title in _SECTIONS.items():
+        grid = _table("#:3", f"{title}:33", "P:1", "Level:6", "Exercise:11", ">Topics:7", ">Points:6")
+        for row in (row for row in table.items if row.section == section):
+            grid.add_row(*_coverage_cells(house, row))
+        console.print(grid)
+        console.print()
+    console.print("[dim]Topics: earned / covered by a part here / all of the item. P: priority.[/dim]")
     for role in table.roles:
         console.print(f"{role.title:<14} earned {role.earned:>4.0%}   the collection covers {role.collection:>4.0%}")
     console.print(
         f"{'Overall':<14} {table.points_earned} of {table.points} points, {table.exercises_earned} of {table.exercises}"
         f" exercises ({table.exercises_planned} planned), {table.topics_earned} of {table.topics} topics\n"
     )
+
+
+def print_topics(table: CoverageTable) -> None:
+    """Each topic of each item, with the part that covers it."""
+    console = _console()
+    for row in table.items:
+        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:6")
+        for topic in row.topics:
+            by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
+            grid.add_row(topic.title, by, "earned" if topic.earned else "")
+        console.print(grid)
+        console.print()
 
 
 def _coverage_cells(house: House, row: ItemRow) -> list[str]:
@@ -66,29 +69,27 @@ def _coverage_cells(house: House, row: ItemRow) -> list[str]:
 
 def _uncovered(row: ItemRow) -> str:
     if row.status == "elsewhere":
-        return row.seed_task or "elsewhere"
+        return "elsewhere"
     return "coming" if row.status == "coming" else "gap"
 
 
 def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
-    """One line an exercise, those still to come among them."""
-    grid = _table("#", "Exercise", "P", "Level", ">Min", ">Parts", ">Points")
+    """The exercises, those still to come among them."""
+    grid = _table("#:2", "Exercise:36", "P:1", "Level:6", ">Minutes:7", ">Parts:5", ">Points:7")
     tasks = {task.id: task for task in house.coverage.task}
     for id in sorted(tasks.keys() | house.exercises.keys()):
         task, exercise = tasks.get(id), house.exercises.get(id)
         priority, level = (str(task.priority), task.difficulty) if task else ("", "")
         number = id.split("_")[1].lstrip("0")
         if exercise is None:
-            grid.add_row(number, Text(f"{id}  {task.title if task else ''}", style="dim"), priority, level, "coming")
+            grid.add_row(number, Text(id, style="dim"), priority, level, "coming")
             continue
         mine = earned.get(id, set())
         points = sum(part.points for part in exercise.parts if part.name in mine)
         parts = sum(part.name in mine for part in exercise.parts)
-        title = Text.assemble((id, "bold"), f"\n{exercise.summary}")
-        grid.add_row(
-            number, title, priority, level, str(exercise.minutes), f"{parts}/{len(exercise.parts)}",
-            f"{points}/{exercise.points}",
-        )  # fmt: skip
+        title = Text.assemble((id, "bold"), "\n", (exercise.summary, "dim"))
+        done, worth = f"{parts}/{len(exercise.parts)}", f"{points}/{exercise.points}"
+        grid.add_row(number, title, priority, level, str(exercise.minutes), done, worth)
     _console().print(grid)
 
 
@@ -108,10 +109,12 @@ def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    """A table with these headings; one that begins with `>` is set right."""
+    """A table with these headings: one that begins with `>` is set right, `:9` fixes its width."""
     grid = Table(box=SIMPLE_HEAD if _unicode() else ASCII, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name in columns:
-        grid.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+    for column in columns:
+        name, _, width = column.lstrip(">").rpartition(":")
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        grid.add_column(Text(name or width), justify=justify, width=int(width) if name else None)
     return grid
 
 
