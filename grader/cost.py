@@ -76,6 +76,11 @@ class _Counter(TorchDispatchMode):
         self.calls = calls
         self.made: dict[int, tuple[StorageWeakRef, int]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's switch to leave `__torch_dispatch__` unwrapped: its wrapper would import a compiler, 1 s."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
