@@ -4,12 +4,14 @@ Exit codes: 0 all well, 1 something is not earned or not healthy, 2 wrong usage 
 """
 
 import sys
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
 
 from grader.catalog import Exercise, House, HouseError, find_house, nearest
-from grader.progress import Progress, ProgressError, digest
+from grader.progress import Progress, ProgressError, source_of
+from grader.source import read_source
 
 
 class Commands(click.Group):
@@ -38,6 +40,8 @@ def main(ctx: click.Context) -> None:
 
     Without a command: grader status. An exercise may be typed as its number.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
     if ctx.invoked_subcommand is None:
         ctx.invoke(status)
 
@@ -130,6 +134,8 @@ def hint(id: str, part: str | None) -> None:
     earned = progress.earned().get(exercise.id, set())
     following = next((one for one in exercise.parts if one.name not in earned), exercise.parts[0])
     chosen = exercise.part(part) if part else following
+    if not chosen.hints:
+        raise HouseError(f"{exercise.id} has no hints for {chosen.name}.")
     seen = progress.events(exercise.id, "hint", chosen.name)
     step = min(seen, len(chosen.hints) - 1)
     click.echo(f"{exercise.id} · {chosen.name} · hint {step + 1} of {len(chosen.hints)}\n")
@@ -148,7 +154,7 @@ def hint(id: str, part: str | None) -> None:
 @click.option("--give-up", is_flag=True, help="Show it although it is not earned; this is recorded.")
 def solution(id: str, part: str | None, give_up: bool) -> None:
     """The reference, of one part or of all, once earned."""
-    from grader.source import BEGIN, END, definitions, read_source
+    from grader.source import BEGIN, END, definitions
 
     house = find_house()
     exercise = house.find(id)
@@ -202,6 +208,8 @@ def history(id: str, show: int | None) -> None:
     exercise = house.find(id)
     kept = Progress(house.root).history(exercise.id)
     if show is not None:
+        if not kept:
+            raise HouseError(f"{exercise.id} has no attempt yet.")
         if not 1 <= show <= len(kept):
             raise HouseError(f"{exercise.id} has attempts 1 to {len(kept)}; there is no {show}.")
         text = Progress(house.root).source(kept[show - 1].source)
@@ -283,7 +291,7 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
     """Keep a copy of a learner's file before it is overwritten; where that fails, nothing is overwritten."""
     path = exercise.attempt
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_source(path)
     except UnicodeDecodeError:
         shown = path.relative_to(house.root)
         raise HouseError(f"{shown} is not UTF-8 text, and cannot be kept: move it away first.") from None
@@ -335,13 +343,7 @@ def _earned_quietly(house: House) -> dict[str, set[str]]:
 
 def _record(house: House, exercise: Exercise, result: Any) -> None:
     try:
-        text = exercise.attempt.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        text = None
-    if text is not None and digest(text) != result.source:
-        text = None
-    try:
-        Progress(house.root).record(result, text, door="check")
+        Progress(house.root).record(result, source_of(exercise.attempt, result.source), door="check")
     except ProgressError as error:
         click.secho(str(error), fg="yellow", err=True)
 

@@ -21,6 +21,7 @@ TOLERANCE = {
 }
 _NUMBER_TOLERANCE = 1e-9
 _WIDEST_MAP = 48
+_LONGEST_INTEGER = 10**30
 
 
 def difference(
@@ -56,7 +57,7 @@ def number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | complex):
         return repr(value)
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}" if abs(value) < _LONGEST_INTEGER else f"an integer of {value.bit_length():,} bits"
     return f"{value:.6g}"
 
 
@@ -96,6 +97,7 @@ def _scalars(got: Any, want: Any, tol: float | None, path: str) -> str | None:
     if isinstance(want, float) and isinstance(got, torch.Tensor) and got.dim() == 0:
         got = got.item()
     if isinstance(want, float) and isinstance(got, int | float) and not isinstance(got, bool):
+        got = _float(got)
         if math.isnan(want) or math.isinf(want):
             same = got == want or (math.isnan(want) and math.isnan(got))
         else:
@@ -108,7 +110,9 @@ def _scalars(got: Any, want: Any, tol: float | None, path: str) -> str | None:
     if type(got) is not type(want):
         return _line(path, f"expected {_valued(want)}, got {_valued(got)}")
     if got != want:
-        ratio = _ratio(got / want) if isinstance(want, int) and not isinstance(want, bool) and want else ""
+        ratio = (
+            _ratio(_float(got) / _float(want)) if isinstance(want, int) and not isinstance(want, bool) and want else ""
+        )
         return _line(path, f"expected {number(want)}, got {number(got)}{ratio}")
     return None
 
@@ -176,12 +180,12 @@ def _where(
         error = torch.nan_to_num(error, nan=math.inf)
         place = tuple(int(i) for i in np.unravel_index(int(error.argmax()), tuple(want.shape)))
         if total == 1:
-            return f"expected {_value(want, place)}, got {_value(got, place)}{_symptom(got, want)}"
+            return f"expected {_value(want, place)}, got {_value(got, place)}{_symptom(got, want, axes)}"
         lines = [f"{count:,} of {total:,} values differ"]
         lines.append(f"  worst at  {_place(place, axes)}:  expected {_value(want, place)}, got {_value(got, place)}")
     for i, letter in enumerate(axes):
         lines += _map(wrong, i, letter, along.get(letter))
-    return "\n".join(lines) + _symptom(got, want)
+    return "\n".join(lines) + _symptom(got, want, axes)
 
 
 def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | None) -> list[str]:
@@ -195,7 +199,7 @@ def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | No
     return [f"  wrong {letter:<4}{drawn}{built}"]
 
 
-def _symptom(got: torch.Tensor, want: torch.Tensor) -> str:
+def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:
     """A computed fact that names the kind of the mistake, or nothing. Never a guess."""
     if not want.is_floating_point() or not bool(torch.isfinite(_wide(got)).all() & torch.isfinite(_wide(want)).all()):
         return ""
@@ -213,14 +217,14 @@ def _symptom(got: torch.Tensor, want: torch.Tensor) -> str:
     ratio = float((a @ b) / (b @ b))
     if a.numel() > 1 and ratio and bool(((a - ratio * b).abs() <= 1e-5 * abs(ratio) * size).all()):
         return f"\n  Every value is {ratio:.6g} times the expected one."
-    for axis in range(want.dim()):
+    for axis, letter in enumerate(axes):
         for name, moved in (
             ("reversed", want.flip(axis)),
             ("one too late", want.roll(1, axis)),
             ("one too early", want.roll(-1, axis)),
         ):
             if want.shape[axis] > 1 and not _wrong(got, moved, 1e-5).any():
-                return f"\n  The values are right but {name} along axis {axis}."
+                return f"\n  The values are right but {name} along {letter}."
     return ""
 
 
@@ -266,6 +270,14 @@ def _valued(value: Any) -> str:
     if isinstance(value, torch.Tensor | list | tuple | dict):
         return _kind(value)
     return f"{number(value)} ({type(value).__name__})"
+
+
+def _float(value: float) -> float:
+    """A number as a float; an integer beyond its range as an infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _ratio(ratio: float) -> str:

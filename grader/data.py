@@ -60,6 +60,9 @@ def copied(value: Any) -> Any:
 
 def identical(a: Any, b: Any) -> bool:
     """Whether two pieces of data are the same, NaN counting as equal to itself."""
+    for kind in (torch.Tensor, np.ndarray, list | tuple, dict):
+        if isinstance(a, kind) is not isinstance(b, kind):
+            return False
     if isinstance(a, torch.Tensor):
         if a.shape != b.shape or a.dtype != b.dtype:
             return False

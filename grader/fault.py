@@ -30,3 +30,6 @@ class Unusable(Fault):
         super().__init__(message)
         self.verdict = verdict
         self.message = message
+
+
+FAULTS: dict[str, type[Fault]] = {kind.__name__: kind for kind in (Missing, NotData, Changed, Forbidden, Unusable)}

@@ -1,14 +1,12 @@
 """From an exception to a verdict and a sentence. The learner sees their own lines, an author sees everything."""
 
-import linecache
 import re
-import traceback
 from pathlib import Path
-from types import TracebackType
 
 from grader import source
 from grader.catalog import Part, nearest
-from grader.fault import Changed, Forbidden, Missing, NotData, Unusable
+from grader.fault import Unusable
+from grader.raised import Raised, described, timeout_seconds
 from grader.result import Verdict
 
 _LONGEST_ERROR = 12
@@ -35,97 +33,86 @@ class Judge:
             return Unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
         if isinstance(error, FileNotFoundError) and not error.__traceback__:
             return Unusable(Verdict.ERROR, str(error))
-        if is_timeout(error):
-            return Unusable(Verdict.TIMEOUT, self._hung(error, f"importing {name} did not end"))
-        return Unusable(Verdict.ERROR, f"{name} could not be imported\n{self.told(error)}")
+        raised = described(error, self.path)
+        limit = timeout_seconds(error)
+        if limit is not None:
+            return Unusable(
+                Verdict.TIMEOUT, self._with_lines(f"importing {name} did not end after {limit:g} s", raised)
+            )
+        return Unusable(Verdict.ERROR, f"{name} could not be imported\n{self._told(raised)}")
 
     def learner(self, error: BaseException, part: Part) -> tuple[Verdict, str]:
         """What to say of an exception that the learner's code raised during a check of `part`."""
         if isinstance(error, Unusable):
             return error.verdict, error.message
-        if isinstance(error, Missing):
-            return Verdict.ERROR, self._missing(str(error))
-        if isinstance(error, NotData):
-            return Verdict.WRONG, f"wrong kind of result: {error}"
-        if isinstance(error, Changed):
-            return Verdict.WRONG, f"the call wrote to its {error}; inputs must be left as they were"
-        if isinstance(error, Forbidden):
-            return Verdict.FORBIDDEN, f"{error}\n{self.lines(error.__traceback__)}".rstrip()
-        if isinstance(error, MemoryError):
-            return Verdict.MEMORY, f"out of memory\n{self.lines(error.__traceback__)}".rstrip()
-        if is_timeout(error):
-            return Verdict.TIMEOUT, self._hung(error, "still running")
-        if isinstance(error, NotImplementedError):
-            line = self._stub_line(error)
-            if line:
-                return self._to_write(line, part)
-        return Verdict.ERROR, self.told(error)
+        raised = described(error, self.path)
+        limit = timeout_seconds(error)
+        if limit is not None:
+            return Verdict.TIMEOUT, self._with_lines(f"still running after {limit:g} s", raised)
+        match raised.base:
+            case "Missing":
+                return Verdict.ERROR, self._missing(raised.said)
+            case "NotData":
+                return Verdict.WRONG, f"wrong kind of result: {raised.said}"
+            case "Changed":
+                return Verdict.WRONG, f"the call wrote to its {raised.said}; inputs must be left as they were"
+            case "Forbidden":
+                return Verdict.FORBIDDEN, self._with_lines(raised.said, raised)
+            case "MemoryError":
+                return Verdict.MEMORY, self._with_lines("out of memory", raised)
+            case "NotImplementedError" if self._stub_line(raised):
+                return self._to_write(self._stub_line(raised), part)
+        return Verdict.ERROR, self._told(raised)
 
-    def told(self, error: BaseException) -> str:
-        """The exception, and the learner's own frames only."""
-        if isinstance(error, SystemExit):
-            head = f"the code called sys.exit({error.code!r})"
+    def _told(self, raised: Raised) -> str:
+        """The exception, and the learner's own lines only."""
+        if raised.base == "SystemExit":
+            head = f"the code called sys.exit({raised.said})"
         else:
-            said = str(error).strip() or "(no message)"
-            head = f"{type(error).__name__}: {said}"
+            head = f"{raised.kind}: {raised.said or '(no message)'}"
         lines = head.splitlines()
         if len(lines) > _LONGEST_ERROR:
             lines = [*lines[:_LONGEST_ERROR], "..."]
-        return "\n".join([*lines, *self.lines(error.__traceback__).splitlines()])
+        return self._with_lines("\n".join(lines), raised)
 
-    def lines(self, trace: TracebackType | None) -> str:
-        """The learner's frames of a traceback, innermost last; a long recursion is cut."""
-        frames = [frame for frame in traceback.extract_tb(trace) if frame.filename == str(self.path)]
-        if len(frames) > 4:
-            frames = [frames[0], *frames[-3:]]
-        return "\n".join(
-            f"  {self.path.name}:{frame.lineno} in {source_name(self.text, frame.lineno or 0) or 'the module'}"
-            f"\n      {(linecache.getline(frame.filename, frame.lineno or 0) or frame.line or '').strip()}"
-            for frame in frames
-        )
+    def _with_lines(self, said: str, raised: Raised) -> str:
+        text = source.lines_of(self.text)
+        for line in raised.lines:
+            code = text[line - 1].strip() if 0 < line <= len(text) else ""
+            said += f"\n  {self.path.name}:{line} in {self._holder(line) or 'the module'}\n      {code}"
+        return said
 
-    def _stub_line(self, error: BaseException) -> int:
+    def _stub_line(self, raised: Raised) -> int:
         """The line of the stub that raised, or 0: torch raises NotImplementedError of its own."""
-        frames = traceback.extract_tb(error.__traceback__)
-        last = frames[-1]
-        lines = self.text.splitlines()
-        if last.filename != str(self.path) or not last.lineno or last.lineno > len(lines):
+        if not raised.own or not raised.lines:
             return 0
-        return last.lineno if re.match(r"raise NotImplementedError\b", lines[last.lineno - 1].strip()) else 0
+        line, text = raised.lines[-1], source.lines_of(self.text)
+        is_stub = 0 < line <= len(text) and re.match(r"raise NotImplementedError\b", text[line - 1].strip())
+        return line if is_stub else 0
 
     def _to_write(self, line: int, part: Part) -> tuple[Verdict, str]:
-        name = source_name(self.text, line)
-        place = f"{name} ({self.path.name}:{line})"
-        if name.split(".")[0] in part.names:
-            return Verdict.NOT_STARTED, f"to write: {place}"
+        if self._holder(line).split(".")[0] in part.names:
+            return Verdict.NOT_STARTED, f"to write: {self._place(line)}"
         own = self._first_stub(part)
         if own:  # it builds on another part, but has not been begun itself
-            return Verdict.NOT_STARTED, f"to write: {source_name(self.text, own)} ({self.path.name}:{own})"
-        return Verdict.WAITING, f"waits for {place}"
+            return Verdict.NOT_STARTED, f"to write: {self._place(own)}"
+        return Verdict.WAITING, f"waits for {self._place(line)}"
+
+    def _place(self, line: int) -> str:
+        return f"{self._holder(line)} ({self.path.name}:{line})"
 
     def _first_stub(self, part: Part) -> int:
         """The first line of a part that is still the stub's, or 0."""
         spans = [span for name, span in source.definitions(self.text).items() if name in part.names]
-        stubs = [i for i, line in enumerate(self.text.splitlines(), 1) if line.strip() == source.STUB]
+        stubs = [i for i, line in enumerate(source.lines_of(self.text), 1) if line.strip() == source.STUB]
         return next((line for line in stubs if any(first <= line <= last for first, last in spans)), 0)
 
     def _missing(self, name: str) -> str:
         known = source.definitions(self.text)
         return f"{self.path.name} does not define '{name}'.{nearest(name, known)} Keep the names of the stub."
 
-    def _hung(self, error: BaseException, what: str) -> str:
-        limit = re.search(r"[\d.]+", str(error))
-        seconds = f"{float(limit[0]):g} s" if limit else "the limit"
-        return f"{what} after {seconds}\n{self.lines(error.__traceback__)}".rstrip()
-
-
-def is_timeout(error: BaseException) -> bool:
-    """Whether pytest-timeout ended a check: it fails the test with this sentence."""
-    return type(error).__name__ == "Failed" and str(error).startswith("Timeout (>")
-
-
-def source_name(text: str, line: int) -> str:
-    try:
-        return source.holder(text, line)
-    except SyntaxError:
-        return ""
+    def _holder(self, line: int) -> str:
+        try:
+            return source.holder(self.text, line)
+        except SyntaxError:
+            return ""

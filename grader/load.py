@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from grader.catalog import find_house
+from grader.source import lines_of, read_source
 
 
 def load_source(text: str, path: Path, name: str) -> ModuleType:
@@ -20,15 +21,13 @@ def load_source(text: str, path: Path, name: str) -> ModuleType:
     module.__file__ = str(path)
     sys.modules[name] = module
     # Frames of this module show the text that ran, also where the file holds another.
-    linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
+    linecache.cache[str(path)] = (len(text), None, lines_of(text), str(path))
     exec(code, module.__dict__)
     return module
 
 
 def solution(id: str) -> ModuleType:
     """The reference solution of an exercise, as a module. For the project's own tests."""
-    from grader.source import read_source
-
     exercise = find_house().find(id)
     return load_source(read_source(exercise.solution), exercise.solution, f"solutions.{exercise.id}")
 

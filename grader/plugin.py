@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from grader.catalog import EXERCISE_ID, Exercise, HouseError, read_exercise
+from grader.catalog import EXERCISE_ID, Exercise, HouseError, Part, read_exercise
 from grader.result import CheckResult, Result, Verdict, assemble
 
 if TYPE_CHECKING:
     from grader.attempt import Attempt
     from grader.draw import Draw
+    from grader.engine.channel import Caged
     from grader.practice import Practice
 
 _JUDGED = pytest.StashKey[tuple[Verdict, str]]()
@@ -54,7 +55,7 @@ class ExerciseFile(pytest.Module):
 
     exercise: Exercise
     tree: str
-    practice: Practice
+    channel: Practice | Caged
     reference: Practice
     planned: dict[str, list[str]]
 
@@ -82,19 +83,20 @@ class ExerciseFile(pytest.Module):
         from grader.load import load_checks
 
         checks, self.drivers = load_checks(self.exercise.checks)
-        self.reference = self._practice(self.exercise.solution, "reference")
-        self.use(None)
+        self.reference = self.in_process(path=self.exercise.solution, tree="reference")
+        self.use(self.in_process())
         return checks
 
-    def use(self, text: str | None) -> None:
-        """Judge the file as it lies there, or `text` in its place."""
-        self.practice = self._practice(self.path, self.tree, text)
+    def use(self, channel: Practice | Caged) -> None:
+        """Judge what answers on this channel."""
+        self.channel = channel
         self.hung: set[str] = set()
 
-    def _practice(self, path: Path, tree: str, text: str | None = None) -> Practice:
+    def in_process(self, text: str | None = None, *, path: Path | None = None, tree: str = "") -> Practice:
+        """The file as it lies there, or `text` in its place, run in this process."""
         from grader.practice import Practice
 
-        return Practice(path, self.drivers, f"{tree}.{self.exercise.id}", text)
+        return Practice(path or self.path, self.drivers, f"{tree or self.tree}.{self.exercise.id}", text)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Item)]
@@ -115,7 +117,7 @@ class ExerciseFile(pytest.Module):
             raise self.CollectError(f"{self.exercise.checks}: {item.name}: {error}") from None
 
     def source_hash(self) -> str:
-        return hashlib.sha256(self.practice.judge.text.encode()).hexdigest()
+        return hashlib.sha256(self.channel.judge.text.encode()).hexdigest()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -127,6 +129,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "part(name): the part of the exercise that a check belongs to")
     config.pluginmanager.register(Reporter(config), "grader-reporter")
+    config.args = [_as_attempt(arg, config.invocation_params.dir) for arg in config.args]
+
+
+def _as_attempt(arg: str, folder: Path) -> str:
+    """`tests/dl_011_kv_cache/test_kv_cache.py::x` as `x` of the attempt: the collector is found by that path alone."""
+    name, *rest = arg.split("::")
+    path = (folder / name).resolve()
+    id, stem = path.parent.name, path.stem.removeprefix("test_")
+    if path.parent.parent.name != "tests" or not EXERCISE_ID.fullmatch(id) or path.name != f"test_{stem}.py":
+        return arg
+    attempt = path.parents[2] / "exercises" / id / f"{stem}.py"
+    return "::".join([str(attempt), *rest]) if attempt.is_file() else arg
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -154,13 +168,13 @@ def attempt(request: pytest.FixtureRequest) -> Iterator[Attempt]:
     """The code under test."""
     file = _file(request.node)
     part = file.exercise.part(request.node.get_closest_marker("part").args[0])
-    yield from _attempt(file.practice, request, part.forbidden)
+    yield from _attempt(file.channel, request, part)
 
 
 @pytest.fixture
 def reference(request: pytest.FixtureRequest) -> Iterator[Attempt]:
     """The same interface on the solution."""
-    yield from _attempt(_file(request.node).reference, request, ())
+    yield from _attempt(_file(request.node).reference, request, None)
 
 
 @pytest.fixture
@@ -171,13 +185,13 @@ def draw(request: pytest.FixtureRequest) -> Draw:
     return Draw(_seed(request))
 
 
-def _attempt(practice: Practice, request: pytest.FixtureRequest, forbidden: tuple[str, ...]) -> Iterator[Attempt]:
+def _attempt(channel: Practice | Caged, request: pytest.FixtureRequest, part: Part | None) -> Iterator[Attempt]:
     from grader.attempt import Attempt
     from grader.practice import steady
 
-    practice.raised = None
-    with steady(_seed(request)):
-        yield Attempt(lambda question: practice.ask(question, forbidden))
+    with steady():
+        channel.begin(part, _seed(request))
+        yield Attempt(channel.ask)
 
 
 def _seed(request: pytest.FixtureRequest) -> int:
@@ -204,9 +218,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     file = item.getparent(ExerciseFile)
     if file is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
         return (yield)
-    verdict, message = item.stash[_JUDGED] = _verdict(file, item, call)
+    verdict, message = _verdict(file, item, call)
+    message = message.encode("utf-8", "backslashreplace").decode()  # an exception may say what no file can hold
+    item.stash[_JUDGED] = verdict, message
     report = yield
     report.outcome = "passed" if verdict is Verdict.PASSED else "failed"
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
     if verdict is Verdict.TIMEOUT:
         file.hung.add(_part(item))
     doc = (getattr(getattr(item, "obj", None), "__doc__", "") or "").strip().splitlines()
@@ -241,8 +259,8 @@ def _verdict(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) 
     if call.excinfo is None:
         return Verdict.PASSED, ""
     error, part = call.excinfo.value, file.exercise.part(_part(item))
-    if error is file.practice.raised:
-        return file.practice.judge.learner(error, part)
+    if error is file.channel.raised:
+        return file.channel.judge.learner(error, part)
     if part.name in file.hung:
         return Verdict.TIMEOUT, str(error)
     if isinstance(error, AssertionError):

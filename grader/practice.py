@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from grader.answer import Request, answer
+from grader.catalog import Part
 from grader.fault import Unusable
 from grader.forbidden import watched
 from grader.judge import Judge
@@ -29,15 +30,22 @@ class Practice:
         self.name = name
         self.judge = Judge(path, text or "")
         self.raised: BaseException | None = None
+        self.forbidden: Sequence[str] = ()
         self._given = text
         self._module: ModuleType | None = None
         self._unusable: Unusable | None = None
 
-    def ask(self, request: Request, forbidden: Sequence[str] = ()) -> Any:
+    def begin(self, part: Part | None, seed: int) -> None:
+        """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
+        self.raised = None
+        self.forbidden = part.forbidden if part else ()
+        torch.manual_seed(seed)
+
+    def ask(self, request: Request) -> Any:
         """The answer; what the learner's code raises is remembered and goes through, traceback and all."""
         try:
             module = self._load()
-            with watched(forbidden) as offences:
+            with watched(self.forbidden) as offences:
                 try:
                     return answer(request, module, self.drivers)
                 finally:
@@ -65,12 +73,11 @@ class Practice:
 
 
 @contextmanager
-def steady(seed: int) -> Iterator[None]:
-    """Give a check a known random state, and put back what its attempt may have set for the whole process."""
+def steady() -> Iterator[None]:
+    """Put back what an attempt may set for the whole process."""
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)  # the sizes are small: more threads only wait for each other
-    torch.manual_seed(seed)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from grader.result import Result
+from grader.source import read_source
 
 VERSION = 1
 APPLICATION = 0x6B617461  # "kata": tells our file from any other SQLite file
@@ -179,7 +180,7 @@ class Progress:
 def source_of(path: Path, hash: str) -> str | None:
     """The text of a file if it still is what was judged."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_source(path)
     except (OSError, UnicodeDecodeError):
         return None
     return text if digest(text) == hash else None

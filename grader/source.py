@@ -1,6 +1,7 @@
 """A learner's file and a marked solution as text: definitions, regions, stubs. Runs nothing."""
 
 import ast
+import io
 import textwrap
 from pathlib import Path
 
@@ -14,15 +15,20 @@ class MarkerError(Exception):
 
 
 def read_source(path: Path) -> str:
-    """The text of a file as Python reads it; raises SyntaxError or UnicodeDecodeError like Python."""
-    return path.read_text(encoding="utf-8-sig")
+    """The text of a file, its line ends as they are; raises UnicodeDecodeError like Python."""
+    return path.read_bytes().decode("utf-8-sig")
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, with their ends, as Python counts them; `str.splitlines` splits at form feeds and more."""
+    return io.StringIO(text, newline="").readlines()
 
 
 def regions(text: str) -> list[tuple[int, int]]:
     """The marked regions, as (line of BEGIN, line of END), counted from 1."""
     found: list[tuple[int, int]] = []
     begin = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         mark = line.strip()
         if mark == BEGIN:
             if begin:
@@ -40,7 +46,7 @@ def regions(text: str) -> list[tuple[int, int]]:
 
 def stub(text: str) -> str:
     """The learner's file: each marked region replaced by one line that raises, at the region's indentation."""
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     for begin, end in reversed(regions(text)):
         marker = lines[begin - 1]
         indent = marker[: len(marker) - len(marker.lstrip())]
@@ -70,7 +76,7 @@ def holder(text: str, line: int) -> str:
 def replace_definition(text: str, name: str, code: str) -> str:
     """`text` with the definition `name` replaced by `code`, indented to its place. Raises KeyError if there is none."""
     first, last = definitions(text)[name]
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     head = lines[first - 1]
     indent = head[: len(head) - len(head.lstrip())]
     body = textwrap.indent(textwrap.dedent(code).strip("\n"), indent)

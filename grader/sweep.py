@@ -35,6 +35,8 @@ class Variant(msgspec.Struct, frozen=True):
     stop_early: bool = False
     """End at the first check that does not pass: enough to know that a wrong answer is caught."""
     check_seconds: float | None = None
+    caged: Any = None
+    """The control socket of the engine, to judge it in a cage; None to judge it in the fork itself."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -201,7 +203,12 @@ def _run(collected: Collected, variant: Variant) -> list[CheckResult]:
                 found.append(seen.check)
 
     file, items = collected.file, _ordered(collected, variant)
-    file.use(variant.text)
+    if variant.caged:
+        from grader.engine.channel import Caged
+
+        file.use(Caged(variant.caged, file.exercise, variant.text))
+    else:
+        file.use(file.in_process(variant.text))
     config = file.config
     config.option.grader_seed = variant.seed
     config.pluginmanager.register(Listener())

@@ -28,7 +28,7 @@ def print_coverage(house: House, table: CoverageTable) -> None:
     """The coverage table, a block a section, then what it adds up to per role."""
     console = _console()
     for section, title in _SECTIONS.items():
-        grid = _table("#:3", f"{title}:33", "P:1", "Level:6", "Exercise:11", ">Topics:7", ">Points:6")
+        grid = _table("#:3", f"{title}:33", "P:1", "Level:6", "Exercise:11", ">Topics:7", ">Points:7")
         for row in (row for row in table.items if row.section == section):
             grid.add_row(*_coverage_cells(house, row))
         console.print(grid)

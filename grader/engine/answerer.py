@@ -1,0 +1,307 @@
+"""The answering process of the engine: `python -m grader.engine.answerer LEVEL`, started once for a batch.
+
+It imports torch, encloses itself, and then forks an answerer for every question that comes in on its control socket. It
+knows no check, no reference and no submission but the one that each fork is sent. A fork has a keeper outside the cage,
+which holds the limits that the kernel does not, and ends everything inside when the asker goes away.
+
+    asker ── control: two sockets ──► warm process ── fork ── keeper ── fork ── init (pid 1) ── fork ── answerer
+      └────────── status: level, output, how it ended ◄─────────┘                                          │
+      └────────── data: the file, then requests and replies ◄──────────────────────────────────────────────┘
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import msgspec
+
+from grader.engine import cage, system, wire
+
+CONTROL_FD = 3
+"""Where the warm process finds its control socket."""
+_TICK_SECONDS = 0.05
+_KEPT_OUTPUT = 2000
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What the warm process is asked to fork an answerer for."""
+
+    limits: cage.Limits
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """The first frame that an answerer is sent: the learner's file, and the drivers that run beside it."""
+
+    file_name: str
+    text: str
+    drivers: str
+    forbidden: list[str]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What the keeper says last. It is the grader's own word, not the learner's."""
+
+    how: str
+    """`exit`, `signal`, `memory`, `output`, `cpu` or `asker`."""
+    number: int
+    """The exit code, the signal, or the limit that was passed."""
+    printed: str
+
+
+def main() -> None:
+    """Serve until the control socket closes."""
+    level = cage.Level(sys.argv[1])
+    control = socket.socket(fileno=CONTROL_FD)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
+    _warm()
+    cage.enclose(level)
+    control.send(b"ready")
+    slot = 0
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not message:
+            return
+        job = msgspec.json.decode(message, type=Job)
+        slot = slot % 50_000 + 1
+        if os.fork() == 0:
+            control.close()
+            _keep(job, level, slot, socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _warm() -> None:
+    """Import what every answerer needs: later the package's files are out of reach. Runs no torch operation."""
+    import torch
+    import torch._dynamo
+    import torch.distributed
+    import torch.fx.experimental.symbolic_shapes
+    import torch.utils.checkpoint  # noqa: F401
+
+    import grader.answer
+    import grader.forbidden
+    import grader.judge
+    import grader.practice  # noqa: F401
+
+
+def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: socket.socket) -> NoReturn:
+    """The keeper: not in the cage, runs nothing of the learner's, and outlives the answerer."""
+    folder = "/tmp"
+    try:
+        os.setpgid(0, 0)
+        output, write_end = os.pipe()
+        cage.separate(level)
+        inside, outside = os.pipe()
+        init = os.fork()
+        if init == 0:
+            os.close(output)
+            os.close(inside)
+            status.close()
+            _init(job, level, slot, data, write_end, outside)
+        os.close(write_end)
+        os.close(outside)
+        data.close()
+        folder = os.read(inside, 4096).decode() or folder
+        wire.send(status, msgspec.json.encode(str(level)))
+        ended = _watch(job.limits, init, output, status)
+        with contextlib.suppress(OSError):
+            wire.send(status, msgspec.json.encode(ended))
+    except BaseException:
+        traceback.print_exc()  # the grader's own fault, for an author to see
+    finally:
+        cage.remove(level, folder)
+        os._exit(0)
+
+
+def _watch(limits: cage.Limits, init: int, output: int, status: socket.socket) -> Ended:
+    """Wait for the answerer to end, or end it: too much output or memory, or nobody left who asks."""
+    handle = os.pidfd_open(init) if hasattr(os, "pidfd_open") else -1
+    own = _written_mb("self") if sys.platform == "linux" else 0
+    printed, total, how = bytearray(), 0, ""
+    waited = [output, status.fileno(), *([handle] if handle >= 0 else [])]
+    while True:
+        ready, _, _ = select.select(waited, [], [], _TICK_SECONDS)
+        if output in ready:
+            piece = os.read(output, 1 << 16)
+            total += len(piece)
+            printed = (printed + piece)[-_KEPT_OUTPUT:]
+            if not piece:
+                waited.remove(output)
+        if status.fileno() in ready:
+            how = "asker"  # it never speaks on this socket: it has closed it
+        elif total > limits.output_bytes:
+            how = "output"
+        elif _resident_mb(init, own) > limits.memory_mb:
+            how = "memory"
+        if how:
+            _kill(init)
+        done, code = os.waitpid(init, 0 if how else os.WNOHANG)
+        if done:
+            break
+    text = printed.decode(errors="replace")
+    if how:
+        return Ended(how, {"output": limits.output_bytes, "memory": limits.memory_mb}.get(how, 0), text)
+    ended = os.waitstatus_to_exitcode(code)
+    if ended >= 128 or ended < 0:
+        number = ended - 128 if ended >= 128 else -ended
+        return Ended("cpu" if number == signal.SIGXCPU else "signal", number, text)
+    return Ended("exit", ended, text)
+
+
+def _kill(init: int) -> None:
+    """Kill everything inside: with its pid namespace, or where there is none with its process group."""
+    for kill in (os.kill, os.killpg):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(init, signal.SIGKILL)
+
+
+def _resident_mb(init: int, own: int) -> int:
+    """Resident memory, in MiB, of everything below `init`, each without the `own` that it has from the warm process."""
+    total, waiting = 0, [init]
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(OSError, ValueError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            waiting += [int(child) for child in children]
+            total += max(0, _written_mb(pid) - own)
+    return total
+
+
+def _written_mb(pid: int | str) -> int:
+    """Resident memory of one process that no file holds."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:"))) >> 10
+
+
+def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end: int, outside: int) -> NoReturn:
+    """The first process in the cage: waits for the answerer, passes on how it ended, and takes all others with it."""
+    code = 1
+    try:
+        if level is not cage.Level.FULL:
+            os.setpgid(0, 0)
+        folder = cage.furnish(level)
+        os.write(outside, folder.encode())
+        os.close(outside)
+        answerer = os.fork()
+        if answerer == 0:
+            _answer(job, level, slot, data, write_end, folder)
+        data.close()
+        os.close(write_end)
+        if sys.platform == "linux":
+            system.set_dumpable(False)
+        while True:
+            pid, status = os.wait()
+            if pid == answerer:
+                code = os.waitstatus_to_exitcode(status)
+                code = 128 - code if code < 0 else code
+                break
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _answer(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end: int, folder: str) -> NoReturn:
+    """The answerer itself. From `cage.enter` on nothing here can be trusted by anyone else."""
+    code = 1
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
+        kept = data.fileno()
+        os.dup2(kept, 3)
+        os.closerange(4, 1 << 12)
+        data.detach()
+        data = socket.socket(fileno=3)
+        sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
+        cage.enter(level, job.limits, folder, slot)
+        import torch
+
+        torch.set_num_threads(1)
+        serve(data)
+        code = 0
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            print(f"answerer: {type(error).__name__}: {error}", file=sys.__stderr__)
+    finally:
+        os._exit(code)
+
+
+def serve(data: socket.socket) -> None:
+    """Answer requests about one file until the asker closes the socket."""
+    from grader.answer import Request
+    from grader.practice import Practice
+    from grader.raised import describe
+
+    body = wire.receive(data)
+    if body is None:
+        return
+    hello = msgspec.convert(wire.unpack(body), Hello)
+    path = Path("/attempt", hello.file_name)
+    practice = Practice(path, _drivers(hello), "attempt", hello.text)
+    practice.forbidden = hello.forbidden
+    while (body := wire.receive(data)) is not None:
+        request = wire.unpack(body, strides=True)
+        try:
+            if "seed" in request:
+                import torch
+
+                torch.manual_seed(request["seed"])
+                continue
+            reply = {"value": practice.ask(Request(**request))}
+        except BaseException as error:
+            reply = {"raised": msgspec.to_builtins(describe(error, path))}
+        try:
+            packed = wire.pack(reply)
+        except wire.Malformed as error:
+            packed = wire.pack({"malformed": str(error)})
+        wire.send(data, packed)
+
+
+def _drivers(hello: Hello) -> ModuleType:
+    """The drivers, as a module that no file holds."""
+    module = ModuleType("drivers")
+    exec(compile(hello.drivers, "/attempt/drivers.py", "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def start(level: cage.Level) -> tuple[Any, socket.socket]:
+    """Start the warm process; returns it, and the control socket. It has closed over nothing of this process."""
+    import subprocess
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
+    command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level)]
+
+    def place() -> None:
+        os.dup2(theirs.fileno(), CONTROL_FD)
+
+    process = subprocess.Popen(
+        command, env={**environment, "OMP_NUM_THREADS": "1"}, cwd="/", stdin=subprocess.DEVNULL, preexec_fn=place,
+        pass_fds=[CONTROL_FD] if theirs.fileno() == CONTROL_FD else [CONTROL_FD, theirs.fileno()],
+        start_new_session=True,
+    )  # fmt: skip
+    theirs.close()
+    began = time.monotonic()
+    ready, _, _ = select.select([ours], [], [], 120)
+    if not ready or ours.recv(16) != b"ready":
+        process.kill()
+        raise OSError(f"the answering process did not start within {time.monotonic() - began:.0f} s")
+    return process, ours
+
+
+if __name__ == "__main__":
+    main()

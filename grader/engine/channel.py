@@ -1,0 +1,224 @@
+"""The asker's end: questions to a caged answerer, one answerer a part. Believes nothing that the answerer says.
+
+A `Caged` stands where `practice.Practice` stands, so that the same checks run on both.
+"""
+
+import contextlib
+import select
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from grader.answer import Request
+from grader.catalog import Exercise, Part
+from grader.cost import Cost
+from grader.engine import cage, wire
+from grader.engine.answerer import Ended, Hello, Job
+from grader.fault import NotData, Unusable
+from grader.judge import Judge
+from grader.raised import Raised, revive
+from grader.result import Verdict
+
+_START_SECONDS = 30.0
+
+
+class EngineError(Exception):
+    """The engine itself failed: nothing is known about the attempt."""
+
+
+class Caged:
+    """Answers requests with one file's code, each part in a cage of its own.
+
+    control: the warm process's control socket. text: the learner's file. level: set once a cage has said it.
+    """
+
+    def __init__(self, control: socket.socket, exercise: Exercise, text: str) -> None:
+        self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text)
+        self.raised: BaseException | None = None
+        self.level: cage.Level | None = None
+        self.printed = ""
+        self._control = control
+        self._exercise = exercise
+        self._drivers = (exercise.checks.parent / "drivers.py").read_text(encoding="utf-8")
+        self._answerers: dict[str, _Answerer | Unusable] = {}
+        self._part: Part | None = None
+        self._seed: int | None = None
+
+    def begin(self, part: Part | None, seed: int) -> None:
+        """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
+        self.raised = None
+        self._part, self._seed = part, seed
+
+    def ask(self, request: Request) -> Any:
+        """The answer. What the learner's code raises, or what ends it, is remembered and goes through."""
+        try:
+            return self._ask(request)
+        except EngineError:
+            raise
+        except BaseException as error:
+            self.raised = error
+            raise
+
+    def close(self) -> None:
+        """End every answerer."""
+        for answerer in self._answerers.values():
+            if isinstance(answerer, _Answerer):
+                answerer.close()
+
+    def _ask(self, request: Request) -> Any:
+        assert self._part, "a request before `begin`"
+        name = self._part.name
+        answerer = self._answerers.get(name)
+        if answerer is None:
+            answerer = self._answerers[name] = self._start(self._part)
+        if isinstance(answerer, Unusable):
+            raise answerer
+        try:
+            if self._seed is not None:
+                answerer.tell({"seed": self._seed})
+                self._seed = None
+            reply = answerer.ask(_request_data(request))
+        except _Over as over:
+            self._answerers[name] = Unusable(*over.verdict(self._exercise))
+            raise self._answerers[name] from None  # type: ignore[misc]  # just assigned
+        except BaseException:  # the clock of the check
+            answerer.close()
+            self._answerers[name] = Unusable(Verdict.TIMEOUT, "not run: an earlier check of this part was stopped")
+            raise
+        return self._believable(request, reply)
+
+    def _start(self, part: Part) -> "_Answerer":
+        limits = self._exercise.limits
+        job = Job(cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb))
+        answerer = _Answerer(self._control, job)
+        self.level = answerer.level
+        hello = Hello(self.judge.path.name, self.judge.text, self._drivers, list(part.forbidden))
+        answerer.tell(msgspec.to_builtins(hello))
+        return answerer
+
+    def _believable(self, request: Request, reply: Any) -> Any:
+        """What a reply says, if it has the form of one."""
+        match reply:
+            case {"value": value, **rest} if not rest:
+                return _of_kind(request, value)
+            case {"raised": described, **rest} if not rest:
+                try:
+                    raised = msgspec.convert(described, Raised)
+                except msgspec.ValidationError as error:
+                    raise NotData(f"the answer is forged: {error}") from None
+                if raised.base == "Unusable":
+                    verdict = raised.verdict if raised.verdict in ("error", "timeout", "memory") else "error"
+                    raise Unusable(Verdict(verdict), raised.said)
+                raise revive(raised)
+            case {"malformed": str(said), **rest} if not rest:
+                raise NotData(f"the result {said[:500]}")
+        raise NotData("the answer is forged")
+
+
+class _Over(Exception):
+    """An answerer has ended, and why."""
+
+    def __init__(self, ended: Ended | None, said: str = "") -> None:
+        super().__init__(said)
+        self.ended = ended
+        self.said = said
+
+    def verdict(self, exercise: Exercise) -> tuple[Verdict, str]:
+        """What to say of it."""
+        ended = self.ended
+        if ended is None:
+            return Verdict.ERROR, self.said or "the code closed its connection to the grader"
+        match ended.how:
+            case "memory":
+                return Verdict.MEMORY, f"more than {ended.number:,} MB of memory"
+            case "output":
+                return Verdict.OUTPUT_LIMIT, f"more than {ended.number:,} bytes printed"
+            case "cpu":
+                return Verdict.TIMEOUT, f"more than {exercise.limits.exercise_seconds:g} s of CPU"
+            case "signal":
+                with contextlib.suppress(ValueError):
+                    return Verdict.CRASHED, f"ended by {signal.Signals(ended.number).name}"
+                return Verdict.CRASHED, f"ended by signal {ended.number}"
+        return Verdict.CRASHED, f"the code ended its process with exit code {ended.number}"
+
+
+class _Answerer:
+    """One caged process, from this side: a socket for data, and one on which its keeper says how it is."""
+
+    def __init__(self, control: socket.socket, job: Job) -> None:
+        self.data, data = socket.socketpair()
+        self.status, status = socket.socketpair()
+        socket.send_fds(control, [msgspec.json.encode(job)], [data.fileno(), status.fileno()])
+        data.close()
+        status.close()
+        self.level = cage.Level(self._first_word())
+        self.ended: Ended | None = None
+
+    def tell(self, message: dict[str, Any]) -> None:
+        try:
+            wire.send(self.data, wire.pack(message))
+        except OSError:
+            raise _Over(self._last_word()) from None
+
+    def ask(self, message: dict[str, Any]) -> Any:
+        """Send a request and wait for its reply, or for the end. The clock is the check's."""
+        self.tell(message)
+        while True:
+            ready, _, _ = select.select([self.data, self.status], [], [])
+            if self.data in ready:
+                break
+            raise _Over(self._last_word())
+        try:
+            body = wire.receive(self.data)
+            if body is not None:
+                return wire.unpack(body)
+        except wire.Malformed as error:
+            self.close()
+            raise _Over(None, f"what the code's process sent cannot be read: {error}") from None
+        except OSError:
+            pass
+        raise _Over(self._last_word())
+
+    def close(self) -> None:
+        """Closing the status socket makes the keeper kill everything inside."""
+        with contextlib.suppress(OSError):
+            self.status.shutdown(socket.SHUT_WR)
+        self.data.close()
+
+    def _first_word(self) -> str:
+        ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
+        body = wire.receive(self.status) if ready else None
+        if body is None:
+            raise EngineError("no answerer could be started")
+        return msgspec.json.decode(body, type=str)
+
+    def _last_word(self) -> Ended | None:
+        """How it ended, from its keeper; None if that is gone too."""
+        with contextlib.suppress(OSError, wire.Malformed, msgspec.DecodeError):
+            ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
+            body = wire.receive(self.status) if ready else None
+            if body is not None:
+                return msgspec.json.decode(body, type=Ended)
+        return None
+
+
+def _request_data(request: Request) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in request.__struct_fields__}
+
+
+def _of_kind(request: Request, value: Any) -> Any:
+    """A value of the form that its kind of request has; raises NotData for another, which no honest answerer sends."""
+    if request.kind == "call":
+        return value
+    if isinstance(value, tuple) and len(value) == 2:
+        first, second = value
+        if request.kind == "gradients" and isinstance(second, list) and len(second) == len(request.args):
+            return value
+        if request.kind == "cost":
+            with contextlib.suppress(msgspec.ValidationError):
+                msgspec.convert(second, Cost)
+                return first, second
+    raise NotData(f"the answer to a question about {request.kind} is forged")

@@ -1,0 +1,85 @@
+"""An exception of the learner's code as data: what it was, what it said, through which of their lines it went."""
+
+import builtins
+import re
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from grader.fault import FAULTS, Fault, Unusable
+
+_LONGEST_SAID = 4000
+_MOST_LINES = 4
+
+
+class Raised(msgspec.Struct, frozen=True):
+    kind: str
+    """The name of its type, the learner's own or a built-in one."""
+    base: str
+    """The nearest type that both sides know: a built-in, or one of `fault`."""
+    said: str
+    lines: list[int]
+    """The learner's lines that it went through, outermost first; a long recursion is cut."""
+    own: bool
+    """Whether the last of all frames is the learner's."""
+    verdict: str = ""
+    """Of an Unusable."""
+
+
+def describe(error: BaseException, path: Path) -> Raised:
+    """An exception as data. path: the file that the learner's frames name."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    if len(own) > _MOST_LINES:
+        own = [own[0], *own[1 - _MOST_LINES :]]
+    try:
+        said = str(error.code) if isinstance(error, SystemExit) else str(error)
+    except BaseException as worse:  # a __str__ of the learner's own
+        said = f"(its text cannot be shown: {type(worse).__name__})"
+    return Raised(
+        kind=type(error).__name__[:200],
+        base=_base(type(error)),
+        said=said.strip()[:_LONGEST_SAID],
+        lines=own,
+        own=bool(frames) and frames[-1][0].f_code.co_filename == str(path),
+        verdict=str(error.verdict) if isinstance(error, Unusable) else "",
+    )
+
+
+def revive(raised: Raised) -> BaseException:
+    """An exception of the nearest type that this side knows, which carries its description as `raised`.
+
+    What a hostile process sends names at most a built-in exception: anything else becomes a RuntimeError.
+    """
+    known = FAULTS.get(raised.base) or getattr(builtins, raised.base, None)
+    if not (isinstance(known, type) and issubclass(known, Exception)) or known is Unusable:
+        known = RuntimeError
+    error: BaseException
+    try:
+        error = known(raised.said)
+    except TypeError:  # UnicodeDecodeError and its like want more arguments
+        error = RuntimeError(raised.said)
+    error.raised = raised  # type: ignore[attr-defined]
+    return error
+
+
+def described(error: BaseException, path: Path) -> Raised:
+    """The description that an exception carries, or a new one."""
+    carried = getattr(error, "raised", None)
+    return carried if isinstance(carried, Raised) else describe(error, path)
+
+
+def timeout_seconds(error: BaseException) -> float | None:
+    """The limit at which pytest-timeout ended a check (it fails the test with this sentence), or None."""
+    found = re.match(r"Timeout \(>([\d.]+)s\)", str(error)) if type(error).__name__ == "Failed" else None
+    return float(found[1]) if found else None
+
+
+def _base(kind: type) -> str:
+    for ancestor in kind.__mro__:
+        if ancestor is getattr(builtins, ancestor.__name__, None) or (
+            issubclass(ancestor, Fault) and FAULTS.get(ancestor.__name__) is ancestor
+        ):
+            return ancestor.__name__
+    return "RuntimeError"
