@@ -22,7 +22,7 @@ from grader.catalog import Exercise, House, HouseError, nearest
 from grader.forbidden import resolve
 from grader.mutants import Generated, MutantFile, apply, generate, read_mutants
 from grader.result import CheckResult, Verdict
-from grader.source import definitions, read_source
+from grader.source import definitions, lines_of, read_source
 from grader.sweep import Collected, Outcome, Variant, judge, sweep
 
 _FEWEST_MUTANTS = 8
@@ -71,6 +71,7 @@ def audit(
             say("      " + finding.replace("\n", "\n      "))
 
     say(f"{exercise.id}")
+    _parses(house, exercise.solution)
     section("facts", *_facts(house, exercise))
     section("files", *_files(house, exercise))
     if any("is missing" in finding for finding in report.findings):
@@ -90,6 +91,15 @@ def audit(
 
     sweep(house, exercise, work)
     return report
+
+
+def _parses(house: House, path: Path) -> None:
+    try:
+        ast.parse(read_source(path))
+    except FileNotFoundError:
+        pass  # a finding of its own
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise HouseError(f"{path.relative_to(house.root)} is not valid Python: {error}.") from None
 
 
 class _Bench(msgspec.Struct):
@@ -159,11 +169,21 @@ def _files(house: House, exercise: Exercise) -> Section:
         shown = folder.relative_to(house.root)
         found += [f"{shown}/{name} is missing." for name in sorted(names - there)]
         found += [f"{shown}/{name} belongs to no exercise: remove it." for name in sorted(there - names)]
+        for name in sorted(names & there):
+            if folder / name == exercise.attempt:
+                continue  # its TODOs are the learner's
+            found += _todos(folder / name, f"{shown}/{name}")
     if exercise.solution.is_file():
         for file in build_exercise(house, exercise):
             if not file.current and file.path.is_file():
                 found.append(f"{file.path.relative_to(house.root)} is not current: run `grader build`.")
     return found, "complete and current"
+
+
+def _todos(path: Path, shown: str) -> list[str]:
+    """What `grader new` left for an author to fill in."""
+    lines = lines_of(read_source(path))
+    return [f"{shown}:{i} still says TODO." for i, line in enumerate(lines, 1) if "TODO" in line]
 
 
 def _checks(exercise: Exercise, collected: Collected) -> Section:

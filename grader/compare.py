@@ -196,7 +196,7 @@ def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | No
         return []
     drawn = "".join("x" if mark else "." for mark in marks.tolist())
     built = f"     built as {' | '.join(map(str, pieces))}" if pieces else ""
-    return [f"  wrong {letter:<4}{drawn}{built}"]
+    return [f"  wrong {letter:<3} {drawn}{built}"]
 
 
 def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:

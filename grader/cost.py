@@ -66,7 +66,7 @@ class Meter:
         if known is None or known.expired():
             self._saved[storage.cdata] = storage
             self.cost.saved += tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # itself would be a cycle where an operation saves its own result
 
 
 class _Counter(TorchDispatchMode):

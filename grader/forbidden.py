@@ -41,8 +41,7 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
     for name in names:
         target = resolve(name)
         while hasattr(target, "__wrapped__"):
-            by_code[getattr(target, "__code__", None)] = name
-            target = target.__wrapped__
+            target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
         if isinstance(target, FunctionType):
             by_code[target.__code__] = name
         elif isinstance(target, type):
@@ -51,7 +50,6 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
             by_method[target.__name__] = (target.__objclass__, name)
         else:
             by_object[target] = name
-    by_code.pop(None, None)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         if event == "call":

@@ -44,4 +44,11 @@ def load_checks(test_file: Path) -> tuple[ModuleType, ModuleType | None]:
     drivers = None
     if (test_file.parent / "drivers.py").is_file():
         drivers = importlib.import_module(f"{package.__name__}.drivers")
-    return importlib.import_module(f"{package.__name__}.{test_file.stem}"), drivers
+    # Loaded past pytest's hook, which would add its own explanation to the sentence of an assert.
+    spec = importlib.util.spec_from_file_location(f"{package.__name__}.{test_file.stem}", test_file)
+    assert spec, test_file
+    assert spec.loader, test_file
+    checks = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = checks
+    spec.loader.exec_module(checks)
+    return checks, drivers

@@ -91,6 +91,8 @@ def apply(solution: str, change: Change, where: Path) -> str:
             text = replace_definition(text, edit.part, edit.code)
         else:
             raise HouseError(f"{where}: '{change.name}' needs `find` and `put`, or `part` and `code`, or `edits`.")
+    if not _compiles(text):  # any check catches what does not even load
+        raise HouseError(f"{where}: '{change.name}' is not valid Python once it is applied.")
     return text
 
 

@@ -29,6 +29,7 @@ class Practice:
         self.drivers = drivers
         self.name = name
         self.judge = Judge(path, text or "")
+        self.isolation = "practice"
         self.raised: BaseException | None = None
         self.forbidden: Sequence[str] = ()
         self._given = text
@@ -54,6 +55,9 @@ class Practice:
         except BaseException as error:
             self.raised = error
             raise
+
+    def close(self) -> None:
+        """Nothing to end: the attempt ran in this process."""
 
     def _load(self) -> ModuleType:
         """The learner's module, loaded once; a file that does not load fails each check alike."""

@@ -22,6 +22,7 @@ from grader.result import CheckResult, Verdict
 from grader.run import RunError
 
 _MEMORY = 8 << 30
+_LAST = b"judged in isolation: "
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -35,8 +36,8 @@ class Variant(msgspec.Struct, frozen=True):
     stop_early: bool = False
     """End at the first check that does not pass: enough to know that a wrong answer is caught."""
     check_seconds: float | None = None
-    caged: Any = None
-    """The control socket of the engine, to judge it in a cage; None to judge it in the fork itself."""
+    channel: Callable[[Any], Any] | None = None
+    """Makes what answers for it, of its collector; None to run it in the fork itself."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -44,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True):
     checks: list[CheckResult]
     died: str = ""
     """How the process ended, if not by itself."""
+    timed_out: bool = False
+    isolation: str = ""
 
     @property
     def passed(self) -> bool:
@@ -154,18 +157,20 @@ class _Child:
 
     def kill(self) -> None:
         self.killed = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        for kill in (os.kill, os.killpg):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
 
     def outcome(self) -> Outcome:
         os.close(self.pipe)
         _, status = os.waitpid(self.pid, 0)
-        try:
-            checks = msgspec.json.decode(bytes(self._data), type=list[CheckResult])
-            return Outcome(self.variant, checks)
-        except msgspec.DecodeError:
-            ended = f"no end within {self.deadline:g} s" if self.killed else f"ended with status {status}"
-            return Outcome(self.variant, [], ended)
+        lines = bytes(self._data).split(b"\n")[:-1]  # what was cut off by the end of the process does not count
+        checks = [msgspec.json.decode(line, type=CheckResult) for line in lines if not line.startswith(_LAST)]
+        last = [line for line in lines if line.startswith(_LAST)]
+        if last:
+            return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
+        ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
+        return Outcome(self.variant, checks, died=ended, timed_out=self.killed)
 
 
 def _child(collected: Collected, variant: Variant, write: int) -> None:
@@ -173,42 +178,48 @@ def _child(collected: Collected, variant: Variant, write: int) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        if sys.platform == "linux":
+            from grader.engine.system import die_with_parent
+
+            die_with_parent(signal.SIGKILL)
+            resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         import torch
 
         torch.set_num_threads(1)
-        checks = _run(collected, variant)
-        data = memoryview(msgspec.json.encode(checks))
-        while data:
-            data = data[os.write(write, data) :]
+        isolation = _run(collected, variant, lambda check: _write(write, msgspec.json.encode(check)))
+        _write(write, _LAST + isolation.encode())
         code = 0
     finally:
         os._exit(code)
 
 
-def _run(collected: Collected, variant: Variant) -> list[CheckResult]:
+def _write(pipe: int, line: bytes) -> None:
+    """One line, at once: what is reported stays reported, whatever happens to this process."""
+    data = memoryview(line + b"\n")
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], None]) -> str:
+    """Run the checks on a variant; returns the isolation that held."""
     import pytest
 
     from grader.plugin import seen_of
 
-    found: list[CheckResult] = []
+    verdicts: list[Verdict] = []
 
     class Listener:
         def pytest_runtest_logreport(self, report: Any) -> None:
             seen = seen_of(report)
             if seen:
-                found.append(seen.check)
+                verdicts.append(seen.check.verdict)
+                say(seen.check)
 
     file, items = collected.file, _ordered(collected, variant)
-    if variant.caged:
-        from grader.engine.channel import Caged
-
-        file.use(Caged(variant.caged, file.exercise, variant.text))
-    else:
-        file.use(file.in_process(variant.text))
+    file.use(variant.channel(file) if variant.channel else file.in_process(variant.text))
     config = file.config
     config.option.grader_seed = variant.seed
     config.pluginmanager.register(Listener())
@@ -216,9 +227,11 @@ def _run(collected: Collected, variant: Variant) -> list[CheckResult]:
         if variant.check_seconds:
             item.add_marker(pytest.mark.timeout(variant.check_seconds, method="signal"), append=False)
         config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        if variant.stop_early and found and found[-1].verdict is not Verdict.PASSED:
+        if variant.stop_early and verdicts and verdicts[-1] is not Verdict.PASSED:
             break
-    return found
+    file.channel.close()
+    isolation: str = file.channel.isolation
+    return isolation
 
 
 def _ordered(collected: Collected, variant: Variant) -> list[Any]:

@@ -32,13 +32,13 @@ class EngineError(Exception):
 class Caged:
     """Answers requests with one file's code, each part in a cage of its own.
 
-    control: the warm process's control socket. text: the learner's file. level: set once a cage has said it.
+    control: the warm process's control socket. text: the learner's file. isolation: the level, once a cage has said it.
     """
 
     def __init__(self, control: socket.socket, exercise: Exercise, text: str) -> None:
         self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text)
         self.raised: BaseException | None = None
-        self.level: cage.Level | None = None
+        self.isolation = ""
         self.printed = ""
         self._control = control
         self._exercise = exercise
@@ -94,7 +94,7 @@ class Caged:
         limits = self._exercise.limits
         job = Job(cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb))
         answerer = _Answerer(self._control, job)
-        self.level = answerer.level
+        self.isolation = str(answerer.level)
         hello = Hello(self.judge.path.name, self.judge.text, self._drivers, list(part.forbidden))
         answerer.tell(msgspec.to_builtins(hello))
         return answerer

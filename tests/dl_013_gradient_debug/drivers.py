@@ -1,0 +1,346 @@
+"""Runs beside the learner's code: builds parameters, models, optimizers from data, and returns data."""
+
+import gc
+import warnings
+import weakref
+
+import torch
+from torch import nn
+
+
+def _parameters(gradients, container="list"):
+    """Parameters with these gradients (None: no gradient) and values that are not their gradients."""
+    made = []
+    for i, gradient in enumerate(gradients):
+        parameter = nn.Parameter(torch.full_like(torch.zeros(3) if gradient is None else gradient, 9.0 + i))
+        parameter.grad = None if gradient is None else gradient.clone()
+        made.append(parameter)
+    return made, {"list": list, "tuple": tuple, "generator": iter}[container](made)
+
+
+def norm(module, gradients, container="list"):
+    made, given = _parameters(gradients, container)
+    value = module.global_grad_norm(given)
+    return {"norm": value, "gradients": [p.grad for p in made]}
+
+
+def clip(module, function, gradients, bound, container="list", **options):
+    """`clip_by_norm` or `clip_by_value`, and the gradients seen through the tensors that were there before."""
+    made, given = _parameters(gradients, container)
+    before = [p.grad for p in made]
+    value = getattr(module, function)(given, bound, **options)
+    return {
+        "value": value,
+        "gradients": before,
+        "same_object": [p.grad is g for p, g in zip(made, before, strict=True)],
+    }
+
+
+def refused_clip(module, function, gradients, bound, **options):
+    """The classes of the exception that clipping raises, and the gradients after it."""
+    made, given = _parameters(gradients)
+    raised = []
+    try:
+        getattr(module, function)(given, bound, **options)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        raised = [kind.__name__ for kind in type(error).__mro__]
+    return {"raised": raised, "gradients": [p.grad for p in made]}
+
+
+class _Tagger(nn.Module):
+    """Tokens to class logits: embedding (v, d), hidden layer (h, d), output layer (c, h)."""
+
+    def __init__(self, embedding, hidden, output):
+        super().__init__()
+        self.embedding = nn.Parameter(embedding.clone())
+        self.hidden = nn.Parameter(hidden.clone())
+        self.output = nn.Parameter(output.clone())
+        self.runs = 0
+
+    def forward(self, tokens):
+        self.runs += 1
+        return torch.tanh(self.embedding[tokens] @ self.hidden.T) @ self.output.T
+
+
+def accumulate(module, weights, batches, existing=None, *, meter, **options):
+    model = _Tagger(*weights)
+    for parameter, gradient in zip(model.parameters(), existing or [], strict=False):
+        parameter.grad = gradient.clone()
+    with meter:
+        loss = module.accumulate_gradients(model, batches, **options)
+    graph = bool(getattr(loss, "requires_grad", False))
+    return {"loss": loss, "graph": graph, "gradients": [p.grad for p in model.parameters()]}
+
+
+def refused_accumulation(module, weights, batches):
+    """The classes of the exception, how often the model ran, and the gradients after it."""
+    model = _Tagger(*weights)
+    raised = []
+    try:
+        module.accumulate_gradients(model, batches)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        raised = [kind.__name__ for kind in type(error).__mro__]
+    return {"raised": raised, "runs": model.runs, "gradients": [p.grad for p in model.parameters()]}
+
+
+class _Network(nn.Module):
+    """Layers by index, run in `order`: a layer may run twice, or never."""
+
+    def __init__(self, layers, order=None):
+        super().__init__()
+        self.layers = nn.ModuleList(_layer(*layer) for layer in layers)
+        self.order = list(range(len(layers))) if order is None else order
+
+    def forward(self, x):
+        for i in self.order:
+            x = self.layers[i](x)
+        return x
+
+
+class _StopError(Exception):
+    """Raised by a layer on purpose."""
+
+
+class _Probe(nn.Module):
+    """Passes its input on, and notes how it was run."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+
+    def forward(self, x):
+        self.notes.append([self.training, torch.is_grad_enabled()])
+        return x
+
+
+class _Fails(nn.Module):
+    def forward(self, x):
+        raise _StopError
+
+
+class _Overwrites(nn.Module):
+    def forward(self, x):
+        return x.fill_(0.5)
+
+
+def _layer(kind, *data):
+    if kind == "linear":
+        weight, bias = data
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype)
+        layer.weight.data = weight.clone()
+        if bias is not None:
+            layer.bias.data = bias.clone()
+        return layer
+    if kind == "nested":
+        return nn.Sequential(*(_layer(*inner) for inner in data))
+    if kind == "batchnorm":
+        return nn.BatchNorm1d(data[0], dtype=torch.float64)
+    simple = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU, "identity": nn.Identity}
+    return (simple | {"probe": _Probe, "fails": _Fails, "overwrites": _Overwrites})[kind](*data)
+
+
+def _hooks(model):
+    """How many hooks hang on the modules and parameters of a model."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    tables = [getattr(m, name) for m in model.modules() for name in names]
+    tables += [p._backward_hooks for p in model.parameters()]
+    tables += [getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters()]
+    return sum(len(table) for table in tables if table)
+
+
+def _stats(monitor):
+    return {name: dict(stats) for name, stats in monitor.stats.items()}
+
+
+def monitor(module, layers, steps, frozen=(), order=None):
+    """Play a script on a watched model; every "stats" step adds the monitor's stats to the answer."""
+    model = _Network(layers, order)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    watch = module.GradientMonitor(model)
+    seen = []
+    for step, *data in steps:
+        if step == "backward":
+            x, upstream = data
+            (model(x) * upstream).sum().backward()
+        elif step == "zero":
+            model.zero_grad()
+        elif step == "scale":
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(data[0])
+        elif step == "close":
+            watch.close()
+        elif step == "stats":
+            seen.append(_stats(watch))
+    return seen
+
+
+def monitor_end(module, layers, x, upstream, ending):
+    """Hooks before, during and after a watch that ends in one of several ways; two monitors and a foreign hook."""
+    model = _Network(layers)
+    foreign = []
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient: foreign.append(1))
+        parameter.register_post_accumulate_grad_hook(lambda parameter: foreign.append(1))
+    for layer in model.modules():
+        layer.register_forward_hook(lambda *seen: None)
+        layer.register_full_backward_hook(lambda *seen: None)
+    x = x.clone().requires_grad_()
+    other = module.GradientMonitor(model)
+    before = _hooks(model)
+    if ending == "with":
+        with module.GradientMonitor(model) as watch:
+            (model(x) * upstream).sum().backward()
+    elif ending == "error":
+        try:
+            with module.GradientMonitor(model) as watch:
+                (model(x) * upstream).sum().backward()
+                raise _StopError
+        except _StopError:
+            pass
+    else:
+        watch = module.GradientMonitor(model)
+        (model(x) * upstream).sum().backward()
+        watch.close()
+        if ending == "twice":
+            watch.close()
+    after = _hooks(model)
+    stats = _stats(watch)
+    foreign.clear()
+    model.zero_grad()
+    (model(3 * x) * upstream).sum().backward()
+    return {
+        "added": after - before,
+        "closed": stats,
+        "closed_later": _stats(watch),
+        "other_later": _stats(other),
+        "foreign": len(foreign) / len(list(model.parameters())),
+    }
+
+
+def monitor_memory(module, layers, x, upstream):
+    """Which tensors of a backward pass with create_graph are alive once everybody but the monitor has let go."""
+    model = _Network(layers)
+    watch = module.GradientMonitor(model)
+    activation = model.layers[0](x)
+    product = model.layers[1](activation) * upstream
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the reference cycle that zero_grad breaks below
+        product.sum().backward(create_graph=True)
+    kept = {"activation": weakref.ref(activation), "graph": weakref.ref(product)}
+    kept |= {f"gradient of {name}": weakref.ref(p.grad) for name, p in model.named_parameters()}
+    del activation, product
+    model.zero_grad(set_to_none=True)
+    gc.collect()
+    return {"alive": [name for name, ref in kept.items() if ref() is not None], "stats": _stats(watch)}
+
+
+def activations(module, layers, x, order=None, training=(), **options):
+    """The report, and how the model was run: notes of its probes, training flags and hooks after it."""
+    model = _Network(layers, order)
+    model.eval()
+    for i in training:
+        model.layers[i].train()
+    flags = [m.training for m in model.modules()]
+    try:
+        report = module.activation_report(model, x, **options)
+    except _StopError:
+        report = "stopped"
+    return {
+        "report": report,
+        "probes": [m.notes for m in model.modules() if isinstance(m, _Probe)],
+        "same_mode": flags == [m.training for m in model.modules()],
+        "hooks": _hooks(model),
+    }
+
+
+class _Bag(nn.Module):
+    """Named parameters with gradients, and nothing else."""
+
+    def __init__(self, values, gradients, frozen):
+        super().__init__()
+        for name, value in values.items():
+            self.register_parameter(name, nn.Parameter(value.clone(), requires_grad=name not in frozen))
+            gradient = gradients.get(name)
+            getattr(self, name).grad = None if gradient is None else gradient.clone()
+
+
+def updates(module, values, gradients, optimizer, options, steps=1, frozen=()):
+    """The ratios of each step, and the parameters at the end."""
+    model = _Bag(values, gradients, frozen)
+    made = getattr(torch.optim, optimizer)(model.parameters(), **options)
+    ratios = [module.update_ratio(model, made) for _ in range(steps)]
+    return {"ratios": ratios, "values": dict(model.named_parameters())}
+
+
+def draw_weights(module, depth, width, scheme, seed):
+    """Two stacks drawn one after the other from one generator, and what torch's global stream did meanwhile."""
+    generator = torch.Generator().manual_seed(seed)
+    stream = torch.random.get_rng_state()
+    first, second = (module.initial_weights(depth, width, scheme, generator) for _ in range(2))
+    return {"first": first, "second": second, "global_untouched": torch.equal(stream, torch.random.get_rng_state())}
+
+
+def flow_of_leaves(module, x, weights, activation, **options):
+    """The norms for x and weights that require gradients, and the gradients that these hold afterwards."""
+    x, weights = x.clone().requires_grad_(), weights.clone().requires_grad_()
+    norms = module.gradient_flow(x, weights, activation, **options)
+    return {"norms": norms, "graph": norms.requires_grad, "left": [x.grad, weights.grad]}
+
+
+def _linear(weight, bias):
+    return _layer("linear", weight, bias)
+
+
+def fit(module, weight, bias, stale, batches, lr, momentum):
+    model = _linear(weight, bias)
+    if stale is not None:
+        model.weight.grad, model.bias.grad = (gradient.clone() for gradient in stale)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    losses = module.fit(model, optimizer, iter(batches))
+    return {"losses": losses, "weight": model.weight, "bias": model.bias}
+
+
+def fit_and_validate(module, layers, train, valid, epochs, lr, training):
+    model = _Network([*layers, ["probe"]])
+    model.train(training)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    history = module.fit_and_validate(model, optimizer, train, valid, epochs)
+    modes = [mode for mode, _ in model.layers[-1].notes]
+    return {"history": history, "parameters": list(model.parameters()), "modes": modes}
+
+
+class _Recurrent(nn.Module):
+    """h' = tanh(x W + h U), output h' V; x (n, t, d) and state h (n, k)."""
+
+    def __init__(self, into, across, out):
+        super().__init__()
+        self.into, self.across, self.out = (nn.Parameter(weight.clone()) for weight in (into, across, out))
+
+    def forward(self, x, state):
+        states = []
+        for step in x.unbind(dim=1):
+            state = torch.tanh(step @ self.into + state @ self.across)
+            states.append(state)
+        return torch.stack(states, dim=1) @ self.out, state
+
+
+def fit_recurrent(module, weights, chunks, state, lr, *, meter):
+    model = _Recurrent(*weights)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    with meter:
+        loss = module.fit_recurrent(model, optimizer, chunks, state)
+    return {"loss": loss, "weights": list(model.parameters())}
+
+
+def fit_scheduled(module, weight, bias, batches, lr, factors):
+    model = _linear(weight, bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: factors[k])
+    rates = module.fit_scheduled(model, optimizer, scheduler, iter(batches))
+    return {"rates": rates, "weight": model.weight, "bias": model.bias}
