@@ -1,0 +1,319 @@
+"""What runs beside the learner's code. A driver gets the learner's module, then data, and returns data."""
+
+import torch
+
+
+def _new_cache(module, k, capacity):
+    b, h, _, d = k.shape
+    return module.KVCache(b, h, capacity, d, dtype=k.dtype)
+
+
+def _held(cache):
+    """What a cache says that its sequences hold."""
+    tokens = [int(n) for n in cache.lengths]
+    return {
+        "lengths": cache.lengths,
+        "k": [cache.k[i, :, :n] for i, n in enumerate(tokens)],
+        "v": [cache.v[i, :, :n] for i, n in enumerate(tokens)],
+    }
+
+
+def append(module, k, v, chunks, capacity, counts=None):
+    """Append k, v cut into chunks; counts, if given, one tensor a chunk. What the cache holds then."""
+    cache = _new_cache(module, k, capacity)
+    for i, (k_new, v_new) in enumerate(zip(k.split(chunks, 2), v.split(chunks, 2), strict=True)):
+        if counts is None:
+            cache.append(k_new, v_new)
+        else:
+            cache.append(k_new, v_new, counts[i])
+    return _held(cache)
+
+
+def append_then_overwrite(module, k, v, capacity):
+    """Append, then change the tensors that were appended, as a caller who reuses them would."""
+    cache = _new_cache(module, k, capacity)
+    k, v = k.clone(), v.clone()
+    cache.append(k, v)
+    k.zero_()
+    v.zero_()
+    return _held(cache)
+
+
+def append_in_place(module, k, v, chunks, capacity):
+    """Whether the buffers after all chunks are the memory that was there at the start."""
+    cache = _new_cache(module, k, capacity)
+    before = cache.k.data_ptr(), cache.v.data_ptr()
+    for k_new, v_new in zip(k.split(chunks, 2), v.split(chunks, 2), strict=True):
+        cache.append(k_new, v_new)
+    same = before == (cache.k.data_ptr(), cache.v.data_ptr())
+    return same, list(cache.k.shape), list(cache.v.shape)
+
+
+def append_cost(module, k, v, k_new, v_new, capacity, *, meter):
+    """Append k_new, v_new behind k, v; measured."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    with meter:
+        cache.append(k_new, v_new)
+    return _held(cache)
+
+
+def append_over(module, k, v, counts, k_new, v_new, new_counts, capacity):
+    """Append what fits, then what may not fit. Was it refused, and what did the cache hold before and after?"""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v, counts)
+    before = {name: _copy(value) for name, value in _held(cache).items()}
+    try:
+        cache.append(k_new, v_new, new_counts)
+        refused = False
+    except ValueError:
+        refused = True
+    return refused, before, _held(cache)
+
+
+def append_after_reset(module, k, v, rows, k_new, v_new, counts, capacity):
+    """Append, reset rows (None: all, without an argument), append again."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    if rows is None:
+        cache.reset()
+    else:
+        cache.reset(rows)
+    empty = cache.lengths.clone()
+    cache.append(k_new, v_new, counts)
+    return empty, _held(cache)
+
+
+def prefill(module, q, k, v, chunks, capacity, counts=None):
+    """Prefill q, k, v cut into chunks; the outputs side by side, and what the cache holds then."""
+    cache = _new_cache(module, k, capacity)
+    outs = []
+    pieces = zip(q.split(chunks, 2), k.split(chunks, 2), v.split(chunks, 2), strict=True)
+    for i, (q_new, k_new, v_new) in enumerate(pieces):
+        if counts is None:
+            outs.append(module.prefill(q_new, k_new, v_new, cache))
+        else:
+            outs.append(module.prefill(q_new, k_new, v_new, cache, counts[i]))
+    return torch.cat(outs, 2), _held(cache)
+
+
+def prefill_once(module, q, k, v, capacity):
+    """One call on an empty cache."""
+    return module.prefill(q, k, v, _new_cache(module, k, capacity))
+
+
+def prefill_after_reset(module, old, q, k, v, counts, capacity):
+    """Prefill where other, longer sequences lay before."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(old, old)
+    cache.reset()
+    return module.prefill(q, k, v, cache, counts)
+
+
+def prefill_over(module, k, v, q_new, k_new, v_new, counts, capacity):
+    """Was a chunk that does not fit refused, and what did the cache hold before and after?"""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    before = {name: _copy(value) for name, value in _held(cache).items()}
+    try:
+        module.prefill(q_new, k_new, v_new, cache, counts)
+        refused = False
+    except ValueError:
+        refused = True
+    return refused, before, _held(cache)
+
+
+def prefill_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
+    """A chunk behind cached tokens; the chunk is measured."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    with meter:
+        return module.prefill(q_new, k_new, v_new, cache)
+
+
+def decode(module, q, k, v, capacity, start=0):
+    """Append the first `start` tokens, decode the others one by one; the outputs, and what the cache holds."""
+    cache = _new_cache(module, k, capacity)
+    if start:
+        cache.append(k[:, :, :start], v[:, :, :start])
+    outs = [module.decode_step(q[:, :, j], k[:, :, j], v[:, :, j], cache) for j in range(start, k.shape[2])]
+    return torch.stack(outs, 2), _held(cache)
+
+
+def decode_unequal(module, k, v, counts, q_new, k_new, v_new, active, capacity, old=None):
+    """One step for sequences of unequal length. active: None to leave it out. old: what lay in the cache before."""
+    cache = _new_cache(module, k, capacity)
+    if old is not None:
+        cache.append(old, old)
+        cache.reset()
+    cache.append(k, v, counts)
+    if active is None:
+        out = module.decode_step(q_new, k_new, v_new, cache)
+    else:
+        out = module.decode_step(q_new, k_new, v_new, cache, active)
+    return out, _held(cache)
+
+
+def decode_over(module, k, v, counts, q_new, k_new, v_new, active, capacity):
+    """Was a step that does not fit refused, and what did the cache hold before and after?"""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v, counts)
+    before = {name: _copy(value) for name, value in _held(cache).items()}
+    try:
+        module.decode_step(q_new, k_new, v_new, cache, active)
+        refused = False
+    except ValueError:
+        refused = True
+    return refused, before, _held(cache)
+
+
+def decode_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
+    """One step behind cached tokens; the step is measured."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    with meter:
+        return module.decode_step(q_new, k_new, v_new, cache)
+
+
+def generate(module, q, k, v, padding, prompts, totals):
+    """Prefill prompts of unequal length, then decode until sequence i holds totals[i] tokens.
+
+    Row i of the result holds its outputs in order, zeros behind them.
+    """
+    b, h, s, d = q.shape
+    cache = module.KVCache(b, h, s, d, dtype=q.dtype)
+    out = torch.zeros_like(q)
+    longest = max(prompts)
+    real = (torch.arange(longest) < torch.tensor(prompts)[:, None])[:, None, :, None]
+    prompt = [torch.where(real, x[:, :, :longest], padding[:, :, :longest]) for x in (q, k, v)]
+    out[:, :, :longest] = module.prefill(*prompt, cache, torch.tensor(prompts))
+    at = list(prompts)
+    while any(n < total for n, total in zip(at, totals, strict=True)):
+        active = [n < total for n, total in zip(at, totals, strict=True)]
+        token = [n if goes else 0 for n, goes in zip(at, active, strict=True)]
+        new = [torch.stack([x[i, :, j] for i, j in enumerate(token)]) for x in (q, k, v)]
+        step = module.decode_step(*new, cache, torch.tensor(active))
+        for i in range(b):
+            if active[i]:
+                out[i, :, at[i]] = step[i]
+                at[i] += 1
+    return out
+
+
+def grouped_on_a_cache(module, q, k, v, length, *, meter):
+    """Grouped-query attention over the first `length` places of a longer buffer; measured."""
+    with meter:
+        return module.grouped_query_attention(q, k[:, :, :length], v[:, :, :length])
+
+
+def quantize_and_back(module, x, per):
+    """x after int8 and back."""
+    return module.dequantize_kv(*module.quantize_kv(x, per))
+
+
+def _latent(module, sizes, weights):
+    layer = module.MultiHeadLatentAttention(*sizes).to(weights["k_up"].dtype)
+    layer.load_state_dict(weights)
+    return layer
+
+
+def latent_compress(module, sizes, weights, x, start):
+    """compress; start None: left to its default."""
+    layer = _latent(module, sizes, weights)
+    return layer.compress(x) if start is None else layer.compress(x, start)
+
+
+def latent_forward(module, sizes, weights, x, *, meter):
+    """forward; measured."""
+    layer = _latent(module, sizes, weights)
+    with meter:
+        return layer(x)
+
+
+def latent_gradients(module, x, q_proj, kv_down, kv_norm, k_up, v_up, out, sizes):
+    """forward with weights from outside, so that they may get gradients."""
+    layer = module.MultiHeadLatentAttention(*sizes)
+    weights = {
+        "q_proj.weight": q_proj,
+        "kv_down.weight": kv_down,
+        "kv_norm.weight": kv_norm,
+        "k_up": k_up,
+        "v_up": v_up,
+        "out.weight": out,
+    }
+    return torch.func.functional_call(layer, weights, (x,))
+
+
+def latent_decode(module, sizes, weights, x, cache, chunks):
+    """decode in chunks behind a cache; the outputs side by side, and the cache after each chunk."""
+    layer = _latent(module, sizes, weights)
+    outs, caches = [], []
+    for piece in x.split(chunks, 1):
+        out, cache = layer.decode(piece, cache)
+        outs.append(out)
+        caches.append(cache)
+    return torch.cat(outs, 1), caches
+
+
+def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
+    """One decode; measured."""
+    layer = _latent(module, sizes, weights)
+    with meter:
+        return layer.decode(x, cache)
+
+
+def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
+    """Do the steps; after each, all that can be asked of the cache.
+
+    A step is ("create",), ("append", name, k, v), ("fork", name) or ("free", name), or ("gather" | "table", name).
+    Names are 0, 1, ... in the order of creation, and stand for whatever ids the cache gave. The name `unknown` is
+    an id that no sequence has had.
+    """
+    cache = module.PagedKVCache(blocks, block_size, kv_heads, head_dim, dtype=dtype)
+    pool = cache.k.data_ptr(), cache.v.data_ptr()
+    ids, live, seen = [], [], []
+    for action, *args in steps:
+        name = args[0] if args else None
+        seq = max(ids, default=0) + 1000 if name == "unknown" else ids[name] if args else None
+        refused = ""
+        try:
+            if action in ("create", "fork"):
+                ids.append(cache.create() if action == "create" else cache.fork(seq))
+                live.append(len(ids) - 1)
+            else:
+                getattr(cache, action)(seq, *args[1:])
+                if action == "free":
+                    live.remove(name)
+        except (ValueError, KeyError) as error:
+            refused = "KeyError" if isinstance(error, KeyError) else "ValueError"
+        seen.append({"refused": refused, "available": cache.available(), "sequences": _sequences(cache, ids, live)})
+    return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr())
+
+
+def _sequences(cache, ids, live):
+    """For each live sequence its table, what gather gives, and what lies in the pool where the table points."""
+    told = {}
+    for name in live:
+        table = list(cache.table(ids[name]))
+        k, v = cache.gather(ids[name])
+        lies = [pool[table].flatten(0, 1)[: len(k)] for pool in (cache.k, cache.v)] if table else [k, v]
+        told[name] = {"table": table, "k": k.clone(), "v": v.clone(), "pool k": lies[0], "pool v": lies[1]}
+    return told
+
+
+def paged_gather_is_a_copy(module, block_size, k, v):
+    """Gather, write into what came, append nothing, gather again."""
+    cache = module.PagedKVCache(5, block_size, k.shape[1], k.shape[2], dtype=k.dtype)
+    seq = cache.create()
+    k, v = k.clone(), v.clone()
+    cache.append(seq, k, v)
+    k.zero_()
+    v.zero_()
+    for got in cache.gather(seq):
+        got.fill_(7)
+    cache.table(seq).clear()
+    return cache.gather(seq)
+
+
+def _copy(value):
+    return [x.clone() for x in value] if isinstance(value, list) else value.clone()
