@@ -52,8 +52,8 @@ def stub_of(exercise: Exercise) -> str:
 
 def _filled(text: str, block: str, content: str) -> str:
     """`text` with what stands between `<!-- block -->` and `<!-- /block -->` replaced."""
-    pattern = rf"(<!-- {block} -->\n).*?(<!-- /{block} -->)"
-    return re.sub(pattern, lambda found: found[1] + content + found[2], text, flags=re.DOTALL)
+    pattern = rf"(<!-- {block} -->).*?(<!-- /{block} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}\n{content}{found[2]}", text, flags=re.DOTALL)
 
 
 def _facts(house: House, exercise: Exercise) -> str:

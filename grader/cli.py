@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from grader.catalog import Exercise, House, HouseError, find_house, nearest
+from grader.cli_grade import grade
 from grader.progress import Progress, ProgressError, source_of
 from grader.source import read_source
 
@@ -301,6 +302,9 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
         raise HouseError(
             f"{path.relative_to(house.root)} was left as it is, since it cannot be kept. {error}"
         ) from None
+
+
+main.add_command(grade)
 
 
 def _earned(house: House) -> dict[str, set[str]]:

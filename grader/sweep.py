@@ -36,8 +36,8 @@ class Variant(msgspec.Struct, frozen=True):
     stop_early: bool = False
     """End at the first check that does not pass: enough to know that a wrong answer is caught."""
     check_seconds: float | None = None
-    channel: Callable[[Any], Any] | None = None
-    """Makes what answers for it, of its collector; None to run it in the fork itself."""
+    channel: Callable[[], Any] | None = None
+    """Makes what answers for it; None to run it in the fork itself."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -219,7 +219,7 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
                 say(seen.check)
 
     file, items = collected.file, _ordered(collected, variant)
-    file.use(variant.channel(file) if variant.channel else file.in_process(variant.text))
+    file.use(variant.channel() if variant.channel else file.in_process(variant.text))
     config = file.config
     config.option.grader_seed = variant.seed
     config.pluginmanager.register(Listener())

@@ -12,6 +12,7 @@ from rich.text import Text
 from grader.catalog import Exercise, House
 from grader.coverage import CoverageTable, ItemRow
 from grader.progress import Kept
+from grader.result import Result, Verdict
 
 WIDTH = 80
 _SECTIONS = {
@@ -105,6 +106,17 @@ def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
         when = datetime.fromisoformat(one.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         points = f"{one.score}/{one.max_score}" if one.max_score else "kept"
         grid.add_row(str(one.number), when, one.door, points, ", ".join(one.earned))
+    _console().print(grid)
+
+
+def print_class(results: Sequence[Result]) -> None:
+    """One line a result: who, what, how much, and the parts that are not earned."""
+    grid = _table("Student:16", "Exercise:24", ">Points:7", "Not earned:25")
+    for result in results:
+        missing = [f"{part.name}: {part.verdict}" for part in result.parts if part.verdict is not Verdict.PASSED]
+        more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
+        points = f"{result.score}/{result.max_score}"
+        grid.add_row(Text(result.student), result.exercise, points, Text("\n".join(missing[:2]) + more))
     _console().print(grid)
 
 
