@@ -74,7 +74,12 @@ def at_most(value: float, limit: float, *, of: str, known: Mapping[str, float] |
     times = f", {value / limit:.3g} times as much" if limit else ""
     same = next((name for name, cost in (known or {}).items() if abs(value - cost) <= 0.1 * cost), None)
     named = f"\n  That is about what {same} costs." if same else ""
-    raise Wrong(f"{of}: at most {number(limit)} allowed, got {number(value)}{times}{named}")
+    raise Wrong(f"{of}: at most {_amount(limit)} allowed, got {_amount(value)}{times}{named}")
+
+
+def _amount(value: float) -> str:
+    """A cost: whole, where it is large enough for fractions not to matter."""
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else number(value)
 
 
 @contextmanager

@@ -100,25 +100,28 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     import msgspec
 
     from grader.render import result_lines
-    from grader.run import RunError, practice, progress_line
+    from grader.run import RunError, graded, progress_line
 
     house = find_house()
-    exercises = [house.find(id) for id in ids] or list(house.exercises.values())
-    results = []
-    for exercise in dict.fromkeys(exercises):
+    exercises = list(dict.fromkeys(house.find(id) for id in ids)) or list(house.exercises.values())
+    for exercise in exercises:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"
             raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
-        try:
-            (result,) = practice(house, [exercise], seed=seed, tick=None if as_json else progress_line(exercise.id))
-        except RunError as error:
-            _stop(f"the checks of {exercise.id} could not run. This is not your fault; pytest said:\n{error}", 3)
+    results = []
+
+    def keep(exercise: Exercise, result: Any) -> None:
         results.append(result)
         _record(house, exercise, result)
         if not as_json:
             for line in result_lines(house, exercise, result, encoding=sys.stdout.encoding or "ascii"):
                 click.secho(line.text, **_click_style(line.markup))
             click.echo()
+
+    try:
+        graded(house, exercises, keep, seed=seed, tick=lambda exercise: None if as_json else progress_line(exercise.id))
+    except RunError as error:
+        _stop(f"the checks could not run. This is not your fault; pytest said:\n{error}", 3)
     if as_json:
         _print_json([msgspec.to_builtins(result) for result in results])
     sys.exit(0 if all(result.earned for result in results) else 1)

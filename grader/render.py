@@ -42,9 +42,9 @@ def result_lines(
 def _broken(result: Result) -> CheckResult | None:
     """A failure that every part shares, such as a file that cannot be imported: shown once."""
     messages = {part.message for part in result.parts}
-    if len(result.parts) > 1 and len(messages) == 1 and messages != {""} and result.parts[0].checks:
-        return result.parts[0].first_failure
-    return None
+    (message,) = messages if len(messages) == 1 else ("",)
+    of_the_file = f"{result.exercise.split('_', 2)[2]}." in message.split("\n")[0]
+    return result.parts[0].first_failure if of_the_file and len(result.parts) > 1 else None
 
 
 def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) -> list[Line]:

@@ -4,6 +4,8 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 from grader.catalog import Exercise, House
@@ -37,16 +39,37 @@ def practice(
     return [watcher.results[exercise.id] for exercise in exercises]
 
 
-def graded(house: House, exercises: Sequence[Exercise], *, seed: int = 0) -> list[Result]:
-    """Judge one's own attempts in the engine, as strangers' are. Records nothing. Raises RunError."""
+def graded(
+    house: House,
+    exercises: Sequence[Exercise],
+    keep: Callable[[Exercise, Result], None],
+    *,
+    seed: int = 0,
+    tick: Callable[[Exercise], Tick | None] = lambda exercise: None,
+) -> None:
+    """Judge one's own attempts in the engine, as strangers' are. Records nothing. Raises RunError.
+
+    keep: gets each result as it comes. tick: gives what follows an exercise's progress.
+    """
     from grader.engine.batch import Engine, read_submission
 
-    results: list[Result] = []
     with Engine() as engine:
         for exercise in exercises:
             own = read_submission("", exercise, exercise.attempt.parent)
-            engine.judge(house, exercise, [own], seed_of=lambda _: seed, jobs=1, keep=results.append)
-    return results
+            engine.judge(
+                house,
+                exercise,
+                [own],
+                seed_of=lambda _: seed,
+                jobs=1,
+                keep=partial(keep, exercise),
+                tick=_counting(tick(exercise)),
+            )
+
+
+def _counting(follow: Tick | None) -> Callable[[int], None]:
+    done = count(1)
+    return lambda total: follow(next(done), total) if follow else None
 
 
 class _Watcher:

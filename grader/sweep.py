@@ -106,8 +106,18 @@ class _Loop:
         return True
 
 
-def judge(collected: Collected, variants: Sequence[Variant], *, jobs: int, deadline: float) -> Iterator[Outcome]:
-    """Run each variant in a process of its own, `jobs` at a time; yields as they end. deadline: seconds for one."""
+def judge(
+    collected: Collected,
+    variants: Sequence[Variant],
+    *,
+    jobs: int,
+    deadline: float,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[Outcome]:
+    """Run each variant in a process of its own, `jobs` at a time; yields as they end.
+
+    deadline: seconds for one. tick: called for each check that reports.
+    """
     waiting = list(reversed(variants))
     running: dict[int, _Child] = {}
     with selectors.DefaultSelector() as selector:
@@ -120,7 +130,10 @@ def judge(collected: Collected, variants: Sequence[Variant], *, jobs: int, deadl
                 soonest = min(child.ends for child in running.values())
                 for key, _ in selector.select(max(0.0, soonest - time.monotonic())):
                     child = running[key.fd]
-                    if not child.read():
+                    more, checks = child.read()
+                    for _ in range(checks):
+                        tick()
+                    if not more:
                         selector.unregister(key.fd)
                         del running[key.fd]
                         yield child.outcome()
@@ -149,11 +162,11 @@ class _Child:
             _child(collected, variant, write)
         os.close(write)
 
-    def read(self) -> bool:
-        """Take what is there; False once the child is done."""
+    def read(self) -> tuple[bool, int]:
+        """Take what is there: whether the child goes on, and how many lines it wrote."""
         data = os.read(self.pipe, 1 << 16)
         self._data += data
-        return bool(data)
+        return bool(data), data.count(b"\n")
 
     def kill(self) -> None:
         self.killed = True

@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import sys
-import time
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +28,7 @@ CONTROL_FD = 3
 """Where the warm process finds its control socket."""
 _TICK_SECONDS = 0.05
 _KEPT_OUTPUT = 2000
+_START_SECONDS = 120.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -279,7 +279,7 @@ def _drivers(hello: Hello) -> ModuleType:
 
 
 def start(level: cage.Level) -> tuple[Any, socket.socket]:
-    """Start the warm process; returns it, and the control socket. It has closed over nothing of this process."""
+    """Start the warm process; returns it, and the control socket. It inherits nothing else of this process."""
     import subprocess
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -295,12 +295,18 @@ def start(level: cage.Level) -> tuple[Any, socket.socket]:
         start_new_session=True,
     )  # fmt: skip
     theirs.close()
-    began = time.monotonic()
-    ready, _, _ = select.select([ours], [], [], 120)
-    if not ready or ours.recv(16) != b"ready":
-        process.kill()
-        raise OSError(f"the answering process did not start within {time.monotonic() - began:.0f} s")
     return process, ours
+
+
+def await_ready(process: Any, control: socket.socket) -> None:
+    """Wait until the warm process serves; asked again it answers at once. Raises OSError if it does not come up."""
+    if getattr(process, "is_ready", False):
+        return
+    ready, _, _ = select.select([control], [], [], _START_SECONDS)
+    if not ready or control.recv(16) != b"ready":
+        process.kill()
+        raise OSError("the answering process did not come up; what it printed stands above")
+    process.is_ready = True
 
 
 if __name__ == "__main__":

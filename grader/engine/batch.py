@@ -163,7 +163,7 @@ def submission_seed(seed: int, submission: Submission) -> int:
 
 
 class Engine:
-    """The warm answering process, for as long as a batch takes."""
+    """The warm answering process, for as long as a batch takes. It warms up while the checks are collected."""
 
     def __init__(self, require: cage.Level = cage.Level.PROCESS) -> None:
         self.level = cage.best_level()
@@ -190,8 +190,12 @@ class Engine:
         seed_of: Callable[[Submission], int],
         jobs: int,
         keep: Callable[[Result], None],
+        tick: Callable[[int], None] = lambda total: None,
     ) -> None:
-        """Judge submissions to one exercise; `keep` gets each result as it comes. Raises RunError if no check runs."""
+        """Judge submissions to one exercise. Raises RunError if the checks cannot be collected.
+
+        keep: gets each result as it comes. tick: called for each check that reports, with the number of all.
+        """
         for submission in submissions:
             if submission.problem:
                 keep(_unreadable(exercise, submission, self.level, seed_of(submission)))
@@ -202,8 +206,10 @@ class Engine:
         ]
 
         def work(checks: Collected) -> None:
+            answerer.await_ready(self._process, self.control)
             deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS
-            for outcome in judge(checks, variants, jobs=jobs, deadline=deadline):
+            total = len(checks.items) * len(variants)
+            for outcome in judge(checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
                 keep(_result(exercise, readable[outcome.variant.name], outcome, checks.planned, self.level))
 
         if variants:
