@@ -59,6 +59,8 @@ _REFUSED = (
     "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "quotactl",
     "personality", "vhangup", "syslog", "fanotify_init", "lookup_dcookie", "move_pages", "migrate_pages",
 )  # fmt: skip
+# Where no namespace holds the attempt: leaving its process group, and reaching processes by other means.
+_REFUSED_UNHIDDEN = ("setsid", "setpgid", "tkill", "pidfd_open", "pidfd_send_signal", "setpriority", "ioprio_set")
 _NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW* bit
 _FAMILIES = {1: "unix", 2: "inet", 10: "inet6", 16: "netlink"}
 
@@ -140,7 +142,7 @@ def enclose(level: Level) -> None:
     if level is not Level.FULL:
         return
     _own_mounts()
-    root = tempfile.mkdtemp(prefix="cage-")
+    root = "/sys"  # a folder that is always there and that nothing below is read from: no other is left behind
     system.mount("tmpfs", root, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=755,size=1m")
     for path in readable():
         _show(path, root + path)
@@ -271,7 +273,7 @@ def _filter(level: Level) -> Any:
 
     refuse = seccomp.ERRNO(errno.EPERM)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    names = [*_REFUSED, "setsid", "setpgid"] if level is Level.LANDLOCK else list(_REFUSED)
+    names = [*_REFUSED, *_REFUSED_UNHIDDEN] if level is Level.LANDLOCK else list(_REFUSED)
     for name in names:
         with contextlib.suppress(OSError, ValueError):  # a call that this architecture does not have
             rules.add_rule(refuse, name)
@@ -279,7 +281,12 @@ def _filter(level: Level) -> Any:
         if _NAMESPACE_FLAGS >> bit & 1:
             rules.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, 1 << bit, 1 << bit))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags are behind a pointer; libc falls back to clone
-    allowed = {1} if level is Level.LANDLOCK else set(_FAMILIES)
+    if level is Level.LANDLOCK:  # no namespace hides this user's other processes: let it touch none but itself
+        for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
+            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, os.getpid()))
+        for name in ("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setaffinity"):
+            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, 0))
+    allowed = set() if level is Level.LANDLOCK else set(_FAMILIES)
     for family in range(46):
         if family not in allowed:
             rules.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.EQ, family))

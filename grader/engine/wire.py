@@ -1,11 +1,12 @@
 """Frames on the socket between an asker and an answerer: data only, and a reader that trusts nothing.
 
-A frame is its length (4 bytes, big endian) and a MessagePack body. What MessagePack lacks travels as extensions:
-tuples, tensors and arrays (dtype, shape, raw bytes), large integers, dtypes. There is no pickle, and no type that runs
-code.
+A frame is its length (4 bytes, big endian) and a body: the length of a MessagePack text, the text, and the bytes of its
+tensors one after the other. What MessagePack lacks travels as extensions: tuples, dicts whose keys are no strings,
+tensors and arrays (dtype and shape), large integers, dtypes. There is no pickle, and no type that runs code.
 """
 
 import math
+import re
 import socket
 import struct
 from typing import Any
@@ -16,9 +17,12 @@ import torch
 
 LARGEST = 256 << 20
 """Bytes of the largest frame that is read."""
+LARGEST_TEXT = 4 << 20
+"""Bytes of the part of a frame that is no tensor: one byte of it can become an object of 70."""
 _DEEPEST = 40
+_LONGEST_INTEGER = 1 << 12
 _LENGTH = struct.Struct(">I")
-_TUPLE, _TENSOR, _ARRAY, _INTEGER, _DTYPE = 1, 2, 3, 4, 5
+_TUPLE, _TENSOR, _ARRAY, _INTEGER, _DTYPE, _PAIRS = 1, 2, 3, 4, 5, 6
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -28,7 +32,8 @@ _DTYPES = {
         torch.uint16, torch.uint32, torch.uint64,
     )
 }  # fmt: skip
-_ARRAY_KINDS = "biufc"
+_ARRAY_DTYPE = re.compile(r"[<>|=][biufc][0-9]{1,2}")
+"""What numpy's own parser may see of what arrives: it takes whole expressions, and raises what it likes."""
 
 
 class Malformed(Exception):
@@ -42,11 +47,15 @@ class _Header(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 def pack(value: Any) -> bytes:
-    """Data as the body of a frame; raises Malformed for what is no data, or nests too deep."""
+    """Data as the body of a frame; raises Malformed for what is no data, nests too deep, or is too large."""
+    blobs: list[bytes] = []
     try:
-        return _ENCODER.encode(_wrapped(value))
-    except (RecursionError, OverflowError, TypeError, ValueError) as error:
+        text = _ENCODER.encode(_wrapped(value, blobs))
+    except (RecursionError, OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise Malformed(f"cannot be sent: {error}") from None
+    if len(text) > LARGEST_TEXT:
+        raise Malformed(f"cannot be sent: {len(text):,} bytes besides its tensors; at most {LARGEST_TEXT:,} are read")
+    return b"".join([_LENGTH.pack(len(text)), text, *blobs])
 
 
 def unpack(body: bytes | bytearray | memoryview, *, strides: bool = False) -> Any:
@@ -55,7 +64,7 @@ def unpack(body: bytes | bytearray | memoryview, *, strides: bool = False) -> An
     strides: whether tensors may come with strides; only what the asker sends does.
     """
     try:
-        return _checked(msgspec.msgpack.decode(body, ext_hook=lambda code, data: _extension(code, data, strides)), 0)
+        return _Reader(memoryview(body), strides).read()
     except Malformed:
         raise
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError, TypeError, RuntimeError) as error:
@@ -99,103 +108,132 @@ def _exactly(sock: socket.socket, size: int) -> bytearray:
     return data
 
 
-def _wrapped(value: Any, depth: int = 0) -> Any:
-    """`value` with everything that MessagePack lacks as extensions."""
+def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
+    """`value` with everything that MessagePack lacks as extensions, and the bytes of tensors appended to `blobs`."""
     if depth > _DEEPEST:
         raise Malformed(f"nested more than {_DEEPEST} deep")
     if isinstance(value, torch.Tensor):
-        return msgspec.msgpack.Ext(_TENSOR, _tensor_bytes(value))
+        return msgspec.msgpack.Ext(_TENSOR, _ENCODER.encode(_tensor_header(value, blobs)))
     if isinstance(value, np.ndarray):
-        header = _Header(value.dtype.str, list(value.shape), None)
-        return msgspec.msgpack.Ext(_ARRAY, _with_header(header, np.ascontiguousarray(value).tobytes()))
+        if not _ARRAY_DTYPE.fullmatch(value.dtype.str):
+            raise Malformed(f"cannot send an array of dtype {value.dtype}")
+        blobs.append(np.ascontiguousarray(value).tobytes())
+        return msgspec.msgpack.Ext(_ARRAY, _ENCODER.encode(_Header(value.dtype.str, list(value.shape), None)))
     if isinstance(value, torch.dtype):
-        return msgspec.msgpack.Ext(_DTYPE, str(value).removeprefix("torch.").encode())
+        return msgspec.msgpack.Ext(_DTYPE, _dtype_name(value).encode())
     if isinstance(value, bool) or value is None or isinstance(value, float | str | bytes):
         return value
     if isinstance(value, int):
         if -(1 << 63) <= value < 1 << 64:
             return value
-        return msgspec.msgpack.Ext(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+        raw = value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+        if len(raw) > _LONGEST_INTEGER:
+            raise Malformed(f"cannot send an integer of {len(raw):,} bytes")
+        return msgspec.msgpack.Ext(_INTEGER, raw)
     if isinstance(value, list):
-        return [_wrapped(item, depth + 1) for item in value]
+        return [_wrapped(item, blobs, depth + 1) for item in value]
     if isinstance(value, tuple):
-        return msgspec.msgpack.Ext(_TUPLE, _ENCODER.encode([_wrapped(item, depth + 1) for item in value]))
+        return msgspec.msgpack.Ext(_TUPLE, _ENCODER.encode([_wrapped(item, blobs, depth + 1) for item in value]))
     if isinstance(value, dict):
-        return {_wrapped(key, depth + 1): _wrapped(item, depth + 1) for key, item in value.items()}
+        if all(isinstance(key, str) for key in value):
+            return {key: _wrapped(item, blobs, depth + 1) for key, item in value.items()}
+        flat = [_wrapped(one, blobs, depth + 1) for pair in value.items() for one in pair]
+        return msgspec.msgpack.Ext(_PAIRS, _ENCODER.encode(flat))
     raise Malformed(f"cannot send {type(value).__name__}")
 
 
-def _tensor_bytes(tensor: torch.Tensor) -> bytes:
-    dense = tensor.detach()
+def _tensor_header(tensor: torch.Tensor, blobs: list[bytes]) -> _Header:
+    dense = tensor.detach().resolve_conj().resolve_neg()
     strides = None if dense.is_contiguous() else list(dense.stride())
     raw = dense.contiguous().flatten()
-    header = _Header(str(tensor.dtype).removeprefix("torch."), list(tensor.shape), strides)
-    return _with_header(header, raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
+    header = _Header(_dtype_name(tensor.dtype), list(tensor.shape), strides)
+    if raw.numel():
+        blobs.append(raw.view(torch.uint8).numpy().tobytes())
+    return header
 
 
-def _with_header(header: _Header, raw: bytes) -> bytes:
-    head = _ENCODER.encode(header)
-    return _LENGTH.pack(len(head)) + head + raw
+def _dtype_name(dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    _dtype(name)
+    return name
 
 
-def _extension(code: int, data: memoryview, strides: bool) -> Any:
-    if code == _TUPLE:
-        inner = msgspec.msgpack.decode(data, ext_hook=lambda code, data: _extension(code, data, strides))
-        if not isinstance(inner, list):
-            raise Malformed("a tuple that holds no list")
-        return tuple(inner)
-    if code == _TENSOR:
-        return _tensor(*_split(data), strides)
-    if code == _ARRAY:
-        return _array(*_split(data))
-    if code == _INTEGER:
-        if len(data) > 1 << 12:
-            raise Malformed(f"an integer of {len(data):,} bytes")
-        return int.from_bytes(data, "big", signed=True)
-    if code == _DTYPE:
-        return _dtype(bytes(data[:32]).decode())
-    raise Malformed(f"extension {code} is none of ours")
+class _Reader:
+    """Reads one body. Tensors take their bytes in the order in which they stand in the text."""
 
+    def __init__(self, body: memoryview, strides: bool) -> None:
+        (size,) = _LENGTH.unpack(body[: _LENGTH.size]) if len(body) >= _LENGTH.size else (1 << 32,)
+        if size > len(body) - _LENGTH.size:
+            raise Malformed("a frame without its text")
+        if size > LARGEST_TEXT:
+            raise Malformed(f"{size:,} bytes besides the tensors; at most {LARGEST_TEXT:,} are read")
+        self._text = body[_LENGTH.size : _LENGTH.size + size]
+        self._rest = body[_LENGTH.size + size :]
+        self._strides = strides
 
-def _split(data: memoryview) -> tuple[_Header, memoryview]:
-    (size,) = _LENGTH.unpack(data[: _LENGTH.size]) if len(data) >= _LENGTH.size else (1 << 31,)
-    if size > len(data) - _LENGTH.size:
-        raise Malformed("a tensor without a header")
-    header = msgspec.msgpack.decode(data[_LENGTH.size : _LENGTH.size + size], type=_Header)
-    if len(header.shape) > 64 or any(not 0 <= n < 1 << 40 for n in header.shape):
-        raise Malformed(f"a tensor of shape {header.shape[:8]}")
-    return header, data[_LENGTH.size + size :]
+    def read(self) -> Any:
+        value = _checked(self._decoded(self._text), 0)
+        if self._rest:
+            raise Malformed(f"{len(self._rest):,} bytes of no tensor")
+        return value
 
+    def _decoded(self, text: memoryview) -> Any:
+        return msgspec.msgpack.decode(text, ext_hook=self._extension)
 
-def _tensor(header: _Header, raw: memoryview, strides: bool) -> torch.Tensor:
-    dtype, count = _dtype(header.dtype), math.prod(header.shape)
-    if len(raw) != count * dtype.itemsize:
-        raise Malformed(f"{len(raw):,} bytes for a tensor of {count:,} {header.dtype}")
-    if count == 0:
-        return torch.empty(header.shape, dtype=dtype)
-    data = bytearray(raw)  # memory of its own, and writable
-    if dtype is torch.bool:
-        return (torch.frombuffer(data, dtype=torch.uint8) != 0).reshape(header.shape)
-    tensor = torch.frombuffer(data, dtype=dtype).reshape(header.shape)
-    if header.strides is None:
-        return tensor
-    if not strides or len(header.strides) != len(header.shape):
-        raise Malformed("a tensor with strides")
-    if any(step == 0 and n > 1 for n, step in zip(header.shape, header.strides, strict=True)):
-        return tensor  # an expanded axis cannot be written to
-    return torch.empty_strided(header.shape, header.strides, dtype=dtype).copy_(tensor)
+    def _extension(self, code: int, data: memoryview) -> Any:
+        if code in (_TUPLE, _PAIRS):
+            inner = self._decoded(data)
+            if not isinstance(inner, list) or (code == _PAIRS and len(inner) % 2):
+                raise Malformed("a tuple or a dict that holds no list")
+            return tuple(inner) if code == _TUPLE else dict(zip(inner[::2], inner[1::2], strict=True))
+        if code in (_TENSOR, _ARRAY):
+            header = msgspec.msgpack.decode(data, type=_Header)
+            if len(header.shape) > 64 or any(not 0 <= n < 1 << 40 for n in header.shape):
+                raise Malformed(f"a tensor of shape {header.shape[:8]}")
+            return self._tensor(header) if code == _TENSOR else self._array(header)
+        if code == _INTEGER:
+            if len(data) > _LONGEST_INTEGER:
+                raise Malformed(f"an integer of {len(data):,} bytes")
+            return int.from_bytes(data, "big", signed=True)
+        if code == _DTYPE:
+            return _dtype(bytes(data[:32]).decode())
+        raise Malformed(f"extension {code} is none of ours")
 
+    def _raw(self, header: _Header, itemsize: int) -> bytearray:
+        """The bytes of the next tensor: memory of its own, and writable."""
+        size = math.prod(header.shape) * itemsize
+        if size > len(self._rest):
+            raise Malformed(f"{len(self._rest):,} bytes for a {header.dtype} of shape {header.shape[:8]}")
+        raw, self._rest = self._rest[:size], self._rest[size:]
+        return bytearray(raw)
 
-def _array(header: _Header, raw: memoryview) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any]
-    dtype = np.dtype(header.dtype)
-    if dtype.kind not in _ARRAY_KINDS or dtype.hasobject or len(raw) != math.prod(header.shape) * dtype.itemsize:
-        raise Malformed(f"an array of dtype {header.dtype!r} and {len(raw):,} bytes")
-    if dtype.kind == "b":
-        array = np.asarray(np.frombuffer(raw, dtype=np.uint8) != 0).reshape(header.shape)
-        return array
-    array = np.frombuffer(bytearray(raw), dtype=dtype).reshape(header.shape)
-    return array
+    def _tensor(self, header: _Header) -> torch.Tensor:
+        dtype = _dtype(header.dtype)
+        if header.strides is not None and (not self._strides or len(header.strides) != len(header.shape)):
+            raise Malformed("a tensor with strides")
+        raw = self._raw(header, dtype.itemsize)
+        if not raw:
+            return torch.empty(header.shape, dtype=dtype)
+        if dtype is torch.bool:
+            tensor = torch.frombuffer(raw, dtype=torch.uint8) != 0
+        else:
+            tensor = torch.frombuffer(raw, dtype=dtype)
+        tensor = tensor.reshape(header.shape)
+        if header.strides is None:
+            return tensor
+        if any(step == 0 and n > 1 for n, step in zip(header.shape, header.strides, strict=True)):
+            return tensor  # an expanded axis cannot be written to
+        return torch.empty_strided(header.shape, header.strides, dtype=dtype).copy_(tensor)
+
+    def _array(self, header: _Header) -> np.ndarray[Any, Any]:
+        if not _ARRAY_DTYPE.fullmatch(header.dtype):
+            raise Malformed(f"an array of dtype {header.dtype[:40]!r}")
+        dtype = np.dtype(header.dtype)
+        raw = self._raw(header, dtype.itemsize)
+        if not raw:
+            return np.empty(header.shape, dtype)
+        array = np.frombuffer(raw, dtype=np.uint8) != 0 if dtype.kind == "b" else np.frombuffer(raw, dtype=dtype)
+        return np.asarray(array).reshape(header.shape)
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -213,8 +251,9 @@ def _checked(value: Any, depth: int) -> Any:
             _checked(item, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str | int | float | bool | bytes | tuple | None):
+            if not isinstance(key, str | int | float | bool | bytes | tuple | torch.dtype | None):
                 raise Malformed(f"a key of type {type(key).__name__}")
+            _checked(key, depth + 1)
             _checked(item, depth + 1)
     elif not isinstance(value, bool | int | float | str | bytes | torch.Tensor | np.ndarray | torch.dtype | None):
         raise Malformed(f"a value of type {type(value).__name__}")
