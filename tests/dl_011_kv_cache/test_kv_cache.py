@@ -820,7 +820,7 @@ def test_gradients_reach_every_weight(attempt, draw):
     leaves = [x.clone().requires_grad_(), *(one.clone().requires_grad_() for one in w.values())]
     want = latent_attention(dict(zip(w, leaves[1:], strict=True)), leaves[0])
     agree(value, want.detach(), axes="b s c", of="forward over 5 tokens")
-    for name, got, one in zip(("x", *w), grads, torch.autograd.grad(want, leaves, upstream), strict=False):
+    for name, got, one in zip(("x", *w), grads, torch.autograd.grad((want * upstream).sum(), leaves), strict=False):
         assert got is not None, f"no gradient reaches {name}"
         agree(got, one, of=f"the gradient of {name}, forward over 5 tokens")
 

@@ -25,7 +25,15 @@ def batch_mean(x: Tensor) -> Tensor:
 
 
 class RunningMean:
-    """The mean of everything given to `update` so far."""
+    """The mean of everything given to `update` so far.
+
+    Example:
+        >>> running = RunningMean(1)
+        >>> running.update(torch.tensor([[1.0], [3.0]], dtype=torch.float64))
+        tensor([2.], dtype=torch.float64)
+        >>> running.update(torch.tensor([[5.0]], dtype=torch.float64))
+        tensor([3.], dtype=torch.float64)
+    """
 
     def __init__(self, d: int) -> None:
         self.count = 0

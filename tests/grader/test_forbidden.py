@@ -1,0 +1,102 @@
+import contextlib
+import math
+import sys
+import threading
+
+import pytest
+import torch
+from torch.nn import functional
+
+from grader.fault import Forbidden
+from grader.forbidden import resolve, watched
+
+X = torch.ones(2, 3)
+mean = torch.mean  # another name for it
+SDPA = "torch.nn.functional.scaled_dot_product_attention"
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("torch.mean", lambda: torch.mean(X)),
+        ("torch.mean", lambda: mean(X)),
+        ("torch.mean", lambda: getattr(torch, "me" + "an")(X)),
+        ("torch.Tensor.mean", lambda: X.mean()),
+        ("torch.Tensor.mean", lambda: torch.Tensor.mean(X)),
+        (SDPA, lambda: functional.scaled_dot_product_attention(X, X, X)),
+        ("torch.nn.functional.softmax", lambda: functional.softmax(X, 0)),
+        ("torch.nn.LayerNorm", lambda: torch.nn.LayerNorm(3)),
+        ("torch.nn.utils.clip_grad_norm_", lambda: torch.nn.utils.clip_grad_norm_([X], 1.0)),
+        ("math.sqrt", lambda: math.sqrt(2)),
+    ],
+)
+def test_a_forbidden_call_is_caught_under_any_name(name, call):
+    with pytest.raises(Forbidden, match=f"^{name} is what this part is there to write"), watched([name]):
+        call()
+    call()  # and allowed again outside
+
+
+@pytest.mark.parametrize("name", ["torch.mean", "torch.Tensor.mean", SDPA, "math.sqrt"])
+def test_other_calls_are_free(name):
+    with watched([name]) as offences:
+        X.sum() / X.numel()
+        torch.softmax(X, 0) @ X.t()
+        torch.linalg.norm(X)
+        max([1, 2])
+    assert offences == []
+
+
+def test_a_method_of_another_type_may_have_the_same_name():
+    class Stream:
+        def mean(self):
+            return 1
+
+    with watched(["torch.Tensor.mean"]):
+        assert Stream().mean() == 1
+
+
+def test_an_offence_that_the_code_swallows_is_remembered():
+    with watched(["torch.mean"]) as offences, contextlib.suppress(BaseException):
+        torch.mean(X)
+    assert [type(offence) for offence in offences] == [Forbidden]
+
+
+def test_an_offence_in_a_thread_is_remembered():
+    def work():
+        with contextlib.suppress(Forbidden):
+            torch.mean(X)
+
+    with watched(["torch.mean"]) as offences:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(offences) == 1
+
+
+def test_a_profiler_that_was_there_is_put_back():
+    def mine(frame, event, arg):
+        pass
+
+    sys.setprofile(mine)
+    try:
+        with watched(["torch.mean"]):
+            pass
+        assert sys.getprofile() is mine
+    finally:
+        sys.setprofile(None)
+
+
+def test_nothing_forbidden_costs_nothing():
+    with watched([]):
+        assert sys.getprofile() is None
+
+
+def test_names_are_resolved_at_any_depth():
+    assert resolve("torch.nn.functional.relu") is functional.relu
+    assert resolve("torch.Tensor.mean") is torch.Tensor.mean
+
+
+@pytest.mark.parametrize("name", ["torch.no_such_thing", "no_such_module.f", "torch.nn.functional.relu.deep.er", "f"])
+def test_a_name_that_means_nothing_is_refused(name):
+    with pytest.raises((AttributeError, ModuleNotFoundError)):
+        resolve(name)
