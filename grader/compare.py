@@ -61,6 +61,15 @@ def number(value: Any) -> str:
     return f"{value:.6g}"
 
 
+def _expected(want: Any, got: Any) -> str:
+    """`expected 1.5, got 2`, with as many digits as it takes to tell them apart."""
+    shown = number(want), number(got)
+    for digits in (9, 12, 17):
+        if shown[0] == shown[1] and isinstance(want, float) and isinstance(got, float):
+            shown = f"{want:.{digits}g}", f"{got:.{digits}g}"
+    return f"expected {shown[0]}, got {shown[1]}"
+
+
 def _dicts(got: Any, want: Mapping[Any, Any], path: str, **how: Any) -> str | None:
     if not isinstance(got, dict):
         return _line(path, f"expected a dict, got {_kind(got)}")
@@ -106,14 +115,14 @@ def _scalars(got: Any, want: Any, tol: float | None, path: str) -> str | None:
         if same:
             return None
         ratio = _ratio(got / want) if want and math.isfinite(want) and math.isfinite(got) else ""
-        return _line(path, f"expected {number(want)}, got {number(got)}{ratio}")
+        return _line(path, f"{_expected(want, got)}{ratio}")
     if type(got) is not type(want):
         return _line(path, f"expected {_valued(want)}, got {_valued(got)}")
     if got != want:
         ratio = (
             _ratio(_float(got) / _float(want)) if isinstance(want, int) and not isinstance(want, bool) and want else ""
         )
-        return _line(path, f"expected {number(want)}, got {number(got)}{ratio}")
+        return _line(path, f"{_expected(want, got)}{ratio}")
     return None
 
 
@@ -174,15 +183,15 @@ def _where(
             if name == "NaN"
             else f"{int(bad.sum()):,} of {total:,} values are Inf"
         ]
-        lines.append(f"  first at  {_place(place, axes)}:  expected {_value(want, place)}, got {_value(got, place)}")
+        lines.append(f"  first at  {_place(place, axes)}:  {_expected(want[place].item(), got[place].item())}")
     else:
         error = torch.where(wrong, (_wide(got) - _wide(want)).abs(), torch.zeros((), dtype=torch.float64))
         error = torch.nan_to_num(error, nan=math.inf)
         place = tuple(int(i) for i in np.unravel_index(int(error.argmax()), tuple(want.shape)))
         if total == 1:
-            return f"expected {_value(want, place)}, got {_value(got, place)}{_symptom(got, want, axes)}"
+            return f"{_expected(want[place].item(), got[place].item())}{_symptom(got, want, axes)}"
         lines = [f"{count:,} of {total:,} values differ"]
-        lines.append(f"  worst at  {_place(place, axes)}:  expected {_value(want, place)}, got {_value(got, place)}")
+        lines.append(f"  worst at  {_place(place, axes)}:  {_expected(want[place].item(), got[place].item())}")
     for i, letter in enumerate(axes):
         lines += _map(wrong, i, letter, along.get(letter))
     return "\n".join(lines) + _symptom(got, want, axes)
@@ -209,9 +218,8 @@ def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:
         return ""
     error = (a - b).abs().max() / size
     if want.dtype == torch.float64 and error < 1e-5:
-        return (
-            f"\n  Right to {float(error):.0e} of the largest value only: was a part of it computed in lower precision?"
-        )
+        near = f"Right to {float(error):.0e} of the largest value"
+        return f"\n  {near}: computed in lower precision somewhere, or with another small constant."
     if not bool(a.any()):
         return "\n  All values are zero."
     ratio = float((a @ b) / (b @ b))
@@ -246,10 +254,6 @@ def _shape(shape: Sequence[int], axes: list[str]) -> str:
     if len(axes) == len(shape):
         return "  ".join(f"{letter}={size}" for letter, size in zip(axes, shape, strict=True)) or "() (a scalar)"
     return str(tuple(shape))
-
-
-def _value(tensor: torch.Tensor, place: tuple[int, ...]) -> str:
-    return number(tensor[place].item())
 
 
 def _dtype(dtype: torch.dtype) -> str:

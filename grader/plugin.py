@@ -83,6 +83,8 @@ class ExerciseFile(pytest.Module):
         from grader.load import load_checks
 
         checks, self.drivers = load_checks(self.exercise.checks)
+        if "torch.optim" in (self.exercise.checks.parent / "drivers.py").read_text(encoding="utf-8"):
+            import torch._dynamo  # noqa: F401  # the first optimizer imports it, 1 s and more: not on a check's clock
         self.reference = self.in_process(path=self.exercise.solution, tree="reference")
         self.use(self.in_process())
         return checks
@@ -187,10 +189,11 @@ def draw(request: pytest.FixtureRequest) -> Draw:
 
 def _attempt(channel: Practice | Caged, request: pytest.FixtureRequest, part: Part | None) -> Iterator[Attempt]:
     from grader.attempt import Attempt
+    from grader.draw import derive
     from grader.practice import steady
 
     with steady():
-        channel.begin(part, _seed(request))
+        channel.begin(part, derive(_seed(request), "attempt"))  # not the seed of `draw`, which would foretell it
         yield Attempt(channel.ask)
 
 
