@@ -227,7 +227,9 @@ def read_toml(path: Path, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         unknown = re.search(r"unknown field `(.+?)`", str(error))
         raise HouseError(f"{path}: {error}.{nearest(unknown[1], _keys(shape)) if unknown else ''}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # too many digits, too many brackets
         raise HouseError(f"{path} is not valid TOML: {error}.") from None
 
 

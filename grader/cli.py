@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from grader.catalog import Exercise, House, HouseError, find_house, nearest
+from grader.cli_export import export
 from grader.cli_grade import grade
 from grader.progress import Progress, ProgressError, source_of
 from grader.source import read_source
@@ -308,6 +309,7 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
 
 
 main.add_command(grade)
+main.add_command(export)
 
 
 def _earned(house: House) -> dict[str, set[str]]:

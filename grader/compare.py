@@ -210,7 +210,11 @@ def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | No
 
 def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:
     """A computed fact that names the kind of the mistake, or nothing. Never a guess."""
-    if not want.is_floating_point() or not bool(torch.isfinite(_wide(got)).all() & torch.isfinite(_wide(want)).all()):
+    if (
+        got.is_complex()
+        or not want.is_floating_point()
+        or not bool(torch.isfinite(_wide(got)).all() & torch.isfinite(_wide(want)).all())
+    ):
         return ""
     a, b = _wide(got).flatten(), _wide(want).flatten()
     size = b.abs().max()

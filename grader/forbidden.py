@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType, FunctionType, MethodDescriptorType
 from typing import Any
 
+from torch.overrides import TorchFunctionMode
+
 from grader.fault import Forbidden
 
 
@@ -38,8 +40,11 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
     by_code: dict[Any, str] = {}
     by_object: dict[Any, str] = {}
     by_method: dict[str, tuple[type, str]] = {}
+    by_torch: dict[Any, str] = {}
     for name in names:
         target = resolve(name)
+        if callable(target) and not isinstance(target, type):
+            by_torch[target] = name
         while hasattr(target, "__wrapped__"):
             target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
         if isinstance(target, FunctionType):
@@ -51,7 +56,26 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         else:
             by_object[target] = name
 
+    def offend(name: str) -> None:
+        offences.append(Forbidden(f"{name} is what this part is there to write: call something simpler"))
+        raise offences[-1]
+
+    entered = threading.local()
+    open_for_calls = True
+
+    class Mode(TorchFunctionMode):
+        """Sees the calls of torch that Python's profiler does not: those from C, by a partial or a map."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = by_torch.get(func)
+            if name and open_for_calls:
+                offend(name)
+            return func(*args, **(kwargs or {}))
+
     def profile(frame: FrameType, event: str, arg: Any) -> None:
+        if open_for_calls and not hasattr(entered, "mode"):  # a thread's first event: modes are each thread's own
+            entered.mode = Mode()
+            entered.mode.__enter__()
         if event == "call":
             name = by_code.get(frame.f_code)
         elif event == "c_call":
@@ -59,17 +83,21 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
             owner, method = by_method.get(arg.__name__, (None, None))
             if owner and isinstance(arg.__self__, owner):
                 name = method
+            if arg is sys.setprofile and frame.f_code.co_filename != __file__:
+                offences.append(Forbidden("sys.setprofile would take away the watch over this part's forbidden calls"))
+                raise offences[-1]
         else:
             return
         if name:
-            offences.append(Forbidden(f"{name} is what this part is there to write: call something simpler"))
-            raise offences[-1]
+            offend(name)
 
     before = sys.getprofile()
-    sys.setprofile(profile)
-    threading.setprofile(profile)
-    try:
-        yield offences
-    finally:
-        sys.setprofile(before)
-        threading.setprofile(before)
+    with Mode() as entered.mode:
+        sys.setprofile(profile)
+        threading.setprofile(profile)
+        try:
+            yield offences
+        finally:
+            open_for_calls = False  # a thread that goes on keeps its mode
+            sys.setprofile(before)
+            threading.setprofile(before)

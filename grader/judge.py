@@ -15,12 +15,13 @@ _LONGEST_ERROR = 12
 class Judge:
     """Judges what came out of one learner's file.
 
-    path: the file that the frames name. text: what ran.
+    path: the file that the frames name. text: what ran. memory_mb: the limit that held, 0 for none of the grader's.
     """
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, text: str, memory_mb: int = 0) -> None:
         self.path = path
         self.text = text
+        self._no_memory = f"more than {memory_mb:,} MB of memory" if memory_mb else "out of memory"
 
     def loading(self, error: BaseException) -> Unusable:
         """What to say when the file itself does not load."""
@@ -59,7 +60,9 @@ class Judge:
             case "Forbidden":
                 return Verdict.FORBIDDEN, self._with_lines(raised.said, raised)
             case "MemoryError":
-                return Verdict.MEMORY, self._with_lines("out of memory", raised)
+                return Verdict.MEMORY, self._with_lines(self._no_memory, raised)
+            case "RuntimeError" if "can't allocate memory" in raised.said:  # torch's way to say it
+                return Verdict.MEMORY, self._with_lines(self._no_memory, raised)
             case "NotImplementedError" if self._stub_line(raised):
                 return self._to_write(self._stub_line(raised), part)
         return Verdict.ERROR, self._told(raised)

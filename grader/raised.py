@@ -47,6 +47,13 @@ def describe(error: BaseException, path: Path) -> Raised:
     )
 
 
+class _Verbatim(str):
+    """A text that a KeyError, which shows the repr of its key, shows as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def revive(raised: Raised) -> BaseException:
     """An exception of the nearest type that this side knows, which carries its description as `raised`.
 
@@ -57,7 +64,7 @@ def revive(raised: Raised) -> BaseException:
         known = RuntimeError
     error: BaseException
     try:
-        error = known(raised.said)
+        error = known(_Verbatim(raised.said) if known is KeyError else raised.said)
     except TypeError:  # UnicodeDecodeError and its like want more arguments
         error = RuntimeError(raised.said)
     error.raised = raised  # type: ignore[attr-defined]

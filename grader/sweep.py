@@ -4,15 +4,17 @@ The collecting process runs no torch operation, since a process that did may dea
 """
 
 import contextlib
+import gc
 import io
 import os
 import random
 import resource
+import secrets
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -73,7 +75,8 @@ def sweep(house: House, exercise: Exercise, work: Callable[[Collected], None]) -
     printed = io.StringIO()
     settings = house.root / "pyproject.toml"
     options = ["-c", str(settings)] if settings.is_file() else []
-    options += ["--no-progress", "-p", "no:cacheprovider", f"--rootdir={house.root}", "-o", "addopts="]
+    options += ["-p", "no:cacheprovider", "-p", "no:logging", "-o", "addopts="]
+    options += ["--no-progress", f"--rootdir={house.root}"]
     with contextlib.redirect_stdout(printed):
         code = pytest.main([*options, str(exercise.solution)], plugins=[loop])
     if loop.error:
@@ -90,6 +93,11 @@ class _Loop:
         self.stdout = stdout
         self.error: BaseException | None = None
 
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        """Ctrl-C while pytest collects: it would swallow it."""
+        if isinstance(excinfo.value, KeyboardInterrupt):
+            self.error = excinfo.value
+
     def pytest_runtestloop(self, session: Any) -> bool:
         if session.testsfailed:
             return False  # a collection error: pytest reports it
@@ -97,6 +105,8 @@ class _Loop:
 
         from grader.plugin import ExerciseFile
 
+        gc.collect()
+        gc.freeze()  # a fork's collector need not look at, and so copy, what is here already
         capture = session.config.pluginmanager.getplugin("capturemanager")
         try:
             with capture.global_and_fixture_disabled(), contextlib.redirect_stdout(self.stdout):
@@ -124,7 +134,7 @@ def judge(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    child = _Child(collected, waiting.pop(), deadline)
+                    child = _Child(collected, waiting.pop(), deadline, _free_cpu(running.values()))
                     running[child.pipe] = child
                     selector.register(child.pipe, selectors.EVENT_READ)
                 soonest = min(child.ends for child in running.values())
@@ -146,20 +156,32 @@ def judge(
                 child.outcome()
 
 
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Around a fork: Python ignores an exception, KeyboardInterrupt too, that is raised in a hook of `os.fork`."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 class _Child:
     """A fork that judges one variant and writes its checks to a pipe."""
 
-    def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
+    def __init__(self, collected: Collected, variant: Variant, deadline: float, cpu: int | None) -> None:
         self.variant = variant
+        self.cpu = cpu if variant.channel else None
         self.ends = time.monotonic() + deadline
         self.deadline = deadline
         self.killed = False
         self._data = bytearray()
         self.pipe, write = os.pipe()
-        self.pid = os.fork()
+        with _ctrl_c_waits():
+            self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
-            _child(collected, variant, write)
+            _child(collected, variant, write, self.cpu)
         os.close(write)
 
     def read(self) -> tuple[bool, int]:
@@ -186,7 +208,15 @@ class _Child:
         return Outcome(self.variant, checks, died=ended, timed_out=self.killed)
 
 
-def _child(collected: Collected, variant: Variant, write: int) -> None:
+def _free_cpu(running: Iterable["_Child"]) -> int | None:
+    """A core that no running child has to itself, None if there is none left or the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    free = os.sched_getaffinity(0).difference(child.cpu for child in running if child.cpu is not None)
+    return secrets.choice(sorted(free)) if free else None
+
+
+def _child(collected: Collected, variant: Variant, write: int, cpu: int | None) -> None:
     """What runs in the fork; never returns."""
     code = 1
     try:
@@ -196,6 +226,9 @@ def _child(collected: Collected, variant: Variant, write: int) -> None:
 
             die_with_parent(signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+            if cpu is not None:
+                # Asker and answerer take turns: on one core neither waits for the other's to wake up, nor for its data.
+                os.sched_setaffinity(0, {cpu})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)

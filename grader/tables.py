@@ -11,6 +11,7 @@ from rich.text import Text
 
 from grader.catalog import Exercise, House
 from grader.coverage import CoverageTable, ItemRow
+from grader.export import plain
 from grader.progress import Kept
 from grader.result import Result, Verdict
 
@@ -110,13 +111,14 @@ def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
 
 
 def print_class(results: Sequence[Result]) -> None:
-    """One line a result: who, what, how much, and the parts that are not earned."""
+    """One line a result: who, what, how much, and the parts that are not earned. Names are strangers' text."""
     grid = _table("Student:16", "Exercise:24", ">Points:7", "Not earned:25")
     for result in results:
-        missing = [f"{part.name}: {part.verdict}" for part in result.parts if part.verdict is not Verdict.PASSED]
+        missing = [plain(f"{part.name}: {part.verdict}") for part in result.parts if part.verdict != Verdict.PASSED]
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
         points = f"{result.score}/{result.max_score}"
-        grid.add_row(Text(result.student), result.exercise, points, Text("\n".join(missing[:2]) + more))
+        student, exercise = Text(plain(result.student)), Text(plain(result.exercise))
+        grid.add_row(student, exercise, points, Text("\n".join(missing[:2]) + more))
     _console().print(grid)
 
 

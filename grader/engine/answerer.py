@@ -10,6 +10,7 @@ which holds the limits that the kernel does not, and ends everything inside when
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -35,6 +36,8 @@ class Job(msgspec.Struct, frozen=True):
     """What the warm process is asked to fork an answerer for."""
 
     limits: cage.Limits
+    cpus: list[int]
+    """The cores to run on, all if empty."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -63,10 +66,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
     _warm()
     cage.enclose(level)
-    control.send(b"ready")
+    _make_forks_cheap()
+    try:
+        control.send(b"ready")
+    except BrokenPipeError:
+        return  # the batch was ended before it began
     slot = 0
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        except ConnectionResetError:
+            return  # it has closed its end without having read what this one sent
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -95,11 +105,21 @@ def _warm() -> None:
     import grader.practice  # noqa: F401
 
 
+def _make_forks_cheap() -> None:
+    """Let forks share what is here for as long as they can."""
+    gc.collect()
+    gc.freeze()  # a fork's collector need not look at, and so copy, what it has from here
+    if sys.platform == "linux":
+        system.use_huge_pages()
+
+
 def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: socket.socket) -> NoReturn:
     """The keeper: not in the cage, runs nothing of the learner's, and outlives the answerer."""
     folder = "/tmp"
     try:
         os.setpgid(0, 0)
+        if job.cpus:
+            os.sched_setaffinity(0, job.cpus)
         output, write_end = os.pipe()
         cage.separate(level)
         inside, outside = os.pipe()
@@ -149,6 +169,8 @@ def _watch(limits: cage.Limits, init: int, output: int, status: socket.socket) -
         done, code = os.waitpid(init, 0 if how else os.WNOHANG)
         if done:
             break
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(init, signal.SIGKILL)  # where no pid namespace ended with it: what the attempt left running
     text = printed.decode(errors="replace")
     if how:
         return Ended(how, {"output": limits.output_bytes, "memory": limits.memory_mb}.get(how, 0), text)
@@ -172,16 +194,20 @@ def _resident_mb(init: int, own: int) -> int:
     while waiting:
         pid = waiting.pop()
         with contextlib.suppress(OSError, ValueError):
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            waiting += [int(child) for child in children]
+            for thread in os.listdir(f"/proc/{pid}/task"):  # a child is listed under the thread that forked it
+                waiting += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
             total += max(0, _written_mb(pid) - own)
     return total
 
 
 def _written_mb(pid: int | str) -> int:
-    """Resident memory of one process that no file holds."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:"))) >> 10
+    """Resident memory of one process that no file holds, and the page tables for it."""
+    for thread in sorted(os.listdir(f"/proc/{pid}/task")):  # a thread that has ended shows no memory, the first one too
+        lines = Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines()
+        kib = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:", "VmPTE:"))]
+        if kib:
+            return sum(kib) >> 10
+    return 0
 
 
 def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end: int, outside: int) -> NoReturn:
@@ -242,10 +268,13 @@ def _answer(job: Job, level: cage.Level, slot: int, data: socket.socket, write_e
 
 def serve(data: socket.socket) -> None:
     """Answer requests about one file until the asker closes the socket."""
+    import torch
+
     from grader.answer import Request
     from grader.practice import Practice
     from grader.raised import describe
 
+    seed = torch.manual_seed  # before the learner's code may replace it
     body = wire.receive(data)
     if body is None:
         return
@@ -257,9 +286,8 @@ def serve(data: socket.socket) -> None:
         request = wire.unpack(body, strides=True)
         try:
             if "seed" in request:
-                import torch
-
-                torch.manual_seed(request["seed"])
+                with contextlib.suppress(Exception):  # nobody waits for a reply
+                    seed(request["seed"])
                 continue
             reply = {"value": practice.ask(Request(**request))}
         except BaseException as error:

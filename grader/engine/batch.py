@@ -1,9 +1,10 @@
 """Grade a folder of submissions: find them, judge what changed, keep each result as soon as it exists.
 
-Layout: `submitted/<student>/<exercise id>/<file>.py`, nbgrader's own. Results: `results.jsonl` in the out folder, one
-line a result; of a student and exercise the newest line counts.
+Layout: `submitted/<student>/<exercise id>/<file>`, nbgrader's own; the file is a script or a notebook. Results:
+`results.jsonl` in the out folder, one line a result; of a student and exercise the newest line counts.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -20,11 +21,15 @@ from grader.catalog import Exercise, House, HouseError, nearest
 from grader.draw import derive
 from grader.engine import answerer, cage
 from grader.engine.channel import Caged
+from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
+from grader.engine.store import Kept, in_order, read_results
 from grader.progress import digest
 from grader.result import CheckResult, Result, Verdict, assemble
 from grader.sweep import Collected, Outcome, Variant, judge, sweep
 
 LARGEST_FILE = 1 << 20
+_SUFFIXES = (".py", ".ipynb")
+_MOST_NAMED = 5
 _GRACE_SECONDS = 10.0
 """Beyond the limit of an exercise, for the asker to say what it knows."""
 
@@ -36,6 +41,8 @@ class Submission(msgspec.Struct, frozen=True):
     exercise: str
     text: str
     problem: str = ""
+    note: str = ""
+    """What a teacher should know about what was read."""
 
     @property
     def source(self) -> str:
@@ -51,12 +58,17 @@ class Found(msgspec.Struct):
 
 
 def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
-    """Every submission below `folder`, in order. only: ids of exercises."""
+    """Every submission below `folder`, in order. only: ids of exercises. Follows no link below `folder`."""
     if not folder.is_dir():
         raise HouseError(f"{folder} is no folder. Submissions lie in submitted/<student>/<exercise id>/.")
     found = Found([], [])
-    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for place in sorted(path for path in student.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for student in _folders(folder, "", found):
+        try:
+            student.name.encode()
+        except UnicodeEncodeError:
+            found.refused.append(f"the name of the folder {student.name} is not UTF-8.")
+            continue
+        for place in _folders(student, f"{student.name}/", found):
             exercise = house.exercises.get(place.name)
             if exercise is None:
                 known = nearest(place.name, house.exercises)
@@ -66,33 +78,72 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
     return found
 
 
-def read_submission(student: str, exercise: Exercise, place: Path) -> Submission:
-    """The file that lies in a folder, or why it cannot be judged."""
-    path = place / f"{exercise.stem}.py"
+def _folders(folder: Path, shown: str, found: Found) -> list[Path]:
+    """The folders in a folder. A link, a folder that cannot be read and a stray submission are refused by name."""
+    folders = []
     try:
-        return Submission(student, exercise.id, read_file(path, place).decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        problem = f"{path.name} is not UTF-8 text"
-    except FileNotFoundError:
-        others = sorted(other.name for other in place.glob("*.py"))
-        problem = f"{path.name} was not handed in{'; there is ' + ', '.join(others) if others else ''}"
+        for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+            if path.is_symlink():
+                found.refused.append(f"{shown}{path.name} is a link, and links are not followed.")
+            elif path.is_dir():
+                folders.append(path)
+            elif path.suffix in _SUFFIXES:
+                found.refused.append(f"{shown}{path.name} does not lie in submitted/<student>/<exercise id>/.")
     except OSError as error:
-        problem = f"{path.name} cannot be read: {error.strerror or error}"
-    return Submission(student, exercise.id, "", problem)
+        found.refused.append(f"{shown or folder} cannot be read: {error.strerror}.")
+    return folders
 
 
-def read_file(path: Path, inside: Path, largest: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file that lies in `inside` itself, and is no larger than `largest`; raises OSError."""
-    if path.parent.resolve() != inside.resolve():
-        raise OSError(0, "it lies elsewhere")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+def read_submission(student: str, exercise: Exercise, place: Path) -> Submission:
+    """The file that lies in a folder, or why it cannot be judged. A script counts before a notebook."""
+    names = [f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"]
+    name, *passed_over = [name for name in names if os.path.lexists(place / name)] or names[:1]
+    note = f"{name} counts, and {' and '.join(passed_over)} beside it does not" if passed_over else ""
+    try:
+        data = read_file(place / name, LARGEST_NOTEBOOK if name.endswith(".ipynb") else LARGEST_FILE)
+        text = data.decode("utf-8-sig")
+        if name.endswith(".ipynb"):
+            text = source_of_notebook(text, exercise.stem, LARGEST_FILE)
+        return Submission(student, exercise.id, text, note=note)
+    except FileNotFoundError:
+        problem = f"neither {names[0]} nor {names[1]} was handed in{_others(place)}"
+    except UnicodeDecodeError:
+        problem = f"{name} is not UTF-8 text"
+    except NotebookError as error:
+        problem = f"{name} {error}"
+    except OSError as error:
+        problem = f"{name} cannot be read: {error.strerror or error}"
+    return Submission(student, exercise.id, "", problem, note)
+
+
+def _others(place: Path) -> str:
+    """What lies there instead, by name."""
+    try:
+        names = sorted(path.name for path in place.iterdir() if path.suffix in _SUFFIXES)
+    except OSError as error:
+        return f": {error.strerror}"
+    more = " and more" if len(names) > _MOST_NAMED else ""
+    return f"; there is {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
+
+
+def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
+    """The bytes of a regular file of at most `largest` bytes; no link is followed, nothing waits. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed") from None
+        raise error
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise OSError(0, "it is not a regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         if facts.st_size > largest:
-            raise OSError(0, f"it has {facts.st_size:,} bytes, more than {largest:,}")
-        return file.read(largest + 1)
+            raise OSError(errno.EFBIG, f"it has {facts.st_size:,} bytes, more than {largest:,}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(largest)
+    finally:
+        os.close(descriptor)
 
 
 class Results:
@@ -100,20 +151,28 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "results.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HouseError(f"{folder} cannot be a folder for results: {error.strerror}.") from None
         self._kept = self._read()
 
     def latest(self) -> list[Result]:
         """The result that counts, of each student and exercise."""
-        return sorted(self._kept.values(), key=lambda result: (result.student, result.exercise))
+        return in_order(self._kept)
 
     def add(self, result: Result) -> None:
         """Keep a result; when this returns it is on the disk."""
         line = msgspec.json.encode(result) + b"\n"
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise HouseError(
+                f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
+            ) from None
         self._kept[result.student, result.exercise] = result
 
     def holds(self, submission: Submission, exercise: Exercise, require: cage.Level, seed: int | None) -> bool:
@@ -124,27 +183,24 @@ class Results:
             and kept.source == submission.source
             and kept.versions == versions(exercise)
             and (seed is None or kept.seed == submission_seed(seed, submission))
-            and (not kept.isolation or cage.Level(kept.isolation).strength >= require.strength)
+            and (not kept.isolation or _strength(kept.isolation) >= require.strength)
             and not any(part.verdict is Verdict.GRADER_ERROR for part in kept.parts)
         )
 
-    def _read(self) -> dict[tuple[str, str], Result]:
+    def _read(self) -> Kept:
         """What is there. A line cut short by a crash is dropped, in the file too: its submission is judged again."""
-        kept: dict[tuple[str, str], Result] = {}
-        if not self.path.exists():
-            return kept
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
+        try:
+            kept, whole = read_results(self.path)
+        except FileNotFoundError:
+            return {}
+        if self.path.stat().st_size > whole:
             with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                result = msgspec.json.decode(line, type=Result)
-            except msgspec.DecodeError as error:
-                raise HouseError(f"{self.path}, line {number} is no result of this grader: {error}.") from None
-            kept[result.student, result.exercise] = result
+                file.truncate(whole)
         return kept
+
+
+def _strength(level: str) -> int:
+    return cage.Level(level).strength if level in list(cage.Level) else -1
 
 
 def versions(exercise: Exercise) -> dict[str, str]:

@@ -8,9 +8,10 @@ The warm process enters its half once (`enclose`); each fork of it adds the rest
 """
 
 import contextlib
+import functools
 import os
 import resource
-import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -58,9 +59,17 @@ _REFUSED = (
     "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct",
     "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "quotactl",
     "personality", "vhangup", "syslog", "fanotify_init", "lookup_dcookie", "move_pages", "migrate_pages",
+    # Memory that belongs to no process and to no file system of the cage: nobody could count it.
+    "memfd_create", "memfd_secret", "shmget", "semget", "msgget", "mq_open",
 )  # fmt: skip
 # Where no namespace holds the attempt: leaving its process group, and reaching processes by other means.
-_REFUSED_UNHIDDEN = ("setsid", "setpgid", "tkill", "pidfd_open", "pidfd_send_signal", "setpriority", "ioprio_set")
+_REFUSED_UNHIDDEN = (
+    "setsid", "setpgid", "tkill", "pidfd_open", "pidfd_send_signal", "setpriority", "ioprio_set",
+    # Landlock says nothing of the modes, owners and times of files, and other files of this user are in sight.
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes", "futimesat",
+    "utimensat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+    "removexattrat", "file_setattr",
+)  # fmt: skip
 _NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW* bit
 _FAMILIES = {1: "unix", 2: "inet", 10: "inet6", 16: "netlink"}
 
@@ -139,6 +148,10 @@ def enclose(level: Level) -> None:
 
     What is not there cannot be read by any fork, whatever it tries: no solutions, tests, submissions, results or homes.
     """
+    if level is not Level.PROCESS:
+        import landlock  # noqa: F401  # like what a filter imports: once here, not in each fork
+
+        _filter(level, 0)
     if level is not Level.FULL:
         return
     _own_mounts()
@@ -212,8 +225,8 @@ def enter(level: Level, limits: Limits, folder: str, slot: int) -> None:
         os.setresuid(uid, uid, uid)
     system.drop_capabilities()
     system.no_new_privileges()
-    _landlock(folder)
-    _filter(level).load()
+    _landlock(level, folder)
+    _filter(level, os.getpid() if level is Level.LANDLOCK else 0).load()
 
 
 def _limit(limits: Limits) -> None:
@@ -223,7 +236,9 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(what, (value, value))
 
     at_most(resource.RLIMIT_CORE, 0)
-    at_most(resource.RLIMIT_CPU, limits.cpu_seconds)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    most = limits.cpu_seconds if hard == resource.RLIM_INFINITY else min(limits.cpu_seconds, hard - 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))  # SIGXCPU first, which says why; then SIGKILL
     at_most(resource.RLIMIT_FSIZE, TMP_BYTES)
     at_most(resource.RLIMIT_NOFILE, OPEN_FILES)
     if sys.platform == "linux":
@@ -242,7 +257,7 @@ def _data_bytes() -> int:
     return 1 << 30
 
 
-def _landlock(folder: str) -> None:
+def _landlock(level: Level, folder: str) -> None:
     from landlock import FSAccess, Ruleset, landlock_abi_version
 
     known = FSAccess.all()
@@ -261,12 +276,15 @@ def _landlock(folder: str) -> None:
         rules.allow(f"/dev/{device}", rules=(FSAccess.READ_FILE | FSAccess.WRITE_FILE) & known)
     everything = known & ~(FSAccess.MAKE_CHAR | FSAccess.MAKE_BLOCK)
     rules.allow(folder, rules=everything)
-    if os.path.isdir("/dev/shm"):
+    if level is Level.FULL:  # elsewhere it is everybody's, and what is left there stays
         rules.allow("/dev/shm", rules=everything)
     rules.apply()
+    os.close(rules._fd)  # the package leaves it open
 
 
-def _filter(level: Level) -> Any:
+@functools.cache
+def _filter(level: Level, own: int) -> Any:
+    """Which system calls are refused. own: where no namespace hides other processes, the one that may be signalled."""
     import errno
 
     import pyseccomp as seccomp
@@ -283,7 +301,7 @@ def _filter(level: Level) -> Any:
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags are behind a pointer; libc falls back to clone
     if level is Level.LANDLOCK:  # no namespace hides this user's other processes: let it touch none but itself
         for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
-            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, os.getpid()))
+            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, own))
         for name in ("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setaffinity"):
             rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, 0))
     allowed = set() if level is Level.LANDLOCK else set(_FAMILIES)
@@ -298,5 +316,11 @@ def _filter(level: Level) -> Any:
 
 def remove(level: Level, folder: str) -> None:
     """Take away what an answerer may have left; at level full its file systems are gone with it."""
-    if level is not Level.FULL:
-        shutil.rmtree(folder, ignore_errors=True)
+    if level is Level.FULL:
+        return
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+        return
+    # Programs, since folders may lie deeper than Python recurses; their owner may have shut himself out.
+    for command in (["chmod", "-R", "u+rwx", folder], ["rm", "-rf", folder]):
+        subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

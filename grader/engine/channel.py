@@ -4,6 +4,7 @@ A `Caged` stands where `practice.Practice` stands, so that the same checks run o
 """
 
 import contextlib
+import os
 import select
 import signal
 import socket
@@ -36,7 +37,7 @@ class Caged:
     """
 
     def __init__(self, control: socket.socket, exercise: Exercise, text: str) -> None:
-        self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text)
+        self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
         self.printed = ""
@@ -50,6 +51,8 @@ class Caged:
     def begin(self, part: Part | None, seed: int) -> None:
         """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
         self.raised = None
+        if part != self._part:
+            self.close()  # the checks of a part stand together: its answerer is not asked again
         self._part, self._seed = part, seed
 
     def ask(self, request: Request) -> Any:
@@ -63,10 +66,11 @@ class Caged:
             raise
 
     def close(self) -> None:
-        """End every answerer."""
-        for answerer in self._answerers.values():
+        """End every answerer. A part that has failed for good stays so; for any other the next request starts anew."""
+        for name, answerer in list(self._answerers.items()):
             if isinstance(answerer, _Answerer):
                 answerer.close()
+                del self._answerers[name]
 
     def _ask(self, request: Request) -> Any:
         assert self._part, "a request before `begin`"
@@ -92,7 +96,9 @@ class Caged:
 
     def _start(self, part: Part) -> "_Answerer":
         limits = self._exercise.limits
-        job = Job(cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb))
+        cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
+        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        job = Job(cage_limits, cpus)  # on the core of the asker, since the two take turns
         answerer = _Answerer(self._control, job)
         self.isolation = str(answerer.level)
         hello = Hello(self.judge.path.name, self.judge.text, self._drivers, list(part.forbidden))

@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -20,6 +21,7 @@ _MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 _LAST_CAPABILITY = 40
+_HUGE_PAGE, _MADV_COLLAPSE = 2 << 20, 25
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -84,3 +86,17 @@ def loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # IFF_UP | IFF_RUNNING
         fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
+
+
+def use_huge_pages() -> None:
+    """Move the private memory of this process to huge pages, as far as the kernel (6.1 or later) does that.
+
+    A fork then copies one entry for 2 MiB in place of 512, and ends as much sooner.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, access, _, _, _, *name = line.split(maxsplit=5)
+        if access != "rw-p" or name not in ([], ["[heap]"]):
+            continue
+        start, end = (int(bound, 16) for bound in bounds.split("-"))
+        for address in range(-(-start // _HUGE_PAGE) * _HUGE_PAGE, end - _HUGE_PAGE + 1, _HUGE_PAGE):
+            _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE)

@@ -5,6 +5,7 @@ tensors one after the other. What MessagePack lacks travels as extensions: tuple
 tensors and arrays (dtype and shape), large integers, dtypes. There is no pickle, and no type that runs code.
 """
 
+import contextlib
 import math
 import re
 import socket
@@ -21,6 +22,7 @@ LARGEST_TEXT = 4 << 20
 """Bytes of the part of a frame that is no tensor: one byte of it can become an object of 70."""
 _DEEPEST = 40
 _LONGEST_INTEGER = 1 << 12
+_COPIED = 1 << 16
 _LENGTH = struct.Struct(">I")
 _TUPLE, _TENSOR, _ARRAY, _INTEGER, _DTYPE, _PAIRS = 1, 2, 3, 4, 5, 6
 
@@ -55,6 +57,9 @@ def pack(value: Any) -> bytes:
         raise Malformed(f"cannot be sent: {error}") from None
     if len(text) > LARGEST_TEXT:
         raise Malformed(f"cannot be sent: {len(text):,} bytes besides its tensors; at most {LARGEST_TEXT:,} are read")
+    size = _LENGTH.size + len(text) + sum(map(len, blobs))
+    if size > LARGEST:
+        raise Malformed(f"cannot be sent: {size:,} bytes; at most {LARGEST:,} are read")
     return b"".join([_LENGTH.pack(len(text)), text, *blobs])
 
 
@@ -77,8 +82,12 @@ def send(sock: socket.socket, body: bytes) -> None:
     """Send one frame. Raises Malformed if it is larger than a reader takes."""
     if len(body) > LARGEST:
         raise Malformed(f"a frame of {len(body):,} bytes; at most {LARGEST:,} are read")
-    sock.sendall(_LENGTH.pack(len(body)))
-    sock.sendall(body)
+    head = _LENGTH.pack(len(body))
+    if len(body) <= _COPIED:
+        sock.sendall(head + body)  # in one piece: the other side is woken once
+    else:
+        sock.sendall(head)
+        sock.sendall(body)
 
 
 def receive(sock: socket.socket) -> bytearray | None:
@@ -112,6 +121,8 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
     """`value` with everything that MessagePack lacks as extensions, and the bytes of tensors appended to `blobs`."""
     if depth > _DEEPEST:
         raise Malformed(f"nested more than {_DEEPEST} deep")
+    if type(value) in _ATOMS:
+        return value
     if isinstance(value, torch.Tensor):
         return msgspec.msgpack.Ext(_TENSOR, _ENCODER.encode(_tensor_header(value, blobs)))
     if isinstance(value, np.ndarray):
@@ -121,7 +132,7 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
         return msgspec.msgpack.Ext(_ARRAY, _ENCODER.encode(_Header(value.dtype.str, list(value.shape), None)))
     if isinstance(value, torch.dtype):
         return msgspec.msgpack.Ext(_DTYPE, _dtype_name(value).encode())
-    if isinstance(value, bool) or value is None or isinstance(value, float | str | bytes):
+    if isinstance(value, bool | float | str | bytes):  # also of a subclass: what arrives is not
         return value
     if isinstance(value, int):
         if -(1 << 63) <= value < 1 << 64:
@@ -143,18 +154,23 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
 
 
 def _tensor_header(tensor: torch.Tensor, blobs: list[bytes]) -> _Header:
+    size = tensor.numel() * tensor.element_size() + sum(map(len, blobs))
+    if size > LARGEST:  # said before it is copied
+        raise Malformed(f"cannot be sent: tensors of {size:,} bytes; at most {LARGEST:,} are read")
     dense = tensor.detach().resolve_conj().resolve_neg()
     strides = None if dense.is_contiguous() else list(dense.stride())
-    raw = dense.contiguous().flatten()
     header = _Header(_dtype_name(tensor.dtype), list(tensor.shape), strides)
-    if raw.numel():
+    if dense.numel():
+        # Not `flatten`: an axis of one element may have any stride, and such a tensor counts as contiguous.
+        raw = dense.contiguous().as_strided((dense.numel(),), (1,))
         blobs.append(raw.view(torch.uint8).numpy().tobytes())
     return header
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
     name = str(dtype).removeprefix("torch.")
-    _dtype(name)
+    if name not in _DTYPES:
+        raise Malformed(f"cannot be sent: dtype {name}")
     return name
 
 
@@ -177,7 +193,23 @@ class _Reader:
             raise Malformed(f"{len(self._rest):,} bytes of no tensor")
         return value
 
-    def _decoded(self, text: memoryview) -> Any:
+    def _decoded(self, text: memoryview | msgspec.Raw) -> Any:
+        """One level at a time, so that a map has no keys but strings.
+
+        Keys of any kind, such as lists of numbers, can be chosen to hash alike: 4 MB of them keep the C code busy for
+        many minutes, in which no clock is heard.
+        """
+        kind = memoryview(text)[:1].tobytes()
+        if b"\x80" <= kind <= b"\x8f" or kind in (b"\xde", b"\xdf"):
+            table = msgspec.msgpack.decode(text, type=dict[str, msgspec.Raw])
+            return {key: self._decoded(raw) for key, raw in table.items()}
+        if b"\x90" <= kind <= b"\x9f" or kind in (b"\xdc", b"\xdd"):
+            with contextlib.suppress(msgspec.ValidationError):
+                return _MATRIX.decode(text)  # what most lists are, in one go
+            items: list[Any] = msgspec.msgpack.decode(text, type=list[msgspec.Raw])
+            for i, raw in enumerate(items):
+                items[i] = self._decoded(raw)  # in its place, so that never both are kept of all
+            return items
         return msgspec.msgpack.decode(text, ext_hook=self._extension)
 
     def _extension(self, code: int, data: memoryview) -> Any:
@@ -185,7 +217,9 @@ class _Reader:
             inner = self._decoded(data)
             if not isinstance(inner, list) or (code == _PAIRS and len(inner) % 2):
                 raise Malformed("a tuple or a dict that holds no list")
-            return tuple(inner) if code == _TUPLE else dict(zip(inner[::2], inner[1::2], strict=True))
+            if code == _TUPLE:
+                return tuple(inner)
+            return {key: item for key, item in zip(inner[::2], inner[1::2], strict=True)}  # noqa: C416  # hears the clock
         if code in (_TENSOR, _ARRAY):
             header = msgspec.msgpack.decode(data, type=_Header)
             if len(header.shape) > 64 or any(not 0 <= n < 1 << 40 for n in header.shape):
@@ -251,13 +285,17 @@ def _checked(value: Any, depth: int) -> Any:
             _checked(item, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str | int | float | bool | bytes | tuple | torch.dtype | None):
+            if type(key) not in _KEYS:
                 raise Malformed(f"a key of type {type(key).__name__}")
             _checked(key, depth + 1)
             _checked(item, depth + 1)
-    elif not isinstance(value, bool | int | float | str | bytes | torch.Tensor | np.ndarray | torch.dtype | None):
+    elif type(value) not in _LEAVES:
         raise Malformed(f"a value of type {type(value).__name__}")
     return value
 
 
+_ATOMS = frozenset({type(None), bool, float, str, bytes})
+_LEAVES = _ATOMS | {int, torch.Tensor, np.ndarray, torch.dtype}
+_KEYS = _ATOMS | {int, tuple, torch.dtype}
 _ENCODER = msgspec.msgpack.Encoder()
+_MATRIX = msgspec.msgpack.Decoder(list[bool | int | float | str | list[bool | int | float | str | None] | None])

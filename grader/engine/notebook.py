@@ -1,0 +1,203 @@
+"""The JSON text of a notebook, to the learner's source text. Runs nothing, and believes nothing that it reads.
+
+Of a notebook that nbgrader made, the solution cells count and the locked cells that are not graded (imports, given
+code); of any other, every code cell does. Commands of IPython become `pass`, each on its own line, so that the lines of
+an error are those of the cell. A cell `%%writefile <stem>.py` is the source, by itself.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+LARGEST_NOTEBOOK = 20 << 20
+"""In bytes; most of it are pictures that the cells have drawn."""
+_MOST_CELLS = 10_000
+_MOST_BRACKETS = 1_000_000
+"""What `json` makes of a bracket takes up to 60 times the memory."""
+_RUN_HERE = ("time", "capture", "prun", "debug")
+"""Cell magics that run the cell in the notebook's own namespace; what stands under any other is not of this file."""
+_WRITES = ("writefile", "file")
+
+
+class NotebookError(Exception):
+    """Why there is no source in a notebook. The message goes on where the file's name stopped: "is not JSON: ..."."""
+
+
+def source_of_notebook(text: str, stem: str, largest: int) -> str:
+    """The Python source that a notebook holds, at most `largest` bytes of it. stem: the learner's file is `<stem>.py`.
+
+    Raises NotebookError, and nothing else, whatever the text is.
+    """
+    cells = [(number, source) for number, source in _chosen(_cells(text)) if source.strip()]
+    if not cells:
+        raise NotebookError("has no code in it that counts: no solution cell, or none at all")
+    pieces = _file_written(cells, stem) or [(number, plain_python(source)) for number, source in cells]
+    joined = "\n".join(f"# cell {number}\n{source.rstrip()}\n" for number, source in pieces)
+    try:
+        size = len(joined.encode())
+    except UnicodeEncodeError:
+        raise NotebookError("holds half a character (a lone surrogate) in its code") from None
+    if size > largest:
+        raise NotebookError(f"holds {size:,} bytes of code, more than {largest:,}")
+    return joined
+
+
+def _cells(text: str) -> list[Any]:
+    """The cells, each a dict of whatever."""
+    if len(text) > LARGEST_NOTEBOOK:
+        raise NotebookError(f"has {len(text):,} characters, more than {LARGEST_NOTEBOOK:,}")
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise NotebookError(f"has more than {_MOST_BRACKETS:,} brackets")
+    try:
+        notebook = json.loads(text)
+    except RecursionError:
+        raise NotebookError("is nested too deeply") from None
+    except ValueError as error:  # not only JSONDecodeError: a number of 5,000 digits is a plain ValueError
+        raise NotebookError(f"is not JSON, as a notebook is: {error}") from None
+    if not isinstance(notebook, dict):
+        raise NotebookError("is no notebook: its JSON is not an object")
+    if "worksheets" in notebook:
+        raise NotebookError("is a notebook of an old format: open it in Jupyter, and save it again")
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        raise NotebookError("is no notebook: it has no list of cells")
+    if len(cells) > _MOST_CELLS:
+        raise NotebookError(f"has {len(cells):,} cells, more than {_MOST_CELLS:,}")
+    for number, cell in enumerate(cells, 1):
+        if not isinstance(cell, dict):
+            raise NotebookError(f"is no notebook: its cell {number} is not an object")
+    return cells
+
+
+def _chosen(cells: list[Any]) -> Iterator[tuple[int, str]]:
+    """The cells that make up the source, each with its number as a reader counts it, from 1."""
+    of_nbgrader = any(_nbgrader(cell) is not None for cell in cells)
+    for number, cell in enumerate(cells, 1):
+        if cell.get("cell_type") != "code":
+            continue
+        if of_nbgrader:
+            marks = _nbgrader(cell) or {}
+            if marks.get("grade") is True or True not in (marks.get("solution"), marks.get("locked")):
+                continue
+        yield number, _source(cell, number)
+
+
+def _nbgrader(cell: Any) -> dict[str, Any] | None:
+    metadata = cell.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    return marks if isinstance(marks, dict) else None
+
+
+def _source(cell: Any, number: int) -> str:
+    """The text of a cell: a string, or a list of them. Line ends become \\n, as Python reads them."""
+    source = cell.get("source", "")
+    pieces = source if isinstance(source, list) else [source]
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise NotebookError(f"is no notebook: the source of its cell {number} is no text")
+    return "".join(pieces).replace("\r\n", "\n").replace("\r", "\n")
+
+
+# ---- IPython
+
+# Possessive (`*+`) wherever two repeats meet: a line of a million spaces must not take a million squared.
+_CELL_MAGIC = re.compile(r"\s*+%%(\S*+)([^\n]*+)(?:\n|\Z)")
+_COMMAND = re.compile(r"[ \t]*+(?:[%!?]|[\w.]++\?{1,2}+[ \t]*+$|[\w.][\w., \t]*+=[ \t]*+[%!])", re.MULTILINE)
+"""At the start of a statement: `%time f()`, `!ls`, `?f`, `f?`, `x = !ls`, `x = %sql ...`. None of them is Python."""
+_NEXT = re.compile(r"#[^\n]*|\\\n|\"\"\"|'''|[\"'\[({\])}\n]")
+"""What can begin or end a statement, a bracket or a string."""
+_STRING_END = {
+    '"""': re.compile(r'\\.|"""', re.DOTALL),
+    "'''": re.compile(r"\\.|'''", re.DOTALL),
+    '"': re.compile(r'\\.|["\n]', re.DOTALL),
+    "'": re.compile(r"\\.|['\n]", re.DOTALL),
+}
+
+
+def _file_written(cells: list[tuple[int, str]], stem: str) -> list[tuple[int, str]]:
+    """What cells write into the learner's file: the last that begins it, and those after it that append."""
+    pieces: list[tuple[int, str]] = []
+    for number, source in cells:
+        magic = _CELL_MAGIC.match(source)
+        if magic is None or magic[1] not in _WRITES:
+            continue
+        words = magic[2].split()
+        names = [word.strip("'\"").removeprefix("./") for word in words if not word.startswith("-")]
+        if names == [f"{stem}.py"]:
+            if "-a" not in words and "--append" not in words:
+                pieces = []
+            pieces.append((number, source[magic.end() :]))
+    return pieces
+
+
+def plain_python(source: str) -> str:
+    """A cell as Python: as many lines as before, with `pass` for each command of IPython. Takes time linear in size."""
+    begin = 0
+    while magic := _CELL_MAGIC.match(source, begin):
+        if magic[1] not in _RUN_HERE:
+            return _commented(source)
+        begin = magic.end()
+    lines = source[begin:].split("\n")
+    for number in _commands(source[begin:]):
+        indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
+        goes_on = lines[number].endswith("\\")
+        lines[number] = f"{indent}pass  # {lines[number].strip()}"
+        while goes_on and number + 1 < len(lines):
+            number += 1
+            goes_on = lines[number].endswith("\\")
+            lines[number] = f"# {lines[number].strip()}"
+    return _commented(source[:begin]) + "\n".join(lines)
+
+
+def _commented(source: str) -> str:
+    return "".join(f"# {line}" for line in source.splitlines(keepends=True))
+
+
+def _commands(source: str) -> Iterator[int]:
+    """The lines, from 0, that begin with a command of IPython; not those inside a string or a bracket."""
+    position = line = depth = 0
+    while position < len(source):
+        if depth == 0 and _COMMAND.match(source, position):
+            yield line
+            position, line = _end_of_command(source, position, line)
+            continue
+        position, line, depth = _end_of_line(source, position, line, depth)
+
+
+def _end_of_command(source: str, position: int, line: int) -> tuple[int, int]:
+    """Where the line after a command begins; one that ends in a backslash goes on."""
+    while True:
+        end = source.find("\n", position)
+        if end < 0:
+            return len(source), line
+        line += 1
+        if end == 0 or source[end - 1] != "\\":
+            return end + 1, line
+        position = end + 1
+
+
+def _end_of_line(source: str, position: int, line: int, depth: int) -> tuple[int, int, int]:
+    """Where the next line begins that is not the middle of a string, and may be the start of a statement."""
+    while found := _NEXT.search(source, position):
+        token, position = found[0], found.end()
+        if token == "\n":
+            return position, line + 1, depth
+        if token == "\\\n":
+            line += 1
+        elif token in _STRING_END:
+            end = position
+            for inside in _STRING_END[token].finditer(source, position):
+                end = inside.end()
+                if inside[0] in (token, "\n"):
+                    break
+            else:
+                end = len(source)
+            if end > position and source[end - 1] == "\n" and len(token) == 1:
+                end -= 1  # a string that its line cuts short: the line ends all the same
+            line += source.count("\n", position, end)
+            position = end
+        elif token in "[({":
+            depth += 1
+        elif token in "])}":
+            depth = max(0, depth - 1)
+    return len(source), line, depth
