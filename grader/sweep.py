@@ -24,6 +24,8 @@ from grader.result import CheckResult, Verdict
 from grader.run import RunError
 
 _MEMORY = 8 << 30
+_IDLE = ("cacheprovider", "logging", "warnings", "unraisableexception", "threadexception")
+"""pytest's own plugins that cost something around every check, and on which no verdict depends."""
 _LAST = b"judged in isolation: "
 
 
@@ -75,14 +77,29 @@ def sweep(house: House, exercise: Exercise, work: Callable[[Collected], None]) -
     printed = io.StringIO()
     settings = house.root / "pyproject.toml"
     options = ["-c", str(settings)] if settings.is_file() else []
-    options += ["-p", "no:cacheprovider", "-p", "no:logging", "-o", "addopts="]
-    options += ["--no-progress", f"--rootdir={house.root}"]
-    with contextlib.redirect_stdout(printed):
+    options += [f"-pno:{plugin}" for plugin in _IDLE]
+    options += ["-ppytest_timeout", "-oaddopts=", "--no-progress", f"--rootdir={house.root}"]
+    with contextlib.redirect_stdout(printed), _no_other_plugins():
         code = pytest.main([*options, str(exercise.solution)], plugins=[loop])
     if loop.error:
         raise loop.error
     if code != pytest.ExitCode.OK:
         raise RunError(printed.getvalue())
+
+
+@contextlib.contextmanager
+def _no_other_plugins() -> Iterator[None]:
+    """Checks are judged alike wherever they are, whatever other packages bring along for pytest."""
+    name = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Loop:

@@ -1,0 +1,10 @@
+# family = "exit"
+# mechanism = "SIGKILL to the own process group, in which the judge may be"
+# naive = "wins"
+# [required]
+# batch_mean = "crashed"
+# RunningMean = "crashed"
+import os
+import signal
+
+os.killpg(0, signal.SIGKILL)

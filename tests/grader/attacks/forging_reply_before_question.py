@@ -1,0 +1,36 @@
+# family = "forging"
+# mechanism = "a reply on the wire before the question has been answered"
+# naive = "never"
+# why_never = "the naive judge has no wire to write to"
+# [required]
+# batch_mean = "wrong"
+# RunningMean = "waiting"
+import os
+import struct
+
+import torch
+
+from grader.engine import wire
+
+
+def say(body):
+    """A frame of its own on the wire, in front of the honest ones."""
+    try:
+        os.write(3, struct.pack(">I", len(body)) + body)
+    except OSError:
+        pass
+
+
+say(wire.pack({"value": [0.0, 0.0, 0.0]}))
+
+
+def batch_mean(x):
+    return torch.zeros(3, dtype=torch.float64)
+
+
+class RunningMean:
+    def __init__(self, d):
+        self.d = d
+
+    def update(self, x):
+        return torch.zeros(self.d, dtype=torch.float64)

@@ -1,0 +1,16 @@
+# family = "resources"
+# mechanism = "a loop in Python that does not end"
+# naive = "wins"
+# [required]
+# batch_mean = "passed"
+# RunningMean = "timeout"
+def batch_mean(x):
+    if len(x) == 0:
+        raise ValueError("the mean of nothing")
+    return x.sum(0) / len(x)
+
+
+class RunningMean:
+    def __init__(self, d):
+        while True:
+            pass
