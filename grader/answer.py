@@ -5,7 +5,7 @@ It knows no check, no reference and no expected value: only what it is asked, an
 
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import ModuleType
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> 
         if error.obj is module:
             raise Missing(error.name) from error
         raise
-    _unchanged(request, args, kwargs)
+    _unchanged(function, request, args, kwargs)
     return result
 
 
@@ -107,14 +107,24 @@ class _Bound:
         return self.driver(self.module, *args, **kwargs)
 
 
+def _parameter(function: Callable[..., Any], position: int) -> str:
+    """The name of a parameter, in quotes, or its number where the function does not tell."""
+    asked, position = (function.driver, position + 1) if isinstance(function, _Bound) else (function, position)
+    with suppress(TypeError, ValueError, IndexError):
+        parameter = list(inspect.signature(asked).parameters.values())[position]
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            return f"'{parameter.name}'"
+    return str(position if isinstance(function, _Bound) else position + 1)
+
+
 def _takes_meter(function: Callable[..., Any]) -> bool:
     return isinstance(function, _Bound) and "meter" in inspect.signature(function.driver).parameters
 
 
-def _unchanged(request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _unchanged(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for i, (before, after) in enumerate(zip(request.args, args, strict=True)):
         if not identical(before, after):
-            raise Changed(f"argument {i + 1}")
+            raise Changed(f"argument {_parameter(function, i)}")
     for name, before in request.kwargs.items():
         if not identical(before, kwargs[name]):
             raise Changed(f"argument '{name}'")

@@ -3,7 +3,7 @@
 import importlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, FunctionType, MethodDescriptorType
 from typing import Any
@@ -25,6 +25,18 @@ def resolve(name: str) -> Any:
             found = getattr(found, piece)
         return found
     raise ModuleNotFoundError(name)
+
+
+class _Mode(TorchFunctionMode):
+    """Shows `look` the calls of torch that Python's profiler does not see: those from C, by a partial or a map."""
+
+    def __init__(self, look: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.look = look
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.look(func)
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -63,18 +75,14 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
     entered = threading.local()
     open_for_calls = True
 
-    class Mode(TorchFunctionMode):
-        """Sees the calls of torch that Python's profiler does not: those from C, by a partial or a map."""
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            name = by_torch.get(func)
-            if name and open_for_calls:
-                offend(name)
-            return func(*args, **(kwargs or {}))
+    def look(func: Any) -> None:
+        name = by_torch.get(func)
+        if name and open_for_calls:
+            offend(name)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         if open_for_calls and not hasattr(entered, "mode"):  # a thread's first event: modes are each thread's own
-            entered.mode = Mode()
+            entered.mode = _Mode(look)
             entered.mode.__enter__()
         if event == "call":
             name = by_code.get(frame.f_code)
@@ -92,7 +100,7 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
             offend(name)
 
     before = sys.getprofile()
-    with Mode() as entered.mode:
+    with _Mode(look) as entered.mode:
         sys.setprofile(profile)
         threading.setprofile(profile)
         try:

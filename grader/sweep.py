@@ -9,12 +9,11 @@ import io
 import os
 import random
 import resource
-import secrets
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -151,7 +150,7 @@ def judge(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    child = _Child(collected, waiting.pop(), deadline, _free_cpu(running.values()))
+                    child = _Child(collected, waiting.pop(), deadline)
                     running[child.pipe] = child
                     selector.register(child.pipe, selectors.EVENT_READ)
                 soonest = min(child.ends for child in running.values())
@@ -186,9 +185,8 @@ def _ctrl_c_waits() -> Iterator[None]:
 class _Child:
     """A fork that judges one variant and writes its checks to a pipe."""
 
-    def __init__(self, collected: Collected, variant: Variant, deadline: float, cpu: int | None) -> None:
+    def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
         self.variant = variant
-        self.cpu = cpu if variant.channel else None
         self.ends = time.monotonic() + deadline
         self.deadline = deadline
         self.killed = False
@@ -198,7 +196,7 @@ class _Child:
             self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
-            _child(collected, variant, write, self.cpu)
+            _child(collected, variant, write)
         os.close(write)
 
     def read(self) -> tuple[bool, int]:
@@ -225,15 +223,7 @@ class _Child:
         return Outcome(self.variant, checks, died=ended, timed_out=self.killed)
 
 
-def _free_cpu(running: Iterable["_Child"]) -> int | None:
-    """A core that no running child has to itself, None if there is none left or the system does not tell."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    free = os.sched_getaffinity(0).difference(child.cpu for child in running if child.cpu is not None)
-    return secrets.choice(sorted(free)) if free else None
-
-
-def _child(collected: Collected, variant: Variant, write: int, cpu: int | None) -> None:
+def _child(collected: Collected, variant: Variant, write: int) -> None:
     """What runs in the fork; never returns."""
     code = 1
     try:
@@ -243,9 +233,6 @@ def _child(collected: Collected, variant: Variant, write: int, cpu: int | None) 
 
             die_with_parent(signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-            if cpu is not None:
-                # Asker and answerer take turns: on one core neither waits for the other's to wake up, nor for its data.
-                os.sched_setaffinity(0, {cpu})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)

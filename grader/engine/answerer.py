@@ -36,8 +36,6 @@ class Job(msgspec.Struct, frozen=True):
     """What the warm process is asked to fork an answerer for."""
 
     limits: cage.Limits
-    cpus: list[int]
-    """The cores to run on, all if empty."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -118,8 +116,6 @@ def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: s
     folder = "/tmp"
     try:
         os.setpgid(0, 0)
-        if job.cpus:
-            os.sched_setaffinity(0, job.cpus)
         output, write_end = os.pipe()
         cage.separate(level)
         inside, outside = os.pipe()

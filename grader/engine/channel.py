@@ -4,7 +4,6 @@ A `Caged` stands where `practice.Practice` stands, so that the same checks run o
 """
 
 import contextlib
-import os
 import select
 import signal
 import socket
@@ -97,9 +96,7 @@ class Caged:
     def _start(self, part: Part) -> "_Answerer":
         limits = self._exercise.limits
         cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
-        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        job = Job(cage_limits, cpus)  # on the core of the asker, since the two take turns
-        answerer = _Answerer(self._control, job)
+        answerer = _Answerer(self._control, Job(cage_limits))
         self.isolation = str(answerer.level)
         hello = Hello(self.judge.path.name, self.judge.text, self._drivers, list(part.forbidden))
         answerer.tell(msgspec.to_builtins(hello))

@@ -111,7 +111,7 @@ def test_a_forbidden_call_is_free_in_another_part(judged):
     ("text", "verdict", "said"),
     [
         ("def f(x):\n    return {1, 2}\n", Verdict.WRONG, "wrong kind of result: the result is a set"),
-        ("def f(x):\n    x[0] = 5\n", Verdict.WRONG, "the call wrote to its argument 1; inputs must be left"),
+        ("def f(x):\n    x[0] = 5\n", Verdict.WRONG, "the call wrote to its argument 'x'; inputs must be left"),
         ("def f(x):\n    raise MemoryError\n", Verdict.MEMORY, "out of memory"),
         ("def f(x):\n    raise SystemExit\n", Verdict.ERROR, "the code called sys.exit(None)"),
         ("def f(x):\n    raise KeyError\n", Verdict.ERROR, "KeyError: (no message)"),
