@@ -265,7 +265,7 @@ def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
         empty = 20
         for _ in range(empty):
             limits = cage.Limits(cpu_seconds=10, memory_mb=exercise.limits.memory_mb)
-            one = channel._Answerer(engine.control, Job(limits, sorted(os.sched_getaffinity(0))))
+            one = channel._Answerer(engine.control, Job(limits))
             hello = Hello(f"{exercise.stem}.py", text, "", [])
             wire.send(one.data, wire.pack({name: getattr(hello, name) for name in hello.__struct_fields__}))
             one.close()

@@ -5,7 +5,11 @@ Notation
     d  width of a layer         L  layers                    g  a gradient
 
 Norms are L2 norms. A *parameter* is a tensor with a `.grad`, which may be None: norms and clips skip such a parameter.
-*In place* means that `p.grad` stays the same tensor object: optimizers and DDP buckets hold views of it.
+*In place* means that `p.grad` stays the same tensor object and keeps its memory, which optimizers and DDP buckets hold
+views of: `p.grad.data = ...` leaves the views behind.
+
+torch's own functions for these jobs (`clip_grad_norm_`, `clip_grads_with_norm_`, `get_total_norm`, `clip_grad_value_`)
+are what you write: do not call them.
 
 Further reading: Pascanu et al. 2013 (clipping), Glorot and Bengio 2010 (saturation), He et al. 2015 (initialisation),
 Karpathy, "A Recipe for Training Neural Networks" (2019).
@@ -51,12 +55,14 @@ def clip_by_norm(parameters: Iterable[Tensor], max_norm: float, *, error_if_nonf
         scale = min(1, max_norm / (norm + 1e-6))           every gradient becomes gradient * scale
 
     Returns `norm`, the global norm *before* clipping (dtype as in `global_grad_norm`): it is what one logs. The 1e-6 is
-    torch's: gradients 3 and 4 with max_norm 1 become 0.59999988 and 0.79999984. max_norm=inf clips nothing.
-    Directions are kept, in contrast to `clip_by_value`. Like torch, clipping hides nothing: with an Inf among the
-    gradients scale is 0 (finite values become 0, Inf becomes NaN), with a NaN every value becomes NaN.
+    torch's: gradients 3 and 4 with max_norm 1 become 0.59999988 and 0.79999984. The scale is as wide as the norm: in
+    float16 it could round to 0. Directions are kept, in contrast to `clip_by_value`. Like torch, it hides nothing: with
+    an Inf among the gradients scale is 0 (finite values become 0, Inf becomes NaN), with a NaN every value becomes NaN.
+    max_norm=inf leaves gradients of finite norm as they are (with a norm of Inf, either they stay or all become NaN).
 
     Raises ValueError if max_norm is negative or NaN (0 is fine: it zeroes), and, where error_if_nonfinite is True,
-    RuntimeError if the norm is Inf or NaN. In both cases no gradient has been touched.
+    RuntimeError if the norm is Inf or NaN, for whatever max_norm (four float32 entries of 3e38 have norm Inf, too). In
+    both cases no gradient has been touched.
 
     Source: Pascanu et al. 2013, algorithm 1; `torch.nn.utils.clip_grad_norm_`.
 
@@ -84,7 +90,7 @@ def clip_by_value(parameters: Iterable[Tensor], limit: float) -> int:
     """Cut every gradient entry, in place, to [-limit, limit]; return how many entries were outside.
 
     Entries are cut one by one, so the direction of the whole gradient may turn. Inf and -Inf become limit and -limit,
-    and are counted; NaN stays NaN and is not counted. An entry of exactly limit is inside.
+    and are counted; NaN stays NaN and is not counted. An entry of exactly limit is inside, so limit=inf cuts nothing.
 
     Raises ValueError if limit is negative or NaN (0 is fine); no gradient has been touched then.
 
@@ -116,9 +122,11 @@ def accumulate_gradients(
     or ignore_index where a token does not count (padding, prompt). n and t differ from one micro-batch to the next.
     The loss is the mean cross-entropy over *all tokens that count*, not a mean of means: with token losses [2] and
     [1, 1, 1] it is 5/4, not 3/2. A micro-batch in which no token counts adds nothing (and no NaN).
-    Gradients that are there already are kept and added to, as `backward` does.
+    Gradients that are there already are kept and added to, as `backward` does. The mode of the model stays as it is;
+    it runs at most once for each micro-batch.
 
-    Memory: only one micro-batch's graph is alive at a time, so the peak does not grow with their number.
+    Memory: one micro-batch's graph is alive at a time and no logits are collected, so the peak does not grow with the
+    number of micro-batches.
     Returns a 0-d tensor in the dtype of the logits, without a graph.
 
     Raises ValueError if no token counts in any micro-batch; nothing has been run then.
@@ -148,7 +156,7 @@ def gradient_stats(gradient: Tensor) -> dict[str, float]:
 
     "norm", "max", "min", "mean": floats, over the *finite* entries only, so that one NaN does not hide the rest; half
     precision is widened to float32 first. "nan", "inf": how many entries are NaN, and how many are Inf or -Inf (ints).
-    With no finite entry (or no entry) the four floats are 0.0.
+    With no finite entry (or no entry) the four floats are 0.0. Five digits are enough, in float64 too.
 
     >>> gradient_stats(torch.tensor([[3.0, -4.0, float("nan")]]))
     {'norm': 5.0, 'max': 3.0, 'min': -4.0, 'mean': -0.5, 'nan': 1, 'inf': 0}
@@ -175,10 +183,11 @@ class GradientMonitor:
     stats: dict, name as in `model.named_parameters()` -> `gradient_stats` of that parameter's `.grad` right after the
     latest backward pass that reached it (so of the *sum*, where gradients accumulate). Clipping or zeroing afterwards
     does not change it. Empty at first; a parameter that no backward pass has reached is absent, a frozen one
-    (requires_grad False) always.
+    (requires_grad False) always. A pass that reaches only some parameters leaves the numbers of the others.
 
-    It sees gradients through hooks (`Tensor.register_post_accumulate_grad_hook` is one that fits). It stores numbers:
-    no graph, activation or gradient stays alive because of it.
+    It sees gradients through hooks (`Tensor.register_post_accumulate_grad_hook` is one that fits) and changes none:
+    `.grad` stays the tensor it is. It stores numbers: no graph, activation or gradient, nor a copy of one, stays alive
+    because of it.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> with GradientMonitor(model) as monitor:
@@ -223,6 +232,8 @@ SATURATED = 0.05  # of the steepest slope
 def activation_report(model: nn.Module, inputs: Tensor, unit_axis: int = -1) -> dict[str, dict[str, float]]:
     """Run model(inputs) once and report where its nn.ReLU, nn.Sigmoid and nn.Tanh modules let no gradient through.
 
+    The model itself may be such a module (its name is ""). Subclasses may be counted or not.
+
     An output entry y is *saturated* if the slope there, relative to the steepest, is below SATURATED = 0.05:
 
         ReLU: 1 if y > 0 else 0          Sigmoid: 4·y·(1 - y)          Tanh: 1 - y²
@@ -234,8 +245,8 @@ def activation_report(model: nn.Module, inputs: Tensor, unit_axis: int = -1) -> 
     [0, 1]) for the modules that ran. A module that runs several times is counted over all its runs: saturated entries
     of all runs / entries of all runs, and the same for units. Values are as the module returned them, even if a later
     in-place operation overwrites them.
-    Gradients are off while it runs, training or eval mode stays as it is, and its hooks are gone afterwards, also
-    where the model raises.
+    Gradients are off while it runs, training or eval mode stays as it is. Afterwards, also where the model raises, grad
+    mode is what it was, and the report's hooks are gone, nobody else's.
 
     Source: Glorot and Bengio 2010, section 3; Lu et al. 2019, "Dying ReLU and Initialization".
 
@@ -281,7 +292,7 @@ def update_ratio(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str
     What counts is the update that was really made (momentum, Adam's scaling and weight decay included), not the
     gradient times the learning rate. About 1e-3 is healthy; 1e-1 tears the weights apart, 1e-6 trains nothing. A
     parameter that was all zeros has ratio inf if it moved, 0.0 if not. Frozen parameters (requires_grad False) are
-    absent; those without a gradient are there, with 0.0 if the optimizer left them alone.
+    absent; those without a gradient, or not in the optimizer, are there, with 0.0 if the step left them alone.
 
     Source: Karpathy, CS231n notes, "Neural Networks Part 3", ratio of weights and updates.
 
@@ -383,7 +394,8 @@ def gradient_flow(
         out[l] = ‖∂(sum of h[L]) / ∂h[l]‖                            over all n·d entries; out[L] is sqrt(n·d)
 
     x: (n, d). weights: (L, d, d), the first layer first; L may be 0. activation: a key of ACTIVATIONS; another one is a
-    ValueError. Returns the dtype of x, without a graph. x and weights get no `.grad`.
+    ValueError. Returns the dtype of x, without a graph. x and weights get no `.grad`, and their
+    requires_grad stays as it is.
 
     Source: Glorot and Bengio 2010, section 4.2.1; He et al. 2016, "Identity Mappings", equation 5 (the skip's "1 +").
 
@@ -406,8 +418,9 @@ def gradient_flow(
     ### END SOLUTION
 
 
-# Five training loops out of real code reviews, each with one bug. Every docstring says what the function should do;
-# the comment below it holds the code as it was found. Copy it, find the bug, repair it.
+# Four training loops and a loss out of real code reviews, each with one bug, except `fit_recurrent`: its first repair
+# uncovers a second. Every docstring says what the function should do; the comment below it holds the code as it was
+# found. Copy it, find the bug, repair it.
 
 
 def fit(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
@@ -443,7 +456,7 @@ def fit(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tu
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean negative log-likelihood of the targets (n,) under softmax(logits), logits (n, c); 0-d, differentiable.
 
-    Finite wherever the logits are.
+    Finite for logits of any usual size (thousands), where log(softmax) is -inf.
 
     >>> classification_loss(torch.tensor([[200.0, 0.0]]), torch.tensor([1]))
     tensor(200.)
@@ -465,7 +478,8 @@ def fit_and_validate(
 ) -> list[float]:
     """Train and validate `epochs` times; the validation loss of each epoch (mean of its batches' mean squared errors).
 
-    All training happens in train mode, in whatever mode the model arrives; all validation in eval mode.
+    All training happens in train mode, in whatever mode the model arrives, all validation in eval mode: the model and
+    every module in it. With 0 epochs nothing happens: [].
 
     >>> model, x = nn.Sequential(nn.Linear(1, 1), nn.Dropout(1.0)), torch.ones(1, 1)  # in train mode its output is 0
     >>> model[0].weight.data, model[0].bias.data = torch.ones(1, 1), torch.ones(1)
@@ -509,8 +523,8 @@ def fit_recurrent(
     """Truncated back-propagation through time over the chunks of one long sequence; the mean loss of the chunks.
 
     model(x, state) gives (output, new state). Each chunk starts from the *value* of the state that the chunk before
-    ended with; its gradient stops at the chunk's first step. One optimizer step a chunk, on its mean squared error.
-    Memory does not grow with the number of chunks.
+    ended with; its gradient stops at the chunk's first step (whether gradient reaches the state given is open). One
+    optimizer step a chunk, on its mean squared error. Memory does not grow with the number of chunks.
 
     >>> class Sum(nn.Linear):
     ...     def forward(self, x, state):

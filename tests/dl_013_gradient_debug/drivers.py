@@ -25,13 +25,14 @@ def norm(module, gradients, container="list"):
 
 
 def clip(module, function, gradients, bound, container="list", **options):
-    """`clip_by_norm` or `clip_by_value`, and the gradients seen through the tensors that were there before."""
+    """`clip_by_norm` or `clip_by_value`, and the gradients seen through views of the memory that was there before."""
     made, given = _parameters(gradients, container)
     before = [p.grad for p in made]
+    views = [None if g is None else g.detach() for g in before]
     value = getattr(module, function)(given, bound, **options)
     return {
         "value": value,
-        "gradients": before,
+        "gradients": views,
         "same_object": [p.grad is g for p, g in zip(made, before, strict=True)],
     }
 
@@ -57,21 +58,27 @@ class _Tagger(nn.Module):
         self.embedding = nn.Parameter(embedding.clone())
         self.hidden = nn.Parameter(hidden.clone())
         self.output = nn.Parameter(output.clone())
-        self.runs = 0
+        self.modes = []  # of each run
 
     def forward(self, tokens):
-        self.runs += 1
+        self.modes.append(self.training)
         return torch.tanh(self.embedding[tokens] @ self.hidden.T) @ self.output.T
 
 
-def accumulate(module, weights, batches, existing=None, *, meter, **options):
-    model = _Tagger(*weights)
+def accumulate(module, weights, batches, existing=None, training=True, *, meter, **options):
+    model = _Tagger(*weights).train(training)
     for parameter, gradient in zip(model.parameters(), existing or [], strict=False):
         parameter.grad = gradient.clone()
     with meter:
         loss = module.accumulate_gradients(model, batches, **options)
     graph = bool(getattr(loss, "requires_grad", False))
-    return {"loss": loss, "graph": graph, "gradients": [p.grad for p in model.parameters()]}
+    return {
+        "loss": loss,
+        "graph": graph,
+        "gradients": [p.grad for p in model.parameters()],
+        "modes": model.modes,
+        "mode_after": model.training,
+    }
 
 
 def refused_accumulation(module, weights, batches):
@@ -84,18 +91,22 @@ def refused_accumulation(module, weights, batches):
         raise
     except Exception as error:
         raised = [kind.__name__ for kind in type(error).__mro__]
-    return {"raised": raised, "runs": model.runs, "gradients": [p.grad for p in model.parameters()]}
+    return {"raised": raised, "runs": len(model.modes), "gradients": [p.grad for p in model.parameters()]}
 
 
 class _Network(nn.Module):
-    """Layers by index, run in `order`: a layer may run twice, or never."""
+    """Layers by index, run in `order`: a layer may run twice, or never. ["again", i] is layer i under a second name."""
 
     def __init__(self, layers, order=None):
         super().__init__()
-        self.layers = nn.ModuleList(_layer(*layer) for layer in layers)
+        self.layers = nn.ModuleList()
+        for kind, *data in layers:
+            self.layers.append(self.layers[data[0]] if kind == "again" else _layer(kind, *data))
         self.order = list(range(len(layers))) if order is None else order
+        self.modes = []  # of each run
 
     def forward(self, x):
+        self.modes.append(self.training)
         for i in self.order:
             x = self.layers[i](x)
         return x
@@ -157,16 +168,22 @@ def _stats(monitor):
 
 
 def monitor(module, layers, steps, frozen=(), order=None):
-    """Play a script on a watched model; every "stats" step adds the monitor's stats to the answer."""
+    """Play a script on a watched model; "stats" adds the monitor's stats, "replaced" the names whose .grad is new."""
     model = _Network(layers, order)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     watch = module.GradientMonitor(model)
-    seen = []
+    seen, first = [], {}
     for step, *data in steps:
         if step == "backward":
             x, upstream = data
             (model(x) * upstream).sum().backward()
+            for name, parameter in model.named_parameters():
+                first.setdefault(name, parameter.grad)
+        elif step == "replaced":
+            seen.append([name for name, parameter in model.named_parameters() if parameter.grad is not first[name]])
+        elif step == "order":
+            [model.order] = data
         elif step == "zero":
             model.zero_grad()
         elif step == "scale":
@@ -226,6 +243,13 @@ def monitor_end(module, layers, x, upstream, ending):
 def monitor_memory(module, layers, x, upstream):
     """Which tensors of a backward pass with create_graph are alive once everybody but the monitor has let go."""
     model = _Network(layers)
+    size = model.layers[0].weight.numel()
+
+    def copies():
+        gc.collect()
+        return sum(type(thing) is torch.Tensor and thing.numel() == size for thing in gc.get_objects())
+
+    before = copies()
     watch = module.GradientMonitor(model)
     activation = model.layers[0](x)
     product = model.layers[1](activation) * upstream
@@ -236,26 +260,35 @@ def monitor_memory(module, layers, x, upstream):
     kept |= {f"gradient of {name}": weakref.ref(p.grad) for name, p in model.named_parameters()}
     del activation, product
     model.zero_grad(set_to_none=True)
-    gc.collect()
-    return {"alive": [name for name, ref in kept.items() if ref() is not None], "stats": _stats(watch)}
+    grown = copies() > before
+    alive = [name for name, ref in kept.items() if ref() is not None]
+    return {"alive": alive or ["a copy of a gradient"] * grown, "stats": _stats(watch)}
 
 
-def activations(module, layers, x, order=None, training=(), **options):
-    """The report, and how the model was run: notes of its probes, training flags and hooks after it."""
-    model = _Network(layers, order)
+def activations(module, layers, x, order=None, training=(), grad=True, bare=False, **options):
+    """The report, and how the model was run: notes of its probes, training flags, grad mode and hooks after it.
+
+    bare: the first layer is the model. grad: whether gradients are on around the call.
+    """
+    model = _layer(*layers[0]) if bare else _Network(layers, order)
     model.eval()
     for i in training:
         model.layers[i].train()
-    flags = [m.training for m in model.modules()]
-    try:
-        report = module.activation_report(model, x, **options)
-    except _StopError:
-        report = "stopped"
+    for layer in model.modules():
+        layer.register_forward_hook(lambda *seen: None)  # somebody else's
+    flags, hooks = [m.training for m in model.modules()], _hooks(model)
+    with torch.set_grad_enabled(grad):
+        try:
+            report = module.activation_report(model, x, **options)
+        except _StopError:
+            report = "stopped"
+        grad_after = torch.is_grad_enabled()
     return {
         "report": report,
         "probes": [m.notes for m in model.modules() if isinstance(m, _Probe)],
         "same_mode": flags == [m.training for m in model.modules()],
-        "hooks": _hooks(model),
+        "grad_after": grad_after,
+        "hooks": _hooks(model) - hooks,
     }
 
 
@@ -270,10 +303,23 @@ class _Bag(nn.Module):
             getattr(self, name).grad = None if gradient is None else gradient.clone()
 
 
-def updates(module, values, gradients, optimizer, options, steps=1, frozen=()):
-    """The ratios of each step, and the parameters at the end."""
+class _Shrink(torch.optim.Optimizer):
+    """Takes a tenth off every parameter, whatever its gradient."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    def step(self):
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter.mul_(0.9)
+
+
+def updates(module, values, gradients, optimizer, options, steps=1, frozen=(), held=None):
+    """The ratios of each step, and the parameters at the end. held: what the optimizer holds, by default everything."""
     model = _Bag(values, gradients, frozen)
-    made = getattr(torch.optim, optimizer)(model.parameters(), **options)
+    given = [p for name, p in model.named_parameters() if held is None or name in held]
+    made = (_Shrink if optimizer == "Shrink" else getattr(torch.optim, optimizer))(given, **options)
     ratios = [module.update_ratio(model, made) for _ in range(steps)]
     return {"ratios": ratios, "values": dict(model.named_parameters())}
 
@@ -286,11 +332,12 @@ def draw_weights(module, depth, width, scheme, seed):
     return {"first": first, "second": second, "global_untouched": torch.equal(stream, torch.random.get_rng_state())}
 
 
-def flow_of_leaves(module, x, weights, activation, **options):
-    """The norms for x and weights that require gradients, and the gradients that these hold afterwards."""
-    x, weights = x.clone().requires_grad_(), weights.clone().requires_grad_()
+def flow_of_leaves(module, x, weights, activation, leaves, **options):
+    """The norms for x and weights that require gradients or not, and what these two look like afterwards."""
+    x, weights = x.clone().requires_grad_(leaves), weights.clone().requires_grad_(leaves)
     norms = module.gradient_flow(x, weights, activation, **options)
-    return {"norms": norms, "graph": norms.requires_grad, "left": [x.grad, weights.grad]}
+    left, requires = [x.grad, weights.grad], [x.requires_grad, weights.requires_grad]
+    return {"norms": norms, "graph": norms.requires_grad, "left": left, "requires_grad": requires}
 
 
 def _linear(weight, bias):
@@ -311,7 +358,7 @@ def fit_and_validate(module, layers, train, valid, epochs, lr, training):
     model.train(training)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     history = module.fit_and_validate(model, optimizer, train, valid, epochs)
-    modes = [mode for mode, _ in model.layers[-1].notes]
+    modes = [[mode, inner] for mode, (inner, _) in zip(model.modes, model.layers[-1].notes, strict=True)]
     return {"history": history, "parameters": list(model.parameters()), "modes": modes}
 
 

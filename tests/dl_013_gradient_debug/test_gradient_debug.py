@@ -79,7 +79,7 @@ def test_norm_of_any_iterable(attempt, draw, container):
 def test_norm_of_no_gradient_is_zero(attempt, gradients):
     """With no gradient at all the norm is a float32 zero."""
     got = attempt.run(drivers.norm, gradients)
-    agree(got["norm"], torch.tensor(0.0), of=f"global norm of {len(gradients)} parameters, none with a gradient")
+    agree(got["norm"], torch.tensor(0.0), of=f"global norm of parameters whose gradients are {gradients}")
 
 
 @part("global_grad_norm")
@@ -141,6 +141,7 @@ def test_clip_scales_all_by_one_number(attempt, draw, dtype):
             ],
             "clipping by value": lambda: [None if g is None else g.clamp(-bound, bound) for g in gradients],
             "scaling without the 1e-6": lambda: scaled(gradients, bound / norm),
+            "another epsilon than 1e-6": lambda: scaled(gradients, bound / (norm + 1e-8)),
             "doing nothing": gradients,
             "gradients divided by their norm": lambda: scaled(gradients, 1 / (norm + 1e-6)),
         },
@@ -157,7 +158,7 @@ def test_clip_scales_all_by_one_number(attempt, draw, dtype):
 @part("clip_by_norm")
 @pytest.mark.parametrize("bound", [1.5, INF], ids=str)
 def test_clip_never_scales_up(attempt, draw, bound):
-    """Gradients whose norm is below max_norm stay as they are."""
+    """Gradients whose norm is well below max_norm stay as they are."""
     gradients = scaled(gradients_of(draw), 0.05)
     gradients[0] *= 0.7 / total_norm(gradients)
     got = attempt.run(drivers.clip, "clip_by_norm", gradients, bound)
@@ -182,15 +183,30 @@ def test_clip_reads_a_generator_once(attempt, draw):
 
 
 @part("clip_by_norm")
+@pytest.mark.parametrize("share", [0.2, 1.0])
 @pytest.mark.parametrize("size", [0.0, 1e-7, 3e-6], ids=str)
-def test_clip_adds_1e_6_to_the_norm(attempt, draw, size):
-    """The scale is max_norm / (norm + 1e-6), also where the norm is not far above 1e-6."""
+def test_clip_adds_1e_6_to_the_norm(attempt, draw, size, share):
+    """The scale is max_norm / (norm + 1e-6), also where the norm is not far above 1e-6, or just max_norm."""
     gradient = draw.normal(11)
     gradient *= size / total_norm([gradient])
-    bound = size / 5
+    bound = size * share
     got = attempt.run(drivers.clip, "clip_by_norm", [gradient], bound)
     want = gradient * min(1.0, bound / (size + 1e-6)) * 1e6
     agree(got["gradients"][0] * 1e6, want, of=f"a gradient of norm {size:g} clipped at {bound:g}, times 1e6")
+
+
+@part("clip_by_norm")
+def test_clip_in_half_precision(attempt):
+    """A float16 gradient is scaled by a number that float16 itself would round to 0."""
+    gradient = torch.tensor([60_000.0, 100.0], dtype=torch.float16)
+    got = attempt.run(drivers.clip, "clip_by_norm", [gradient], 1e-3)
+    agree(
+        1e3 * got["gradients"][0].float(),
+        gradient.float() / total_norm([gradient]).float(),
+        of="float16 gradients 60,000 and 100 clipped to norm 1e-3, times 1e3",
+        tol=2e-2,
+        known={"a scale that float16 rounds to 0": torch.zeros(2)},
+    )
 
 
 @part("clip_by_norm")
@@ -217,12 +233,16 @@ def test_clip_hides_no_inf_or_nan(attempt, draw, bad):
 
 
 @part("clip_by_norm")
-@pytest.mark.parametrize("bad", [INF, NAN], ids=str)
-def test_clip_can_refuse_inf_and_nan(attempt, draw, bad):
+@pytest.mark.parametrize("bound", [1.0, INF], ids=str)
+@pytest.mark.parametrize("bad", [INF, NAN, 3e38], ids=str)
+def test_clip_can_refuse_inf_and_nan(attempt, draw, bad, bound):
     """error_if_nonfinite=True raises RuntimeError before any gradient is touched, and only where the norm is bad."""
-    gradients = [draw.normal(3), torch.tensor([bad, 1.0], dtype=torch.float64)]
-    got = attempt.run(drivers.refused_clip, "clip_by_norm", gradients, 1.0, error_if_nonfinite=True)
-    assert "RuntimeError" in got["raised"], f"a norm of {bad} with error_if_nonfinite=True did not raise RuntimeError"
+    gradients = [draw.normal(3, dtype=torch.float32), torch.tensor([bad, 1.0, bad, bad, bad])]
+    got = attempt.run(drivers.refused_clip, "clip_by_norm", gradients, bound, error_if_nonfinite=True)
+    assert "RuntimeError" in got["raised"], (
+        f"float32 gradients of norm {NAN if bad != bad else INF} (entries of {bad}), max_norm {bound} and "
+        "error_if_nonfinite=True did not raise RuntimeError"
+    )
     agree(got["gradients"], gradients, of="the gradients after clipping was refused")
     fine = [draw.normal(3, scale=5.0)]
     got = attempt.run(drivers.clip, "clip_by_norm", fine, 0.1, error_if_nonfinite=True)
@@ -235,10 +255,10 @@ def test_clip_can_refuse_inf_and_nan(attempt, draw, bad):
 @pytest.mark.parametrize("bound", [-1.0, -INF, NAN], ids=str)
 def test_clip_refuses_a_negative_norm(attempt, draw, bound):
     """A negative max_norm would turn gradients round: ValueError, and nothing is touched."""
-    gradients = [draw.normal(3), draw.normal(2)]
-    got = attempt.run(drivers.refused_clip, "clip_by_norm", gradients, bound)
-    assert "ValueError" in got["raised"], f"max_norm {bound} did not raise ValueError"
-    agree(got["gradients"], gradients, of="the gradients after clipping was refused")
+    for gradients in ([draw.normal(3), draw.normal(2)], [None]):
+        got = attempt.run(drivers.refused_clip, "clip_by_norm", gradients, bound)
+        assert "ValueError" in got["raised"], f"max_norm {bound} did not raise ValueError, gradients {gradients}"
+        agree(got["gradients"], gradients, of="the gradients after clipping was refused")
 
 
 # --- clip_by_value ----------------------------------------------------------------------------------------------------
@@ -282,9 +302,9 @@ def test_value_clip_cuts_entries(attempt, draw, dtype, container):
 
 
 @part("clip_by_value")
-@pytest.mark.parametrize("limit", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("limit", [0.0, 1.0, 2.0, INF])
 def test_value_clip_at_the_edges(attempt, limit):
-    """An entry of exactly limit is inside; Inf is cut and counted; NaN stays, uncounted; limit 0 zeroes."""
+    """An entry of exactly limit is inside; Inf is cut and counted; NaN stays, uncounted; 0 zeroes, inf cuts nothing."""
     gradient = [-INF, -2.0, -1.0, -0.5, 0.0, 1.0, 2.0, 3.0, INF, NAN]
     got = attempt.run(drivers.clip, "clip_by_value", [torch.tensor(gradient)], limit)
     want = [g if math.isnan(g) else max(-limit, min(limit, g)) for g in gradient]
@@ -304,10 +324,10 @@ def test_value_clip_of_no_gradient(attempt):
 @pytest.mark.parametrize("limit", [-0.5, NAN], ids=str)
 def test_value_clip_refuses_a_negative_limit(attempt, draw, limit):
     """A negative or NaN limit is a ValueError, and nothing is touched."""
-    gradients = [draw.normal(3), draw.normal(2)]
-    got = attempt.run(drivers.refused_clip, "clip_by_value", gradients, limit)
-    assert "ValueError" in got["raised"], f"limit {limit} did not raise ValueError"
-    agree(got["gradients"], gradients, of="the gradients after clipping was refused")
+    for gradients in ([draw.normal(3), draw.normal(2)], [None]):
+        got = attempt.run(drivers.refused_clip, "clip_by_value", gradients, limit)
+        assert "ValueError" in got["raised"], f"limit {limit} did not raise ValueError, gradients {gradients}"
+        agree(got["gradients"], gradients, of="the gradients after clipping was refused")
 
 
 # --- accumulate_gradients ---------------------------------------------------------------------------------------------
@@ -387,6 +407,18 @@ def test_accumulation_is_one_large_batch(attempt, draw, sizes, dtype):
 
 
 @part("accumulate_gradients")
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_accumulation_runs_the_model_as_it_is(attempt, draw, training):
+    """The model runs at most once for each micro-batch, in the mode that it is in, and stays in that mode."""
+    batches = [tokens(draw, 2, 3, 1), tokens(draw, 1, 5, 0)]
+    got = attempt.run(drivers.accumulate, tagger(draw), batches, training=training)
+    assert len(got["modes"]) <= 2, f"the model ran {len(got['modes'])} times for 2 micro-batches"
+    here, other = ("train", "eval") if training else ("eval", "train")
+    assert set(got["modes"]) == {training}, f"a model in {here} mode was run in {other} mode"
+    assert got["mode_after"] == training, f"a model in {here} mode was left in {other} mode"
+
+
+@part("accumulate_gradients")
 def test_accumulation_adds_to_what_is_there(attempt, draw):
     """Gradients that are there already are kept, unscaled, and added to."""
     weights = tagger(draw)
@@ -431,25 +463,25 @@ def test_accumulation_refuses_when_no_token_counts(attempt, draw, batches):
     """If no token counts anywhere: ValueError, before the model runs."""
     given = [tokens(draw, 2, 3, 6) for _ in range(batches)]
     got = attempt.run(drivers.refused_accumulation, tagger(draw), given)
-    assert "ValueError" in got["raised"], (
-        f"{batches} micro-batches without a token that counts did not raise ValueError"
-    )
+    what = f"{batches} of {batches} micro-batches without a token that counts" if batches else "an empty list"
+    assert "ValueError" in got["raised"], f"{what} did not raise ValueError"
     assert got["runs"] == 0, "the model ran although no token counts"
     assert not any(g is not None for g in got["gradients"]), "the refusal left gradients behind"
 
 
 @part("accumulate_gradients")
-def test_accumulation_keeps_one_graph_at_a_time(attempt, draw):
-    """The memory peak does not grow with the number of micro-batches."""
-    weights = [draw.normal(*shape, dtype=torch.float32) for shape in ((VOCABULARY, 3), (257, 3), (CLASSES, 257))]
+@pytest.mark.parametrize(("hidden", "classes"), [(257, CLASSES), (5, 509)], ids=["wide layer", "many classes"])
+def test_accumulation_keeps_one_graph_at_a_time(attempt, draw, hidden, classes):
+    """The memory peak does not grow with the number of micro-batches: graphs and logits are let go."""
+    weights = [draw.normal(*s, dtype=torch.float32) for s in ((VOCABULARY, 3), (hidden, 3), (classes, hidden))]
     batches = [tokens(draw, 5, 40 + i, 3) for i in range(9)]
     _, one = attempt.cost(drivers.accumulate, weights, batches[-1:])
     got, all_nine = attempt.cost(drivers.accumulate, weights, batches)
     agree(got["gradients"], loss_and_gradients(weights, over_tokens(batches))[1], of="gradients of nine micro-batches")
     at_most(
         all_nine.peak,
-        1.5 * one.peak,
-        of="peak bytes of nine micro-batches (allowed: half as much again as one of them takes)",
+        2 * one.peak,
+        of=f"peak bytes of nine micro-batches, {classes} classes (allowed: twice what one of them takes)",
     )
 
 
@@ -492,7 +524,7 @@ def packed(all_of_them):
 
 
 @part("GradientMonitor")
-@pytest.mark.parametrize("dtype", [*DTYPES, "float16"])
+@pytest.mark.parametrize("dtype", [*DTYPES, "float16", "bfloat16"])
 def test_stats_of_a_gradient(attempt, draw, dtype):
     """Norm, max, min and mean are over the finite entries; NaN and Inf are counted."""
     clean = draw.normal(5, 3, scale=3.0)
@@ -565,6 +597,9 @@ def test_monitor_sees_every_parameter(attempt, draw):
         of="stats after one backward pass",
         known={"the statistics of the weights": lambda: all_stats(dict(zip(SMALL, weights, strict=True)))},
     )
+    zeros = {name: torch.zeros_like(w) for name, w in zip(SMALL, weights, strict=True)}
+    got = attempt.run(drivers.monitor, layers, [["backward", x, 0 * upstream], ["stats"]])
+    same_stats(got[0], all_stats(zeros), of="stats after a pass whose gradients are all zero")
 
 
 @part("GradientMonitor")
@@ -591,7 +626,9 @@ def test_monitor_sees_the_accumulated_gradient(attempt, draw):
     layers, weights = small_network(draw)
     (x, y), (u, v) = (draw.normal(7, 3), draw.normal(5, 3)), (draw.normal(7, 2), draw.normal(5, 2))
     first, second = small_gradients(weights, x, u), small_gradients(weights, y, v)
-    got = attempt.run(drivers.monitor, layers, [["backward", x, u], ["backward", y, v], ["stats"]])
+    steps = [["backward", x, u], ["backward", y, v], ["stats"], ["replaced"]]
+    got = attempt.run(drivers.monitor, layers, steps)
+    agree(got[1], [], of="parameters whose .grad is another tensor after the second pass")
     same_stats(
         got[0],
         all_stats({name: first[name] + second[name] for name in SMALL}),
@@ -602,7 +639,7 @@ def test_monitor_sees_the_accumulated_gradient(attempt, draw):
 
 @part("GradientMonitor")
 def test_monitor_leaves_out_what_got_no_gradient(attempt, draw):
-    """Frozen parameters and those that no pass reached are absent; a shared layer's gradient is counted whole."""
+    """Frozen parameters and those that no pass reached are absent; a shared layer is counted whole, under one name."""
     layers, weights = small_network(draw)
     x, upstream = draw.normal(7, 3), draw.normal(7, 2)
     frozen = ["layers.0.weight", "layers.3.bias"]
@@ -611,14 +648,26 @@ def test_monitor_leaves_out_what_got_no_gradient(attempt, draw):
     same_stats(got[0], all_stats(want), of=f"stats with {frozen} frozen")
     square = draw.normal(3, 3)
     x, upstream = draw.normal(5, 3), draw.normal(5, 3)
-    shared = [["linear", square, None], ["tanh"], ["linear", draw.normal(3, 3), None]]
-    got = attempt.run(drivers.monitor, shared, [["backward", x, upstream], ["stats"]], order=[0, 1, 0])
+    shared = [["linear", square, None], ["tanh"], ["linear", draw.normal(3, 3), None], ["again", 0]]
     _, [gradient] = loss_and_gradients([square], lambda w: ((torch.tanh(x @ w[0].T) @ w[0].T) * upstream).sum())
-    same_stats(
-        got[0],
-        {"layers.0.weight": stats_of(gradient)},
-        of="stats of a layer that runs twice, beside one that never runs",
-    )
+    for again in (0, 3):
+        got = attempt.run(drivers.monitor, shared, [["backward", x, upstream], ["stats"]], order=[0, 1, again])
+        same_stats(
+            got[0],
+            {"layers.0.weight": stats_of(gradient)},
+            of="stats of a layer that runs twice, under one or two names, beside one that never runs",
+        )
+
+
+@part("GradientMonitor")
+def test_monitor_keeps_what_a_pass_did_not_reach(attempt, draw):
+    """A pass that reaches some parameters leaves the numbers of the others."""
+    layers, weights = small_network(draw)
+    x, upstream, u = draw.normal(7, 3), draw.normal(7, 2), draw.normal(7, 5)
+    steps = [["backward", x, upstream], ["zero"], ["order", [0]], ["backward", x, u], ["stats"]]
+    got = attempt.run(drivers.monitor, layers, steps)
+    want = small_gradients(weights, x, upstream) | {"layers.0.weight": u.T @ x, "layers.0.bias": u.sum(0)}
+    same_stats(got[0], all_stats(want), of="stats after a pass through all layers, then one through the first alone")
 
 
 @part("GradientMonitor")
@@ -703,7 +752,7 @@ def test_report_of_one_activation(attempt, draw, kind, dtype):
 
 
 @part("activation_report")
-@pytest.mark.parametrize(("unit_axis", "name"), [(-1, "the default"), (1, "1"), (0, "0"), (-2, "-2")], ids=str)
+@pytest.mark.parametrize(("unit_axis", "name"), [(-1, "the default"), (1, "1"), (0, "0"), (-3, "-3")], ids=str)
 def test_report_along_another_axis(attempt, draw, unit_axis, name):
     """unit_axis says what a unit is: the last axis by default, axis 1 for a CNN's (n, c, h, w)."""
     x = draw.normal(2, 5, 3, 7) - 0.2
@@ -739,16 +788,25 @@ def test_report_of_a_network(attempt, draw):
         "layers.2": shares(off("relu", F.gelu(torch.sigmoid(w)))),
     }
     agree(got["report"], want, of="report of linear, tanh, linear, sigmoid, GELU, ReLU, beside a ReLU that never runs")
-    agree(got["hooks"], 0, of="hooks on the model after the report")
 
 
 @part("activation_report")
-def test_report_of_a_module_that_runs_twice(attempt, draw):
-    """A module that runs several times is counted over all its runs, of whatever width."""
+def test_report_of_a_model_that_is_an_activation(attempt, draw):
+    """A model that is itself a ReLU is reported under the name ""."""
+    x = spread(draw, "relu", 5, 7)
+    got = attempt.run(drivers.activations, [["relu"]], x, bare=True)
+    agree(got["report"], {"": shares(off("relu", x))}, of="report of a model that is one nn.ReLU")
+
+
+@part("activation_report")
+@pytest.mark.parametrize("again", [0, 2], ids=["one name", "two names"])
+def test_report_of_a_module_that_runs_twice(attempt, draw, again):
+    """A module that runs several times is counted over all its runs, of whatever width, under its first name."""
     middle = draw.normal(3, 7)
     x = draw.normal(5, 7) - 0.5
     x[:, :2] = -1.0
-    got = attempt.run(drivers.activations, [["relu"], ["linear", middle, None]], x, order=[0, 1, 0])
+    layers = [["relu"], ["linear", middle, None], ["again", 0]]
+    got = attempt.run(drivers.activations, layers, x, order=[0, 1, again])
     masks = off("relu", x), off("relu", x.relu() @ middle.T)
     agree(
         got["report"],
@@ -780,15 +838,23 @@ def test_report_of_values_that_are_overwritten(attempt, draw):
 
 
 @part("activation_report")
+@pytest.mark.parametrize("grad", [True, False], ids=["gradients on", "gradients off"])
 @pytest.mark.parametrize("fails", [False, True], ids=["runs", "raises"])
-def test_report_leaves_no_trace(attempt, draw, fails):
-    """The model runs once, without gradients, in the mode it is in; no hook is left, even if the model raises."""
+def test_report_leaves_no_trace(attempt, draw, fails, grad):
+    """The model runs once, without gradients, in the mode it is in; all is as before then, even if the model raises."""
     layers = [["probe"], ["relu"], ["probe"], ["tanh"], ["fails" if fails else "identity"]]
     x = spread(draw, "relu", 3, 5)
-    got = attempt.run(drivers.activations, layers, x, training=[2, 3])
-    agree(got["hooks"], 0, of="hooks on the model after the report")
-    agree(got["probes"], [[[False, False]], [[True, False]]], of="[train mode, gradients on] in each run of two layers")
+    got = attempt.run(drivers.activations, layers, x, training=[2, 3], grad=grad)
+    agree(got["hooks"], 0, of="hooks on the model after the report, less those that somebody else put there before")
+    runs = len(got["probes"][0])
+    assert runs == 1, f"the model ran {runs} times, not once"
+    [[evaluating, on], [training, _]] = (notes[0] for notes in got["probes"])
+    assert not on, "gradients were on while the model ran"
+    assert (evaluating, training) == (False, True), "a module ran in another mode, train or eval, than it was in"
     assert got["same_mode"], "a module's train or eval mode is another one after the report"
+    assert got["grad_after"] == grad, (
+        f"gradients were {'on' if grad else 'off'} before the report, and are not after it"
+    )
     if fails:
         assert got["report"] == "stopped", "the exception that the model raised did not arrive"
     else:
@@ -850,6 +916,28 @@ def test_ratio_of_the_update_that_was_made(attempt, draw):
 
 
 @part("update_ratio")
+def test_ratio_of_tiny_weights(attempt, draw):
+    """However small a weight is, the ratio is relative to it: an epsilon has no place in the divisor."""
+    value, gradient = 1e-10 * draw.normal(5, 3), 1e-10 * draw.normal(5, 3)
+    got = attempt.run(drivers.updates, {"w": value}, {"w": gradient}, "SGD", {"lr": 0.3})
+    want = {"w": 0.3 * norm_of(gradient) / norm_of(value)}
+    agree(got["ratios"][0], want, of=f"ratio of a float64 weight of norm {norm_of(value):.2g}", tol=1e-5)
+
+
+@part("update_ratio")
+def test_ratio_is_of_what_the_optimizer_did(attempt, draw):
+    """A parameter that the optimizer does not hold has ratio 0.0; one that it moves without gradient has its ratio."""
+    values = {"held": draw.normal(5, 3), "other": draw.normal(7)}
+    gradients = {"held": draw.normal(5, 3), "other": draw.normal(7)}
+    got = attempt.run(drivers.updates, values, gradients, "SGD", {"lr": 0.3}, held=["held"])
+    want = {"held": 0.3 * norm_of(gradients["held"]) / norm_of(values["held"]), "other": 0.0}
+    agree(got["ratios"][0], want, of="ratios of a parameter in the optimizer and of one that is not", tol=1e-5)
+    got = attempt.run(drivers.updates, values, {"held": gradients["held"]}, "Shrink", {})
+    of = "ratios under an optimizer that multiplies every weight by 0.9, with a gradient or without"
+    agree(got["ratios"][0], {"held": 0.1, "other": 0.1}, of=of, tol=1e-5)
+
+
+@part("update_ratio")
 def test_ratio_of_special_parameters(attempt, draw):
     """Zeros that moved give inf, zeros that did not 0.0; no gradient gives 0.0; a frozen parameter is absent."""
     values = {
@@ -878,12 +966,12 @@ def test_ratio_of_special_parameters(attempt, draw):
 
 SYMPTOMS = ("non-finite", "exploding", "dead", "vanishing", "healthy")
 NUMBERS = {  # a layer of each kind, beside a layer of norm 1
-    "NaN": {"norm": 0.5, "nan": 2, "inf": 0},
+    "NaN": {"norm": 0.5, "nan": 1, "inf": 0},
     "Inf": {"norm": 0.5, "nan": 0, "inf": 1},
     "exploding": {"norm": 101.0, "nan": 0, "inf": 0},
     "dead": {"norm": 0.0, "nan": 0, "inf": 0},
     "vanishing": {"norm": 0.9e-4, "nan": 0, "inf": 0},
-    "healthy": {"norm": 0.5, "nan": 0, "inf": 0},
+    "healthy": {"norm": 1.0, "nan": 0, "inf": 0},
 }
 
 
@@ -952,7 +1040,7 @@ def test_diagnosis_names_the_most_urgent(attempt):
 @pytest.mark.parametrize("largest", [1.0, 64.0])
 def test_diagnosis_at_the_thresholds(attempt, largest):
     """Each threshold is met exactly as stated: > 100, == 0, >= 0.5, < 1e-4 of the largest norm."""
-    for norm in (1e-4 * largest, 0.999e-4 * largest, 1.001e-4 * largest, 1e-12, 0.0, 100.0, 100.5, INF):
+    for norm in (1e-4 * largest, 0.999e-4 * largest, 1.001e-4 * largest, 1e-12, 1e-30, 0.0, 100.0, 100.5, INF):
         gradients = {"a": {"norm": norm, "nan": 0, "inf": 0}, "b": {"norm": largest, "nan": 0, "inf": 0}}
         agree(attempt.diagnose(gradients), told(gradients, None)[0], of=f"diagnosis of norms {norm:g} and {largest:g}")
     for dead in (0.0, 0.499, 0.5, 0.75, 1.0):
@@ -1032,24 +1120,28 @@ DERIVATIVES = {
 }
 
 
-def flow(x, weights, activation, residual=False, normalize=False):
-    """Back-propagation by hand: the chain rule layer by layer, layer_norm through its Jacobian."""
+def flow(x, weights, activation, residual=False, normalize=False, outside=0.0):
+    """Back-propagation by hand: the chain rule layer by layer, layer_norm through its Jacobian.
+
+    outside: the mistake of adding this to the deviation, instead of 1e-5 to the variance.
+    """
     f, slope = DERIVATIVES[activation]
     h, layers = x.double(), []
     for weight in weights.double():
         raw = h @ weight.T
-        z, std = raw, torch.ones(len(x), 1)
+        z, std, root = raw, torch.ones(len(x), 1), torch.ones(len(x), 1)
         if normalize:
-            std = (raw.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+            root = (raw.var(-1, unbiased=False, keepdim=True) + (0.0 if outside else 1e-5)).sqrt()
+            std = root + outside
             z = (raw - raw.mean(-1, keepdim=True)) / std
-        layers.append((weight, z, std))
+        layers.append((weight, z, std, std / root))
         h = f(z) + (h if residual else 0)
     g = torch.ones_like(h)
     norms = [norm_of(g)]
-    for weight, z, std in reversed(layers):
+    for weight, z, std, stretch in reversed(layers):
         local = g * slope(z)
         if normalize:
-            local = (local - local.mean(-1, keepdim=True) - z * (local * z).mean(-1, keepdim=True)) / std
+            local = (local - local.mean(-1, keepdim=True) - stretch * z * (local * z).mean(-1, keepdim=True)) / std
         g = local @ weight + (g if residual else 0)
         norms.append(norm_of(g))
     return torch.tensor(norms[::-1], dtype=x.dtype)
@@ -1072,6 +1164,7 @@ def test_flow_is_the_chain_rule(attempt, draw, activation, residual, normalize):
             "weights used untransposed": lambda: flow(x, weights.mT, activation, residual, normalize),
             "layers in reverse order": lambda: flow(x, weights.flip(0), activation, residual, normalize),
             "a mean over n and d as the loss": lambda: flow(x, weights, activation, residual, normalize) / x.numel(),
+            "eps added to the deviation": lambda: flow(x, weights, activation, residual, normalize, outside=1e-5),
         },
     )
 
@@ -1107,16 +1200,14 @@ def test_flow_in_deep_stacks(attempt, draw):
 
 
 @part("gradient_flow")
-def test_flow_leaves_no_gradient_behind(attempt, draw):
-    """Tensors that require gradients get none, and the result has no graph."""
+@pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "plain"])
+def test_flow_leaves_no_gradient_behind(attempt, draw, leaves):
+    """The tensors given get no gradient and require one only if they did before; the result has no graph."""
     x, weights = draw.normal(2, 5), draw.normal(3, 5, 5)
-    got = attempt.run(drivers.flow_of_leaves, x, weights, "tanh", residual=True)
-    agree(
-        got["norms"],
-        flow(x, weights, "tanh", residual=True),
-        axes="L",
-        of="gradient norms where weights are leaves",
-    )
+    got = attempt.run(drivers.flow_of_leaves, x, weights, "tanh", leaves, residual=True)
+    want = flow(x, weights, "tanh", residual=True)
+    agree(got["norms"], want, axes="L", of=f"gradient norms where x and weights have requires_grad {leaves}")
+    agree(got["requires_grad"], [leaves, leaves], of="requires_grad of x and weights afterwards")
     assert not got["graph"], "the returned norms still have a graph"
     left = [name for name, gradient in zip(("x", "weights"), got["left"], strict=True) if gradient is not None]
     assert not left, f"{' and '.join(left)} got a .grad: ask autograd for the gradients themselves"
@@ -1131,6 +1222,11 @@ def test_flow_refuses_an_unknown_activation(attempt, draw):
 
 
 # --- fix_training_loop ------------------------------------------------------------------------------------------------
+
+
+def plain_floats(values, *, of):
+    kinds = sorted({type(value).__name__ for value in values})
+    assert kinds in ([], ["float"]), f"{of} are of type {', '.join(kinds)}; make them Python floats"
 
 
 def pairs(draw, sizes, d, o):
@@ -1172,6 +1268,7 @@ def test_fit_uses_each_gradient_once(attempt, draw, stale):
             "gradients that pile up": lambda: sgd(weight, bias, batches, rates, 0.5, old or (0.0, 0.0), keep=True),
         },
     )
+    plain_floats(got["losses"], of="the losses of fit")
 
 
 @part("fix_training_loop")
@@ -1207,8 +1304,11 @@ def test_classification_loss_of_large_logits(attempt):
         agree(got, torch.tensor(want), of=f"loss of logits {logits.tolist()} for targets {targets}")
 
 
-def batchnorm_run(weights, train, valid, epochs, lr, eval_after=INF):
-    """x W.T -> batch norm -> V.T, trained by SGD. eval_after: training steps before the bug (eval mode) sets in."""
+def batchnorm_run(weights, train, valid, epochs, lr, eval_after=INF, pooled=False):
+    """x W.T -> batch norm -> V.T, trained by SGD. eval_after: training steps before the bug (eval mode) sets in.
+
+    pooled: the mistake of weighting each validation batch by its size.
+    """
     w, v, scale, shift = (x.clone() for x in weights)
     mean, var, history, steps = torch.zeros(len(scale)), torch.ones(len(scale)), [], 0
     mean, var = mean.double(), var.double()
@@ -1230,9 +1330,9 @@ def batchnorm_run(weights, train, valid, epochs, lr, eval_after=INF):
             _, grads = loss_and_gradients([w, v, scale, shift], loss)
             w, v, scale, shift = (p - lr * g for p, g in zip((w, v, scale, shift), grads, strict=True))
             steps += 1
-        history.append(
-            sum(float((output((w, v, scale, shift), x, mean, var) - y).square().mean()) for x, y in valid) / len(valid)
-        )
+        errors = [float((output((w, v, scale, shift), x, mean, var) - y).square().mean()) for x, y in valid]
+        shares = [len(x) if pooled else 1 for x, _ in valid]
+        history.append(sum(e * s for e, s in zip(errors, shares, strict=True)) / sum(shares))
     return {"history": history, "parameters": [w, scale, shift, v]}
 
 
@@ -1247,7 +1347,12 @@ def test_fit_and_validate_switches_modes(attempt, draw, training):
     weights = [w, v, torch.ones(5).double(), torch.zeros(5).double()]
     want = batchnorm_run(weights, train, valid, 3, 0.05)
     bug = batchnorm_run(weights, train, valid, 3, 0.05, eval_after=2 if training else 0)
-    known = {"eval mode left on during training": bug["history"]}
+    known = {
+        "eval mode left on during training": bug["history"],
+        "a mean over all entries, instead of one over the batches' means": lambda: batchnorm_run(
+            weights, train, valid, 3, 0.05, pooled=True
+        )["history"],
+    }
     agree(got["history"], want["history"], of="validation losses of 3 epochs", known=known)
     agree(
         got["parameters"],
@@ -1255,7 +1360,18 @@ def test_fit_and_validate_switches_modes(attempt, draw, training):
         of="parameters after 3 epochs",
         known={"training in eval mode": bug["parameters"]},
     )
-    agree(got["modes"], 3 * (2 * [True] + 3 * [False]), of="train mode in each forward pass, 3 epochs of 2 + 3 batches")
+    plain_floats(got["history"], of="the validation losses")
+    modes = 3 * (2 * [[True, True]] + 3 * [[False, False]])
+    agree(got["modes"], modes, of="[train mode of the model, of a layer] in each pass, 3 epochs of 2 + 3 batches")
+
+
+@part("fix_training_loop")
+def test_fit_and_validate_for_no_epoch(attempt, draw):
+    """fit_and_validate: with 0 epochs nothing is trained and no loss returned."""
+    weight, batches = draw.normal(2, 3), pairs(draw, [4, 5], 3, 2)
+    got = attempt.run(drivers.fit_and_validate, [["linear", weight, None]], batches, batches, 0, 0.1, True)
+    agree(got["history"], [], of="validation losses of 0 epochs")
+    agree(got["parameters"], [weight], of="parameters after 0 epochs")
 
 
 def recurrent_run(weights, chunks, state, lr, carry=True):
@@ -1318,6 +1434,7 @@ def test_fit_scheduled_uses_the_first_rate(attempt, draw):
     rates = [0.3 * factor for factor in factors]
     late = sgd(weight, bias, batches, rates[1:])
     agree(got["rates"], rates[:4], of="the rates of 4 steps", known={"a schedule that runs one step ahead": rates[1:]})
+    plain_floats(got["rates"], of="the rates of fit_scheduled")
     want = sgd(weight, bias, batches, rates[:4])
     for name in ("weight", "bias"):
         agree(
