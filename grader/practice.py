@@ -40,7 +40,7 @@ class Practice:
         """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
         self.raised = None
         self.forbidden = part.forbidden if part else ()
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not every device's: that formats a traceback, each time
 
     def ask(self, request: Request) -> Any:
         """The answer; what the learner's code raises is remembered and goes through, traceback and all."""

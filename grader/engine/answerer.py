@@ -270,7 +270,7 @@ def serve(data: socket.socket) -> None:
     from grader.practice import Practice
     from grader.raised import describe
 
-    seed = torch.manual_seed  # before the learner's code may replace it
+    seed = torch.default_generator.manual_seed  # held before the learner's code may replace it
     body = wire.receive(data)
     if body is None:
         return
