@@ -297,6 +297,8 @@ def _wrong(bench: _Bench, known: MutantFile) -> Section:
     names = {check.split("[")[0] for ids in bench.collected.planned.values() for check in ids}
     if len(known.mutant) < _FEWEST_MUTANTS:
         found.append(f"mutants.toml has {len(known.mutant)} wrong answers; give at least {_FEWEST_MUTANTS}.")
+    called = [one.name for one in (*known.mutant, *known.right)]
+    found += [f"mutants.toml has two entries named '{name}'." for name in {n for n in called if called.count(n) > 1}]
     for mutant in known.mutant:
         if mutant.caught_by not in names:
             found.append(f"'{mutant.name}': there is no check '{mutant.caught_by}'.{nearest(mutant.caught_by, names)}")

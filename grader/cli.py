@@ -115,7 +115,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         results.append(result)
         _record(house, exercise, result)
         if not as_json:
-            for line in result_lines(house, exercise, result, encoding=sys.stdout.encoding or "ascii"):
+            for line in result_lines(exercise, result, encoding=sys.stdout.encoding or "ascii"):
                 click.secho(line.text, **_click_style(line.markup))
             click.echo()
 

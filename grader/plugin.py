@@ -337,15 +337,13 @@ class Reporter:
                 self.notes.append(str(error))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from grader.catalog import House
         from grader.render import result_lines
 
         for tree in TREES:
             for id, result in self.results(tree).items():
-                house = House(Path(self.seen[tree, id][0].root))
+                exercise = read_exercise(Path(self.seen[tree, id][0].root), id)
                 terminalreporter.write_line("")
-                lines = result_lines(house, read_exercise(house.root, id), result, tree=tree, encoding=_encoding())
-                for line in lines:
+                for line in result_lines(exercise, result, tree=tree, encoding=_encoding()):
                     terminalreporter.write_line(line.text, **line.markup)
         for note in dict.fromkeys(self.notes):
             terminalreporter.write_line(note, yellow=True)

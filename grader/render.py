@@ -1,10 +1,12 @@
 """A result as lines of text, for pytest's terminal and for `grader check`: 80 columns, and readable without colour."""
 
+import os
 import re
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from grader.catalog import Exercise, House
+from grader.catalog import Exercise
 from grader.result import CheckResult, PartResult, Result, Verdict
 
 WIDTH = 80
@@ -22,9 +24,7 @@ class Line:
     """pytest's names of styles: red, green, yellow, bold, light ..."""
 
 
-def result_lines(
-    house: House, exercise: Exercise, result: Result, *, tree: str = "exercises", encoding: str = "utf-8"
-) -> list[Line]:
+def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises", encoding: str = "utf-8") -> list[Line]:
     """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next."""
     head = f"dl_{int(exercise.number):03} · {exercise.title}"
     tail = f"{result.score} of {result.max_score} points"
@@ -72,7 +72,7 @@ def _brief(part: PartResult) -> str:
 
 def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: bool = False) -> list[Line]:
     """The first failure of a part: the property, what was found, what the code printed, how to run this one again."""
-    path = f"{tree}/{exercise.id}/{exercise.stem}.py"
+    path = f"{_folder(exercise, tree)}{exercise.stem}.py"
     lines = [] if whole else [Line(text, {"bold": True}) for text in _fold(check.property)]
     message = [line for raw in check.message.splitlines() for line in _fold(raw)]
     if len(message) > _LONGEST_MESSAGE:
@@ -86,8 +86,16 @@ def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: boo
     return lines
 
 
+def _folder(exercise: Exercise, tree: str) -> str:
+    """The exercise's folder with a slash behind it, as one types it here: nothing if this is the one."""
+    if not Path.cwd().is_relative_to(exercise.root):
+        return f"{tree}/{exercise.id}/"
+    folder = os.path.relpath(exercise.root / tree / exercise.id)
+    return "" if folder == "." else f"{folder}/"
+
+
 def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
-    path = f"{tree}/{exercise.id}"
+    path = _folder(exercise, tree).rstrip("/") or "."
     if not result.complete:
         ran = sum(part.verdict is not Verdict.NOT_RUN for part in result.parts)
         return [Line(f"  {ran} of {len(result.parts)} parts ran in full. All of them: pytest {path}")]
@@ -99,7 +107,7 @@ def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
         return [Line(f"  {result.score} of {result.max_score} points.")]
     verb = "Begin with" if following.verdict is Verdict.NOT_STARTED else "Next:"
     return [
-        Line(f"  {verb} {following.name} in {path}/{exercise.stem}.py"),
+        Line(f"  {verb} {following.name} in {_folder(exercise, tree)}{exercise.stem}.py"),
         Line(f"  Stuck? grader hint {exercise.number} {following.name}"),
     ]
 

@@ -117,6 +117,12 @@ def scaffold(house: House, id: str) -> list[Path]:
     for name in files:
         if (house.root / name).exists():
             raise HouseError(f"{name} is there already; nothing was written.")
+    number = id[: len("dl_000")]
+    folders = [path.name for path in sorted((house.root / "exercises").glob(f"{number}_*"))]
+    planned = [task.id for task in house.coverage.task if task.id.startswith(f"{number}_")]
+    taken = next((name for name in (*folders, *planned) if name != id), None)
+    if taken:
+        raise HouseError(f"{number} is the number of {taken}: choose another.")
     for name, text in files.items():
         path = house.root / name
         path.parent.mkdir(parents=True, exist_ok=True)

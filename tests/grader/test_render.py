@@ -20,7 +20,7 @@ def show(homes):
             part = next(part for part, ids in PLANNED.items() if id in ids)
             checks.append(CheckResult(id, part, verdict, message, "It holds.", printed=printed))
         result = assemble(home.exercise, checks, PLANNED, seed=0, isolation="practice")
-        return [line.text for line in result_lines(home.house, home.exercise, result, tree=tree, encoding=encoding)]
+        return [line.text for line in result_lines(home.exercise, result, tree=tree, encoding=encoding)]
 
     return lines
 
