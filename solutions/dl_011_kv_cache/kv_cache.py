@@ -81,9 +81,9 @@ class KVCache:
 
         k, v: (b, h, t, d).
         counts: (b,) int64 in 0..t, how many of its t tokens sequence i really adds: the first counts[i], the others
-            are padding and leave no trace. None: all t.
+            are padding: they are not written, whatever they hold (also NaN). None: all t.
 
-        Raises ValueError if any sequence would pass the capacity; then none has changed.
+        Raises ValueError if any sequence would pass the capacity, before anything is written.
 
         >>> cache = KVCache(batch=2, heads=1, capacity=4, head_dim=1)
         >>> new = torch.tensor([[5.0, 6.0, 7.0], [8.0, 9.0, 0.0]]).reshape(2, 1, 3, 1)
@@ -123,7 +123,7 @@ def prefill(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, counts: Tensor | No
 
     q, k, v: (b, h, t, d), t >= 0. Returns (b, h, t, d).
     counts: (b,) as in `KVCache.append`, for prompts of unequal length padded on the right. Rows of the result that
-        belong to padding are zero.
+        belong to padding are zero, whatever the padding holds.
 
     The cache may hold tokens already (a prompt fed in chunks). Token i of the chunk then stands at position
     lengths[b] + i of its sequence, and sees the positions up to and including its own:
@@ -133,8 +133,8 @@ def prefill(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, counts: Tensor | No
         query 1                  x x x | x x
 
     Raises what `KVCache.append` raises, with the cache unchanged.
-    Costs 4·b·h·t·s·d FLOPs, s the longest sequence after the call. The capacity costs nothing: no tensor is made of the
-    whole buffer's size, nor one of s² scores.
+    Costs 4·b·h·t·s·d FLOPs, s the longest sequence after the call. The capacity costs nothing: no tensor grows with it,
+    and none holds s² scores.
 
     >>> cache = KVCache(1, 1, 8, 1)
     >>> q, v = torch.zeros(1, 1, 3, 1), torch.tensor([3.0, 5.0, 10.0]).reshape(1, 1, 3, 1)
@@ -159,11 +159,11 @@ def decode_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, active: Tensor 
 
     q, k, v: (b, h, d). Returns (b, h, d).
     active: (b,) bool, which sequences take part; None: all. The others (finished, or a free place in the batch) append
-        nothing, and their rows of the result are zero.
+        nothing, and their rows of the result are zero, whatever their rows of q, k, v hold.
 
     Raises what `KVCache.append` raises, with the cache unchanged.
     Costs 4·b·h·s·d FLOPs, s the longest sequence after the call: linear in the length. The capacity costs nothing: no
-    tensor is made of the whole buffer's size.
+    tensor grows with it.
 
     >>> cache = KVCache(1, 1, 8, 1)
     >>> zero = torch.zeros(1, 1, 1)
@@ -192,7 +192,8 @@ def grouped_query_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     The t queries are the last t of the s positions: query i sees keys 0 .. s - t + i.
 
     Raises ValueError if g does not divide h, or if t > s.
-    Makes no tensor larger than the largest of k and the scores (b·h·t·s): k and v are read where they lie.
+    Makes no tensor larger than the largest of q, k and the scores (b·h·t·s): nothing of b·h·s·d, so no copy
+    per query head.
 
     >>> q, k = torch.zeros(1, 4, 1, 1), torch.zeros(1, 2, 2, 1)
     >>> v = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).reshape(1, 2, 2, 1)
@@ -221,7 +222,8 @@ def quantize_kv(x: Tensor, per: str) -> tuple[Tensor, Tensor]:
 
         scale = max |x| / 127 over the group          codes = x / scale, rounded to the nearest
 
-    So |x - codes · scale| <= scale / 2. A group of zeros gives zero codes and a finite scale.
+    So |x - codes · scale| <= scale / 2. A group of zeros gives zero codes and a finite scale above 0.
+    (What happens to groups below 127 · finfo.tiny is yours to choose.)
     Raises ValueError for another `per`. See KIVI, arXiv 2402.02750, section 3: keys per channel, values per token.
 
     >>> codes, scale = quantize_kv(torch.tensor([[-2.54, 1.0, 0.03]]), per="token")
@@ -262,7 +264,8 @@ def evict(policy: str, weights: Tensor, budget: int, *, sinks: int = 0, recent: 
         "heavy"   the newest `recent` positions, and of the others the budget - recent that received most attention:
                   weights summed over the queries, largest first (H2O, arXiv 2306.14048, 4). Ties as you like.
 
-    Raises ValueError for another policy, a negative budget, and sinks or recent over the budget. 0 keeps nothing.
+    Raises ValueError for another policy, a negative budget, and for sinks ("sinks") or recent ("heavy") over the
+    budget; whether the other policies look at them is yours to choose. A budget of 0 keeps nothing.
 
     >>> weights = torch.tensor([[1.0, 0, 0, 0], [0.3, 0.7, 0, 0], [0.1, 0.7, 0.2, 0], [0.1, 0.6, 0.1, 0.2]])
     >>> evict("window", weights, 2), evict("sinks", weights, 3, sinks=1), evict("heavy", weights, 2, recent=1)
@@ -300,7 +303,8 @@ def rotate(x: Tensor, start: int = 0) -> Tensor:
 class MultiHeadLatentAttention(nn.Module):
     """Attention that caches one latent and one rotary key a token, for all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
 
-    With x_j the input of token j, head i, and [ , ] a concatenation (eq. 9-19, queries uncompressed as in V2-Lite):
+    With x_j the input of token j, head i, and [ , ] a concatenation (eq. 9-19; the RMSNorm is
+    that of section 3.1.2, and queries are uncompressed as in V2-Lite):
 
         [c_j, r_j] = kv_down(x_j)          c_j <- kv_norm(c_j)         r_j <- rotate(r_j)        cached: [c_j, r_j]
         k_j = [k_up[i] @ c_j, r_j]         v_j = v_up[i] @ c_j

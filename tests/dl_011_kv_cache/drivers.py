@@ -1,5 +1,8 @@
 """What runs beside the learner's code. A driver gets the learner's module, then data, and returns data."""
 
+import traceback
+from itertools import count
+
 import torch
 
 
@@ -9,13 +12,19 @@ def _new_cache(module, k, capacity):
 
 
 def _held(cache):
-    """What a cache says that its sequences hold."""
+    """What a cache says that its sequences hold, and whether what lies around it is finite."""
     tokens = [int(n) for n in cache.lengths]
     return {
         "lengths": cache.lengths,
         "k": [cache.k[i, :, :n] for i, n in enumerate(tokens)],
         "v": [cache.v[i, :, :n] for i, n in enumerate(tokens)],
+        "all of the buffers finite": bool(cache.k.isfinite().all() and cache.v.isfinite().all()),
     }
+
+
+def _everything(cache):
+    """The lengths, and the buffers to their last place, copied."""
+    return {"lengths": cache.lengths.clone(), "k, whole": cache.k.clone(), "v, whole": cache.v.clone()}
 
 
 def append(module, k, v, chunks, capacity, counts=None):
@@ -29,13 +38,14 @@ def append(module, k, v, chunks, capacity, counts=None):
     return _held(cache)
 
 
-def append_then_overwrite(module, k, v, capacity):
-    """Append, then change the tensors that were appended, as a caller who reuses them would."""
+def append_then_overwrite(module, k, v, counts, capacity):
+    """Append, then change the tensors that were passed, as a caller who reuses them would."""
     cache = _new_cache(module, k, capacity)
-    k, v = k.clone(), v.clone()
-    cache.append(k, v)
-    k.zero_()
-    v.zero_()
+    k, v, counts = k.clone(), v.clone(), None if counts is None else counts.clone()
+    cache.append(k, v, counts)
+    for x in (k, v, counts):
+        if x is not None:
+            x.zero_()
     return _held(cache)
 
 
@@ -62,13 +72,13 @@ def append_over(module, k, v, counts, k_new, v_new, new_counts, capacity):
     """Append what fits, then what may not fit. Was it refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v, counts)
-    before = {name: _copy(value) for name, value in _held(cache).items()}
+    held, before = _copy(_held(cache)), _everything(cache)
     try:
         cache.append(k_new, v_new, new_counts)
         refused = False
     except ValueError:
         refused = True
-    return refused, before, _held(cache)
+    return refused, held, before, _everything(cache)
 
 
 def append_after_reset(module, k, v, rows, k_new, v_new, counts, capacity):
@@ -114,13 +124,13 @@ def prefill_over(module, k, v, q_new, k_new, v_new, counts, capacity):
     """Was a chunk that does not fit refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
-    before = {name: _copy(value) for name, value in _held(cache).items()}
+    held, before = _copy(_held(cache)), _everything(cache)
     try:
         module.prefill(q_new, k_new, v_new, cache, counts)
         refused = False
     except ValueError:
         refused = True
-    return refused, before, _held(cache)
+    return refused, held, before, _everything(cache)
 
 
 def prefill_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
@@ -158,13 +168,13 @@ def decode_over(module, k, v, counts, q_new, k_new, v_new, active, capacity):
     """Was a step that does not fit refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v, counts)
-    before = {name: _copy(value) for name, value in _held(cache).items()}
+    held, before = _copy(_held(cache)), _everything(cache)
     try:
         module.decode_step(q_new, k_new, v_new, cache, active)
         refused = False
     except ValueError:
         refused = True
-    return refused, before, _held(cache)
+    return refused, held, before, _everything(cache)
 
 
 def decode_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
@@ -266,27 +276,41 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
     """Do the steps; after each, all that can be asked of the cache.
 
     A step is ("create",), ("append", name, k, v), ("fork", name) or ("free", name), or ("gather" | "table", name).
-    Names are 0, 1, ... in the order of creation, and stand for whatever ids the cache gave. The name `unknown` is
-    an id that no sequence has had.
+    Names are 0, 1, ... in the order of creation, and stand for whatever ids the cache gave. The names `unknown` and
+    `negative` are ids that no sequence has had. It ends early at an id that is no int, or that was never given.
     """
     cache = module.PagedKVCache(blocks, block_size, kv_heads, head_dim, dtype=dtype)
     pool = cache.k.data_ptr(), cache.v.data_ptr()
     ids, live, seen = [], [], []
     for action, *args in steps:
         name = args[0] if args else None
-        seq = max(ids, default=0) + 1000 if name == "unknown" else ids[name] if args else None
-        refused = ""
+        if isinstance(name, int) and name >= len(ids):
+            break
+        if name == "unknown":
+            seq = max(ids, default=0) + 1000
+        elif name == "negative":
+            seq = next(i for i in count(-1, -1) if i not in ids)
+        else:
+            seq = ids[name] if args else None
+        refused, where = "", ""
         try:
             if action in ("create", "fork"):
-                ids.append(cache.create() if action == "create" else cache.fork(seq))
+                new = cache.create() if action == "create" else cache.fork(seq)
+                if not isinstance(new, int):
+                    seen.append({"id": f"{action} returned {new!r} ({type(new).__name__})"})
+                    break
+                ids.append(new)
                 live.append(len(ids) - 1)
             else:
                 getattr(cache, action)(seq, *args[1:])
                 if action == "free":
                     live.remove(name)
-        except (ValueError, KeyError) as error:
-            refused = "KeyError" if isinstance(error, KeyError) else "ValueError"
-        seen.append({"refused": refused, "available": cache.available(), "sequences": _sequences(cache, ids, live)})
+        except (ValueError, KeyError, IndexError) as error:
+            refused = next(kind.__name__ for kind in (ValueError, KeyError, IndexError) if isinstance(error, kind))
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f" ({error}; line {frame.lineno}, in {frame.name})"
+        state = {"available": cache.available(), "sequences": _sequences(cache, ids, live)}
+        seen.append({"refused": refused, "where": where, **state})
     return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr())
 
 
@@ -315,5 +339,9 @@ def paged_gather_is_a_copy(module, block_size, k, v):
     return cache.gather(seq)
 
 
-def _copy(value):
-    return [x.clone() for x in value] if isinstance(value, list) else value.clone()
+def _copy(held):
+    return {
+        **held,
+        **{name: [x.clone() for x in held[name]] for name in ("k", "v")},
+        "lengths": held["lengths"].clone(),
+    }
