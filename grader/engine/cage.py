@@ -1,6 +1,6 @@
 """The cage that a learner's code runs in, in three levels. Each result says which one held.
 
-full      namespaces (user, mount, pid, net, ipc), Landlock, seccomp, limits: sees its interpreter and an empty /tmp
+full      namespaces (user, mount, pid, net, ipc), Landlock, seccomp, limits: sees its interpreter and an empty folder
 landlock  where namespaces are refused, as in many containers: Landlock, seccomp without network, limits
 process   elsewhere (macOS): limits only
 
@@ -25,7 +25,9 @@ import msgspec
 from grader.engine import system
 
 TMP_BYTES = 64 << 20
-"""What the attempt may write, in its /tmp and its shared memory."""
+"""What the attempt may write, in its folder and its shared memory."""
+OWN_FOLDER = "/attempt"
+"""The folder that it may write to, at level full; /tmp is another name of it."""
 OPEN_FILES = 256
 PROCESSES = 64
 _FIRST_UID = 200_000
@@ -161,12 +163,14 @@ def enclose(level: Level) -> None:
         _show(path, root + path)
     for device in ("null", "zero", "full", "random", "urandom"):
         _show(f"/dev/{device}", f"{root}/dev/{device}")
-    for folder in ("proc", "tmp", "dev/shm", "etc"):
-        os.makedirs(f"{root}/{folder}", exist_ok=True)
+    for folder in ("/proc", "/dev/shm", "/etc", OWN_FOLDER):
+        os.makedirs(f"{root}{folder}", exist_ok=True)
+    if not os.path.exists(f"{root}/tmp"):  # it is there where Python lies below it, and then stays as it is
+        os.symlink(OWN_FOLDER, f"{root}/tmp")
     # For the keepers, and since a user namespace may mount a /proc of its own only where it sees one.
     system.mount("/proc", f"{root}/proc", flags=system.MS_BIND | system.MS_REC)
     Path(root, "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-    Path(root, "etc/passwd").write_text("attempt:x:65534:65534::/tmp:/bin/false\n")
+    Path(root, "etc/passwd").write_text(f"attempt:x:65534:65534::{OWN_FOLDER}:/bin/false\n")
     system.mount("none", root, flags=system.MS_REMOUNT | system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV)
     os.umask(0o022)
     system.pivot_root(root)
@@ -200,10 +204,10 @@ def furnish(level: Level) -> str:
         system.unshare(system.CLONE_NEWNS)  # only here: the keeper goes on seeing the /proc that has it in
         flags = system.MS_NOSUID | system.MS_NODEV
         system.mount("proc", "/proc", "proc", flags | system.MS_NOEXEC)
-        for folder in ("/tmp", "/dev/shm"):
+        for folder in (OWN_FOLDER, "/dev/shm"):
             system.mount("tmpfs", folder, "tmpfs", flags, f"mode=1777,size={TMP_BYTES // 2},nr_inodes=4096")
         system.loopback_up()
-        return "/tmp"
+        return OWN_FOLDER
     return tempfile.mkdtemp(prefix="attempt-")
 
 
