@@ -43,7 +43,9 @@ LIMITS = {
         "timeout", "still running after 1.5 s",
     ),
     "a loop in C": ("sum(range(10**12))", "timeout", "still running after 1.5 s"),
-    "a loop in torch": ("torch.matrix_power(torch.ones(1200, 1200).double(), (1 << 60) - 1)", "timeout", "still running after 1.5 s"),
+    "a loop in torch": (
+        "torch.matrix_power(torch.ones(1200, 1200).double(), (1 << 60) - 1)", "timeout", "still running after 1.5 s",
+    ),
     "a stop": ("os.kill(os.getpid(), signal.SIGSTOP)", "timeout", "still running after 1.5 s"),
     "memory in Python at once": ("bytearray(2 << 30)", "memory", "300 MB"),
     "memory in Python piece by piece": (
