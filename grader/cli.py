@@ -58,7 +58,8 @@ def status(topics: bool = False, as_json: bool = False) -> None:
     from grader.coverage import coverage_table
 
     house = find_house()
-    table = coverage_table(house, _earned(house))
+    earned = _earned(house)
+    table = coverage_table(house, earned)
     if as_json:
         _print_json(msgspec.to_builtins(table))
         return
@@ -68,10 +69,11 @@ def status(topics: bool = False, as_json: bool = False) -> None:
         print_topics(table)
         return
     print_coverage(house, table)
-    following = _next(house)
+    tried = _tried(house)
+    following = _next(house, earned, tried)
     if following:
         exercise, part = following
-        verb = "go on" if exercise.id in _tried(house) else "begin"
+        verb = "go on" if exercise.id in tried else "begin"
         click.echo(f"Next: {verb} with {part} in {exercise.attempt.relative_to(house.root)}")
         click.echo(f"      then pytest exercises/{exercise.id}")
     else:
@@ -328,9 +330,8 @@ def _tried(house: House) -> set[str]:
         return set()
 
 
-def _next(house: House) -> tuple[Exercise, str] | None:
+def _next(house: House, earned: dict[str, set[str]], tried: set[str]) -> tuple[Exercise, str] | None:
     """The part to do next: of an exercise begun already, else of the one with the best priority."""
-    earned, tried = _earned_quietly(house), _tried(house)
 
     def order(exercise: Exercise) -> tuple[bool, int, str]:
         task = house.task(exercise)
@@ -341,13 +342,6 @@ def _next(house: House) -> tuple[Exercise, str] | None:
             if part.name not in earned.get(exercise.id, set()):
                 return exercise, part.name
     return None
-
-
-def _earned_quietly(house: House) -> dict[str, set[str]]:
-    try:
-        return Progress(house.root).earned()
-    except ProgressError:
-        return {}
 
 
 def _record(house: House, exercise: Exercise, result: Any) -> None:

@@ -200,10 +200,17 @@ class _Child:
         os.close(write)
 
     def read(self) -> tuple[bool, int]:
-        """Take what is there: whether the child goes on, and how many lines it wrote."""
-        data = os.read(self.pipe, 1 << 16)
+        """Take what is there: whether the child goes on, and how many checks it has reported with it."""
+        before, data = len(self._checks()), os.read(self.pipe, 1 << 16)
         self._data += data
-        return bool(data), data.count(b"\n")
+        return bool(data), len(self._checks()) - before
+
+    def _lines(self) -> list[bytes]:
+        """The whole lines so far; one that the end of the process cut off does not count."""
+        return bytes(self._data).split(b"\n")[:-1]
+
+    def _checks(self) -> list[bytes]:
+        return [line for line in self._lines() if not line.startswith(_LAST)]
 
     def kill(self) -> None:
         self.killed = True
@@ -214,9 +221,8 @@ class _Child:
     def outcome(self) -> Outcome:
         os.close(self.pipe)
         _, status = os.waitpid(self.pid, 0)
-        lines = bytes(self._data).split(b"\n")[:-1]  # what was cut off by the end of the process does not count
-        checks = [msgspec.json.decode(line, type=CheckResult) for line in lines if not line.startswith(_LAST)]
-        last = [line for line in lines if line.startswith(_LAST)]
+        checks = [msgspec.json.decode(line, type=CheckResult) for line in self._checks()]
+        last = [line for line in self._lines() if line.startswith(_LAST)]
         if last:
             return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
