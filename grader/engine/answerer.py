@@ -129,7 +129,8 @@ def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: s
         os.close(outside)
         data.close()
         folder = os.read(inside, 4096).decode()
-        wire.send(status, msgspec.json.encode(str(level)))
+        with contextlib.suppress(OSError):  # the asker is gone already: the watch sees that too, and ends everything
+            wire.send(status, msgspec.json.encode(str(level)))
         ended = _watch(job.limits, init, output, status)
         with contextlib.suppress(OSError):
             wire.send(status, msgspec.json.encode(ended))
