@@ -368,7 +368,7 @@ def _generated(bench: _Bench, known: MutantFile, limit: int | None, report: Repo
         Variant(key, one.text, order=one.part, stop_early=True, check_seconds=_MUTANT_CHECK_SECONDS)
         for key, one in tried.items()
     ]
-    survivors, broken, began = [], list[str](), time.monotonic()
+    survivors, broken, began = [], dict[str, str](), time.monotonic()
     terminal = sys.stderr.isatty()
     judged = judge(bench.collected, variants, jobs=bench.jobs, deadline=bench.exercise.limits.exercise_seconds)
     for done, outcome in enumerate(judged, 1):
@@ -379,11 +379,11 @@ def _generated(bench: _Bench, known: MutantFile, limit: int | None, report: Repo
             survivors.append(tried[outcome.variant.name])
         for bad in _broken(outcome):
             at = tried[outcome.variant.name].line
-            broken.append(f"the mutant of line {at} breaks the check {bad.id}: {bad.message}")
+            broken[outcome.variant.name] = f"the mutant of line {at} breaks the check {bad.id}: {bad.message}"
     if terminal:
         sys.stderr.write("\r\x1b[K")
     report.generated, report.equivalent = len(made), len(equal)
-    report.killed = len(variants) - len(survivors)
+    report.killed = len(variants) - len(survivors) - len(broken)
     summary = (
         f"{report.killed} of {len(variants)} generated mutants killed ({report.score:.1%}), {len(equal)} equivalent"
     )
@@ -401,7 +401,7 @@ def _generated(bench: _Bench, known: MutantFile, limit: int | None, report: Repo
         for line in listed:
             say("      survives: " + line.replace("\n", "\n      "))
         listed = []
-    return stale + broken + listed, summary
+    return [*stale, *broken.values(), *listed], summary
 
 
 def _survivor(exercise: Exercise, one: Generated) -> str:

@@ -95,6 +95,11 @@ class Exercise(msgspec.Struct, frozen=True):
     def checks(self) -> Path:
         return self.root / "tests" / self.id / f"test_{self.stem}.py"
 
+    def need_whole(self) -> None:
+        """Raises HouseError in a student edition, which lacks the hidden checks and the solutions of all exercises."""
+        if not (self.root / "solutions").is_dir():
+            raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
+
     @property
     def points(self) -> int:
         return sum(part.points for part in self.parts)

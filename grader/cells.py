@@ -66,18 +66,31 @@ def layout_of(exercise: Exercise) -> list[Cell]:
 _ALWAYS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def counted(text: str, needed: Set[str]) -> str:
+def counted(text: str, names: Set[str]) -> str:
     """The statements of a cell that count, in the lines where they stand; the lines of others are empty.
 
     A cell of a notebook also holds what somebody tried out. Imports, functions and classes count always, any other
-    statement only where it sets a name that is needed. Raises SyntaxError.
+    statement only where it sets one of `names`. Of a line that two statements share, both count or none does.
+    Raises SyntaxError.
     """
+    nodes = ast.parse(text).body
+    kept = [node for node in nodes if isinstance(node, _ALWAYS) or _sets(node) & names]
+    return without(text, [node for node in nodes if node not in kept], kept)
+
+
+def without(text: str, nodes: Iterable[ast.stmt], kept: Iterable[ast.stmt] = ()) -> str:
+    """A text whose lines of these statements are empty, but for those that one of `kept` stands on too."""
     lines = lines_of(text)
-    for node in ast.parse(text).body:
-        if not isinstance(node, _ALWAYS) and not _sets(node) & needed:
-            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[line] = "\n"
+    stay = {line for node in kept for line in _lines(node)}
+    for line in {line for node in nodes for line in _lines(node)} - stay:
+        lines[line - 1] = "\n"
     return "".join(lines)
+
+
+def _lines(node: ast.stmt) -> range:
+    """The lines of a statement, from 1, those of its decorators with them."""
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    return range(first, (node.end_lineno or node.lineno) + 1)
 
 
 def needed(texts: Iterable[str], names: Set[str]) -> Set[str]:

@@ -83,6 +83,7 @@ def _build(folder: Path, id: str | None) -> None:
         raise HouseError("Name the exercise that it is to grade: --exercise ID.")
     house = find_house()
     exercise = house.find(id)
+    exercise.need_whole()
     write_autograder(folder, house, exercise)
     click.echo(
         f"{plain(str(folder))} grades {exercise.id} on Gradescope. It holds the hidden checks: keep it to yourself."

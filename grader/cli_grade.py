@@ -46,6 +46,8 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
 
     house = find_house()
     chosen = [house.find(id).id for id in only]
+    for exercise in house.exercises.values():
+        exercise.need_whole()
     found = batch.find_submissions(house, submitted, chosen)
     notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
     for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:

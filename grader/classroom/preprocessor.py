@@ -5,6 +5,7 @@ execute the notebook, the answers go to `server`, and a graded cell gets the out
 """
 
 import atexit
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,6 @@ class ReadAnything(NotebookExporter):
 
 
 def _json(text: str) -> dict[str, Any]:
-    import json
-
     found = json.loads(text)
     return found if isinstance(found, dict) and isinstance(found.get("metadata"), dict) else {}
 
@@ -113,7 +112,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         problem, text = problem_of(nb), ""
         if not problem:
             try:
-                text = self._source(exercise, _dumped(nb))
+                text = self._source(exercise, json.dumps(nb))
             except NotebookError as error:
                 problem = str(error)
         if problem:
@@ -122,7 +121,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         student = resources["nbgrader"]["student"]
         self._announce_others(exercise, student)
         result = self._judge(exercise).result(self._asked(exercise, student, text))
-        self._record(result)
+        self._trust(result)
         self._fill(nb, {part.name: part for part in result.parts}, "")
         return nb, resources
 
@@ -169,12 +168,13 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 try:
                     text = read_file(Path(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
                     cleaned = canonical(text, _expected(facts))
-                    asked.append(self._asked(exercise, other, self._source(exercise, _dumped(cleaned))))
+                    asked.append(self._asked(exercise, other, self._source(exercise, json.dumps(cleaned))))
                 except (NotebookError, OSError, UnicodeDecodeError):
                     continue
         self._judge(exercise).announce(asked)
 
-    def _record(self, result: Result) -> None:
+    def _trust(self, result: Result) -> None:
+        """Raises ServerError where the grader itself failed: nbgrader names the student, and goes on."""
         for part in result.parts:
             if part.verdict is Verdict.GRADER_ERROR:
                 raise ServerError(f"{result.exercise}: the grader itself failed on {part.name}: {part.message}")
@@ -209,12 +209,6 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 def _id(cell: Any) -> str:
     found = cell.metadata.get("nbgrader", {}).get("grade_id", "")
     return found if isinstance(found, str) else ""
-
-
-def _dumped(notebook: Any) -> str:
-    import json
-
-    return json.dumps(notebook)
 
 
 def _safe(said: str) -> str:

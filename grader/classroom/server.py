@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,14 @@ class Judging:
         return ServerError(self._said[-2000:] or f"the judging process ended with {self._process.wait()}")
 
 
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """The lines that come in, until the other side closes or says nothing for too long."""
+    data = b""
+    while select.select([descriptor], [], [], _IDLE_SECONDS)[0] and (piece := os.read(descriptor, 1 << 20)):
+        *whole, data = (data + piece).split(b"\n")
+        yield from whole
+
+
 def main() -> None:
     """Serve until stdin closes, or nobody asks."""
     from grader.engine.batch import Engine, JudgeAll, Submission
@@ -115,7 +124,7 @@ def main() -> None:
     root, id, level, jobs = sys.argv[1:]
     house = House(Path(root))
     exercise = house.exercises[id]
-    questions, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.dup(1)  # pytest takes stdin for itself
+    questions, answers = os.dup(0), os.dup(1)  # pytest takes stdin for itself
     os.dup2(2, 1)  # what anything prints is no result
 
     def say(result: Result) -> None:
@@ -124,7 +133,7 @@ def main() -> None:
             data = data[os.write(answers, data) :]
 
     def work(judge_all: JudgeAll) -> None:
-        while select.select([questions], [], [], _IDLE_SECONDS)[0] and (line := questions.readline()):
+        for line in _lines(questions):
             asked = msgspec.json.decode(line, type=list[Asked])
             seeds: dict[Any, int] = {(one.student, digest(one.text)): one.seed for one in asked}
             judge_all(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from grader.cells import Cell, counted, defined, needed
+from grader.cells import Cell, counted, defined, needed, without
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
@@ -134,13 +134,7 @@ def _broken(source: str, cell: Cell) -> str:
 
 def _without(text: str, names: set[str]) -> str:
     """A text without the definitions of these names, its lines where they were."""
-    lines = text.splitlines(keepends=True)
-    for node in ast.parse(text).body:
-        if getattr(node, "name", "") in names:
-            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-            for line in range(first - 1, node.end_lineno or node.lineno):
-                lines[line] = "\n"
-    return "".join(lines)
+    return without(text, [node for node in ast.parse(text).body if getattr(node, "name", "") in names])
 
 
 def grade_id_of(cell: Any) -> str:

@@ -200,6 +200,8 @@ def test_a_check_that_breaks_on_a_mutant_has_not_killed_it(homes):
     done = home.grader("audit")
     assert done.code == 1
     assert re.search(r"the mutant of line \d+ breaks the check test_breaks: .*IndexError", done.out)
+    killed, tried = re.search(r"(\d+) of (\d+) generated mutants killed", done.out).groups()
+    assert int(killed) < int(tried)
 
 
 def test_a_mutant_that_loops_for_ever_is_killed_and_counts_as_caught(homes):

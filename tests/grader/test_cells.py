@@ -116,6 +116,14 @@ def test_needed_are_the_globals_that_functions_read(text, names):
     assert defined(kept) & tops == (names | {n for n in ("f", "g", "A") if n in tops})
 
 
+def test_statements_of_one_line_stay_together():
+    assert counted("SIZE = 3; print(SIZE)\nprint(1); f()\n", {"SIZE"}) == "SIZE = 3; print(SIZE)\n\n"
+
+
+def test_a_form_feed_is_no_line_end():
+    assert counted("import os\n\x0cprint(1)\nSIZE = 3\n", {"SIZE"}) == "import os\n\nSIZE = 3\n"
+
+
 def test_an_unreadable_text_is_a_syntax_error():
     for function in (lambda: counted("f(", set()), lambda: needed(["f("], set()), lambda: defined("f(")):
         with pytest.raises(SyntaxError):

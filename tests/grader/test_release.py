@@ -63,6 +63,18 @@ def test_commands_that_need_more_say_so(released):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["course", "c"], ["release", "r"], ["grade", ".", "--out", "o"],
+     ["export", "gradescope-autograder", "a", "--exercise", "901"]],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_a_teachers_command_says_so(released, command):
+    assert run(released, "grader", *command) == (
+        2, "grader: This is a student edition, without hidden checks and solutions: a teacher's command.\n",
+    )  # fmt: skip
+
+
 def test_examples_run_and_the_stub_comes_back(released):
     attempt = released / "exercises" / ID / "running_mean.py"
     given = attempt.read_text()
