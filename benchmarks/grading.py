@@ -275,7 +275,7 @@ def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
     channel._Answerer.close = close  # type: ignore[method-assign]  # for the measurement only
     text, stamps = read_source(exercise.solution), []
     with Engine() as engine:
-        warm = engine._process.pid
+        warm = engine.warm.pid
 
         def keep(result: Any) -> None:
             assert result.score == result.max_score, result

@@ -6,6 +6,7 @@ It knows no check, no reference and no expected value: only what it is asked, an
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -118,7 +119,12 @@ def _parameter(function: Callable[..., Any], position: int) -> str:
 
 
 def _takes_meter(function: Callable[..., Any]) -> bool:
-    return isinstance(function, _Bound) and "meter" in inspect.signature(function.driver).parameters
+    return isinstance(function, _Bound) and _names_meter(function.driver)
+
+
+@cache
+def _names_meter(driver: Callable[..., Any]) -> bool:
+    return "meter" in inspect.signature(driver).parameters
 
 
 def _unchanged(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ The cells of a text, joined, are the text. A notebook is made of them, and its a
 import ast
 import symtable
 from collections.abc import Iterable, Sequence, Set
+from functools import lru_cache
 
 import msgspec
 
@@ -57,10 +58,14 @@ def cells_of(text: str, parts: Sequence[Part]) -> list[Cell]:
     return cells
 
 
-def layout_of(exercise: Exercise) -> list[Cell]:
+def layout_of(exercise: Exercise) -> Sequence[Cell]:
     """The cells of an exercise's stub."""
-    solution = cells_of(read_source(exercise.solution), exercise.parts)
-    return [msgspec.structs.replace(cell, text=stub(cell.text)) for cell in solution]
+    return _layout(read_source(exercise.solution), exercise.parts)
+
+
+@lru_cache(maxsize=2)
+def _layout(solution: str, parts: Sequence[Part]) -> Sequence[Cell]:
+    return tuple(msgspec.structs.replace(cell, text=stub(cell.text)) for cell in cells_of(solution, parts))
 
 
 _ALWAYS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

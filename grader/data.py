@@ -10,7 +10,7 @@ import torch
 
 from grader.fault import NotData
 
-_ATOMS = (type(None), bool, int, float, str, bytes, torch.dtype)
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 _DEEPEST = 32
 
 
@@ -33,7 +33,9 @@ def plain(value: Any, where: str = "the result", depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple):
-        items = [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+        items = [
+            item if type(item) in _ATOMS else plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)
+        ]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
         keys = [plain(key, f"a key of {where}", depth + 1) for key in value]
@@ -52,7 +54,7 @@ def copied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy(order="K")
     if isinstance(value, list | tuple):
-        return type(value)(copied(item) for item in value)
+        return type(value)([copied(item) for item in value])
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return value
@@ -60,13 +62,12 @@ def copied(value: Any) -> Any:
 
 def identical(a: Any, b: Any) -> bool:
     """Whether two pieces of data are the same, NaN counting as equal to itself."""
-    for kind in (torch.Tensor, np.ndarray, list | tuple, dict):
-        if isinstance(a, kind) is not isinstance(b, kind):
-            return False
-    if isinstance(a, torch.Tensor):
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):  # of a parameter the copy is a tensor
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
-        return bool(((a == b) | ((a != a) & (b != b))).all())
+        return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
+    if type(a) is not type(b):
+        return False
     if isinstance(a, np.ndarray):
         return bool(a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
     if isinstance(a, list | tuple):

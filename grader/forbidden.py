@@ -6,10 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from types import FrameType, FunctionType, MethodDescriptorType
 from typing import Any
 
-from torch.overrides import TorchFunctionMode
+import torch
+from torch.overrides import TorchFunctionMode, get_testing_overrides
 
 from grader.fault import Forbidden
 
@@ -38,16 +40,67 @@ def _found(name: str) -> Any:
         raise
 
 
-class _Mode(TorchFunctionMode):
-    """Shows `look` the calls of torch that Python's profiler does not see: those from C, by a partial or a map."""
+class _Watched:
+    """What to look for. Most of torch tells a torch function mode of its calls; Python's profiler sees the rest."""
 
-    def __init__(self, look: Callable[[Any], None]) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
+        self.by_torch: dict[Any, str] = {}
+        self.by_code: dict[Any, str] = {}
+        self.by_object: dict[Any, str] = {}
+        self.by_method: dict[str, tuple[type, str]] = {}
+        for name in names:
+            target = _found(name)
+            if target in get_testing_overrides():
+                self._add_torch(target, name)
+            elif target is not None:
+                self._add_python(target, name)
+        self.profiled = bool(self.by_code or self.by_object or self.by_method)
+
+    def _add_torch(self, target: Any, name: str) -> None:
+        packet = getattr(torch.ops.aten, target.__name__, None)  # the same, past the Python of torch
+        overloads = [getattr(packet, overload) for overload in packet.overloads()] if packet else []
+        self.by_torch |= dict.fromkeys([target, *filter(None, [packet]), *overloads], name)
+
+    def _add_python(self, target: Any, name: str) -> None:
+        while hasattr(target, "__wrapped__"):
+            target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
+        if isinstance(target, FunctionType):
+            self.by_code[target.__code__] = name
+        elif isinstance(target, type):
+            made = target.__init__  # type: ignore[misc]  # of the class itself, not of an instance
+            if not isinstance(made, FunctionType):
+                raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
+            self.by_code[made.__code__] = name
+        elif isinstance(target, MethodDescriptorType):
+            self.by_method[target.__name__] = (target.__objclass__, name)
+        else:
+            self.by_object[target] = name
+
+    def called(self, frame: FrameType, event: str, arg: Any) -> str | None:
+        """The name of the forbidden call that an event of the profiler is."""
+        if event == "call":
+            return self.by_code.get(frame.f_code)
+        if event != "c_call":
+            return None
+        owner, method = self.by_method.get(arg.__name__, (None, None))
+        return method if owner and isinstance(arg.__self__, owner) else self.by_object.get(arg)
+
+
+_watched = lru_cache(maxsize=8)(_Watched)
+
+
+class _Mode(TorchFunctionMode):
+    """Shows `offend` the name of each call of torch that is looked for, also those from C, by a partial or a map."""
+
+    def __init__(self, names: dict[Any, str], offend: Callable[[str], None]) -> None:
         super().__init__()
-        self.look = look
+        self.names = names
+        self.offend = offend
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.look(func)
-        return func(*args, **(kwargs or {}))
+        if func in self.names:
+            self.offend(self.names[func])
+        return func(*args, **kwargs) if kwargs else func(*args)
 
 
 @contextmanager
@@ -60,68 +113,38 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
     if not names:
         yield offences
         return
-    by_code: dict[Any, str] = {}
-    by_object: dict[Any, str] = {}
-    by_method: dict[str, tuple[type, str]] = {}
-    by_torch: dict[Any, str] = {}
-    for name in names:
-        target = _found(name)
-        if target is None:
-            continue
-        if callable(target) and not isinstance(target, type):
-            by_torch[target] = name
-        while hasattr(target, "__wrapped__"):
-            target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
-        if isinstance(target, FunctionType):
-            by_code[target.__code__] = name
-        elif isinstance(target, type):
-            made = target.__init__  # type: ignore[misc]  # of the class itself, not of an instance
-            if not isinstance(made, FunctionType):
-                raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
-            by_code[made.__code__] = name
-        elif isinstance(target, MethodDescriptorType):
-            by_method[target.__name__] = (target.__objclass__, name)
-        else:
-            by_object[target] = name
+    sought = _watched(tuple(names))
+    is_open = True
+
+    def raised(said: str) -> Forbidden:
+        offences.append(Forbidden(said))
+        return offences[-1]
 
     def offend(name: str) -> None:
-        offences.append(Forbidden(f"{name} is what this part is there to write: call something simpler"))
-        raise offences[-1]
-
-    entered = threading.local()
-    open_for_calls = True
-
-    def look(func: Any) -> None:
-        name = by_torch.get(func)
-        if name and open_for_calls:
-            offend(name)
+        if is_open:  # a thread that goes on keeps its mode
+            raise raised(f"{name} is what this part is there to write: call something simpler")
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        if open_for_calls and not hasattr(entered, "mode"):  # a thread's first event: modes are each thread's own
-            entered.mode = _Mode(look)
-            entered.mode.__enter__()
-        if event == "call":
-            name = by_code.get(frame.f_code)
-        elif event == "c_call":
-            name = by_object.get(arg) if by_object else None
-            owner, method = by_method.get(arg.__name__, (None, None))
-            if owner and isinstance(arg.__self__, owner):
-                name = method
-            if arg is sys.setprofile and frame.f_code.co_filename != __file__:
-                offences.append(Forbidden("sys.setprofile would take away the watch over this part's forbidden calls"))
-                raise offences[-1]
-        else:
-            return
+        name = sought.called(frame, event, arg)
         if name:
             offend(name)
+        if event == "c_call" and arg is sys.setprofile and frame.f_code.co_filename != __file__:
+            raise raised("sys.setprofile would take away the watch over this part's forbidden calls")
+
+    def begin_thread(frame: FrameType, event: str, arg: Any) -> None:
+        """A thread's first event: modes and profilers are each thread's own."""
+        _Mode(sought.by_torch, offend).__enter__()  # type: ignore[no-untyped-call]  # torch's
+        sys.setprofile(profile if sought.profiled else None)
 
     before = sys.getprofile()
-    with _Mode(look) as entered.mode:
-        sys.setprofile(profile)
-        threading.setprofile(profile)
+    with _Mode(sought.by_torch, offend):
+        threading.setprofile(begin_thread)
+        if sought.profiled:
+            sys.setprofile(profile)
         try:
             yield offences
         finally:
-            open_for_calls = False  # a thread that goes on keeps its mode
-            sys.setprofile(before)
+            is_open = False
+            if sought.profiled:
+                sys.setprofile(before)
             threading.setprofile(before)

@@ -69,6 +69,15 @@ class Judge:
                 return self._to_write(self._stub_line(raised), part)
         return Verdict.ERROR, self._told(raised)
 
+    def not_begun(self, part: Part, stub: str) -> Unusable | None:
+        """What every check of a part says while it stands as in the stub; None once it has been begun."""
+        try:
+            untouched = source.untouched(self.text, stub, part.names)
+        except (SyntaxError, ValueError):  # the second for a null byte, up to Python 3.11
+            return None
+        line = self._first_stub(part) if untouched else 0
+        return Unusable(Verdict.NOT_STARTED, f"to write: {self._place(line)}") if line else None
+
     def _told(self, raised: Raised) -> str:
         """The exception, and the learner's own lines only."""
         if raised.base == "SystemExit":

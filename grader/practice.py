@@ -1,7 +1,7 @@
 """Practice mode: the attempt runs in this process, so that print, breakpoint and --pdb work."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +32,7 @@ class Practice:
         self.isolation = "practice"
         self.raised: BaseException | None = None
         self.forbidden: Sequence[str] = ()
-        self._given = text
+        self._text = text
         self._module: ModuleType | None = None
         self._unusable: Unusable | None = None
 
@@ -40,6 +40,9 @@ class Practice:
         """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
         self.raised = None
         self.forbidden = part.forbidden if part else ()
+        if self._text is None:
+            with suppress(OSError, UnicodeDecodeError):  # `_load` meets it again, and has the words for it
+                self._text = self.judge.text = read_source(self.path)
         torch.default_generator.manual_seed(seed)  # not every device's: that formats a traceback, each time
 
     def ask(self, request: Request) -> Any:
@@ -65,9 +68,9 @@ class Practice:
             raise self._unusable
         if self._module is None:
             try:
-                text = read_source(self.path) if self._given is None else self._given
-                self.judge.text = text
-                self._module = load_source(text, self.path, self.name)
+                if self._text is None:
+                    self._text = self.judge.text = read_source(self.path)
+                self._module = load_source(self._text, self.path, self.name)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:

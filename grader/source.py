@@ -71,6 +71,17 @@ def definitions(text: str) -> Mapping[str, tuple[int, int]]:
     return MappingProxyType(found)
 
 
+@lru_cache(maxsize=32)
+def untouched(text: str, stub: str, names: tuple[str, ...]) -> bool:
+    """Whether the definitions `names` stand in `text` as in `stub`, and nothing outside of definitions was changed.
+
+    What stands outside could bind a name anew. Raises SyntaxError.
+    """
+    return _outside(text) == _outside(stub) and all(
+        name in definitions(text) and _text_of(text, name) == _text_of(stub, name) for name in names
+    )
+
+
 def holder(text: str, line: int) -> str:
     """The innermost definition that holds a line: `KVCache.append`, or "" at module level."""
     spans = [(last - first, name) for name, (first, last) in definitions(text).items() if first <= line <= last]
@@ -86,6 +97,18 @@ def replace_definition(text: str, name: str, code: str) -> str:
     body = textwrap.indent(textwrap.dedent(code).strip("\n"), indent)
     lines[first - 1 : last] = [body + "\n"]
     return "".join(lines)
+
+
+def _text_of(text: str, name: str) -> list[str]:
+    first, last = definitions(text)[name]
+    return [line.rstrip("\r\n") for line in lines_of(text)[first - 1 : last]]
+
+
+@lru_cache(maxsize=4)
+def _outside(text: str) -> list[str]:
+    """The statements of a module that are no definitions."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return [ast.dump(node) for node in ast.parse(text).body if not isinstance(node, kinds)]
 
 
 def _span(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[int, int]:

@@ -70,6 +70,7 @@ class Collected(msgspec.Struct):
 
 def sweep(house: House, exercise: Exercise, work: Callable[[Collected], None]) -> None:
     """Collect the checks, then call `work` with them; inside it, `judge` runs variants. Raises RunError."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts threads that no fork has
     import pytest
 
     loop = _Loop(work, sys.stdout)
@@ -117,8 +118,6 @@ class _Loop:
     def pytest_runtestloop(self, session: Any) -> bool:
         if session.testsfailed:
             return False  # a collection error: pytest reports it
-        import torch._dynamo  # noqa: F401  # torch.optim imports it at first use, 1 s: once here, not in each fork
-
         from grader.plugin import ExerciseFile
 
         gc.collect()

@@ -7,6 +7,8 @@ execute the notebook, the answers go to `server`, and a graded cell gets the out
 import atexit
 import json
 import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from nbconvert.exporters import NotebookExporter
 from nbformat import from_dict
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import Execute
-from traitlets import Enum, Integer, Unicode
+from traitlets import Dict, Enum, Integer, Unicode
 
-from grader.catalog import Exercise, House
-from grader.cells import layout_of
+from grader.catalog import EXERCISE_ID, Exercise, read_exercise
+from grader.cells import Cell, layout_of
 from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
@@ -32,9 +34,10 @@ _PART = "part-"
 class ReadAnything(NotebookExporter):
     """Reads a submitted notebook of ours as the course made it; every other notebook as nbconvert does."""
 
+    _looked_up: Any = Dict()
+
     def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> Any:
-        facts = (resources or {}).get("nbgrader", {})
-        expected = _expected(facts)
+        expected = self.expected((resources or {}).get("nbgrader", {}))
         if not any(one.id.startswith(_PART) for one in expected):
             return super().from_filename(filename, resources=resources, **kwargs)
         try:
@@ -52,19 +55,27 @@ class ReadAnything(NotebookExporter):
         node = from_dict(notebook)
         return self.from_notebook_node(node, resources=resources, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
 
+    def expected(self, facts: dict[str, str]) -> list[Expected]:
+        """The cells of an assignment's notebook. They are looked up once: an exporter serves one run of nbgrader."""
+        if not facts:
+            return []
+        key = facts["db_url"], facts["assignment"], facts["notebook"]
+        if key not in self._looked_up:
+            self._looked_up[key] = _expected(*key)
+        found: list[Expected] = self._looked_up[key]
+        return found
+
 
 def _json(text: str) -> dict[str, Any]:
     found = json.loads(text)
     return found if isinstance(found, dict) and isinstance(found.get("metadata"), dict) else {}
 
 
-def _expected(facts: dict[str, str]) -> list[Expected]:
+def _expected(db_url: str, assignment: str, name: str) -> list[Expected]:
     """The cells of an assignment's notebook, from the gradebook; none for a notebook that it does not know."""
-    if not facts:
-        return []
-    with Gradebook(facts["db_url"]) as gradebook:
+    with Gradebook(db_url) as gradebook:
         try:
-            notebook = gradebook.find_notebook(facts["notebook"], facts["assignment"])
+            notebook = gradebook.find_notebook(name, assignment)
         except MissingEntry:
             return []
         points = {cell.name: cell.max_score for cell in notebook.grade_cells}
@@ -112,7 +123,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         problem, text = problem_of(nb), ""
         if not problem:
             try:
-                text = self._source(exercise, json.dumps(nb))
+                text = _source(exercise, nb.cells)
             except NotebookError as error:
                 problem = str(error)
         if problem:
@@ -127,12 +138,10 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
     def _exercise(self, nb: Any, facts: dict[str, str]) -> Exercise | None:
         """The exercise that a notebook is of: the assignment bears its name, and the cells are ours."""
-        exercise = House(Path(self.house)).exercises.get(facts["assignment"])
+        root, id = Path(self.house), facts["assignment"]
         ours = any(_id(cell).startswith(_PART) for cell in nb.cells)
-        return exercise if exercise and ours else None
-
-    def _source(self, exercise: Exercise, text: str) -> str:
-        return source_of_notebook(text, exercise.stem, LARGEST_FILE, layout_of(exercise))
+        there = EXERCISE_ID.fullmatch(id) and (root / "exercises" / id / "exercise.toml").is_file()
+        return read_exercise(root, id) if ours and there else None
 
     def _asked(self, exercise: Exercise, student: str, text: str) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
@@ -167,8 +176,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 }
                 try:
                     text = read_file(Path(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
-                    cleaned = canonical(text, _expected(facts))
-                    asked.append(self._asked(exercise, other, self._source(exercise, json.dumps(cleaned))))
+                    cells = canonical(text, self.parent.expected(facts))["cells"]
+                    asked.append(self._asked(exercise, other, _source(exercise, cells)))
                 except (NotebookError, OSError, UnicodeDecodeError):
                     continue
         self._judge(exercise).announce(asked)
@@ -204,6 +213,17 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 ),
             ]
             cell.execution_count = 1
+
+
+def _source(exercise: Exercise, cells: Sequence[Mapping[str, Any]]) -> str:
+    """What is judged of a notebook. Raises NotebookError."""
+    counting = [{name: cell[name] for name in ("cell_type", "source", "metadata")} for cell in cells]
+    return _source_of(json.dumps({"cells": counting}), exercise.stem, tuple(layout_of(exercise)))
+
+
+@lru_cache(maxsize=1024)  # a notebook is announced, and comes up later
+def _source_of(text: str, stem: str, layout: tuple[Cell, ...]) -> str:
+    return source_of_notebook(text, stem, LARGEST_FILE, layout)
 
 
 def _id(cell: Any) -> str:

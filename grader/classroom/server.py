@@ -4,6 +4,7 @@ nbgrader's own process grades one notebook after the other, and must not run tor
 the checks once. It reads batches from stdin, one JSON line each, and writes each result to stdout as it comes.
 """
 
+import contextlib
 import os
 import queue
 import select
@@ -56,19 +57,16 @@ class Judging:
         self._asked: set[tuple[str, str]] = set()
         self._said = ""
         self._came: queue.Queue[bytes] = queue.Queue()
+        self._to_say: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
 
     def announce(self, asked: list[Asked]) -> None:
         """Begin to judge these; `result` waits for one of them."""
         new = [one for one in asked if (one.student, digest(one.text)) not in self._asked]
         if new:
             self._asked |= {(one.student, digest(one.text)) for one in new}
-            assert self._process.stdin
-            try:
-                self._process.stdin.write(msgspec.json.encode(new) + b"\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                raise self._ended() from None
+            self._to_say.put(msgspec.json.encode(new) + b"\n")
 
     def result(self, one: Asked) -> Result:
         """The result of a submission. Raises ServerError."""
@@ -88,12 +86,22 @@ class Judging:
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """End the process; closing its stdin is what it waits for."""
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
+        """End the process."""
         self._process.kill()
         self._process.wait()
+        self._to_say.put(b"")
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                with contextlib.suppress(OSError):  # what it had not read yet
+                    pipe.close()
+
+    def _write(self) -> None:
+        """Nobody waits for it: a class is more than a pipe holds, and the process reads once it has the checks."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError, ValueError):  # it has ended, which `result` sees, or is closed
+            while data := self._to_say.get():
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
 
     def _read(self) -> None:
         assert self._process.stdout

@@ -11,6 +11,7 @@ which holds the limits that the kernel does not, and ends everything inside when
 
 import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -19,17 +20,24 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
-from grader.engine import cage, system, wire
+from grader.engine import cage, system
+from grader.engine.warm import CONTROL_FD
+from grader.load import importing
 
-CONTROL_FD = 3
-"""Where the warm process finds its control socket."""
+with importing():
+    from grader.engine import wire
+
+_NEEDED = (
+    "torch", "torch._dynamo", "torch.distributed", "torch.utils.checkpoint",
+    "grader.answer", "grader.forbidden", "grader.judge", "grader.practice", "grader.ranks",
+)  # fmt: skip
+"""What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05
 _KEPT_OUTPUT = 2000
-_START_SECONDS = 120.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -61,7 +69,9 @@ def main() -> None:
     level = cage.Level(sys.argv[1])
     control = socket.socket(fileno=CONTROL_FD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
-    _warm()
+    with importing():
+        for module in _NEEDED:
+            importlib.import_module(module)
     cage.enclose(level)
     _make_forks_cheap()
     try:
@@ -86,21 +96,6 @@ def main() -> None:
             _keep(job, level, slot, socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _warm() -> None:
-    """Import what every answerer needs: later the package's files are out of reach. Runs no torch operation."""
-    import torch
-    import torch._dynamo
-    import torch.distributed
-    import torch.fx.experimental.symbolic_shapes
-    import torch.utils.checkpoint  # noqa: F401
-
-    import grader.answer
-    import grader.forbidden
-    import grader.judge
-    import grader.practice
-    import grader.ranks  # noqa: F401
 
 
 def _make_forks_cheap() -> None:
@@ -305,37 +300,6 @@ def _drivers(hello: Hello) -> ModuleType:
     module = ModuleType("drivers")
     exec(compile(hello.drivers, "/attempt/drivers.py", "exec", dont_inherit=True), module.__dict__)
     return module
-
-
-def start(level: cage.Level) -> tuple[Any, socket.socket]:
-    """Start the warm process; returns it, and the control socket. It inherits nothing else of this process."""
-    import subprocess
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
-    command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level)]
-
-    def place() -> None:
-        os.dup2(theirs.fileno(), CONTROL_FD)
-
-    process = subprocess.Popen(
-        command, env={**environment, "OMP_NUM_THREADS": "1"}, cwd="/", stdin=subprocess.DEVNULL, preexec_fn=place,
-        pass_fds=[CONTROL_FD] if theirs.fileno() == CONTROL_FD else [CONTROL_FD, theirs.fileno()],
-        start_new_session=True,
-    )  # fmt: skip
-    theirs.close()
-    return process, ours
-
-
-def await_ready(process: Any, control: socket.socket) -> None:
-    """Wait until the warm process serves; asked again it answers at once. Raises OSError if it does not come up."""
-    if getattr(process, "is_ready", False):
-        return
-    ready, _, _ = select.select([control], [], [], _START_SECONDS)
-    if not ready or control.recv(16) != b"ready":
-        process.kill()
-        raise OSError("the answering process did not come up; what it printed stands above")
-    process.is_ready = True
 
 
 if __name__ == "__main__":

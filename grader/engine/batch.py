@@ -16,10 +16,10 @@ import msgspec
 
 from grader.catalog import Exercise, House, HouseError, nearest
 from grader.cells import layout_of
-from grader.engine import answerer, cage
-from grader.engine.channel import Caged
+from grader.engine import cage
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.engine.store import Kept, in_order, read_results
+from grader.engine.warm import Warm
 from grader.progress import digest
 from grader.result import CheckResult, Result, Verdict, assemble
 from grader.submitted import LARGEST_FILE, derive, read_file
@@ -208,15 +208,14 @@ class Engine:
             raise HouseError(
                 f"this machine isolates at level '{self.level}', but '{require}' is required. See SECURITY.md."
             )
-        self._process, self.control = answerer.start(self.level)
+        self.warm = Warm(self.level)
+        self.control = self.warm.control
 
     def __enter__(self) -> "Engine":
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.control.close()
-        self._process.kill()
-        self._process.wait()
+        self.warm.end()
 
     def judge(
         self,
@@ -250,7 +249,9 @@ class Engine:
         """
 
         def begin(checks: Collected) -> None:
-            answerer.await_ready(self._process, self.control)
+            from grader.engine.channel import Caged
+
+            self.warm.await_ready()
             deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS
 
             def judge_all(

@@ -23,6 +23,7 @@ LARGEST_TEXT = 4 << 20
 _DEEPEST = 40
 _LONGEST_INTEGER = 1 << 12
 _COPIED = 1 << 16
+_SHORT = 1 << 12
 _LENGTH = struct.Struct(">I")
 _TUPLE, _TENSOR, _ARRAY, _INTEGER, _DTYPE, _PAIRS = 1, 2, 3, 4, 5, 6
 
@@ -34,6 +35,9 @@ _DTYPES = {
         torch.uint16, torch.uint32, torch.uint64,
     )
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_OF_NUMPY = {torch.bool, torch.int64, torch.float32, torch.float64}
+"""The commonest of those that numpy has too."""
 _ARRAY_DTYPE = re.compile(r"[<>|=][biufc][0-9]{1,2}")
 """What numpy's own parser may see of what arrives: it takes whole expressions, and raises what it likes."""
 
@@ -154,13 +158,15 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
 
 
 def _tensor_header(tensor: torch.Tensor, blobs: list[bytes]) -> _Header:
-    size = tensor.numel() * tensor.element_size() + sum(map(len, blobs))
+    size = tensor.numel() * tensor.element_size()
     if size > LARGEST:  # said before it is copied
-        raise Malformed(f"cannot be sent: tensors of {size:,} bytes; at most {LARGEST:,} are read")
+        raise Malformed(f"cannot be sent: a tensor of {size:,} bytes; at most {LARGEST:,} are read")
     dense = tensor.detach().resolve_conj().resolve_neg()
     strides = None if dense.is_contiguous() else list(dense.stride())
     header = _Header(_dtype_name(tensor.dtype), list(tensor.shape), strides)
-    if dense.numel():
+    if size and tensor.dtype in _OF_NUMPY:
+        blobs.append(dense.numpy().tobytes())
+    elif size:
         # Not `flatten`: an axis of one element may have any stride, and such a tensor counts as contiguous.
         raw = dense.contiguous().as_strided((dense.numel(),), (1,))
         blobs.append(raw.view(torch.uint8).numpy().tobytes())
@@ -168,10 +174,9 @@ def _tensor_header(tensor: torch.Tensor, blobs: list[bytes]) -> _Header:
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
-    name = str(dtype).removeprefix("torch.")
-    if name not in _DTYPES:
-        raise Malformed(f"cannot be sent: dtype {name}")
-    return name
+    if dtype not in _NAMES:
+        raise Malformed(f"cannot be sent: dtype {str(dtype).removeprefix('torch.')}")
+    return _NAMES[dtype]
 
 
 class _Reader:
@@ -194,11 +199,13 @@ class _Reader:
         return value
 
     def _decoded(self, text: memoryview | msgspec.Raw) -> Any:
-        """One level at a time, so that a map has no keys but strings.
+        """A long text one level at a time, so that a map has no keys but strings.
 
         Keys of any kind, such as lists of numbers, can be chosen to hash alike: 4 MB of them keep the C code busy for
         many minutes, in which no clock is heard.
         """
+        if len(text) <= _SHORT:
+            return msgspec.msgpack.decode(text, ext_hook=self._extension)
         kind = memoryview(text)[:1].tobytes()
         if b"\x80" <= kind <= b"\x8f" or kind in (b"\xde", b"\xdf"):
             table = msgspec.msgpack.decode(text, type=dict[str, msgspec.Raw])

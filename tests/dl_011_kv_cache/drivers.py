@@ -315,13 +315,17 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
 
 
 def _sequences(cache, ids, live):
-    """For each live sequence its table, what gather gives, and what lies in the pool where the table points."""
+    """For each live sequence its table, what gather gives, and what lies in the pool where the table points, if that
+    is something else.
+    """
     told = {}
     for name in live:
         table = list(cache.table(ids[name]))
         k, v = cache.gather(ids[name])
         lies = [pool[table].flatten(0, 1)[: len(k)] for pool in (cache.k, cache.v)] if table else [k, v]
-        told[name] = {"table": table, "k": k.clone(), "v": v.clone(), "pool k": lies[0], "pool v": lies[1]}
+        told[name] = {"table": table, "k": k.clone(), "v": v.clone()}
+        if not all(lie.dtype == x.dtype and torch.equal(lie, x) for lie, x in zip(lies, (k, v), strict=True)):
+            told[name] |= {"pool k": lies[0], "pool v": lies[1]}
     return told
 
 

@@ -1086,9 +1086,9 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
                 assert kept == entry, f"{here}: block {block} is used twice, for different tokens"
             for which in ("k", "v"):
                 want = torch.stack([rows[which][j] for j in tokens]) if tokens else empty
-                what = f"{here}: {which} of sequence {name}"
+                what, lies = f"{here}: {which} of sequence {name}", told.get(f"pool {which}", told[which])
                 agree(told[which], want, axes="t g d", of=f"{what} from gather")
-                agree(told[f"pool {which}"], want, axes="t g d", of=f"{what} in the pool, where its table points")
+                agree(lies, want, axes="t g d", of=f"{what} in the pool, where its table points")
     assert same_pool, f"{of}: k and v of the pool lie in other memory than at the start"
 
 

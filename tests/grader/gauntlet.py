@@ -33,7 +33,7 @@ def grade_class(house, texts):
     with Engine() as engine:
         submissions = [Submission(name, ID, text) for name, text in texts.items()]
         engine.judge(House(HOUSE), exercise, submissions, seed_of=lambda one: SEED, jobs=1, keep=keep)
-        survivors = _survivors(engine._process.pid)
+        survivors = _survivors(engine.warm.pid)
     return {
         "kept": kept,
         "lines": [json.loads(line) for line in results.path.read_text().splitlines()],

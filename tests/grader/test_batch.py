@@ -482,8 +482,9 @@ def grading(home):
     command = [sys.executable, "-m", "grader", "grade", "submitted", "--out", "results", "--jobs", "1"]
     with (home.root / "said").open("w+") as said:
         process = subprocess.Popen(
-            command, cwd=home.root, env=environment(), stdout=said, stderr=said, start_new_session=True
-        )
+            command, cwd=home.root, env=environment(), stdout=said, stderr=said, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )  # fmt: skip
         try:
             yield process
         finally:

@@ -2,6 +2,7 @@ import contextlib
 import math
 import sys
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -24,6 +25,9 @@ SDPA = "torch.nn.functional.scaled_dot_product_attention"
         ("torch.Tensor.mean", lambda: X.mean()),
         ("torch.Tensor.mean", lambda: torch.Tensor.mean(X)),
         (SDPA, lambda: functional.scaled_dot_product_attention(X, X, X)),
+        (SDPA, lambda: partial(functional.scaled_dot_product_attention, X)(X, X)),
+        (SDPA, lambda: torch.ops.aten.scaled_dot_product_attention(X, X, X)),
+        (SDPA, lambda: torch.ops.aten.scaled_dot_product_attention.default(X, X, X)),
         ("torch.nn.functional.softmax", lambda: functional.softmax(X, 0)),
         ("torch.nn.LayerNorm", lambda: torch.nn.LayerNorm(3)),
         ("torch.nn.utils.clip_grad_norm_", lambda: torch.nn.utils.clip_grad_norm_([X], 1.0)),
@@ -79,15 +83,16 @@ def test_a_profiler_that_was_there_is_put_back():
 
     sys.setprofile(mine)
     try:
-        with watched(["torch.mean"]):
-            pass
+        with watched(["math.sqrt"]):
+            assert sys.getprofile() is not mine
         assert sys.getprofile() is mine
     finally:
         sys.setprofile(None)
 
 
-def test_nothing_forbidden_costs_nothing():
-    with watched([]):
+@pytest.mark.parametrize("names", [[], ["torch.mean", SDPA]])
+def test_the_profiler_runs_only_where_it_has_to(names):
+    with watched(names):
         assert sys.getprofile() is None
 
 

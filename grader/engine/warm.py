@@ -1,0 +1,52 @@
+"""The warm answering process, seen from the asker. Needs no torch, so that both may import it at the same time."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+
+from grader.engine import cage
+
+CONTROL_FD = 3
+"""Where the warm process finds its control socket."""
+_START_SECONDS = 120.0
+
+
+class Warm:
+    """`python -m grader.engine.answerer LEVEL`, for as long as a batch takes. It inherits nothing but its socket.
+
+    control: where answerers are asked for. pid: of the process.
+    """
+
+    def __init__(self, level: cage.Level) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
+        command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level)]
+
+        def place() -> None:
+            os.dup2(theirs.fileno(), CONTROL_FD)
+
+        self._process = subprocess.Popen(
+            command, env={**environment, "OMP_NUM_THREADS": "1"}, cwd="/", stdin=subprocess.DEVNULL, preexec_fn=place,
+            pass_fds=[CONTROL_FD] if theirs.fileno() == CONTROL_FD else [CONTROL_FD, theirs.fileno()],
+            start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        self.pid = self._process.pid
+        self._is_ready = False
+
+    def await_ready(self) -> None:
+        """Wait until it serves; asked again it answers at once. Raises OSError if it does not come up."""
+        if self._is_ready:
+            return
+        ready, _, _ = select.select([self.control], [], [], _START_SECONDS)
+        if not ready or self.control.recv(16) != b"ready":
+            self._process.kill()
+            raise OSError("the answering process did not come up; what it printed stands above")
+        self._is_ready = True
+
+    def end(self) -> None:
+        self.control.close()
+        self._process.kill()
+        self._process.wait()
