@@ -50,6 +50,12 @@ def test_data_is_identical_to_its_copies(value):
     assert type(plain(value)) is type(value)
 
 
+def test_a_parameter_is_identical_to_its_copies():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    assert identical([parameter], copied([parameter]))
+    assert not identical([parameter], [torch.zeros(2)])
+
+
 @given(data)
 def test_copies_share_no_memory(value):
     for copy in (plain(value), copied(value)):

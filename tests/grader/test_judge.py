@@ -8,6 +8,7 @@ import torch
 
 from grader.answer import Request
 from grader.catalog import Part
+from grader.judge import Judge
 from grader.practice import Practice, steady
 from grader.result import Verdict
 
@@ -44,6 +45,15 @@ def test_a_function_that_returns_is_not_judged(judged):
 def test_the_stubs_line_is_not_started(judged):
     said = judged("def f(x):\n    raise NotImplementedError  # TODO: your code\n")
     assert said == (Verdict.NOT_STARTED, "to write: f (answer.py:5)")
+
+
+def test_a_part_as_in_the_stub_is_known_without_a_call(tmp_path):
+    stub = "def f(x):\n    raise NotImplementedError  # TODO: your code\n"
+    judge = Judge(tmp_path / "answer.py", stub)
+    raised = judge.not_begun(PART, stub)
+    assert judge.learner(raised, PART) == (Verdict.NOT_STARTED, "to write: f (answer.py:2)")
+    for begun in (stub.replace("# TODO", "#  TODO"), f"{stub}\nf = abs\n", "def f(x", "\0", ""):
+        assert Judge(tmp_path / "answer.py", begun).not_begun(PART, stub) is None
 
 
 def test_the_stub_of_a_method_is_named_with_its_class(judged):

@@ -396,6 +396,25 @@ def test_a_missing_class_is_named_with_the_nearest_name(home):
     assert part_line(done.out, "batch_mean") == "✓ batch_mean 30 passed"
 
 
+def test_checks_of_an_untouched_part_are_not_run(home):
+    stub = home.attempt.read_text()
+    check = (
+        '@part("batch_mean")\ndef test_that_asks_nothing(attempt):\n    """It runs."""\n    assert False, "it ran"\n'
+    )
+    home.checks.write_text(f"{home.checks.read_text()}\n\n{check}")
+    assert "it ran" not in home.pytest(EXERCISE, "-k", "asks_nothing").out
+    home.attempt.write_text(stub + "\n\nbatch_mean = abs\n")
+    assert "it ran" in home.pytest(EXERCISE, "-k", "asks_nothing").out
+
+
+def test_a_name_bound_below_its_stub_counts(home):
+    stub = home.attempt.read_text()
+    mean = home.solution[home.solution.index("def batch_mean") : home.solution.index("class RunningMean")]
+    home.attempt.write_text(stub + "\n\n" + mean.replace("batch_mean", "_mean") + "\n\nbatch_mean = _mean\n")
+    done = home.pytest(EXERCISE)
+    assert part_line(done.out, "batch_mean") == "✓ batch_mean 30 passed"
+
+
 def test_a_part_waits_for_the_one_that_it_builds_on(home):
     home.solve((RIGHT_MEAN, "return x.sum(0)"))
     done = home.pytest(EXERCISE)

@@ -15,6 +15,7 @@ from grader.source import (
     regions,
     replace_definition,
     stub,
+    untouched,
 )
 
 MARKED = f'''def first(x):
@@ -162,3 +163,25 @@ def test_other_encodings_are_refused(tmp_path):
     path.write_bytes("x = 'ü'\n".encode("latin-1"))
     with pytest.raises(UnicodeDecodeError):
         read_source(path)
+
+
+HANDED_OUT = stub(MARKED)
+
+
+@pytest.mark.parametrize(
+    ("text", "still"),
+    [
+        (HANDED_OUT, True),
+        (HANDED_OUT.replace("\n", "\r\n"), True),
+        ("# my notes\n\n" + HANDED_OUT, True),
+        (HANDED_OUT + "\n\ndef helper():\n    return 1\n", True),
+        (replace_definition(HANDED_OUT, "Box.twice", "def twice(self):\n    return 2 * 1"), True),
+        (replace_definition(HANDED_OUT, "first", "def first(x):\n    return x"), False),
+        (HANDED_OUT + "\n\ndef first(x):\n    return x\n", False),
+        (HANDED_OUT + "\n\nfirst = abs\n", False),
+        ("from math import *\n" + HANDED_OUT, False),
+        (HANDED_OUT.replace("def first", "def second"), False),
+    ],
+)
+def test_a_definition_is_untouched_where_nothing_could_have_bound_its_name_anew(text, still):
+    assert untouched(text, HANDED_OUT, ("first",)) is still
