@@ -25,6 +25,13 @@ c.ClearSolutions.code_stub = {{"python": "raise NotImplementedError  # TODO: you
 
 # Submissions are graded in the engine of dl-kata, not by running their cells. docs/classroom.md says more.
 c.Autograde.exporter_class = "grader.classroom.preprocessor.ReadAnything"
+c.Autograde.sanitize_preprocessors = [
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.DeduplicateIds",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "grader.classroom.preprocessor.CheckOthers",
+]
 c.Autograde.autograde_preprocessors = [
     "grader.classroom.preprocessor.GradeParts",
     "nbgrader.preprocessors.IgnorePattern",
@@ -32,7 +39,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
+    "grader.classroom.preprocessor.CheckOthers",
 ]
 c.GradeParts.house = {house!r}
 c.GradeParts.require = "process"  # "full" refuses to grade where the machine isolates less: see SECURITY.md

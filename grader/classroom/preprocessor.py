@@ -15,7 +15,7 @@ from typing import Any
 from nbconvert.exporters import NotebookExporter
 from nbformat import from_dict
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import CheckCellMetadata, Execute
 from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.catalog import EXERCISE_ID, Exercise, read_exercise
@@ -29,6 +29,8 @@ from grader.result import PartResult, Result, Verdict
 from grader.submitted import LARGEST_FILE, derive, new_seed, read_file
 
 _PART = "part-"
+_OURS = "grader"
+"""Key of nbconvert's resources for a notebook that `ReadAnything` has put in order."""
 
 
 class ReadAnything(NotebookExporter):
@@ -52,7 +54,7 @@ class ReadAnything(NotebookExporter):
             notebook = unreadable("is not UTF-8 text", expected)
         except OSError as error:
             notebook = unreadable(f"cannot be read: {error.strerror}", expected)
-        node = from_dict(notebook)
+        node, resources[_OURS] = from_dict(notebook), True
         return self.from_notebook_node(node, resources=resources, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
 
     def expected(self, facts: dict[str, str]) -> list[Expected]:
@@ -64,6 +66,13 @@ class ReadAnything(NotebookExporter):
             self._looked_up[key] = _expected(*key)
         found: list[Expected] = self._looked_up[key]
         return found
+
+
+class CheckOthers(CheckCellMetadata):  # type: ignore[misc]  # nbgrader ships no types
+    """Checks the marks of a notebook that is none of ours. Those of ours were written by `ReadAnything` just now."""
+
+    def preprocess(self, nb: Any, resources: Any) -> Any:
+        return (nb, resources) if resources.get(_OURS) else super().preprocess(nb, resources)
 
 
 def _json(text: str) -> dict[str, Any]:
