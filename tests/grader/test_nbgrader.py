@@ -335,3 +335,20 @@ def test_late_work_is_penalised_as_nbgrader_is_told(course):
         config.write_text(kept)
         with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
             book.update_or_create_assignment(ID, duedate=None)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_marks_of_other_notebooks_are_checked(ours):
+    from nbformat import from_dict
+    from nbgrader.nbgraderformat import ValidationError
+
+    from grader.classroom.preprocessor import CheckOthers
+
+    marks = {"schema_version": 3, "grade": True, "solution": False, "locked": True, "task": False, "grade_id": "a"}
+    cell = {"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": []}
+    notebook = from_dict({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    if ours:
+        assert CheckOthers().preprocess(notebook, {"grader": True})[0] is notebook
+    else:
+        with pytest.raises(ValidationError):
+            CheckOthers().preprocess(notebook, {})
