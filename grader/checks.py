@@ -43,7 +43,8 @@ def agree(
     """
     said = difference(got, want, axes=axes, tol=tol, dtype=dtype, along=along)
     if said:
-        raise Wrong(f"{of}: {said}{_recognised(got, known, tol)}")
+        only_dtype = dtype and difference(got, want, tol=tol, dtype=False) is None
+        raise Wrong(f"{of}: {said}{'' if only_dtype else _recognised(got, known, tol)}")
 
 
 def agree_one_of(

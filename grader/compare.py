@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,8 +93,10 @@ def _lists(got: Any, want: Sequence[Any], path: str, **how: Any) -> str | None:
             if len(got) != len(want):
                 head = f"{len(got)} entries instead of {len(want)}"
             if len(want) <= 24 and len(got) <= 24:
-                return _line(path, f"{head}\n  expected  {_row(want)}\n  got       {_row(got)}")
-            return _line(path, f"{head}: expected {_at(want, at)}, got {_at(got, at)}")
+                rows = _told_apart(_row, want, got)
+                return _line(path, f"{head}\n  expected  {rows[0]}\n  got       {rows[1]}")
+            one = _told_apart(lambda values, how: _at(values, at, how), want, got)
+            return _line(path, f"{head}: expected {one[0]}, got {one[1]}")
         return None
     if len(got) != len(want):
         return _line(path, f"expected {len(want)} entries, got {len(got)}")
@@ -302,9 +304,22 @@ def _ratio(ratio: float) -> str:
     return ""
 
 
-def _row(values: Sequence[Any]) -> str:
-    return "[" + ", ".join(number(value) for value in values) + "]"
+Show = Callable[[Any], str]
 
 
-def _at(values: Sequence[Any], index: int) -> str:
-    return number(values[index]) if index < len(values) else "nothing"
+def _told_apart(shown: Callable[[Sequence[Any], Show], str], want: Sequence[Any], got: Sequence[Any]) -> list[str]:
+    """Both as messages print them; where that reads alike, such as 2 and 2.0, as Python writes them."""
+    short, exact = ([shown(values, how) for values in (want, got)] for how in (number, _exact))
+    return exact if short[0] == short[1] else short
+
+
+def _exact(value: Any) -> str:
+    return repr(value) if isinstance(value, float | complex) else number(value)
+
+
+def _row(values: Sequence[Any], how: Show) -> str:
+    return "[" + ", ".join(how(value) for value in values) + "]"
+
+
+def _at(values: Sequence[Any], index: int, how: Show) -> str:
+    return how(values[index]) if index < len(values) else "nothing"

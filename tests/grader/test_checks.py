@@ -31,6 +31,11 @@ def test_agree_names_no_mistake_that_is_not_this_one():
     assert "This is what" not in str(caught.value)
 
 
+def test_a_wrong_dtype_alone_is_no_known_mistake():
+    with pytest.raises(Wrong, match=r"^x: wrong dtype: expected float64, got float32$"):
+        agree(torch.ones(3), torch.ones(3, dtype=torch.float64), of="x", known={"the input": torch.ones(3)})
+
+
 def test_a_known_mistake_is_recognised_in_another_precision():
     with pytest.raises(Wrong, match="This is what twice gives"):
         agree(X * 2, X, of="x", known={"twice": X.double() * 2})
