@@ -23,6 +23,16 @@ _VECTOR_FLOPS: dict[Any, Any] = {
     aten.vdot: lambda a, x: 2 * a.numel(),
     aten.addr: lambda y, a, x, **_: 2 * a.numel() * x.numel(),
 }
+# Operators that write to some places of their first argument, to a function that counts the elements there.
+_WRITTEN: dict[Any, Any] = {
+    aten.index_put_: lambda x, indices, *_, **__: aten.index(x, indices).numel(),
+    aten.scatter_: lambda x, dim, index, *_, **__: index.numel(),
+    aten.scatter_add_: lambda x, dim, index, *_, **__: index.numel(),
+    aten.scatter_reduce_: lambda x, dim, index, *_, **__: index.numel(),
+    aten.index_add_: lambda x, dim, index, source, **_: source.numel(),
+    aten.index_copy_: lambda x, dim, index, source: source.numel(),
+    aten.index_fill_: lambda x, dim, index, value: index.numel() * x.numel() // max(1, x.shape[dim]),
+}
 
 
 class Cost(msgspec.Struct):
@@ -103,7 +113,8 @@ class _Counter(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 new = self._note(tensor, given)
                 if not flops and (new or func._schema.is_mutable):
-                    self.cost.work += tensor.numel()
+                    written = _WRITTEN.get(packet)
+                    self.cost.work += written(*args, **kwargs) if written else tensor.numel()
         self._weigh()
         return out
 

@@ -37,6 +37,29 @@ def test_multiply_adds_of_products_count_twice(function, args, flops):
     assert cost(function, *args).flops == flops
 
 
+ROWS, ACROSS = torch.tensor([1, 2]), torch.zeros(2, 3, dtype=torch.int64)
+VALUES = ones(2, 7)
+
+
+@pytest.mark.parametrize(
+    ("write", "written"),
+    [
+        (lambda x: x.index_put_((ROWS,), VALUES), 14),
+        (lambda x: x.index_put_((ROWS[:, None], ROWS), VALUES[:, :2]), 4),
+        (lambda x: x.index_put_((ROWS[:0],), VALUES[:0]), 0),
+        (lambda x: x.scatter_(0, ACROSS, 1.0), 6),
+        (lambda x: x.scatter_add_(0, ACROSS, VALUES), 6),
+        (lambda x: x.scatter_reduce_(0, ACROSS, VALUES, "amax"), 6),
+        (lambda x: x.index_add_(0, ROWS, VALUES), 14),
+        (lambda x: x.index_copy_(0, ROWS, VALUES), 14),
+        (lambda x: x.index_fill_(1, ROWS, 1.0), 20),
+        (lambda x: x.fill_(1.0), 70),
+    ],
+)
+def test_what_is_written_by_index_counts_where_it_is_written(write, written):
+    assert cost(write, ones(10, 7)).work == written
+
+
 def test_work_is_flops_and_each_element_written_by_other_operations():
     assert cost(lambda x: x @ x, ones(3, 3)).work == 2 * 27
     assert cost(lambda x: x + 1, ones(3, 5)).work == 15
