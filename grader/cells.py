@@ -68,18 +68,18 @@ def _layout(solution: str, parts: Sequence[Part]) -> Sequence[Cell]:
     return tuple(msgspec.structs.replace(cell, text=stub(cell.text)) for cell in cells_of(solution, parts))
 
 
-_ALWAYS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def counted(text: str, names: Set[str]) -> str:
     """The statements of a cell that count, in the lines where they stand; the lines of others are empty.
 
-    A cell of a notebook also holds what somebody tried out. Imports, functions and classes count always, any other
-    statement only where it sets one of `names`. Of a line that two statements share, both count or none does.
+    A cell of a notebook also holds what somebody tried out. Functions and classes count always, any other statement
+    only where it sets one of `names`. Of a line that two statements share, both count or none does.
     Raises SyntaxError.
     """
     nodes = ast.parse(text).body
-    kept = [node for node in nodes if isinstance(node, _ALWAYS) or _sets(node) & names]
+    kept = [node for node in nodes if isinstance(node, _DEFINITIONS) or _sets(node) & {*names, "*"}]
     return without(text, [node for node in nodes if node not in kept], kept)
 
 
@@ -99,31 +99,45 @@ def _lines(node: ast.stmt) -> range:
 
 
 def needed(texts: Iterable[str], names: Set[str]) -> Set[str]:
-    """`names`, and every global name on which functions and classes in the texts depend. Raises SyntaxError."""
-    found, others = set(names), []
+    """`names`, what is read to define the functions and classes of the texts, and all that these depend on in turn.
+
+    What only the body of an unused function reads is not among them. Raises SyntaxError.
+    """
+    found, steps = set(names), []
     for text in texts:
+        bodies: dict[str, set[str]] = {}
         for table in symtable.symtable(text, "cell", "exec").get_children():
-            _globals_of(table, found)
+            bodies.setdefault(table.get_name(), set()).update(_globals_of(table))
         for node in ast.parse(text).body:
-            if isinstance(node, ast.ClassDef):
-                found |= _reads(*node.bases, *node.keywords, *node.decorator_list)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found |= _reads(*node.decorator_list, node.args)
-            elif not isinstance(node, _ALWAYS):
-                others.append((_sets(node), _reads(node)))
+            if isinstance(node, _DEFINITIONS):
+                found |= _reads_at_once(node)
+                if node.decorator_list:
+                    found.add(node.name)  # the decorator may keep it for a call
+                steps.append(({node.name}, bodies.get(node.name, set())))
+            else:
+                steps.append((_sets(node), _reads(node)))
     size = 0
     while size < len(found):
         size = len(found)
-        for sets, reads in others:
+        for sets, reads in steps:
             if sets & found:
                 found |= reads
     return found
 
 
-def _globals_of(table: symtable.SymbolTable, found: set[str]) -> None:
-    found |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() and symbol.is_referenced()}
-    for child in table.get_children():
-        _globals_of(child, found)
+def _globals_of(table: symtable.SymbolTable) -> set[str]:
+    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+    return found.union(*map(_globals_of, table.get_children()))
+
+
+def _reads_at_once(node: ast.stmt) -> set[str]:
+    """What a statement reads when it is executed; the body of a function is not, then."""
+    if isinstance(node, ast.ClassDef):
+        head = _reads(*node.bases, *node.keywords, *node.decorator_list)
+        return head.union(*map(_reads_at_once, node.body))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return _reads(*node.decorator_list, node.args, *([node.returns] if node.returns else []))
+    return _reads(node)
 
 
 def _reads(*nodes: ast.AST) -> set[str]:

@@ -39,9 +39,13 @@ def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises",
     return lines if _speaks(encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
 
 
-def part_text(part: PartResult) -> str:
-    """A part of a result, for a reader who does not have the checks: points, verdict, and what is wrong."""
-    lines = [f"{part.name}: {part.verdict}, {part.earned} of {part.points} points"]
+def part_text(part: PartResult, points: float | None = None) -> str:
+    """A part of a result, for a reader who does not have the checks: points, verdict, and what is wrong.
+
+    points: what it is worth, where a teacher has said something else.
+    """
+    points = part.points if points is None else points
+    lines = [f"{part.name}: {part.verdict}, {points * part.earned / (part.points or 1):g} of {points:g} points"]
     if part.verdict in (Verdict.WAITING, Verdict.NOT_RUN):
         lines.append(f"  {part.message}")
     failure = part.first_failure

@@ -15,6 +15,8 @@ from grader.source import read_source
 
 QUESTION = "question"
 """The grade_id of the free-text cell."""
+SETUP = "setup"
+"""The grade_id of the cell that names the exercise."""
 
 _SETUP = '''# Run this cell first: it brings the `check` that stands below each part. It is not graded.
 try:
@@ -32,6 +34,9 @@ except ModuleNotFoundError:
         print("To see examples pass, install the folder that your teacher gave you: pip install dl-kata-student/")
 '''
 
+_PART = "part-"
+_CALL = 'check("{name}")'
+
 _QUESTION = """## In your own words
 
 Choose one of the interview questions above and answer it in a few sentences, as you would at a whiteboard. A person
@@ -41,7 +46,7 @@ _ANSWER = "YOUR ANSWER HERE"  # what nbgrader puts there itself
 
 def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[str, Any]:
     """The teacher's notebook, solutions in it, as nbformat 4.5. question_points: of the free-text cell."""
-    cells = [_markdown("statement", _statement(exercise)), _locked("setup", _SETUP.format(id=exercise.id))]
+    cells = [_markdown("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
     answers = cells_of(read_source(exercise.solution), exercise.parts)
     last = {
         part.name: [c.id for c in answers if part.name == _part_of(c.names, exercise)][-1] for part in exercise.parts
@@ -59,7 +64,7 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
             cells.append(_markdown(f"about-{name}", _about(part)))
         cells.append(_code(cell.id, text, solution=True))
         if cell.id == last[name]:
-            cells.append(_code(f"part-{name}", f'check("{name}")', points=part.points))
+            cells.append(_code(f"{_PART}{name}", _CALL.format(name=name), points=part.points))
     cells += [_markdown("about-question", _QUESTION), _question(question_points)]
     return {
         "cells": cells,
@@ -70,6 +75,18 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
         "nbformat": 4,
         "nbformat_minor": 5,
     }
+
+
+def part_named(id: str, source: str) -> str:
+    """The part that a graded cell of such a notebook stands for, or nothing for any other cell."""
+    name = id.removeprefix(_PART)
+    return name if id.startswith(_PART) and source.strip() == _CALL.format(name=name) else ""
+
+
+def exercise_named(setup: str) -> str:
+    """The id of the exercise that a setup cell names, or nothing. An assignment may have any name."""
+    named = re.search(r'check = exercise\("(\w+)", globals\(\)\)', setup)
+    return named[1] if named else ""
 
 
 def as_text(notebook: dict[str, Any]) -> str:

@@ -18,9 +18,10 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import CheckCellMetadata, Execute
 from traitlets import Dict, Enum, Integer, Unicode
 
-from grader.catalog import EXERCISE_ID, Exercise, read_exercise
+from grader.catalog import Exercise, read_exercise
 from grader.cells import Cell, layout_of
 from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
+from grader.classroom.notebook import SETUP, exercise_named, part_named
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.export import plain
@@ -40,7 +41,7 @@ class ReadAnything(NotebookExporter):
 
     def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> Any:
         expected = self.expected((resources or {}).get("nbgrader", {}))
-        if not any(one.id.startswith(_PART) for one in expected):
+        if not any(part_named(one.id, one.source) for one in expected):
             return super().from_filename(filename, resources=resources, **kwargs)
         try:
             text = read_file(Path(filename), LARGEST_NOTEBOOK).decode("utf-8-sig")
@@ -126,9 +127,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
     _drawn = new_seed()
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
-        exercise = self._exercise(nb, resources["nbgrader"])
-        if exercise is None:
+        if not any(part_named(_id(cell), cell.source) for cell in nb.cells):
             return super().preprocess(nb, resources)
+        exercise = self._exercise(nb)
         problem, text = problem_of(nb), ""
         if not problem:
             try:
@@ -139,18 +140,21 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             self._fill(nb, {}, f"The notebook that was handed in {problem}.")
             return nb, resources
         student = resources["nbgrader"]["student"]
-        self._announce_others(exercise, student)
+        self._announce_others(exercise, resources["nbgrader"]["assignment"], student)
         result = self._judge(exercise).result(self._asked(exercise, student, text))
         self._trust(result)
         self._fill(nb, {part.name: part for part in result.parts}, "")
         return nb, resources
 
-    def _exercise(self, nb: Any, facts: dict[str, str]) -> Exercise | None:
-        """The exercise that a notebook is of: the assignment bears its name, and the cells are ours."""
-        root, id = Path(self.house), facts["assignment"]
-        ours = any(_id(cell).startswith(_PART) for cell in nb.cells)
-        there = EXERCISE_ID.fullmatch(id) and (root / "exercises" / id / "exercise.toml").is_file()
-        return read_exercise(root, id) if ours and there else None
+    def _exercise(self, nb: Any) -> Exercise:
+        """The exercise that a notebook of ours is of. Raises ServerError: never is such a notebook executed instead."""
+        id = exercise_named(next((cell.source for cell in nb.cells if _id(cell) == SETUP), ""))
+        if not (Path(self.house) / "exercises" / id / "exercise.toml").is_file() or not id:
+            raise ServerError(
+                f"there is no exercise '{id}' in {self.house}: let c.GradeParts.house in nbgrader_config.py name the "
+                "folder of the katas. Nothing was executed, and nothing graded."
+            )
+        return read_exercise(Path(self.house), id)
 
     def _asked(self, exercise: Exercise, student: str, text: str) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
@@ -166,21 +170,21 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             atexit.register(self._judging[exercise.id].close)
         return self._judging[exercise.id]
 
-    def _announce_others(self, exercise: Exercise, student: str) -> None:
+    def _announce_others(self, exercise: Exercise, assignment: str, student: str) -> None:
         """Let the engine go ahead with the submissions that nbgrader will come to next."""
         if exercise.id in self._judging and not self._judging[exercise.id].has_ended:
             return
         converter = self.parent.parent
         asked = []
         for folder, notebooks in sorted(converter.assignments.items()):
-            other = Path(folder).parent.name if Path(folder).name == exercise.id else ""
-            done = Path(converter._format_dest(exercise.id, other)).exists() and not converter.force
+            other = Path(folder).parent.name if Path(folder).name == assignment else ""
+            done = Path(converter._format_dest(assignment, other)).exists() and not converter.force
             if not other or (done and other != student):
                 continue
             for notebook in notebooks:
                 facts = {
                     "db_url": converter.coursedir.db_url,
-                    "assignment": exercise.id,
+                    "assignment": assignment,
                     "notebook": Path(notebook).stem,
                 }
                 try:
@@ -206,9 +210,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             if cell.cell_type != "code" or not marks.get("grade") or marks.get("solution"):
                 continue
             part = parts.get(_id(cell).removeprefix(_PART))
-            why = problem or "No part of the exercise stands behind this cell."
             name = _id(cell).removeprefix(_PART)
-            said = part_text(part) if part else f"{name}: error, 0 of {marks['points']:g} points\n      {why}"
+            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], problem)
             share = part.earned / part.points if part and part.points else 0.0
             cell.outputs = [
                 from_dict({"output_type": "stream", "name": "stdout", "text": _safe(said) + "\n"}),
@@ -233,6 +236,13 @@ def _source(exercise: Exercise, cells: Sequence[Mapping[str, Any]]) -> str:
 @lru_cache(maxsize=1024)  # a notebook is announced, and comes up later
 def _source_of(text: str, stem: str, layout: tuple[Cell, ...]) -> str:
     return source_of_notebook(text, stem, LARGEST_FILE, layout)
+
+
+def _unjudged(name: str, points: float, problem: str) -> str:
+    """What a graded cell shows that no verdict stands behind."""
+    verdict = "error" if problem else "not run"
+    why = problem or "Only parts of the exercise are run here. For points by hand, make it a manually graded answer."
+    return f"{name}: {verdict}, 0 of {points:g} points\n      {why}"
 
 
 def _id(cell: Any) -> str:

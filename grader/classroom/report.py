@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from grader.catalog import Exercise, House, HouseError
+from grader.classroom.notebook import SETUP, exercise_named
 from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
 from grader.export import defused, plain, write_file
 
@@ -74,7 +75,7 @@ def read_course(house: House, course: Path) -> list[Graded]:
     try:
         with Gradebook(f"sqlite:///{database.resolve()}") as book:
             for assignment in book.assignments:
-                exercise = house.exercises.get(assignment.name)
+                exercise = _exercise(house, assignment)
                 if exercise:
                     for submission in assignment.submissions:
                         found += _read_submission(course, exercise, submission)
@@ -83,11 +84,19 @@ def read_course(house: House, course: Path) -> list[Graded]:
     return sorted(found, key=lambda one: (one.exercise, one.student))
 
 
+def _exercise(house: House, assignment: object) -> Exercise | None:
+    """The exercise that an assignment is of, whatever it is called, as the setup cell of its notebook says."""
+    cells = [cell for notebook in assignment.notebooks for cell in notebook.source_cells]  # type: ignore[attr-defined]
+    named = (exercise_named(cell.source) for cell in cells if cell.name == SETUP)
+    return next((house.exercises[id] for id in named if id in house.exercises), None)
+
+
 def _read_submission(course: Path, exercise: Exercise, submission: object) -> list[Graded]:
     found = []
     student = submission.student.id  # type: ignore[attr-defined]  # nbgrader ships no types
     for notebook in submission.notebooks:  # type: ignore[attr-defined]
-        said = _said(course / "autograded" / student / exercise.id / f"{notebook.name}.ipynb")
+        assignment = submission.assignment.name  # type: ignore[attr-defined]
+        said = _said(course / "autograded" / student / assignment / f"{notebook.name}.ipynb")
         for grade in notebook.grades:
             name = grade.cell.name.removeprefix(_PART)
             if grade.cell.name == name or all(part.name != name for part in exercise.parts):

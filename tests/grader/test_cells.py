@@ -90,7 +90,25 @@ def test_every_exercise_comes_apart_and_together(id):
 
 def test_what_was_tried_out_does_not_count():
     text = "import os\nx = 1/0\nprint(f())\nfor i in range(3):\n    g(i)\nSIZE = 3\ndef f():\n    return SIZE\n"
-    assert counted(text, needed([text], {"f"})) == "import os\n\n\n\n\nSIZE = 3\ndef f():\n    return SIZE\n"
+    assert counted(text, needed([text], {"f"})) == "\n\n\n\n\nSIZE = 3\ndef f():\n    return SIZE\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("import plots\nplots.show(f(1))\ndef f(x):\n    return x\n", set()),
+        ("import plots\ndef show():\n    plots.show()\ndef f(x):\n    return x\n", set()),
+        ("import plots\nclass Show:\n    def go(self):\n        plots.show()\ndef f(x):\n    return x\n", set()),
+        ("import torch as t\ndef g(x):\n    return t.abs(x)\ndef f(x):\n    return g(x)\n", {"t"}),
+        ("import torch.nn\nclass G(torch.nn.Module):\n    pass\n", {"torch"}),
+        ("import torch\nclass G:\n    @torch.no_grad()\n    def go(self):\n        pass\n", {"torch"}),
+        ("from torch import Tensor\ndef g(x) -> Tensor:\n    return x\n", {"Tensor"}),
+        ("import a\nall = {}\ndef known(g):\n    all[g.__name__] = g\n@known\ndef g():\n    a.b()\n", {"a", "all"}),
+        ("from torch import *\ndef f(x):\n    return abs(x)\n", {"*"}),
+    ],
+)
+def test_an_import_counts_where_something_that_counts_reads_it(text, kept):
+    assert defined(counted(text, needed([text], {"f"}))) - {"f", "g", "G", "show", "Show", "known"} == kept
 
 
 @pytest.mark.parametrize(
@@ -111,8 +129,9 @@ def test_what_was_tried_out_does_not_count():
 )
 def test_needed_are_the_globals_that_functions_read(text, names):
     tops = defined(text)
-    assert needed([text], set()) & tops - {"f", "g", "A", "ImportError"} == names - {"A"}
-    kept = counted(text, needed([text], set()))
+    asked = {"f", "g", "A"}
+    assert needed([text], asked) & tops - {"f", "g", "A", "ImportError"} == names - {"A"}
+    kept = counted(text, needed([text], asked))
     assert defined(kept) & tops == (names | {n for n in ("f", "g", "A") if n in tops})
 
 
@@ -121,7 +140,7 @@ def test_statements_of_one_line_stay_together():
 
 
 def test_a_form_feed_is_no_line_end():
-    assert counted("import os\n\x0cprint(1)\nSIZE = 3\n", {"SIZE"}) == "import os\n\nSIZE = 3\n"
+    assert counted("TOP = 1\n\x0cprint(1)\nSIZE = 3\n", {"TOP", "SIZE"}) == "TOP = 1\n\nSIZE = 3\n"
 
 
 def test_an_unreadable_text_is_a_syntax_error():

@@ -262,6 +262,29 @@ def test_a_teachers_own_points_count(course, tmp_path):
     other.hand_in("right", other.right())
     other.nbgrader("autograde", ID)
     assert other.scores() == {"right": 77}
+    graded = other.read("autograded", "right")
+    assert "batch_mean: passed, 7 of 7 points" in json.dumps(cell_of(graded, "part-batch_mean")["outputs"])
+
+
+def test_an_assignment_has_any_name_and_nothing_is_executed_where_the_house_has_moved(tmp_path):
+    other = Course(tmp_path)
+    (other.folder / "source" / ID).rename(other.folder / "source" / "week1")
+    other.nbgrader("generate_assignment", "week1")
+    notebook, trace = other.right(), tmp_path / "executed"
+    notebook["cells"].append(own(f"open({str(trace)!r}, 'w').close()\nimport nothing_of_that_name"))
+    folder = other.folder / "submitted" / "ann" / "week1"
+    folder.mkdir(parents=True)
+    (folder / "running_mean.ipynb").write_text(json.dumps(notebook))
+    other.nbgrader("autograde", "week1")
+    assert other.scores()["ann"] == 100
+    other.run("grader", "class", "report", str(other.folder), "-o", "report.html", cwd=other.house)
+    assert "ann" in (other.house / "report.html").read_text()
+    config = other.folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace(str(other.house), "/moved"))
+    said = other.nbgrader("autograde", "week1", "--force", code=1)
+    assert "let c.GradeParts.house in nbgrader_config.py name the folder of the katas" in said
+    assert other.scores()["ann"] == 100
+    assert not trace.exists()
 
 
 def test_a_report_of_the_class(course):
