@@ -5,7 +5,7 @@ The cells of a text, joined, are the text. A notebook is made of them, and its a
 
 import ast
 import symtable
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import lru_cache
 
 import msgspec
@@ -78,17 +78,25 @@ def counted(text: str, names: Set[str]) -> str:
     only where it sets one of `names`. Of a line that two statements share, both count or none does.
     Raises SyntaxError.
     """
-    nodes = ast.parse(text).body
-    kept = [node for node in nodes if isinstance(node, _DEFINITIONS) or _sets(node) & {*names, "*"}]
-    return without(text, [node for node in nodes if node not in kept], kept)
+    wanted = {*names, "*"}
+    return without(text, lambda node: not isinstance(node, _DEFINITIONS) and not _sets(node) & wanted)
 
 
-def without(text: str, nodes: Iterable[ast.stmt], kept: Iterable[ast.stmt] = ()) -> str:
-    """A text whose lines of these statements are empty, but for those that one of `kept` stands on too."""
-    lines = lines_of(text)
-    stay = {line for node in kept for line in _lines(node)}
-    for line in {line for node in nodes for line in _lines(node)} - stay:
-        lines[line - 1] = "\n"
+def without(text: str, unwanted: Callable[[ast.stmt], bool]) -> str:
+    """A text whose lines of unwanted statements are empty, but for those that share a line with one that is wanted.
+
+    Raises SyntaxError.
+    """
+    lines, last, sharing = lines_of(text), 0, list[ast.stmt]()
+    for node in [*ast.parse(text).body, None]:
+        if node is None or _lines(node).start > last:  # statements that share lines stand one after the other
+            if all(map(unwanted, sharing)):
+                for line in {line for one in sharing for line in _lines(one)}:
+                    lines[line - 1] = "\n"
+            sharing = []
+        if node is not None:
+            sharing.append(node)
+            last = max(last, _lines(node).stop - 1)
     return "".join(lines)
 
 

@@ -127,7 +127,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     try:
         graded(house, exercises, keep, seed=seed, tick=lambda exercise: None if as_json else progress_line(exercise.id))
     except RunError as error:
-        _stop(f"the checks could not run. This is not your fault; pytest said:\n{error}", 3)
+        _stop(f"the checks could not run. This is not your fault; what went wrong:\n{error}", 3)
     if as_json:
         _print_json([msgspec.to_builtins(result) for result in results])
     sys.exit(0 if all(result.earned for result in results) else 1)

@@ -79,7 +79,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
                         keep=keep,
                     )
             except RunError as error:
-                click.secho(f"grader: the checks could not run; pytest said:\n{error}", err=True)
+                click.secho(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
                 return 1
             finally:
                 progress.end()

@@ -66,14 +66,14 @@ def identical(a: Any, b: Any) -> bool:
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
         return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, dict) and isinstance(b, dict):  # of an ordered one the copy is a plain one
+        return a.keys() == b.keys() and all(identical(a[key], b[key]) for key in a)
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
         return bool(a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(identical, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(identical(a[key], b[key]) for key in a)
     return bool(a == b or (a != a and b != b))
 
 

@@ -41,20 +41,23 @@ def _found(name: str) -> Any:
 
 
 class _Watched:
-    """What to look for. Most of torch tells a torch function mode of its calls; Python's profiler sees the rest."""
+    """What to look for. A torch function mode sees most calls of torch; Python's profiler sees the rest, at a price."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.by_torch: dict[Any, str] = {}
         self.by_code: dict[Any, str] = {}
         self.by_object: dict[Any, str] = {}
         self.by_method: dict[str, tuple[type, str]] = {}
+        self.profiled = False
+        """Whether the profiler has to run throughout: for what no mode sees."""
         for name in names:
             target = _found(name)
             if target in get_testing_overrides():
                 self._add_torch(target, name)
             elif target is not None:
+                self.profiled = True
+            if target is not None:
                 self._add_python(target, name)
-        self.profiled = bool(self.by_code or self.by_object or self.by_method)
 
     def _add_torch(self, target: Any, name: str) -> None:
         packet = getattr(torch.ops.aten, target.__name__, None)  # the same, past the Python of torch
@@ -89,18 +92,30 @@ class _Watched:
 _watched = lru_cache(maxsize=8)(_Watched)
 
 
+_CALLS_BACK = {torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_}
+"""What runs Python from C. Like a function of torch in Python it does so with the mode off, as backward passes do."""
+
+
 class _Mode(TorchFunctionMode):
     """Shows `offend` the name of each call of torch that is looked for, also those from C, by a partial or a map."""
 
-    def __init__(self, names: dict[Any, str], offend: Callable[[str], None]) -> None:
+    def __init__(self, names: dict[Any, str], offend: Callable[[str], None], profile: Any) -> None:
         super().__init__()
         self.names = names
         self.offend = offend
+        self.profile = profile
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in self.names:
             self.offend(self.names[func])
-        return func(*args, **kwargs) if kwargs else func(*args)
+        if type(func) is not FunctionType and func not in _CALLS_BACK:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        before = sys.getprofile()
+        sys.setprofile(self.profile)  # torch has taken the mode off: what is called inside is seen by the profiler
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            sys.setprofile(before)
 
 
 @contextmanager
@@ -133,11 +148,12 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
 
     def begin_thread(frame: FrameType, event: str, arg: Any) -> None:
         """A thread's first event: modes and profilers are each thread's own."""
-        _Mode(sought.by_torch, offend).__enter__()  # type: ignore[no-untyped-call]  # torch's
+        _Mode(sought.by_torch, offend, profile).__enter__()  # type: ignore[no-untyped-call]  # torch's
         sys.setprofile(profile if sought.profiled else None)
 
     before = sys.getprofile()
-    with _Mode(sought.by_torch, offend):
+    before = before if callable(before) else None  # cProfile's own cannot be put back
+    with _Mode(sought.by_torch, offend, profile):
         threading.setprofile(begin_thread)
         if sought.profiled:
             sys.setprofile(profile)

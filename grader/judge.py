@@ -71,11 +71,7 @@ class Judge:
 
     def not_begun(self, part: Part, stub: str) -> Unusable | None:
         """What every check of a part says while it stands as in the stub; None once it has been begun."""
-        try:
-            untouched = source.untouched(self.text, stub, part.names)
-        except (SyntaxError, ValueError):  # the second for a null byte, up to Python 3.11
-            return None
-        line = self._first_stub(part) if untouched else 0
+        line = self._first_stub(part) if source.untouched(self.text, stub, part.names) else 0
         return Unusable(Verdict.NOT_STARTED, f"to write: {self._place(line)}") if line else None
 
     def _told(self, raised: Raised) -> str:

@@ -3,7 +3,7 @@
 import ast
 import io
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -73,13 +73,16 @@ def definitions(text: str) -> Mapping[str, tuple[int, int]]:
 
 @lru_cache(maxsize=32)
 def untouched(text: str, stub: str, names: tuple[str, ...]) -> bool:
-    """Whether the definitions `names` stand in `text` as in `stub`, and nothing outside of definitions was changed.
+    """Whether the definitions `names` stand in `text` as in `stub`, and what runs at import is the stub's too.
 
-    What stands outside could bind a name anew. Raises SyntaxError.
+    That could bind a name anew, or patch a class.
     """
-    return _outside(text) == _outside(stub) and all(
-        name in definitions(text) and _text_of(text, name) == _text_of(stub, name) for name in names
-    )
+    try:
+        return _run_at_import(text) == _run_at_import(stub) and all(
+            name in definitions(text) and _text_of(text, name) == _text_of(stub, name) for name in names
+        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # not Python; of a null byte; nested too deep
+        return False
 
 
 def holder(text: str, line: int) -> str:
@@ -105,10 +108,23 @@ def _text_of(text: str, name: str) -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def _outside(text: str) -> list[str]:
-    """The statements of a module that are no definitions."""
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return [ast.dump(node) for node in ast.parse(text).body if not isinstance(node, kinds)]
+def _run_at_import(text: str) -> list[str]:
+    """What importing a text does besides making plain functions and classes."""
+    return [ast.dump(node) for node in _executed(ast.parse(text).body)]
+
+
+def _executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from node.decorator_list
+            heads = [node.args, *([node.returns] if node.returns else [])]
+            calls = ast.Call | ast.NamedExpr
+            yield from (inner for head in heads for inner in ast.walk(head) if isinstance(inner, calls))
+        elif isinstance(node, ast.ClassDef):
+            yield from (*node.bases, *node.keywords, *node.decorator_list)
+            yield from _executed(node.body)
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):  # but for a docstring
+            yield node
 
 
 def _span(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[int, int]:

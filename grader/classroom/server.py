@@ -155,7 +155,7 @@ def main() -> None:
         with Engine(Level(level)) as engine:
             engine.session(house, exercise, work)
     except RunError as error:
-        sys.exit(f"the checks could not run; pytest said:\n{error}")
+        sys.exit(f"the checks could not run; what went wrong:\n{error}")
 
 
 if __name__ == "__main__":

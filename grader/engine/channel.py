@@ -20,16 +20,13 @@ from grader.catalog import Exercise, Part
 from grader.cost import Cost
 from grader.engine import cage, wire
 from grader.engine.answerer import Ended, Hello, Job
+from grader.engine.warm import EngineError
 from grader.fault import NotData, Unusable
 from grader.judge import Judge
 from grader.raised import Raised, revive
 from grader.result import Verdict
 
 _START_SECONDS = 30.0
-
-
-class EngineError(Exception):
-    """The engine itself failed: nothing is known about the attempt."""
 
 
 class Caged:
@@ -162,9 +159,13 @@ class _Answerer:
     def __init__(self, control: socket.socket, job: Job) -> None:
         self.data, data = socket.socketpair()
         self.status, status = socket.socketpair()
-        socket.send_fds(control, [msgspec.json.encode(job)], [data.fileno(), status.fileno()])
-        data.close()
-        status.close()
+        try:
+            socket.send_fds(control, [msgspec.json.encode(job)], [data.fileno(), status.fileno()])
+        except OSError as error:
+            raise EngineError(f"the answering process has ended: {error}") from None
+        finally:
+            data.close()
+            status.close()
         self.level = cage.Level(self._first_word())
         self._asked = 0
 
@@ -210,8 +211,10 @@ class _Answerer:
         self.data.close()
 
     def _first_word(self) -> str:
-        ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
-        body = wire.receive(self.status) if ready else None
+        body = None
+        with contextlib.suppress(OSError, wire.Malformed):
+            ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
+            body = wire.receive(self.status) if ready else None
         if body is None:
             raise EngineError("no answerer could be started")
         return msgspec.json.decode(body, type=str)

@@ -7,7 +7,6 @@ each on its own line, so that the lines of an error are those of the cell. A cel
 by itself.
 """
 
-import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -134,7 +133,7 @@ def _broken(source: str, cell: Cell) -> str:
 
 def _without(text: str, names: set[str]) -> str:
     """A text without the definitions of these names, its lines where they were."""
-    return without(text, [node for node in ast.parse(text).body if getattr(node, "name", "") in names])
+    return without(text, lambda node: getattr(node, "name", "") in names)
 
 
 def grade_id_of(cell: Any) -> str:

@@ -7,10 +7,15 @@ import subprocess
 import sys
 
 from grader.engine import cage
+from grader.run import RunError
 
 CONTROL_FD = 3
 """Where the warm process finds its control socket."""
 _START_SECONDS = 120.0
+
+
+class EngineError(RunError):
+    """The engine itself failed: nothing is known about the attempt."""
 
 
 class Warm:
@@ -37,13 +42,13 @@ class Warm:
         self._is_ready = False
 
     def await_ready(self) -> None:
-        """Wait until it serves; asked again it answers at once. Raises OSError if it does not come up."""
+        """Wait until it serves; asked again it answers at once. Raises EngineError if it does not come up."""
         if self._is_ready:
             return
         ready, _, _ = select.select([self.control], [], [], _START_SECONDS)
         if not ready or self.control.recv(16) != b"ready":
             self._process.kill()
-            raise OSError("the answering process did not come up; what it printed stands above")
+            raise EngineError("the answering process did not come up; what it printed stands above")
         self._is_ready = True
 
     def end(self) -> None:

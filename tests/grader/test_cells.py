@@ -137,6 +137,9 @@ def test_needed_are_the_globals_that_functions_read(text, names):
 
 def test_statements_of_one_line_stay_together():
     assert counted("SIZE = 3; print(SIZE)\nprint(1); f()\n", {"SIZE"}) == "SIZE = 3; print(SIZE)\n\n"
+    many = "import os; y = (1,\n2); SIZE = (3,\n4)\nz = 1\n"
+    assert counted(many, {"SIZE"}) == many.replace("z = 1", "")
+    assert counted(many, {"z"}) == "\n\n\nz = 1\n"
 
 
 def test_a_form_feed_is_no_line_end():

@@ -199,6 +199,14 @@ def test_tuples_and_lists_are_the_same_to_a_learner():
     assert difference([X, X], (X, X)) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.float8_e4m3fn, torch.float16])
+def test_any_dtype_can_be_told_from_another(dtype):
+    got, want = torch.ones(2).to(dtype), torch.ones(2, dtype=torch.int64)
+    assert difference(got, want) == f"wrong dtype: expected int64, got {str(dtype).removeprefix('torch.')}"
+    assert difference(got, want, dtype=False) is None
+    assert difference(torch.tensor([2048.0], dtype=torch.float16), torch.tensor([2049]), dtype=False)
+
+
 def test_a_scalar_tensor_may_stand_for_an_expected_number():
     assert difference(torch.tensor(2.0), 2.0) is None
     assert difference(torch.tensor([2.0]), 2.0) is not None

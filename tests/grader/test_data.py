@@ -54,6 +54,7 @@ def test_a_parameter_is_identical_to_its_copies():
     parameter = torch.nn.Parameter(torch.ones(2))
     assert identical([parameter], copied([parameter]))
     assert not identical([parameter], [torch.zeros(2)])
+    assert identical(OrderedDict(a=1), copied(OrderedDict(a=1)))
 
 
 @given(data)

@@ -16,6 +16,26 @@ mean = torch.mean  # another name for it
 SDPA = "torch.nn.functional.scaled_dot_product_attention"
 
 
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad + functional.scaled_dot_product_attention(X, X, X) * 0
+
+
+def loss():
+    functional.cross_entropy(X, X)
+
+
+def hooked(x, call=lambda: functional.scaled_dot_product_attention(X, X, X)):
+    y = x * 1
+    y.register_hook(lambda grad: (call(), None)[1])
+    return y
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [
@@ -28,6 +48,12 @@ SDPA = "torch.nn.functional.scaled_dot_product_attention"
         (SDPA, lambda: partial(functional.scaled_dot_product_attention, X)(X, X)),
         (SDPA, lambda: torch.ops.aten.scaled_dot_product_attention(X, X, X)),
         (SDPA, lambda: torch.ops.aten.scaled_dot_product_attention.default(X, X, X)),
+        (SDPA, lambda: torch.nn.MultiheadAttention(4, 2)(*[torch.ones(2, 1, 4)] * 3, need_weights=False)),
+        (SDPA, lambda: Backward.apply(X.clone().requires_grad_()).sum().backward()),
+        (SDPA, lambda: torch.autograd.grad(Backward.apply(x := X.clone().requires_grad_()).sum(), x)),
+        (SDPA, lambda: hooked(X.clone().requires_grad_()).sum().backward()),
+        (SDPA, lambda: X.clone().apply_(lambda x: (functional.scaled_dot_product_attention(X, X, X), x)[1])),
+        ("torch.nn.functional.cross_entropy", lambda: hooked(X.clone().requires_grad_(), loss).sum().backward()),
         ("torch.nn.functional.softmax", lambda: functional.softmax(X, 0)),
         ("torch.nn.LayerNorm", lambda: torch.nn.LayerNorm(3)),
         ("torch.nn.utils.clip_grad_norm_", lambda: torch.nn.utils.clip_grad_norm_([X], 1.0)),

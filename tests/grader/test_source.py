@@ -181,6 +181,15 @@ HANDED_OUT = stub(MARKED)
         (HANDED_OUT + "\n\nfirst = abs\n", False),
         ("from math import *\n" + HANDED_OUT, False),
         (HANDED_OUT.replace("def first", "def second"), False),
+        (HANDED_OUT + "\n\ndef helper(x: float, n=3) -> float:\n    return x\n", True),
+        (HANDED_OUT + "\n\n@adds_to(globals())\ndef helper():\n    return 1\n", False),
+        (HANDED_OUT + "\n\nclass Patch:\n    Box.size = None\n", False),
+        (HANDED_OUT + "\n\nclass Patch(metaclass=patching):\n    pass\n", False),
+        (HANDED_OUT + "\n\ndef helper(x=globals().update(first=abs)):\n    pass\n", False),
+        (HANDED_OUT + "\n\ndef helper(x: globals().update(first=abs)):\n    pass\n", False),
+        (HANDED_OUT + "\n\nX = " + "1 + " * 3000 + "1\n", False),
+        (HANDED_OUT + "\n\n((", False),
+        ("\0", False),
     ],
 )
 def test_a_definition_is_untouched_where_nothing_could_have_bound_its_name_anew(text, still):
