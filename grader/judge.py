@@ -78,6 +78,8 @@ class Judge:
         """The exception, and the learner's own lines only."""
         if raised.base == "SystemExit":
             head = f"the code called sys.exit({raised.said})"
+        elif raised.kind == "BdbQuit":
+            head = "a breakpoint stands here, and nobody is there to answer it: take it out, or run pytest"
         else:
             head = f"{raised.kind}: {raised.said or '(no message)'}"
         lines = head.splitlines()

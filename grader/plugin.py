@@ -113,6 +113,7 @@ class ExerciseFile(pytest.Module):
         self.planned = {part.name: [] for part in self.exercise.parts}
         for item in items:
             self.planned[self._part_of(item)].append(item.name)
+            item.extra_keyword_matches.add(self._part_of(item))  # `-k prefill` runs a part
             item.add_marker(pytest.mark.timeout(self.exercise.limits.check_seconds, method="signal"))
             _say_briefly(item)
         return items
@@ -140,6 +141,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "part(name): the part of the exercise that a check belongs to")
     config.pluginmanager.register(Reporter(config), "grader-reporter")
     config.args = [_as_attempt(arg, config.invocation_params.dir) for arg in config.args]
+    for arg in config.args:
+        _need_attempt((config.invocation_params.dir / arg.split("::")[0]).resolve())
 
 
 def _as_attempt(arg: str, folder: Path) -> str:
@@ -151,6 +154,16 @@ def _as_attempt(arg: str, folder: Path) -> str:
         return arg
     attempt = path.parents[2] / "exercises" / id / f"{stem}.py"
     return "::".join([str(attempt), *rest]) if attempt.is_file() else arg
+
+
+def _need_attempt(folder: Path) -> None:
+    """Say so where the file of an exercise is gone: pytest would find nothing to collect, and not say why."""
+    if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
+        return
+    _, number, stem = folder.name.split("_", 2)
+    checks = folder.parents[1] / "tests" / folder.name / f"test_{stem}.py"
+    if checks.is_file() and not (folder / f"{stem}.py").is_file():
+        raise pytest.UsageError(f"{folder / stem}.py is missing: `grader reset {int(number)}` writes it again.")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

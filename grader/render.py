@@ -56,8 +56,7 @@ def part_text(part: PartResult, points: float | None = None) -> str:
             *message[:_LONGEST_MESSAGE],
             *["      …"][: len(message) > _LONGEST_MESSAGE],
         ]
-        right = sum(check.verdict is Verdict.PASSED for check in part.checks)
-        lines.append(f"  {right} of {len(part.checks)} checks pass")
+        lines.append(f"  {part.tally}")
     return "\n".join(lines)
 
 
@@ -75,8 +74,7 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
     if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
         note = _brief(part)
     elif part.verdict is not Verdict.PASSED:
-        right = sum(check.verdict is Verdict.PASSED for check in part.checks)
-        note = f"{right} of {len(part.checks)} checks pass"
+        note = part.tally
     head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
     lines = [Line(head, _style(part.verdict))]
     if brief or not note or part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
@@ -102,7 +100,7 @@ def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: boo
     lines += [Line(text) for text in message]
     printed = check.printed.rstrip().splitlines()[-_LONGEST_PRINT:]
     lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
-    again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w\[\]-]", check.id) else f"pytest {path}::{check.id}"
+    again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w-]", check.id) else f"pytest {path}::{check.id}"
     if not whole:
         lines.append(Line(" " * _INDENT + f"again: {again}", {"light": True}))
     return lines
@@ -119,7 +117,7 @@ def _folder(exercise: Exercise, tree: str) -> str:
 def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
     path = _folder(exercise, tree).rstrip("/") or "."
     if not result.complete:
-        ran = sum(part.verdict is not Verdict.NOT_RUN for part in result.parts)
+        ran = sum(part.ran_in_full for part in result.parts)
         return [Line(f"  {ran} of {len(result.parts)} parts ran in full. All of them: pytest {path}")]
     if result.earned:
         after = f" Compare with the reference: grader solution {exercise.number}" if tree == "exercises" else ""

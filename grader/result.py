@@ -46,6 +46,18 @@ class PartResult(msgspec.Struct, frozen=True):
     verdict: Verdict
     message: str
     checks: list[CheckResult]
+    planned: int = 0
+    """How many checks it has; they may not all have run."""
+
+    @property
+    def tally(self) -> str:
+        """How many of its checks pass."""
+        right, ran = sum(check.verdict is Verdict.PASSED for check in self.checks), len(self.checks)
+        return f"{right} of {ran} checks pass" + (f", of {self.planned} in all" if ran < self.planned else "")
+
+    @property
+    def ran_in_full(self) -> bool:
+        return self.verdict is not Verdict.NOT_RUN and len(self.checks) >= self.planned
 
     @property
     def first_failure(self) -> CheckResult | None:
@@ -73,7 +85,7 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def complete(self) -> bool:
         """Whether every planned check of every part reported."""
-        return all(part.verdict is not Verdict.NOT_RUN for part in self.parts)
+        return all(part.ran_in_full for part in self.parts)
 
     @property
     def earned(self) -> bool:
@@ -125,7 +137,7 @@ def _part(part: Part, planned: Sequence[str], checks: list[CheckResult]) -> Part
     else:
         verdict, message = Verdict.PASSED, ""
     earned = part.points if verdict is Verdict.PASSED else 0
-    return PartResult(part.name, part.points, earned, verdict, message, checks)
+    return PartResult(part.name, part.points, earned, verdict, message, checks, len(planned))
 
 
 def _waiting(part: Part, parts: Mapping[str, PartResult]) -> PartResult:
