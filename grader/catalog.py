@@ -224,7 +224,10 @@ def find_house(start: Path | None = None) -> House:
 
 def nearest(typed: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing."""
-    match = difflib.get_close_matches(typed, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    begun = [name for name in known if typed and name.startswith(typed)]
+    inside = [name for name in known if len(typed) > 1 and typed in name]
+    match = begun or difflib.get_close_matches(typed, known, n=1, cutoff=0.5) or inside
     return f" Did you mean '{match[0]}'?" if match else ""
 
 

@@ -10,10 +10,10 @@ from grader.catalog import HouseError, find_house
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--only", multiple=True, metavar="ID", help="This exercise only; may be given again.")
-@click.option("--question-points", type=click.FloatRange(0), default=0.0, show_default=True,
-              help="Points of each notebook's free-text question, which a person grades.")  # fmt: skip
+@click.option("--question-points", type=click.FloatRange(0), default=None,
+              help="Points of the free-text question, which a person grades; by default as before, or 0.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Take over what is new also where you made changes; yours are kept.")
-def course(folder: Path, only: tuple[str, ...], question_points: float, overwrite: bool) -> None:
+def course(folder: Path, only: tuple[str, ...], question_points: float | None, overwrite: bool) -> None:
     """Write an nbgrader course into DIR, or bring it up to date: a configuration, and a notebook an exercise.
 
     Then use nbgrader as ever: generate_assignment, release, collect, autograde, generate_feedback. Run it again after
@@ -34,8 +34,9 @@ def course(folder: Path, only: tuple[str, ...], question_points: float, overwrit
             f"{len(kept)} changed by you, and left as they are. --overwrite moves yours to {folder}/replaced/.",
             fg="yellow",
         )
+    again = " --force" if any(one.done in ("updated", "replaced") for one in done) else ""
     click.echo(f"Next: cd {folder}")
-    click.echo(f"      nbgrader generate_assignment {chosen[0].id}")
+    click.echo(f"      nbgrader generate_assignment {chosen[0].id}{again}")
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """The command `grader export`: results as files for other systems."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def export(form: str, folder: Path, output: Path | None, student: str | None, ex
         raise HouseError("Name the file to write: --output FILE.")
     results = results_of(folder)
     results = _only(results, "student", student)
-    results = _only(results, "exercise", exercise)
+    results = _only(results, "exercise", _meant(exercise))
     for result in filter(grader_failed, results):
         named = plain(f"{result.student}/{result.exercise}")
         click.secho(f"grader: the grader failed on {named}: grade it again.", fg="yellow", err=True)
@@ -89,6 +90,13 @@ def _build(folder: Path, id: str | None) -> None:
         f"{plain(str(folder))} grades {exercise.id} on Gradescope. It holds the hidden checks: keep it to yourself."
     )
     click.echo(f"Next: cd {plain(str(folder))} && zip -qr ../{exercise.id}.zip .   and upload that as the autograder.")
+
+
+def _meant(typed: str | None) -> str | None:
+    """The id of the exercise that someone means by `11`; what they typed where there is none in this repository."""
+    with contextlib.suppress(HouseError):
+        return find_house().find(typed).id if typed else None
+    return typed
 
 
 def _only(results: list[Result], field: str, wanted: str | None) -> list[Result]:

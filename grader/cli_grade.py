@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from grader.catalog import find_house
+from grader.catalog import HouseError, find_house
 from grader.export import as_summary, grader_failed, plain, write_file
 from grader.result import Result
 from grader.submitted import new_seed
@@ -25,7 +25,7 @@ LEVELS = ("process", "landlock", "full")
 def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> None:
     """Grade SUBMITTED/<student>/<exercise id>/<file>, each in a cage.
 
-    A file is the exercise's <name>.py or <exercise id>.ipynb; where both are there, the .py counts.
+    A file is the exercise's <name>.py, <exercise id>.ipynb or <name>.ipynb; the first of these that is there counts.
 
     Results are appended to OUT/results.jsonl as they come. Run it again to go on after an interruption, or to grade
     what has changed since. Exit codes: 0 all is graded; 1 the grader failed on a submission; 2 a folder or an option
@@ -52,10 +52,20 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
     for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
         click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
+    if not found.submissions:
+        inside = submitted / "submitted"
+        meant = f" Did you mean {inside}?" if inside.is_dir() else ""
+        raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
     results = batch.Results(out)
+    there = {(one.student, one.exercise) for one in found.submissions}
+    for old in results.latest():
+        if (old.student, old.exercise) not in there and (not chosen or old.exercise in chosen):
+            named = plain(f"{old.student}/{old.exercise}")
+            click.secho(f"grader: {named} is not there any more. Its result stands, and counts.", fg="yellow", err=True)
     level = cage.Level(require)
     waiting = [one for one in found.submissions if not results.holds(one, house.exercises[one.exercise], level, seed)]
-    click.echo(f"{len(found.submissions)} submissions, {len(found.submissions) - len(waiting)} of them graded already.")
+    count = len(found.submissions)
+    click.echo(f"{count} submission{'s'[: count != 1]}, {count - len(waiting)} of them graded already.")
     if waiting:
         drawn = new_seed() if seed is None else seed
         with batch.Engine(level) as engine:

@@ -93,10 +93,10 @@ def as_summary(results: Sequence[Result]) -> str:
     """One row a student and exercise."""
     rows = [
         [one.student, one.exercise, one.score, one.max_score,
-         "; ".join(f"{part.name}: {part.verdict}" for part in one.parts), one.isolation, one.seed]
+         "; ".join(f"{part.name}: {part.verdict}" for part in one.parts), one.isolation, one.seed, one.problem]
         for one in results
     ]  # fmt: skip
-    return _table([["student", "exercise", "score", "max_score", "verdicts", "isolation", "seed"], *rows])
+    return _table([["student", "exercise", "score", "max_score", "verdicts", "isolation", "seed", "problem"], *rows])
 
 
 def as_canvas(results: Sequence[Result]) -> str:

@@ -91,6 +91,13 @@ class Result(msgspec.Struct, frozen=True):
     def earned(self) -> bool:
         return self.score == self.max_score
 
+    @property
+    def problem(self) -> str:
+        """What every part is an error for, such as a file that was not handed in, or that cannot be imported."""
+        said = {part.message for part in self.parts if part.verdict is Verdict.ERROR}
+        alike = len(said) == 1 and all(part.verdict is Verdict.ERROR for part in self.parts)
+        return said.pop() if alike and len(self.parts) > 1 else ""
+
 
 def assemble(
     exercise: Exercise,

@@ -16,6 +16,7 @@ from grader.progress import Kept
 from grader.result import Result, Verdict
 
 WIDTH = 80
+_LONGEST_PROBLEM = 100
 _SECTIONS = {
     "critical": "Critical gaps",
     "medium": "Medium gaps",
@@ -116,6 +117,8 @@ def print_class(results: Sequence[Result]) -> None:
     for result in results:
         missing = [plain(f"{part.name}: {part.verdict}") for part in result.parts if part.verdict != Verdict.PASSED]
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
+        if result.problem:
+            missing, more = [plain(" ".join(result.problem.split()))[:_LONGEST_PROBLEM]], ""
         points = f"{result.score}/{result.max_score}"
         student, exercise = Text(plain(result.student)), Text(plain(result.exercise))
         grid.add_row(student, exercise, points, Text("\n".join(missing[:2]) + more))

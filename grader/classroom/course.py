@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from grader.catalog import Exercise, HouseError
-from grader.classroom.notebook import as_text, source_notebook
+from grader.classroom.notebook import QUESTION, as_text, source_notebook
+from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _RECORD = ".grader-course.json"
 """What was written last: path in the course to the SHA-256 of its text."""
@@ -55,9 +56,11 @@ class Written(msgspec.Struct, frozen=True):
 
 
 def write_course(
-    folder: Path, root: Path, exercises: Sequence[Exercise], *, question_points: float, overwrite: bool
+    folder: Path, root: Path, exercises: Sequence[Exercise], *, question_points: float | None, overwrite: bool
 ) -> list[Written]:
     """Write nbgrader_config.py and a source notebook an exercise. Raises HouseError where that cannot be.
+
+    question_points: of each free-text question; None for what it has in the notebook that is there.
 
     A file that differs from what was written last was changed by a teacher. It is left alone, or with `overwrite` moved
     to replaced/ first.
@@ -65,7 +68,8 @@ def write_course(
     texts = {"nbgrader_config.py": CONFIG.format(course=folder.resolve().name, house=str(root.resolve()))}
     for exercise in exercises:
         path = f"source/{exercise.id}/{exercise.stem}.ipynb"
-        texts[path] = as_text(source_notebook(exercise, question_points))
+        points = _question_points(folder / path) if question_points is None else question_points
+        texts[path] = as_text(source_notebook(exercise, points))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         record = _read(folder / _RECORD)
@@ -74,6 +78,16 @@ def write_course(
     except OSError as error:
         raise HouseError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
     return done
+
+
+def _question_points(notebook: Path) -> float:
+    """What the free-text question gives in a notebook that is there, or 0."""
+    try:
+        cells = cells_of_notebook(notebook.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, NotebookError):
+        return 0.0
+    points = next((cell["metadata"]["nbgrader"].get("points") for cell in cells if grade_id_of(cell) == QUESTION), 0.0)
+    return float(points) if isinstance(points, int | float) else 0.0
 
 
 def _write(folder: Path, path: str, text: str, record: dict[str, str], overwrite: bool) -> Written:

@@ -584,3 +584,24 @@ def test_checks_that_cannot_be_collected_are_the_graders_fault(home):
     assert "the checks could not run" in done.err
     assert "no_such_module" in done.err
     assert lines(home) == []
+
+
+def test_a_folder_without_a_submission_is_refused_and_the_right_one_named(home):
+    hand_in(home, "ann", home.solution)
+    (home.root / "week1").mkdir()
+    (home.root / "submitted").rename(home.root / "week1/submitted")
+    done = home.grader("grade", "week1", "--out", "results")
+    assert done.code == 2
+    assert "holds no submission: submitted/<student>/<exercise id>/<file>. Did you mean week1/submitted?" in done.err
+
+
+def test_what_was_withdrawn_still_counts_and_is_named(home):
+    path = hand_in(home, "ann", home.solution)
+    hand_in(home, "bob", "def f(:")
+    done = home.grader("grade", "submitted", "--out", "results")
+    assert "running_mean.py:1 is not" in done.out  # what every part is an error for, in the table
+    path.unlink()
+    path.parent.rmdir()
+    done = home.grader("grade", "submitted", "--out", "results")
+    assert f"ann/{ID} is not there any more. Its result stands, and counts." in done.err
+    assert "1 submission, 1 of them graded already." in done.out

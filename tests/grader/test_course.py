@@ -72,6 +72,7 @@ def test_what_is_up_to_date_stays_and_what_is_old_is_renewed(tmp_path):
     assert write(tmp_path, question_points=3.0)[NOTEBOOK] == "updated"
     graded = json.loads((tmp_path / NOTEBOOK).read_text())["cells"][-1]
     assert marks(graded)["points"] == 3.0
+    assert write(tmp_path, question_points=None)[NOTEBOOK] == "up to date"
 
 
 def test_a_teachers_change_is_kept_until_they_say_otherwise(tmp_path):

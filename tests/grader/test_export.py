@@ -110,9 +110,11 @@ def test_csv_has_a_row_for_each_part():
 
 def test_summary_has_a_row_for_each_result():
     assert rows(as_summary([result(), result("bob")]))[1:] == [
-        ["ann", ID, "30", "100", "batch_mean: passed; RunningMean: wrong", "full", "7"],
-        ["bob", ID, "30", "100", "batch_mean: passed; RunningMean: wrong", "full", "7"],
+        ["ann", ID, "30", "100", "batch_mean: passed; RunningMean: wrong", "full", "7", ""],
+        ["bob", ID, "30", "100", "batch_mean: passed; RunningMean: wrong", "full", "7", ""],
     ]
+    broken = result("eve", verdicts=(Verdict.ERROR, Verdict.ERROR), message="nothing was handed in")
+    assert rows(as_summary([broken]))[1][-1] == "nothing was handed in"
 
 
 @pytest.mark.parametrize("view", [as_csv, as_summary, as_canvas])

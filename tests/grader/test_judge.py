@@ -56,6 +56,11 @@ def test_a_part_as_in_the_stub_is_known_without_a_call(tmp_path):
         assert Judge(tmp_path / "answer.py", begun).not_begun(PART, stub) is None
 
 
+def test_a_breakpoint_that_nobody_answers_is_named(judged):
+    verdict, said = judged("import bdb\n\ndef f(x):\n    raise bdb.BdbQuit\n")
+    assert (verdict, said.splitlines()[0][:24]) == (Verdict.ERROR, "a breakpoint stands here")
+
+
 def test_the_stub_of_a_method_is_named_with_its_class(judged):
     text = "class F:\n    def go(self):\n        raise NotImplementedError\n\ndef f(x):\n    return F().go()\n"
     part = Part("f", 1, 1, (), (), defines=("f", "F"))

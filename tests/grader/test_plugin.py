@@ -396,6 +396,27 @@ def test_a_missing_class_is_named_with_the_nearest_name(home):
     assert part_line(done.out, "batch_mean") == "✓ batch_mean 30 passed"
 
 
+def test_a_part_is_run_by_its_name(solved):
+    home, _ = solved
+    done = home.pytest(EXERCISE, "-k", "batch_mean")
+    assert part_line(done.out, "batch_mean") == "✓ batch_mean 30 passed"
+    assert "3 passed, 1 deselected" in done.out
+
+
+def test_a_part_of_which_some_checks_ran_says_so(home):
+    home.solve((RIGHT_MEAN, "return x.sum(0)"))
+    done = home.pytest(EXERCISE, "-x")
+    assert re.search(r"1 of 2 checks pass, of 3 in all", part_line(done.out, "batch_mean"))
+    assert "0 of 2 parts ran in full" in done.out
+
+
+def test_a_missing_file_is_named_with_what_brings_it_back(home):
+    home.attempt.unlink()
+    done = home.pytest(EXERCISE)
+    assert done.code == 4
+    assert "running_mean.py is missing: `grader reset 901` writes it again." in done.err
+
+
 def test_checks_of_an_untouched_part_are_not_run(home):
     stub = home.attempt.read_text()
     check = (
