@@ -225,7 +225,7 @@ def history(id: str, show: int | None) -> None:
             raise HouseError(f"{exercise.id} has attempts 1 to {len(kept)}; there is no {show}.")
         text = Progress(house.root).source(kept[show - 1].source)
         if text is None:
-            raise HouseError(f"the source of attempt {show} was not kept: the file changed while its checks ran.")
+            raise HouseError(f"the source of attempt {show} was not kept: it is no UTF-8 text, or changed meanwhile.")
         click.echo(text, nl=False)
         return
     if not kept:

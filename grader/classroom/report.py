@@ -9,7 +9,6 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -125,18 +124,22 @@ def _said(path: Path) -> dict[str, tuple[str, str]]:
         verdict = re.match(rf"{re.escape(id.removeprefix(_PART))}: ([a-z ]+), ", head)
         if id.startswith(_PART) and verdict:
             known = [match[1] for match in map(_MISTAKE.match, rest) if match]
-            told = known[0] if known else _first_sentence(rest)
+            property, found_wrong, *_ = [*_sentences(rest), "", ""]
+            told = known[0] if known else property if verdict[1] == "wrong" else found_wrong or property
             found[id.removeprefix(_PART)] = verdict[1], told if verdict[1] not in _NO_MISTAKE else ""
     return found
 
 
-def _first_sentence(lines: Sequence[str]) -> str:
-    """The property that did not hold: the first line of a message, with those that only continue it."""
-    if not lines:
-        return ""
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    more = takewhile(lambda line: len(line) - len(line.lstrip()) > indent, lines[1:])
-    return " ".join(line.strip() for line in (lines[0], *more))
+def _sentences(lines: Sequence[str]) -> list[str]:
+    """The lines below a verdict, each with those that only continue it: the property, then what was found."""
+    found: list[str] = []
+    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
+    for line in lines:
+        if len(line) - len(line.lstrip()) > indent and found:
+            found[-1] += f" {line.strip()}"
+        elif not re.fullmatch(r"\s*\d+ of \d+ checks pass.*", line):
+            found.append(line.strip())
+    return found
 
 
 def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:
@@ -197,7 +200,9 @@ def as_page(house: House, course: str, graded: Sequence[Graded]) -> str:
     students = sorted({one.student for one in graded})
     points = {
         student: {
-            id: sum(g.earned for g in graded if (g.student, g.exercise) == (student, id)) for id in house.exercises
+            id: sum(g.earned for g in graded if (g.student, g.exercise) == (student, id))
+            for id in house.exercises
+            if _points(graded, id, student)
         }
         for student in students
     }

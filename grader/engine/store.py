@@ -28,7 +28,9 @@ def read_results(path: Path) -> tuple[Kept, int]:
         try:
             result = msgspec.json.decode(line, type=Result)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HouseError(f"{path}, line {number} is no result of this grader: {error}.") from None
+            raise HouseError(
+                f"{path}, line {number} is no result of this grader: {error}. Take that line out."
+            ) from None
         if result.schema > SCHEMA:
             raise HouseError(f"{path}, line {number} was written by a newer grader (schema {result.schema}): update.")
         kept[result.student, result.exercise] = result
