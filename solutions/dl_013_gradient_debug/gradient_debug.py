@@ -331,11 +331,12 @@ def diagnose(
     """Name the most urgent illness, where it is, and what to do.
 
     gradients: as `GradientMonitor.stats`; only "norm", "nan" and "inf" are read. activations: as `activation_report`.
+    Either may be empty.
     A norm is never NaN. The first symptom of this list that some layer shows is the answer:
 
         non-finite   "nan" or "inf" is above 0                    (a NaN makes all the rest meaningless)
         exploding    norm > EXPLODING
-        dead         norm is exactly 0; then the modules of `activations` with "dead" >= DEAD
+        dead         norm is exactly 0, or, of the modules of `activations`, "dead" >= DEAD
         vanishing    norm < VANISHING · (largest norm among all layers)
         healthy      always
 
