@@ -201,13 +201,15 @@ def reset(id: str) -> None:
     fresh = stub_of(exercise)
     path = exercise.attempt
     shown = path.relative_to(house.root)
+    kept = ""
     if path.exists():
         if path.read_bytes() == fresh.encode():
             click.echo(f"{shown} is the stub already.")
             return
         keep_attempt(house, exercise, "reset")
+        kept = f" Your attempt is kept: grader history {exercise.number}"
     path.write_text(fresh, encoding="utf-8")
-    click.echo(f"{shown} is the stub again. Your attempt is kept: grader history {exercise.number}")
+    click.echo(f"{shown} is the stub again.{kept}")
 
 
 @main.command()

@@ -87,7 +87,10 @@ def _gather(running: dict[int, tuple[int, socket.socket]], count: int, seconds: 
         raise min((dead or failed).items())[1]  # what the others say after a death is that they lost a peer
     if waiting:
         late = ", ".join(str(rank) for rank in sorted(waiting.values()))
-        raise TimeoutError(f"rank {late} of {count} had not ended after {seconds:g} s: has each receive its send?")
+        raise TimeoutError(
+            f"rank {late} of {count} had not ended after {seconds:g} s: does each take part in every exchange, and has "
+            "each receive its send?"
+        )
     return [values[rank] for rank in range(count)]
 
 

@@ -605,3 +605,30 @@ def test_what_was_withdrawn_still_counts_and_is_named(home):
     done = home.grader("grade", "submitted", "--out", "results")
     assert f"ann/{ID} is not there any more. Its result stands, and counts." in done.err
     assert "1 submission, 1 of them graded already." in done.out
+
+
+DYING = """
+import json, os, signal, sys
+from pathlib import Path
+from grader.catalog import House
+from grader.engine.batch import Engine, Submission
+
+house = House(Path(sys.argv[1]))
+exercise = house.exercises[sys.argv[2]]
+kept = []
+with Engine() as engine:
+    def keep(result):
+        kept.append(sorted({part.verdict for part in result.parts}))
+        os.kill(engine.warm.pid, signal.SIGKILL)
+    same = [Submission(str(i), exercise.id, exercise.solution.read_text()) for i in range(3)]
+    engine.judge(house, exercise, same, seed_of=lambda _: 7, jobs=1, keep=keep)
+print(json.dumps(kept))
+"""
+
+
+def test_the_end_of_the_answering_process_is_charged_to_nobody(home):
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(home.root), ID], capture_output=True, text=True, timeout=120, check=True,
+        env=environment(),
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [["passed"], ["grader error"], ["grader error"]]
