@@ -207,7 +207,7 @@ def _checks(exercise: Exercise, collected: Collected) -> Section:
 
 def _stub(bench: _Bench) -> Section:
     """The stub imports, passes nothing, and every part reads "not started"."""
-    text = f"{stub_of(bench.exercise)}\n...\n"  # one statement more: a part that is the stub's own would not be run
+    text = f"{stub_of(bench.exercise)}\npass\n"  # one statement more: a part that is the stub's own would not be run
     outcome = bench.judge([Variant("stub", text)])["stub"]
     found = [f"on the stub {check.id} {_said(check)}" for check in outcome.checks if not _idle(check)]
     for part, ids in bench.collected.planned.items():
