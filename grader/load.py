@@ -20,11 +20,13 @@ _COMPILED = re.compile(r"torch\.(optim|utils\.checkpoint)\b|from torch\.utils im
 @contextmanager
 def importing() -> Iterator[None]:
     """Import large packages inside: none of it is garbage, and to look for some would take a seventh of the time."""
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_on:
+            gc.enable()
 
 
 def load_source(text: str, path: Path, name: str) -> ModuleType:
