@@ -225,7 +225,9 @@ def find_house(start: Path | None = None) -> House:
 def nearest(typed: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing."""
     known = list(known)
+    number = len("dl_000")
     begun = [name for name in known if typed and name.startswith(typed)]
+    begun += [name for name in known if EXERCISE_ID.fullmatch(name) and typed.startswith(name[:number])]
     inside = [name for name in known if len(typed) > 1 and typed in name]
     match = begun or difflib.get_close_matches(typed, known, n=1, cutoff=0.5) or inside
     return f" Did you mean '{match[0]}'?" if match else ""

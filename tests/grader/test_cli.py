@@ -35,6 +35,8 @@ def passed(home):
         (["zzzz"], "no command 'zzzz'."),
         (["check", "runing_mean"], "There is no exercise 'runing_mean'. Did you mean 'running_mean'?"),
         (["check", "902"], "dl_902_variance is still to come"),
+        (["check", "dl_9011"], "Did you mean 'dl_901_running_mean'?"),
+        (["check", "mean"], "Did you mean 'running_mean'?"),
         (["hint", "9"], "There is no exercise '9'"),
         (["hint", "901", "RuningMean"], "has no part 'RuningMean'. Did you mean 'RunningMean'?"),
         (["solution", "901", "batch"], "has no part 'batch'. Did you mean 'batch_mean'?"),
