@@ -95,11 +95,6 @@ class Exercise(msgspec.Struct, frozen=True):
     def checks(self) -> Path:
         return self.root / "tests" / self.id / f"test_{self.stem}.py"
 
-    def need_whole(self) -> None:
-        """Raises HouseError in a student edition, which lacks the hidden checks and the solutions of all exercises."""
-        if not (self.root / "solutions").is_dir():
-            raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
-
     @property
     def points(self) -> int:
         return sum(part.points for part in self.parts)
@@ -180,6 +175,11 @@ class House:
     def coverage(self) -> Coverage:
         return read_toml(self.root / "exercises" / "coverage.toml", Coverage)
 
+    def need_whole(self) -> None:
+        """Raises HouseError in a student edition, which lacks the hidden checks and the solutions of all exercises."""
+        if not (self.root / "solutions").is_dir():
+            raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
+
     def task(self, exercise: Exercise) -> Task | None:
         return next((task for task in self.coverage.task if task.id == exercise.id), None)
 
@@ -225,9 +225,8 @@ def find_house(start: Path | None = None) -> House:
 def nearest(typed: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing."""
     known = list(known)
-    number = len("dl_000")
-    begun = [name for name in known if typed and name.startswith(typed)]
-    begun += [name for name in known if EXERCISE_ID.fullmatch(name) and typed.startswith(name[:number])]
+    heads = [typed, typed[:-1] if len(typed) > 3 else typed]  # the second for a slip at the end
+    begun = [name for head in heads if head for name in known if name.startswith(head)]
     inside = [name for name in known if len(typed) > 1 and typed in name]
     match = begun or difflib.get_close_matches(typed, known, n=1, cutoff=0.5) or inside
     return f" Did you mean '{match[0]}'?" if match else ""

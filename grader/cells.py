@@ -13,6 +13,11 @@ import msgspec
 from grader.catalog import Exercise, Part
 from grader.source import lines_of, read_source, regions, stub
 
+SETUP = "setup"
+"""The name of a notebook's cell that brings `check`, and says which exercise it is of."""
+PART = "part-"
+"""What the name of a part's graded cell begins with."""
+
 
 class Cell(msgspec.Struct, frozen=True):
     """Lines of a file that stand together."""
@@ -58,13 +63,13 @@ def cells_of(text: str, parts: Sequence[Part]) -> list[Cell]:
     return cells
 
 
-def layout_of(exercise: Exercise) -> Sequence[Cell]:
+def layout_of(exercise: Exercise) -> tuple[Cell, ...]:
     """The cells of an exercise's stub."""
     return _layout(read_source(exercise.solution), exercise.parts)
 
 
 @lru_cache(maxsize=2)
-def _layout(solution: str, parts: Sequence[Part]) -> Sequence[Cell]:
+def _layout(solution: str, parts: Sequence[Part]) -> tuple[Cell, ...]:
     return tuple(msgspec.structs.replace(cell, text=stub(cell.text)) for cell in cells_of(solution, parts))
 
 

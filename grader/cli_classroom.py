@@ -22,9 +22,8 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     from grader.classroom.course import write_course
 
     house = find_house()
+    house.need_whole()
     chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
-    for exercise in chosen:
-        exercise.need_whole()
     done = write_course(folder, house.root, chosen, question_points=question_points, overwrite=overwrite)
     for one in done:
         click.echo(f"  {one.done:<11} {folder / one.path}")
@@ -50,9 +49,8 @@ def release(folder: Path, only: tuple[str, ...]) -> None:
     from grader.classroom.release import write_release
 
     house = find_house()
+    house.need_whole()
     chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
-    for exercise in chosen:
-        exercise.need_whole()
     count = write_release(folder, house, chosen)
     click.echo(f"{count} files in {folder}: {len(chosen)} exercises, without hidden checks and solutions.")
     click.echo(f"Students type: pip install {folder.name}/")

@@ -83,8 +83,8 @@ def _build(folder: Path, id: str | None) -> None:
     if id is None:
         raise HouseError("Name the exercise that it is to grade: --exercise ID.")
     house = find_house()
+    house.need_whole()
     exercise = house.find(id)
-    exercise.need_whole()
     write_autograder(folder, house, exercise)
     click.echo(
         f"{plain(str(folder))} grades {exercise.id} on Gradescope. It holds the hidden checks: keep it to yourself."

@@ -46,8 +46,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
 
     house = find_house()
     chosen = [house.find(id).id for id in only]
-    for exercise in house.exercises.values():
-        exercise.need_whole()
+    house.need_whole()
     found = batch.find_submissions(house, submitted, chosen)
     notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
     for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
@@ -65,7 +64,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     level = cage.Level(require)
     waiting = [one for one in found.submissions if not results.holds(one, house.exercises[one.exercise], level, seed)]
     count = len(found.submissions)
-    click.echo(f"{count} submission{'s'[: count != 1]}, {count - len(waiting)} of them graded already.")
+    click.echo(f"{count} submission{'s' * (count != 1)}, {count - len(waiting)} of them graded already.")
     if waiting:
         drawn = new_seed() if seed is None else seed
         with batch.Engine(level) as engine:

@@ -10,13 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from grader.catalog import Exercise, Part
-from grader.cells import cells_of
+from grader.cells import PART, SETUP, cells_of
 from grader.source import read_source
 
 QUESTION = "question"
 """The grade_id of the free-text cell."""
-SETUP = "setup"
-"""The grade_id of the cell that names the exercise."""
 
 _SETUP = '''# Run this cell first: it brings the `check` that stands below each part. It is not graded.
 try:
@@ -34,7 +32,6 @@ except ModuleNotFoundError:
         print("To see examples pass, install the folder that your teacher gave you: pip install dl-kata-student/")
 '''
 
-_PART = "part-"
 _CALL = 'check("{name}")'
 
 _QUESTION = """## In your own words
@@ -64,7 +61,7 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
             cells.append(_markdown(f"about-{name}", _about(part)))
         cells.append(_code(cell.id, text, solution=True))
         if cell.id == last[name]:
-            cells.append(_code(f"{_PART}{name}", _CALL.format(name=name), points=part.points))
+            cells.append(_code(f"{PART}{name}", _CALL.format(name=name), points=part.points))
     cells += [_markdown("about-question", _QUESTION), _question(question_points)]
     return {
         "cells": cells,
@@ -79,8 +76,8 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
 
 def part_named(id: str, source: str) -> str:
     """The part that a graded cell of such a notebook stands for, or nothing for any other cell."""
-    name = id.removeprefix(_PART)
-    return name if id.startswith(_PART) and source.strip() == _CALL.format(name=name) else ""
+    name = id.removeprefix(PART)
+    return name if id.startswith(PART) and source.strip() == _CALL.format(name=name) else ""
 
 
 def exercise_named(setup: str) -> str:

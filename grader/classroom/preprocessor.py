@@ -19,9 +19,9 @@ from nbgrader.preprocessors import CheckCellMetadata, Execute
 from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.catalog import Exercise, read_exercise
-from grader.cells import Cell, layout_of
+from grader.cells import PART, SETUP, Cell, layout_of
 from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
-from grader.classroom.notebook import SETUP, exercise_named, part_named
+from grader.classroom.notebook import exercise_named, part_named
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.export import plain
@@ -29,7 +29,6 @@ from grader.render import part_text
 from grader.result import PartResult, Result, Verdict
 from grader.submitted import LARGEST_FILE, derive, new_seed, read_file
 
-_PART = "part-"
 _OURS = "grader"
 """Key of nbconvert's resources for a notebook that `ReadAnything` has put in order."""
 
@@ -209,8 +208,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             marks = cell.metadata.get("nbgrader", {})
             if cell.cell_type != "code" or not marks.get("grade") or marks.get("solution"):
                 continue
-            part = parts.get(_id(cell).removeprefix(_PART))
-            name = _id(cell).removeprefix(_PART)
+            part = parts.get(_id(cell).removeprefix(PART))
+            name = _id(cell).removeprefix(PART)
             said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], problem)
             share = part.earned / part.points if part and part.points else 0.0
             cell.outputs = [
@@ -230,7 +229,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 def _source(exercise: Exercise, cells: Sequence[Mapping[str, Any]]) -> str:
     """What is judged of a notebook. Raises NotebookError."""
     counting = [{name: cell[name] for name in ("cell_type", "source", "metadata")} for cell in cells]
-    return _source_of(json.dumps({"cells": counting}), exercise.stem, tuple(layout_of(exercise)))
+    return _source_of(json.dumps({"cells": counting}), exercise.stem, layout_of(exercise))
 
 
 @lru_cache(maxsize=1024)  # a notebook is announced, and comes up later

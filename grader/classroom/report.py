@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 
 from grader.catalog import Exercise, House, HouseError
-from grader.classroom.notebook import SETUP, exercise_named
+from grader.cells import PART, SETUP
+from grader.classroom.notebook import exercise_named
 from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
 from grader.export import defused, plain, write_file
 
-_PART = "part-"
 _MOST_MISTAKES = 3
 _NO_MISTAKE = ("passed", "waiting", "not started", "not run")
 _MISTAKE = re.compile(r"\s*This is what (.+) gives\.")
@@ -97,7 +97,7 @@ def _read_submission(course: Path, exercise: Exercise, submission: object) -> li
         assignment = submission.assignment.name  # type: ignore[attr-defined]
         said = _said(course / "autograded" / student / assignment / f"{notebook.name}.ipynb")
         for grade in notebook.grades:
-            name = grade.cell.name.removeprefix(_PART)
+            name = grade.cell.name.removeprefix(PART)
             if grade.cell.name == name or all(part.name != name for part in exercise.parts):
                 continue
             score = grade.manual_score if grade.manual_score is not None else grade.auto_score or 0.0
@@ -121,12 +121,12 @@ def _said(path: Path) -> dict[str, tuple[str, str]]:
         texts = [output.get("text", "") for output in cell.get("outputs", []) if isinstance(output, dict)]
         lines = ["".join(text) for text in texts[:1]] or [""]
         head, *rest = lines[0].splitlines() or [""]
-        verdict = re.match(rf"{re.escape(id.removeprefix(_PART))}: ([a-z ]+), ", head)
-        if id.startswith(_PART) and verdict:
+        verdict = re.match(rf"{re.escape(id.removeprefix(PART))}: ([a-z ]+), ", head)
+        if id.startswith(PART) and verdict:
             known = [match[1] for match in map(_MISTAKE.match, rest) if match]
             property, found_wrong, *_ = [*_sentences(rest), "", ""]
             told = known[0] if known else property if verdict[1] == "wrong" else found_wrong or property
-            found[id.removeprefix(_PART)] = verdict[1], told if verdict[1] not in _NO_MISTAKE else ""
+            found[id.removeprefix(PART)] = verdict[1], told if verdict[1] not in _NO_MISTAKE else ""
     return found
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from grader.cells import Cell, counted, defined, needed, without
+from grader.cells import PART, SETUP, Cell, counted, defined, needed, without
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
@@ -102,7 +102,7 @@ def _is_untouched(source: str, cell: Cell) -> bool:
 
 
 def _is_ours(id: str, by_id: dict[str, Cell]) -> bool:
-    return id in by_id or id == "setup" or id.startswith("part-")
+    return id in by_id or id == SETUP or id.startswith(PART)
 
 
 def _readable(source: str) -> str:
