@@ -21,11 +21,12 @@ from grader.fault import Changed, Missing
 class Request(msgspec.Struct, frozen=True):
     """One question to an attempt; everything in it is data."""
 
-    kind: Literal["call", "cost", "gradients"]
+    kind: Literal["call", "each", "cost", "gradients"]
     target: str
     """A public name of the learner's module, or of a driver."""
     driver: bool
     args: tuple[Any, ...]
+    """Of `each`: the arguments of every call, one tuple a call."""
     kwargs: dict[str, Any]
     upstream: Any = None
 
@@ -43,7 +44,12 @@ def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> 
         if error.obj is module:
             raise Missing(error.name) from error
         raise
-    _unchanged(function, request, args, kwargs)
+    each = request.kind == "each"
+    for given, passed in zip(request.args, args, strict=True) if each else [(request.args, args)]:
+        _unchanged(function, given, passed)
+    for name, before in request.kwargs.items():
+        if not identical(before, kwargs[name]):
+            raise Changed(f"argument '{name}'")
     return result
 
 
@@ -51,6 +57,10 @@ def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
     if _takes_meter(function):
         kwargs = {**kwargs, "meter": nullcontext()}
     return plain(function(*args, **kwargs))
+
+
+def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return [_call(function, request, row, kwargs) for row in args]
 
 
 def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -83,7 +93,7 @@ def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, 
     return plain(value), plain(grads, "the gradients")
 
 
-_KINDS = {"call": _call, "cost": _cost, "gradients": _gradients}
+_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients}
 
 
 def _function(request: Request, module: ModuleType, drivers: ModuleType | None) -> Callable[..., Any]:
@@ -127,10 +137,7 @@ def _names_meter(driver: Callable[..., Any]) -> bool:
     return "meter" in inspect.signature(driver).parameters
 
 
-def _unchanged(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for i, (before, after) in enumerate(zip(request.args, args, strict=True)):
+def _unchanged(function: Callable[..., Any], given: tuple[Any, ...], passed: tuple[Any, ...]) -> None:
+    for i, (before, after) in enumerate(zip(given, passed, strict=True)):
         if not identical(before, after):
             raise Changed(f"argument {_parameter(function, i)}")
-    for name, before in request.kwargs.items():
-        if not identical(before, kwargs[name]):
-            raise Changed(f"argument '{name}'")

@@ -1,6 +1,6 @@
 """What a check talks to: an attempt answers questions about data with data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from grader.answer import Request
@@ -23,6 +23,10 @@ class Attempt:
     def run(self, driver: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What a driver returns that runs beside the learner's code, with their module and this data."""
         return self._ask(Request("call", driver.__name__, True, args, kwargs))
+
+    def each(self, target: str | Callable[..., Any], rows: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
+        """The value for each row of arguments. One question: each of its own costs as much as a small answer."""
+        return self._ask(Request("each", *_named(target), tuple(rows), kwargs))  # type: ignore[no-any-return]
 
     def cost(self, target: str | Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Cost]:
         """The value of a call, and what it cost. target: a public name, or a driver."""

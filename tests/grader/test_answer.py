@@ -77,6 +77,27 @@ def test_a_call_gives_data(attempt):
     assert attempt.run(double, X).tolist() == [2, 4, 6]
 
 
+def test_each_calls_once_for_each_row(attempt):
+    assert attempt.each("scale", []) == []
+    assert [y.tolist() for y in attempt.each("scale", [(X,), (X, 5.0)])] == [[2, 4, 6], [5, 10, 15]]
+    assert [y.tolist() for y in attempt.each("scale", [(X,), (-X,)], by=3.0)] == [[3, 6, 9], [-3, -6, -9]]
+    assert [y.tolist() for y in attempt.each(double, [(X,), (-X,)])] == [[2, 4, 6], [-2, -4, -6]]
+    assert [y.shape for y in attempt.each(measured, [(2,), (3,)])] == [(2, 2), (3, 3)]
+
+
+def test_each_calls_faults_by_the_names_that_one_call_would(attempt):
+    with pytest.raises(Changed, match="argument 'x'"):
+        attempt.each("scribble", [(X,), (X + 1,)])
+    items = [1, 2]
+    with pytest.raises(Changed, match="argument 'items'"):
+        attempt.each("append", [()], items=items)
+    with pytest.raises(NotData, match="list_iterator"):
+        attempt.each("nothing", [([1],)])
+    with pytest.raises(ValueError, match="mine"):
+        attempt.each("fails", [(X,)])
+    assert X.tolist() == [1, 2, 3]
+
+
 def test_a_result_shares_nothing_with_the_arguments(attempt):
     attempt.give(X).add_(100)
     assert X.tolist() == [1, 2, 3]

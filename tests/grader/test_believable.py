@@ -18,6 +18,27 @@ def test_only_where_there_is_none_may_code_say_so(level, error):
         channel._believable(Request("call", "f", False, (), {}), {"raised": msgspec.to_builtins(raised)})
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("each", (1, 2)),
+        ("each", [1]),
+        ("each", [1, 2, 3]),
+        ("each", {"0": 1, "1": 2}),
+        ("gradients", (1, [None])),
+        ("gradients", [1, [None, None]]),
+        ("cost", (1, {"flops": "many"})),
+        ("cost", 1),
+    ],
+)
+def test_a_value_has_the_form_that_was_asked_for(kind, value):
+    channel = Caged.__new__(Caged)
+    request = Request(kind, "f", False, ((1,), (2,)), {})
+    with pytest.raises(NotData, match=f"a question about {kind} is forged"):
+        channel._believable(request, {"value": value})
+    assert channel._believable(Request("each", "f", False, ((1,), (2,)), {}), {"value": [3, 4]}) == [3, 4]
+
+
 def test_after_a_memory_error_the_next_question_meets_an_empty_process():
     """What the code holds, in globals or in the frames of the exception, would cost the next part its own verdict."""
 
