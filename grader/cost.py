@@ -1,6 +1,7 @@
 """What a computation costs, counted, never timed: operations, elements, bytes."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -8,7 +9,6 @@ import msgspec
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
@@ -87,6 +87,7 @@ class _Counter(TorchDispatchMode):
         self.cost = cost
         self.calls = calls
         self.made: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._bytes = 0  # of `made`, some of which may have gone since
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -95,7 +96,7 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
+        given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         self.calls[packet.__name__] += 1
@@ -109,13 +110,13 @@ class _Counter(TorchDispatchMode):
             flops = 0
         self.cost.flops += flops
         self.cost.work += flops
-        for tensor in tree_iter(out):
-            if isinstance(tensor, torch.Tensor):
-                new = self._note(tensor, given)
-                if not flops and (new or func._schema.is_mutable):
-                    written = _WRITTEN.get(packet)
-                    self.cost.work += written(*args, **kwargs) if written else tensor.numel()
-        self._weigh()
+        for tensor in _tensors((out,)):
+            new = self._note(tensor, given)
+            if not flops and (new or func._schema.is_mutable):
+                written = _WRITTEN.get(packet)
+                self.cost.work += written(*args, **kwargs) if written else tensor.numel()
+        if self._bytes > self.cost.peak:
+            self._weigh()
         return out
 
     def _send(self, func: Any, args: Any) -> None:
@@ -124,7 +125,7 @@ class _Counter(TorchDispatchMode):
         if name.startswith("recv"):
             return
         given = args[1] if func._schema.arguments[0].name.startswith("output") else args[0]
-        size = sum(t.numel() * t.element_size() for t in tree_iter(given) if isinstance(t, torch.Tensor))
+        size = sum(t.numel() * t.element_size() for t in _tensors((given,)))
         if size:
             self.cost.sent[name] = self.cost.sent.get(name, 0) + size
 
@@ -133,10 +134,26 @@ class _Counter(TorchDispatchMode):
         storage = tensor.untyped_storage()
         if storage._cdata in given:
             return False
-        self.made[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
-        self.cost.largest = max(self.cost.largest, storage.nbytes() // tensor.element_size())
+        size = storage.nbytes()
+        _, known = self.made.get(storage._cdata, (None, 0))  # an operation may give two views of what it made
+        self.made[storage._cdata] = (StorageWeakRef(storage), size)
+        self._bytes += size - known
+        self.cost.largest = max(self.cost.largest, size // tensor.element_size())
         return True
 
     def _weigh(self) -> None:
+        """Leave out what has gone; what is left may be more than ever before."""
         self.made = {key: entry for key, entry in self.made.items() if not entry[0].expired()}
-        self.cost.peak = max(self.cost.peak, sum(size for _, size in self.made.values()))
+        self._bytes = sum(size for _, size in self.made.values())
+        self.cost.peak = max(self.cost.peak, self._bytes)
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among an operator's arguments or results, and in lists and dicts of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())

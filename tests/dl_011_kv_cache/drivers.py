@@ -254,15 +254,20 @@ def latent_gradients(module, x, q_proj, kv_down, kv_norm, k_up, v_up, out, sizes
     return torch.func.functional_call(layer, weights, (x,))
 
 
-def latent_decode(module, sizes, weights, x, cache, chunks):
-    """decode in chunks behind a cache; the outputs side by side, and the cache after each chunk."""
+def latent_decode(module, sizes, weights, x, prompt, cuts):
+    """For each way to cut x into chunks: decode them behind a prompt's cache; the outputs side by side, and the cache
+    after each chunk.
+    """
     layer = _latent(module, sizes, weights)
-    outs, caches = [], []
-    for piece in x.split(chunks, 1):
-        out, cache = layer.decode(piece, cache)
-        outs.append(out)
-        caches.append(cache)
-    return torch.cat(outs, 1), caches
+    told = []
+    for chunks in cuts:
+        outs, caches, cache = [], [], prompt
+        for piece in x.split(chunks, 1):
+            out, cache = layer.decode(piece, cache)
+            outs.append(out)
+            caches.append(cache)
+        told.append((torch.cat(outs, 1), caches))
+    return told
 
 
 def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
