@@ -286,7 +286,7 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
     """
     cache = module.PagedKVCache(blocks, block_size, kv_heads, head_dim, dtype=dtype)
     pool = cache.k.data_ptr(), cache.v.data_ptr()
-    ids, live, seen = [], [], []
+    ids, live, seen, last = [], [], [], {}
     for action, *args in steps:
         name = args[0] if args else None
         if isinstance(name, int) and name >= len(ids):
@@ -314,24 +314,32 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
             refused = next(kind.__name__ for kind in (ValueError, KeyError, IndexError) if isinstance(error, kind))
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f" ({error}; line {frame.lineno}, in {frame.name})"
-        state = {"available": cache.available(), "sequences": _sequences(cache, ids, live)}
+        state = {"available": cache.available(), "sequences": _sequences(cache, ids, live, last)}
         seen.append({"refused": refused, "where": where, **state})
     return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr())
 
 
-def _sequences(cache, ids, live):
-    """For each live sequence its table, what gather gives, and what lies in the pool where the table points, if that
-    is something else.
+def _sequences(cache, ids, live, last):
+    """For each live sequence its table, and unless it is as in `last`: what gather gives, and what lies in the pool
+    where the table points, if that is something else.
     """
     told = {}
     for name in live:
         table = list(cache.table(ids[name]))
         k, v = cache.gather(ids[name])
         lies = [pool[table].flatten(0, 1)[: len(k)] for pool in (cache.k, cache.v)] if table else [k, v]
-        told[name] = {"table": table, "k": k.clone(), "v": v.clone()}
-        if not all(lie.dtype == x.dtype and torch.equal(lie, x) for lie, x in zip(lies, (k, v), strict=True)):
-            told[name] |= {"pool k": lies[0], "pool v": lies[1]}
+        told[name] = {"table": table}
+        holds = [k, v] if _same(lies, [k, v]) else [k, v, *lies]
+        if not _same(holds, last.get(name, [])):
+            last[name] = [x.clone() for x in holds]
+            told[name] |= dict(zip(("k", "v", "pool k", "pool v"), last[name], strict=False))
     return told
+
+
+def _same(some, others):
+    return len(some) == len(others) and all(
+        x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(some, others, strict=True)
+    )
 
 
 def paged_gather_is_a_copy(module, block_size, k, v):

@@ -1062,7 +1062,7 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
         steps.append(step)
         states.append((refused, model.used(model.sequences), model.content(model.sequences), dict(model.sequences)))
     seen, same_pool = attempt.run(drivers.paged, blocks, block_size, steps, g, d, dtype)
-    empty = torch.zeros(0, g, d, dtype=dtype)
+    empty, contents, before = torch.zeros(0, g, d, dtype=dtype), {}, {}
     # An attempt that gives a strange id, or none, is refused at that step: what it says may be shorter than the plan.
     for i, (got, (refused, used, content, sequences)) in enumerate(zip(seen, states, strict=False)):
         done = ", ".join(" ".join(map(str, step)) for step in plan[max(0, i - 3) : i + 1])
@@ -1086,13 +1086,18 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
             for entry, block in zip(content[name], table, strict=True):
                 kept = owner.setdefault(block, entry)
                 assert kept == entry, f"{here}: block {block} is used twice, for different tokens"
+            if "k" in told:  # it is told where it is not as before
+                contents[name] = told
+            elif before.get(name) == tokens:
+                continue
             for which in ("k", "v"):
                 want = torch.stack([rows[which][j] for j in tokens]) if tokens else empty
                 what = f"{here}: {which} of sequence {name}"
-                agree(told[which], want, axes="t g d", of=f"{what} from gather")
-                if f"pool {which}" in told:  # something else than gather gives
-                    lies = told[f"pool {which}"]
+                agree(contents[name][which], want, axes="t g d", of=f"{what} from gather")
+                if f"pool {which}" in contents[name]:  # something else than gather gives
+                    lies = contents[name][f"pool {which}"]
                     agree(lies, want, axes="t g d", of=f"{what} in the pool, where its table points")
+        before = sequences
     assert same_pool, f"{of}: k and v of the pool lie in other memory than at the start"
 
 

@@ -24,6 +24,11 @@ def one(module, function, *data, seed, **options):
     return _call(module, function, data, _generator(seed), options)
 
 
+def choices(module, function, *data, seed, options):
+    """One result of a random function for each choice of options."""
+    return [_call(module, function, data, _generator(seed), chosen) for chosen in options]
+
+
 def several(module, function, *data, seed, count, **options):
     """`count` results, stacked, one generator for all."""
     generator = _generator(seed)
@@ -62,7 +67,7 @@ def _global_states():
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
         "random": random.getstate(),
-        "numpy": repr(np.random.get_state()[1:3]),
+        "numpy": (np.random.get_state()[1].tobytes(), np.random.get_state()[2]),
     }
 
 
