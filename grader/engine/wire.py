@@ -125,7 +125,7 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
     """`value` with everything that MessagePack lacks as extensions, and the bytes of tensors appended to `blobs`."""
     if depth > _DEEPEST:
         raise Malformed(f"nested more than {_DEEPEST} deep")
-    if type(value) in _ATOMS:
+    if type(value) in _ATOMS or (type(value) is int and _fits(value)):
         return value
     if isinstance(value, torch.Tensor):
         return msgspec.msgpack.Ext(_TENSOR, _ENCODER.encode(_tensor_header(value, blobs)))
@@ -139,7 +139,7 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
     if isinstance(value, bool | float | str | bytes):  # also of a subclass: what arrives is not
         return value
     if isinstance(value, int):
-        if -(1 << 63) <= value < 1 << 64:
+        if _fits(value):
             return value
         raw = value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
         if len(raw) > _LONGEST_INTEGER:
@@ -155,6 +155,11 @@ def _wrapped(value: Any, blobs: list[bytes], depth: int = 0) -> Any:
         flat = [_wrapped(one, blobs, depth + 1) for pair in value.items() for one in pair]
         return msgspec.msgpack.Ext(_PAIRS, _ENCODER.encode(flat))
     raise Malformed(f"cannot send {type(value).__name__}")
+
+
+def _fits(value: int) -> bool:
+    """Whether MessagePack has a form for it."""
+    return -(1 << 63) <= value < 1 << 64
 
 
 def _tensor_header(tensor: torch.Tensor, blobs: list[bytes]) -> _Header:
@@ -289,13 +294,15 @@ def _checked(value: Any, depth: int) -> Any:
         raise Malformed(f"nested more than {_DEEPEST} deep")
     if isinstance(value, list | tuple):
         for item in value:
-            _checked(item, depth + 1)
+            if type(item) not in _LEAVES:
+                _checked(item, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             if type(key) not in _KEYS:
                 raise Malformed(f"a key of type {type(key).__name__}")
             _checked(key, depth + 1)
-            _checked(item, depth + 1)
+            if type(item) not in _LEAVES:
+                _checked(item, depth + 1)
     elif type(value) not in _LEAVES:
         raise Malformed(f"a value of type {type(value).__name__}")
     return value
