@@ -274,7 +274,7 @@ def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
 
     channel._Answerer.close = close  # type: ignore[method-assign]  # for the measurement only
     text, stamps = read_source(exercise.solution), []
-    with Engine() as engine:
+    with Engine([exercise]) as engine:
         warm = engine.warm.pid
 
         def keep(result: Any) -> None:

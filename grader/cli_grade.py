@@ -67,7 +67,8 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     click.echo(f"{count} submission{'s' * (count != 1)}, {count - len(waiting)} of them graded already.")
     if waiting:
         drawn = new_seed() if seed is None else seed
-        with batch.Engine(level) as engine:
+        ids = list(dict.fromkeys(one.exercise for one in waiting))
+        with batch.Engine([house.exercises[id] for id in ids], level) as engine:
             click.echo(f"Isolation: {engine.level}.")
             if engine.level is not cage.Level.FULL:
                 click.secho("That is weaker than full: see SECURITY.md before you trust it.", fg="yellow", err=True)
@@ -78,7 +79,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
                 progress.advance(result)
 
             try:
-                for id in dict.fromkeys(one.exercise for one in waiting):
+                for id in ids:
                     engine.judge(
                         house,
                         house.exercises[id],

@@ -30,7 +30,7 @@ def graded(
     """
     from grader.engine.batch import Engine, read_submission
 
-    with Engine() as engine:
+    with Engine(exercises) as engine:
         for exercise in exercises:
             own = read_submission("", exercise, exercise.attempt.parent)
             engine.judge(

@@ -74,7 +74,7 @@ def judge(root: Path, id: str) -> int:
     exercise = house.exercises[id]
     submission = read_submission("", exercise, root / "submission")
     results: list[Result] = []
-    with Engine() as engine:
+    with Engine([exercise]) as engine:
         engine.judge(house, exercise, [submission], seed_of=lambda _: new_seed(), jobs=1, keep=results.append)
     (result,) = results
     if grader_failed(result):

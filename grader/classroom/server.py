@@ -152,7 +152,7 @@ def main() -> None:
             )
 
     try:
-        with Engine(Level(level)) as engine:
+        with Engine([exercise], Level(level)) as engine:
             engine.session(house, exercise, work)
     except RunError as error:
         sys.exit(f"the checks could not run; what went wrong:\n{error}")

@@ -1,8 +1,9 @@
-"""The answering process of the engine: `python -m grader.engine.answerer LEVEL`, started once for a batch.
+"""The answering process of the engine: `python -m grader.engine.answerer LEVEL [MODULE...]`, started once for a batch.
 
-It imports torch, encloses itself, and then forks an answerer for every question that comes in on its control socket. It
-knows no check, no reference and no submission but the one that each fork is sent. A fork has a keeper outside the cage,
-which holds the limits that the kernel does not, and ends everything inside when the asker goes away.
+It imports torch and the modules that it is told, encloses itself, and then forks an answerer for every question that
+comes in on its control socket. It knows no check, no reference and no submission but the one that each fork is sent. A
+fork has a keeper outside the cage, which holds the limits that the kernel does not, and ends everything inside when the
+asker goes away.
 
     asker ── control: two sockets ──► warm process ── fork ── keeper ── fork ── init (pid 1) ── fork ── answerer
       └────────── status: level, output, how it ended ◄─────────┘                                          │
@@ -32,7 +33,7 @@ with importing():
     from grader.engine import wire
 
 _NEEDED = (
-    "torch", "torch._dynamo", "torch.distributed", "torch.utils.checkpoint",
+    "torch", "torch.distributed", "torch.utils.checkpoint",
     "grader.answer", "grader.forbidden", "grader.judge", "grader.practice", "grader.ranks",
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
@@ -70,7 +71,7 @@ def main() -> None:
     control = socket.socket(fileno=CONTROL_FD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
     with importing():
-        for module in _NEEDED:
+        for module in (*_NEEDED, *sys.argv[2:]):
             importlib.import_module(module)
     cage.enclose(level)
     _make_forks_cheap()

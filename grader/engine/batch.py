@@ -6,7 +6,7 @@ Layout: `submitted/<student>/<exercise id>/<file>`, nbgrader's own; the file is 
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from grader.engine import cage
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.engine.store import Kept, in_order, read_results
 from grader.engine.warm import Warm
+from grader.load import needed_ahead
 from grader.progress import digest
 from grader.result import CheckResult, Result, Verdict, assemble
 from grader.submitted import LARGEST_FILE, derive, read_file
@@ -200,15 +201,18 @@ JudgeAll = Callable[..., None]
 
 
 class Engine:
-    """The warm answering process, for as long as a batch takes. It warms up while the checks are collected."""
+    """The warm answering process, for as long as a batch takes. It warms up while the checks are collected.
 
-    def __init__(self, require: cage.Level = cage.Level.PROCESS) -> None:
+    exercises: those that it will be asked about. Raises HouseError where the machine isolates less than `require`.
+    """
+
+    def __init__(self, exercises: Iterable[Exercise], require: cage.Level = cage.Level.PROCESS) -> None:
         self.level = cage.best_level()
         if self.level.strength < require.strength:
             raise HouseError(
                 f"this machine isolates at level '{self.level}', but '{require}' is required. See SECURITY.md."
             )
-        self.warm = Warm(self.level)
+        self.warm = Warm(self.level, sorted({module for one in exercises for module in needed_ahead(one)}))
         self.control = self.warm.control
 
     def __enter__(self) -> "Engine":

@@ -151,9 +151,11 @@ def enclose(level: Level) -> None:
     What is not there cannot be read by any fork, whatever it tries: no solutions, tests, submissions, results or homes.
     """
     if level is not Level.PROCESS:
-        import landlock  # noqa: F401  # like what a filter imports: once here, not in each fork
+        # Once here, not in each fork, which as another user may not even reach what is imported.
+        import landlock  # noqa: F401
 
         _filter(level, 0)
+        readable()
     if level is not Level.FULL:
         return
     _own_mounts()

@@ -5,6 +5,7 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from grader.engine import cage
 from grader.run import RunError
@@ -19,15 +20,16 @@ class EngineError(RunError):
 
 
 class Warm:
-    """`python -m grader.engine.answerer LEVEL`, for as long as a batch takes. It inherits nothing but its socket.
+    """`python -m grader.engine.answerer`, for as long as a batch takes. It inherits nothing but its socket.
 
-    control: where answerers are asked for. pid: of the process.
+    ahead: modules that it imports besides what every answerer needs. control: where answerers are asked for. pid: of
+    the process.
     """
 
-    def __init__(self, level: cage.Level) -> None:
+    def __init__(self, level: cage.Level, ahead: Iterable[str] = ()) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
-        command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level)]
+        command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level), *ahead]
 
         def place() -> None:
             os.dup2(theirs.fileno(), CONTROL_FD)

@@ -30,7 +30,7 @@ def grade_class(house, texts):
         results.add(result)
         kept.append(result.student)
 
-    with Engine() as engine:
+    with Engine([exercise]) as engine:
         submissions = [Submission(name, ID, text) for name, text in texts.items()]
         engine.judge(House(HOUSE), exercise, submissions, seed_of=lambda one: SEED, jobs=1, keep=keep)
         survivors = _survivors(engine.warm.pid)

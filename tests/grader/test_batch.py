@@ -616,7 +616,7 @@ from grader.engine.batch import Engine, Submission
 house = House(Path(sys.argv[1]))
 exercise = house.exercises[sys.argv[2]]
 kept = []
-with Engine() as engine:
+with Engine([exercise]) as engine:
     def keep(result):
         kept.append(sorted({part.verdict for part in result.parts}))
         os.kill(engine.warm.pid, signal.SIGKILL)

@@ -288,9 +288,9 @@ def outside(folder, refuse):
     shown = {}
     before = set(Path("/dev/shm").iterdir())
     try:
-        engine, shown["required"] = Engine(cage.Level.FULL), "held"
+        engine, shown["required"] = Engine([exercise], cage.Level.FULL), "held"
     except HouseError as error:
-        engine, shown["required"] = Engine(), str(error)
+        engine, shown["required"] = Engine([exercise]), str(error)
     with engine:
         caged = Caged(engine.control, exercise, INSIDE)
         caged.begin(exercise.parts[1], 0)

@@ -202,7 +202,7 @@ def graded(folder, level, mark):
         parts = [[part.verdict, part.message, [c.verdict for c in part.checks]] for part in result.parts]
         results[result.student] = {"score": result.score, "isolation": result.isolation, "parts": parts}
 
-    with Engine() as engine:
+    with Engine([]) as engine:
 
         def judge(limited, cases):
             facts.write_text(limits.sub(f"[limits]\n{limited}\n", text))

@@ -154,7 +154,7 @@ def judged(root, id, some):
     exercise = house.exercises[id]
     texts, caught = answers(exercise, some)
     seen = {name: {} for name in texts}
-    with Engine() as engine:
+    with Engine([exercise]) as engine:
 
         def work(collected):
             variants = [Variant(f"practice|{name}", text, seed=11) for name, text in texts.items()]
