@@ -26,19 +26,13 @@ c.ClearSolutions.code_stub = {{"python": "raise NotImplementedError  # TODO: you
 
 # Submissions are graded in the engine of dl-kata, not by running their cells. docs/classroom.md says more.
 c.Autograde.exporter_class = "grader.classroom.preprocessor.ReadAnything"
-c.Autograde.sanitize_preprocessors = [
-    "nbgrader.preprocessors.ClearOutput",
-    "nbgrader.preprocessors.DeduplicateIds",
-    "nbgrader.preprocessors.OverwriteKernelspec",
-    "nbgrader.preprocessors.OverwriteCells",
-    "grader.classroom.preprocessor.CheckOthers",
-]
+c.Autograde.sanitize_preprocessors = ["grader.classroom.preprocessor.SanitizeOthers"]
 c.Autograde.autograde_preprocessors = [
     "grader.classroom.preprocessor.GradeParts",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades",
+    "grader.classroom.preprocessor.SaveAtOnce",
     "nbgrader.preprocessors.AssignLatePenalties",
     "grader.classroom.preprocessor.CheckOthers",
 ]

@@ -1,6 +1,6 @@
 """What `nbgrader autograde` uses of us: notebooks read past every breakage, and parts graded in the engine.
 
-`nbgrader_config.py`, written by `grader course`, names the two classes. Neither runs a cell: where nbgrader would
+`nbgrader_config.py`, written by `grader course`, names these classes. None runs a cell: where nbgrader would
 execute the notebook, the answers go to `server`, and a graded cell gets the output from which nbgrader reads its score.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 from nbconvert.exporters import NotebookExporter
 from nbformat import from_dict
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.preprocessors import CheckCellMetadata, Execute
+from nbgrader.converters import Autograde
+from nbgrader.preprocessors import CheckCellMetadata, Execute, NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.catalog import Exercise, read_exercise
@@ -73,6 +74,31 @@ class CheckOthers(CheckCellMetadata):  # type: ignore[misc]  # nbgrader ships no
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
         return (nb, resources) if resources.get(_OURS) else super().preprocess(nb, resources)
+
+
+class SanitizeOthers(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader ships no types
+    """nbgrader's own steps before grading, for a notebook that is none of ours: `ReadAnything` does what they do."""
+
+    def preprocess(self, nb: Any, resources: Any) -> Any:
+        if not resources.get(_OURS):
+            for step in Autograde.class_traits()["sanitize_preprocessors"].default():
+                nb, resources = step(parent=self.parent)(nb, resources)
+        return nb, resources
+
+
+class SaveAtOnce(SaveAutoGrades):  # type: ignore[misc]  # nbgrader ships no types
+    """Saves all of a notebook's scores, or none. nbgrader's own class waits for the disk twice a cell."""
+
+    def preprocess(self, nb: Any, resources: Any) -> Any:
+        facts = resources["nbgrader"]
+        self.notebook_id, self.assignment_id, self.student_id = (
+            facts[name] for name in ("notebook", "assignment", "student")
+        )
+        with Gradebook(facts["db_url"]) as self.gradebook:
+            commit, self.gradebook.db.commit = self.gradebook.db.commit, lambda: None
+            nb, resources = super(SaveAutoGrades, self).preprocess(nb, resources)  # past its own, which opens another
+            commit()
+        return nb, resources
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -360,18 +360,59 @@ def test_late_work_is_penalised_as_nbgrader_is_told(course):
             book.update_or_create_assignment(ID, duedate=None)
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_the_marks_of_other_notebooks_are_checked(ours):
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """What nbgrader tells its steps of a notebook of two graded cells, a and b, that one student handed in."""
+    from nbgrader.api import Gradebook
+
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # it calls alembic by its name
+    facts = {"notebook": "n", "assignment": "a", "student": "s", "db_url": f"sqlite:///{tmp_path}/small.db"}
+    with Gradebook(facts["db_url"]) as book:
+        book.add_assignment("a")
+        book.add_notebook("n", "a")
+        for name in ("a", "b"):
+            book.add_grade_cell(name, "n", "a", max_score=2, cell_type="code")
+            book.add_source_cell(name, "n", "a", cell_type="code", locked=True)
+        book.add_student("s")
+        book.add_submission("a", "s")
+    return {"nbgrader": facts}
+
+
+def test_the_marks_of_other_notebooks_are_checked(small):
     from nbformat import from_dict
     from nbgrader.nbgraderformat import ValidationError
 
-    from grader.classroom.preprocessor import CheckOthers
+    from grader.classroom.preprocessor import CheckOthers, SanitizeOthers
 
     marks = {"schema_version": 3, "grade": True, "solution": False, "locked": True, "task": False, "grade_id": "a"}
     cell = {"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": []}
     notebook = from_dict({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
-    if ours:
-        assert CheckOthers().preprocess(notebook, {"grader": True})[0] is notebook
-    else:
-        with pytest.raises(ValidationError):
-            CheckOthers().preprocess(notebook, {})
+    for step, error in ((CheckOthers(), ValidationError), (SanitizeOthers(), KeyError)):  # it has no points
+        assert step.preprocess(notebook, {**small, "grader": True})[0] is notebook
+        with pytest.raises(error):
+            step.preprocess(notebook, small)
+
+
+def test_scores_are_saved_at_once_or_not_at_all(small):
+    from nbformat import from_dict
+    from nbgrader.api import Gradebook, MissingEntry
+
+    from grader.classroom.preprocessor import SaveAtOnce
+
+    def notebook(scores):
+        cells = []
+        for name, score in scores.items():
+            marks = {"grade": True, "solution": False, "locked": True, "task": False, "grade_id": name, "points": 2}
+            output = {"output_type": "execute_result", "data": {"text/plain": str(score)}, "metadata": {}}
+            cells.append({"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": [output]})
+        return from_dict({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+    def saved():
+        with Gradebook(small["nbgrader"]["db_url"]) as book:
+            return [book.find_grade(name, "n", "a", "s").auto_score for name in ("a", "b")]
+
+    SaveAtOnce().preprocess(notebook({"a": 1.5, "b": 2.0}), small)
+    assert saved() == [1.5, 2.0]
+    with pytest.raises(MissingEntry):
+        SaveAtOnce().preprocess(notebook({"a": 0.5, "c": 1.0}), small)
+    assert saved() == [1.5, 2.0]
