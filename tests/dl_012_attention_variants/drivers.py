@@ -25,6 +25,14 @@ def softmax_of_a_list(module, scores, values, sizes):
     return module.online_softmax(list(zip(scores.split(sizes, -1), values.split(sizes, -2), strict=True)))
 
 
+def with_global_tokens(module, q, k, v, window, tokens):
+    return module.sliding_window_attention(q, k, v, window, causal=False, global_tokens=tokens)
+
+
+def flash_forward(module, q, k, v, block_q, block_k):
+    return module.flash_attention_forward(q, k, v, block_q=block_q, block_k=block_k)
+
+
 def flash(module, q, k, v, causal, block_q, block_k):
     return module.FlashAttention.apply(q, k, v, causal, block_q, block_k)
 
@@ -53,18 +61,27 @@ def flash_twice(module, q, k, v, causal, block_q, block_k):
     return first, second
 
 
-def flash_forward_cost(module, q, k, v, causal, block_q, block_k, *, meter):
-    leaves = [x.requires_grad_() for x in (q, k, v)]
-    with meter:
-        return module.FlashAttention.apply(*leaves, causal, block_q, block_k)
-
-
-def flash_kept(module, q, k, v, causal, block_q, block_k):
+def _kept(out):
     """Bytes of all tensors that wait for the backward pass: saved, or attributes of ctx; each storage once."""
-    out = module.FlashAttention.apply(*(x.requires_grad_() for x in (q, k, v)), causal, block_q, block_k)
-    held = getattr(out.grad_fn, "saved_tensors", ()), vars(out.grad_fn) if hasattr(out.grad_fn, "__dict__") else {}
+    node = getattr(out, "grad_fn", None)
+    held = getattr(node, "saved_tensors", ()), vars(node) if hasattr(node, "__dict__") else {}
     storages = [x.untyped_storage() for x in tree_leaves(held) if isinstance(x, torch.Tensor)]
     return sum({x.data_ptr(): x.nbytes() for x in storages}.values())
+
+
+def flash_forward_cost(module, q, k, v, causal, block_q, block_k, *, meter):
+    """The output, and the bytes that wait for the backward pass."""
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    with meter:
+        out = module.FlashAttention.apply(*leaves, causal, block_q, block_k)
+    return out, _kept(out)
+
+
+def flash_gradients(module, q, k, v, upstream, causal, block_q, block_k):
+    """The gradients of sum(out * upstream), None for what has none."""
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    total = (module.FlashAttention.apply(*leaves, causal, block_q, block_k) * upstream).sum()
+    return torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None, None, None)
 
 
 def flash_backward_cost(module, q, k, v, upstream, causal, block_q, block_k, *, meter):
