@@ -367,34 +367,39 @@ def sharded_training(module, weights, biases, xs, ys, lr, steps):
 
 def column(module, cases):
     """cases: (weight, bias, x, gs). A column-parallel layer each. gs[rank]: the gradient of this rank's outputs."""
-
-    def one(rank, weight, bias, x, gs):
-        layer = module.ColumnParallelLinear(weight, bias)
-        first = layer(x)  # the first layer of a model: its input needs no gradient
-        own = x.detach().requires_grad_()
-        with Meter() as forward:
-            y = layer(own)
-        with Meter() as backward:
-            y.backward(gs[rank])
-        said = {"y": y.detach(), "y of data": first.detach(), "x.grad": own.grad}
-        return {**said, **_layer(layer, weight, bias), **_passes(forward, backward)}
-
-    return on_ranks(module, len(cases[0][3]), lambda rank: [one(rank, *case) for case in cases])
+    return on_ranks(module, len(cases[0][3]), lambda rank: [_column(module, rank, *case) for case in cases])
 
 
 def row(module, cases):
     """cases: (weight, bias, xs, g). A row-parallel layer each. xs[rank]: this rank's features."""
+    return on_ranks(module, len(cases[0][2]), lambda rank: [_row(module, rank, *case) for case in cases])
 
-    def one(rank, weight, bias, xs, g):
-        layer = module.RowParallelLinear(weight, bias)
-        own = xs[rank].detach().requires_grad_()
-        with Meter() as forward:
-            y = layer(own)
-        with Meter() as backward:
-            y.backward(g)
-        return {"y": y.detach(), "x.grad": own.grad, **_layer(layer, weight, bias), **_passes(forward, backward)}
 
-    return on_ranks(module, len(cases[0][2]), lambda rank: [one(rank, *case) for case in cases])
+def both_layers(module, columns, rows):
+    """A column-parallel layer, and a row-parallel one."""
+    return on_ranks(module, len(rows[2]), lambda rank: (_column(module, rank, *columns), _row(module, rank, *rows)))
+
+
+def _column(module, rank, weight, bias, x, gs):
+    layer = module.ColumnParallelLinear(weight, bias)
+    first = layer(x)  # the first layer of a model: its input needs no gradient
+    own = x.detach().requires_grad_()
+    with Meter() as forward:
+        y = layer(own)
+    with Meter() as backward:
+        y.backward(gs[rank])
+    said = {"y": y.detach(), "y of data": first.detach(), "x.grad": own.grad}
+    return {**said, **_layer(layer, weight, bias), **_passes(forward, backward)}
+
+
+def _row(module, rank, weight, bias, xs, g):
+    layer = module.RowParallelLinear(weight, bias)
+    own = xs[rank].detach().requires_grad_()
+    with Meter() as forward:
+        y = layer(own)
+    with Meter() as backward:
+        y.backward(g)
+    return {"y": y.detach(), "x.grad": own.grad, **_layer(layer, weight, bias), **_passes(forward, backward)}
 
 
 def _layer(layer, weight, bias):

@@ -74,7 +74,7 @@ def hold_distribution(sample, cdf, of):
 
 
 def beta_cdf(alpha):
-    """The distribution function of Beta(alpha, alpha): up to 1/2 the series of the density, integrated; then mirrored."""
+    """The distribution function of Beta(alpha, alpha): the density's series, integrated, and mirrored at 1/2."""
     terms, factor = [], math.gamma(2 * alpha) / math.gamma(alpha) ** 2
     for k in range(32):
         terms.append(factor / (alpha + k))
