@@ -29,7 +29,7 @@ class Judge:
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
             line = (error.text or "").strip()
             shown = f"\n    {line}" if line else ""
-            return Unusable(Verdict.ERROR, f"{name}:{error.lineno} is not valid Python: {error.msg}{shown}")
+            return Unusable(Verdict.ERROR, f"{self._at(error.lineno or 0)} is not valid Python: {error.msg}{shown}")
         if isinstance(error, UnicodeDecodeError):
             return Unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
         if isinstance(error, FileNotFoundError) and not error.__traceback__:
@@ -76,6 +76,8 @@ class Judge:
 
     def _told(self, raised: Raised) -> str:
         """The exception, and the learner's own lines only."""
+        if raised.lines and source.is_refusal(self._line(raised.lines[-1])):
+            return raised.said
         if raised.base == "SystemExit":
             head = f"the code called sys.exit({raised.said})"
         elif raised.kind == "BdbQuit":
@@ -88,19 +90,20 @@ class Judge:
         return self._with_lines("\n".join(lines), raised)
 
     def _with_lines(self, said: str, raised: Raised) -> str:
-        text = source.lines_of(self.text)
         for line in raised.lines:
-            code = text[line - 1].strip() if 0 < line <= len(text) else ""
-            said += f"\n  {self.path.name}:{line} in {self._holder(line) or 'the module'}\n      {code}"
+            said += f"\n  {self._at(line)} in {self._holder(line) or 'the module'}\n      {self._line(line).strip()}"
         return said
+
+    def _line(self, number: int) -> str:
+        text = source.lines_of(self.text)
+        return text[number - 1] if 0 < number <= len(text) else ""
 
     def _stub_line(self, raised: Raised) -> int:
         """The line of the stub that raised, or 0: torch raises NotImplementedError of its own."""
         if not raised.own or not raised.lines:
             return 0
-        line, text = raised.lines[-1], source.lines_of(self.text)
-        is_stub = 0 < line <= len(text) and re.match(r"raise NotImplementedError\b", text[line - 1].strip())
-        return line if is_stub else 0
+        line = raised.lines[-1]
+        return line if re.match(r"raise NotImplementedError\b", self._line(line).strip()) else 0
 
     def _to_write(self, line: int, part: Part) -> tuple[Verdict, str]:
         if self._holder(line).split(".")[0] in part.names:
@@ -111,7 +114,10 @@ class Judge:
         return Verdict.WAITING, f"waits for {self._place(line)}"
 
     def _place(self, line: int) -> str:
-        return f"{self._holder(line)} ({self.path.name}:{line})"
+        return f"{self._holder(line)} ({self._at(line)})"
+
+    def _at(self, line: int) -> str:
+        return source.place(self.text, self.path.name, line)
 
     def _first_stub(self, part: Part) -> int:
         """The first line of a part that is still the stub's, or 0."""

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -11,6 +12,9 @@ from types import MappingProxyType
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 STUB = "raise NotImplementedError  # TODO: your code"
+_REFUSES = "  # what stands here is not valid Python"
+MISSING = "a cell that is missing"
+_PIECE = re.compile(rf"# (cell \d+|given code|{MISSING})")
 
 
 class MarkerError(Exception):
@@ -89,6 +93,34 @@ def holder(text: str, line: int) -> str:
     """The innermost definition that holds a line: `KVCache.append`, or "" at module level."""
     spans = [(last - first, name) for name, (first, last) in definitions(text).items() if first <= line <= last]
     return min(spans)[1] if spans else ""
+
+
+def piece(what: str, text: str) -> str:
+    """A piece of a file that is put together from a notebook: `cell 3`, `given code` or `MISSING`."""
+    return f"# {what}\n{text.rstrip()}\n"
+
+
+def place(text: str, name: str, line: int) -> str:
+    """Where a line stands, for whoever wrote it: `kv_cache.py:12`, or `cell 3, line 4` of a notebook.
+
+    name: of the file. A text is a notebook's if it begins with a `piece`.
+    """
+    lines = lines_of(text)[:line]
+    if lines and _PIECE.match(lines[0]):
+        for back, one in enumerate(reversed(lines)):
+            if found := _PIECE.match(one):
+                return found[1] if found[1] == MISSING else f"{found[1]}, line {max(back, 1)}"
+    return f"{name}:{line}"
+
+
+def refusing(name: str, said: str) -> str:
+    """What stands for a function in a cell that is no Python: another, that says so when it is called."""
+    return f"def {name}(*args, **kwargs):\n    raise SyntaxError({said!r}){_REFUSES}\n"
+
+
+def is_refusal(line: str) -> bool:
+    """Whether a line is the one of `refusing` that raises."""
+    return line.rstrip().endswith(_REFUSES)
 
 
 def replace_definition(text: str, name: str, code: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grader.cells import PART, SETUP, Cell, counted, defined, needed, without
+from grader.source import MISSING, piece, place, refusing
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
@@ -42,7 +43,7 @@ def source_of_notebook(text: str, stem: str, largest: int, layout: Sequence[Cell
         if not chosen:
             raise NotebookError("has no code in it that counts: no solution cell, or none at all")
         pieces = _file_written(chosen, stem) or [(number, plain_python(source)) for number, source in chosen]
-        joined = "\n".join(f"# cell {number}\n{source.rstrip()}\n" for number, source in pieces)
+        joined = "\n".join(piece(f"cell {number}", source) for number, source in pieces)
     try:
         size = len(joined.encode())
     except UnicodeEncodeError:
@@ -65,7 +66,7 @@ def _put_together(cells: list[Any], layout: Sequence[Cell]) -> str:
     for number, cell in enumerate(cells, 1):
         if cell.get("cell_type") != "code":
             continue
-        id, source = grade_id_of(cell), f"# cell {number}\n{plain_python(source_of_cell(cell, number)).strip()}\n"
+        id, source = grade_id_of(cell), piece(f"cell {number}", plain_python(source_of_cell(cell, number)))
         if id in by_id and by_id[id].is_answer:
             answers[id] = source
             own.setdefault(id, []).extend(waiting)
@@ -87,11 +88,11 @@ def _put_together(cells: list[Any], layout: Sequence[Cell]) -> str:
     for cell in layout:
         out += [counted(_without(text, taken), counts) for text in helpers.get(cell.id, ())]
         if not cell.is_answer:
-            out.append(cell.text.strip("\n") + "\n")
+            out.append(piece("given code", cell.text.strip("\n")))
         elif cell.id in written:
             out.append(counted(written[cell.id], counts))
         elif not elsewhere.issuperset(cell.names):
-            out.append(cell.text.strip("\n") + "\n")
+            out.append(piece(MISSING, cell.text.strip("\n")))
     out += [counted(_without(text, taken), counts) for text in helpers[""]]
     return "\n\n".join(out)
 
@@ -119,15 +120,9 @@ def _broken(source: str, cell: Cell) -> str:
     try:
         needed([counted(source, set())], set())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-        line = (getattr(error, "lineno", None) or 1) - 1
-        where = f"{source.splitlines()[0].removeprefix('# ')}, line {max(line, 1)}"
-        lines = [source.splitlines()[0]]
-        lines += [
-            f"def {name}(*args, **kwargs):\n    raise SyntaxError({f'{where} is not valid Python: {said}'!r})\n\n"
-            for name in cell.names
-        ]
-        return "\n".join(lines)
+        said = f"{place(source, '', getattr(error, 'lineno', None) or 2)} is not valid Python: "
+        said += str(getattr(error, "msg", None) or error)
+        return source.splitlines()[0] + "".join(f"\n{refusing(name, said)}" for name in cell.names)
     return ""
 
 
@@ -228,7 +223,7 @@ def _file_written(cells: list[tuple[int, str]], stem: str) -> list[tuple[int, st
         if names == [f"{stem}.py"]:
             if "-a" not in words and "--append" not in words:
                 pieces = []
-            pieces.append((number, source[magic.end() :]))
+            pieces.append((number, "\n" * source[: magic.end()].count("\n") + source[magic.end() :]))
     return pieces
 
 

@@ -498,7 +498,7 @@ def area_cdf(law, pixels):
 @pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_cutmix_boxes_follow_their_law(attempt, draw, alpha):
     """λ is Beta(alpha, alpha), the centre uniform over all pixels, each permutation equally likely."""
-    height, width, count = 5, 8, 1250
+    height, width, count = 5, 8, 2000
     x = (1 + torch.arange(3.0)).view(3, 1, 1, 1).expand(3, 1, height, width).double()
     eye = torch.eye(3, dtype=torch.float64)
     images, weights = attempt.run(drivers.several, "cutmix", x, eye, alpha, seed=seed_from(draw), count=count)

@@ -1,12 +1,17 @@
 import ast
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader.answer import Request
+from grader.catalog import Part
+from grader.cells import Cell
 from grader.engine.notebook import NotebookError, plain_python, source_of_notebook
+from grader.practice import Practice
 
 LARGEST = 1 << 20
 
@@ -68,7 +73,47 @@ def test_a_file_written_by_a_cell_is_the_source():
         code('%%writefile -a "running_mean.py"\ndef g(): pass'),
         code("!python running_mean.py"),
     )
-    assert got == "# cell 4\nimport torch\n\ndef f():\n    '''%time'''\n\n# cell 5\ndef g(): pass\n"
+    assert got == "# cell 4\n\nimport torch\n\ndef f():\n    '''%time'''\n\n# cell 5\n\ndef g(): pass\n"
+
+
+# ---- what is said of a line
+
+
+LAYOUT = (
+    Cell("given-1", (), "import torch\n\nSIZE = torch.zeros(3)\n\ndef given(x):\n    return x + missing\n"),
+    Cell("answer-f", ("f",), "def f(x):\n    raise NotImplementedError  # TODO: your code\n"),
+    Cell("answer-g", ("g",), "def g(x):\n    raise NotImplementedError  # TODO: your code\n"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("\n\ndef f(x):\n    return x.nope", "AttributeError: 'int' object has no attribute 'nope'\n"
+         "  cell 2, line 4 in f\n      return x.nope"),
+        ("tried = 1\ndef f(x):\n    return 1 +", "cell 2, line 3 is not valid Python: invalid syntax"),
+        ("def f(x):\n    raise NotImplementedError  # TODO: your code", "to write: f (cell 2, line 2)"),
+        ("def f(x):\n    return given(x)", "NameError: name 'missing' is not defined\n  cell 2, line 2 in f\n"
+         "      return given(x)\n  given code, line 6 in given\n      return x + missing"),
+        ("def f(x):\n    return h(x)", "ZeroDivisionError: division by zero\n  cell 2, line 2 in f\n"
+         "      return h(x)\n  cell 3, line 3 in h\n      return x / 0"),
+        (None, "to write: f (a cell that is missing)"),
+    ],
+)  # fmt: skip
+def test_a_line_is_named_by_its_cell(answer, said):
+    cells = [released(LAYOUT[0].text, "given-1")] + ([released(answer, "answer-f")] if answer else [])
+    cells += [code("%time\ndef h(x):\n    return x / 0"), released("def g(x):\n    return h(x)", "answer-g")]
+    text = source_of_notebook(json.dumps({"cells": cells, "nbformat": 4}), "running_mean", LARGEST, LAYOUT)
+    part = Part("f", 1, 1, (), ())
+    practice = Practice(Path("/attempt/running_mean.py"), None, "put_together", text)
+    practice.begin(part, 0)
+    with pytest.raises(BaseException) as raised:
+        practice.ask(Request("call", "f", False, (1,), {}))
+    assert practice.judge.learner(raised.value, part)[1] == said
+
+
+def released(text, id):
+    return code(text, grade_id=id)
 
 
 # ---- IPython
