@@ -81,6 +81,8 @@ def untouched(text: str, stub: str, names: tuple[str, ...]) -> bool:
 
     That could bind a name anew, or patch a class.
     """
+    if STUB not in text:
+        return False  # as of most that are graded, and known without reading them as Python
     try:
         return _run_at_import(text) == _run_at_import(stub) and all(
             name in definitions(text) and _text_of(text, name) == _text_of(stub, name) for name in names

@@ -125,6 +125,7 @@ class _Loop:
         capture = session.config.pluginmanager.getplugin("capturemanager")
         try:
             with capture.global_and_fixture_disabled(), contextlib.redirect_stdout(self.stdout):
+                session.config.pluginmanager.unregister(capture)  # nobody will read what a check prints
                 self.work(Collected(session.items[0].getparent(ExerciseFile), list(session.items)))
         except BaseException as error:
             self.error = error
