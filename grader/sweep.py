@@ -190,7 +190,8 @@ class _Child:
         self.ends = time.monotonic() + deadline
         self.deadline = deadline
         self.killed = False
-        self._data = bytearray()
+        self._lines: list[bytes] = []
+        self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
         self.pipe, write = os.pipe()
         with _ctrl_c_waits():
             self.pid = os.fork()
@@ -201,16 +202,10 @@ class _Child:
 
     def read(self) -> tuple[bool, int]:
         """Take what is there: whether the child goes on, and how many checks it has reported with it."""
-        before, data = len(self._checks()), os.read(self.pipe, 1 << 16)
-        self._data += data
-        return bool(data), len(self._checks()) - before
-
-    def _lines(self) -> list[bytes]:
-        """The whole lines so far; one that the end of the process cut off does not count."""
-        return bytes(self._data).split(b"\n")[:-1]
-
-    def _checks(self) -> list[bytes]:
-        return [line for line in self._lines() if not line.startswith(_LAST)]
+        data = os.read(self.pipe, 1 << 16)
+        *whole, self._cut = (self._cut + data).split(b"\n")
+        self._lines += whole
+        return bool(data), sum(not line.startswith(_LAST) for line in whole)
 
     def kill(self) -> None:
         self.killed = True
@@ -221,8 +216,8 @@ class _Child:
     def outcome(self) -> Outcome:
         os.close(self.pipe)
         _, status = os.waitpid(self.pid, 0)
-        checks = [msgspec.json.decode(line, type=CheckResult) for line in self._checks()]
-        last = [line for line in self._lines() if line.startswith(_LAST)]
+        last = [line for line in self._lines if line.startswith(_LAST)]
+        checks = [msgspec.json.decode(line, type=CheckResult) for line in self._lines if line not in last]
         if last:
             return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"

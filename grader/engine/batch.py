@@ -7,7 +7,7 @@ Layout: `submitted/<student>/<exercise id>/<file>`, nbgrader's own; the file is 
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,10 @@ def versions(exercise: Exercise) -> dict[str, str]:
         content.update(path.read_bytes())
     facts = (exercise.attempt.parent / "exercise.toml").read_bytes()
     content.update(facts)
-    return {"grader": version("dl-kata"), "torch": version("torch"), "checks": content.hexdigest()[:16]}
+    return {"grader": _installed("dl-kata"), "torch": _installed("torch"), "checks": content.hexdigest()[:16]}
+
+
+_installed = cache(version)
 
 
 def submission_seed(seed: int, submission: Submission) -> int:

@@ -376,14 +376,14 @@ def test_a_chunk_costs_its_own_rows_only(attempt, draw):
 @pytest.mark.parametrize("start", [0, 3])
 def test_token_by_token_is_causal_attention(attempt, draw, dtype, start):
     """Decoding token by token gives what one causal pass over the whole sequence gives."""
-    for b, h, d in ((2, 3, 5), (1, 1, 4), (1, 1, 1)):
-        q, k, v = (draw.normal(b, h, 7, d, dtype=getattr(torch, dtype)) for _ in range(3))
-        check_token_by_token(attempt, q, k, v, start)
+    sizes = ((2, 3, 7, 5), (1, 1, 7, 4), (1, 1, 7, 1))
+    rows = [tuple(draw.normal(*size, dtype=getattr(torch, dtype)) for _ in range(3)) for size in sizes]
+    for row, (out, held) in zip(rows, attempt.each(drivers.decode, rows, capacity=11, start=start), strict=True):
+        check_token_by_token(*row, start, out, held)
 
 
-def check_token_by_token(attempt, q, k, v, start):
+def check_token_by_token(q, k, v, start, out, held):
     b, h, _, d = q.shape
-    out, held = attempt.run(drivers.decode, q, k, v, capacity=11, start=start)
     known = {
         NO_SCALE: lambda: attention(q, k, v, scale=1.0)[:, :, start:],
         "the values alone": lambda: v[:, :, start:],
