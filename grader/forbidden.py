@@ -110,12 +110,18 @@ class _Mode(TorchFunctionMode):
             self.offend(self.names[func])
         if type(func) is not FunctionType and func not in _CALLS_BACK:
             return func(*args, **kwargs) if kwargs else func(*args)
-        before = sys.getprofile()
+        before = _profiler()
         sys.setprofile(self.profile)  # torch has taken the mode off: what is called inside is seen by the profiler
         try:
             return func(*args, **(kwargs or {}))
         finally:
             sys.setprofile(before)
+
+
+def _profiler() -> Any:
+    """The profile function that is on and can be put back: cProfile's own cannot."""
+    before = sys.getprofile()
+    return before if callable(before) else None
 
 
 @contextmanager
@@ -151,8 +157,7 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         _Mode(sought.by_torch, offend, profile).__enter__()  # type: ignore[no-untyped-call]  # torch's
         sys.setprofile(profile if sought.profiled else None)
 
-    before = sys.getprofile()
-    before = before if callable(before) else None  # cProfile's own cannot be put back
+    before = _profiler()
     with _Mode(sought.by_torch, offend, profile):
         threading.setprofile(begin_thread)
         if sought.profiled:

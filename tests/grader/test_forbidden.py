@@ -1,4 +1,5 @@
 import contextlib
+import cProfile
 import math
 import sys
 import threading
@@ -120,6 +121,21 @@ def test_a_profiler_that_was_there_is_put_back():
 def test_the_profiler_runs_only_where_it_has_to(names):
     with watched(names):
         assert sys.getprofile() is None
+
+
+def test_code_runs_under_cprofile_as_ever():
+    """Its profiler can be read and not put back; torch's own Python (softmax) takes the way on which it was tried."""
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        with watched([SDPA]) as offences:
+            assert functional.softmax(X, 1).sum() == 2
+            assert max(1, 2) == 2  # a call, which a profiler that is none would refuse
+        with pytest.raises(Forbidden), watched([SDPA]):
+            functional.scaled_dot_product_attention(X, X, X)
+    finally:
+        profiler.disable()
+    assert offences == []
 
 
 def test_names_are_resolved_at_any_depth():
