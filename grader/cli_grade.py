@@ -1,16 +1,23 @@
 """The command `grader grade`: a class of submissions, judged in the engine."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from grader.catalog import HouseError, find_house
+from grader.catalog import House, HouseError, find_house
 from grader.export import as_summary, grader_failed, plain, write_file
 from grader.result import Result
 from grader.submitted import new_seed
+
+if TYPE_CHECKING:
+    from grader.engine.batch import Found, Results, Submission
+    from grader.engine.cage import Level
 
 LEVELS = ("process", "landlock", "full")
 
@@ -41,67 +48,91 @@ def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, s
 def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> int:
     """The exit code."""
     from grader.engine import batch, cage
-    from grader.run import RunError
-    from grader.tables import print_class
 
     house = find_house()
     chosen = [house.find(id).id for id in only]
     house.need_whole()
     found = batch.find_submissions(house, submitted, chosen)
-    notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
-    for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
-        click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
-    if not found.submissions:
-        inside = submitted / "submitted"
-        meant = f" Did you mean {inside}?" if inside.is_dir() else ""
-        raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
+    _tell_of_folders(found, submitted)
     results = batch.Results(out)
     there = {(one.student, one.exercise) for one in found.submissions}
     for old in results.latest():
         if (old.student, old.exercise) not in there and (not chosen or old.exercise in chosen):
-            named = plain(f"{old.student}/{old.exercise}")
-            click.secho(f"grader: {named} is not there any more. Its result stands, and counts.", fg="yellow", err=True)
+            _warn(f"{old.student}/{old.exercise} is not there any more. Its result stands, and counts.")
     level = cage.Level(require)
     waiting = [one for one in found.submissions if not results.holds(one, house.exercises[one.exercise], level, seed)]
     count = len(found.submissions)
     click.echo(f"{count} submission{'s' * (count != 1)}, {count - len(waiting)} of them graded already.")
-    if waiting:
-        drawn = new_seed() if seed is None else seed
-        ids = list(dict.fromkeys(one.exercise for one in waiting))
-        with batch.Engine([house.exercises[id] for id in ids], level) as engine:
-            click.echo(f"Isolation: {engine.level}.")
-            if engine.level is not cage.Level.FULL:
-                click.secho("That is weaker than full: see SECURITY.md before you trust it.", fg="yellow", err=True)
-            progress = _Progress(len(waiting))
+    drawn = new_seed() if seed is None else seed
+    if waiting and not _judge(house, waiting, results, level, jobs or os.cpu_count() or 1, drawn):
+        return 1
+    whole = _sum_up([result for result in results.latest() if not chosen or result.exercise in chosen], results.path)
+    return 1 if not whole else 2 if found.refused else 0
 
-            def keep(result: Result) -> None:
-                results.add(result)
-                progress.advance(result)
 
-            try:
-                for id in ids:
-                    engine.judge(
-                        house,
-                        house.exercises[id],
-                        [one for one in waiting if one.exercise == id],
-                        seed_of=lambda one: batch.submission_seed(drawn, one),
-                        jobs=jobs or os.cpu_count() or 1,
-                        keep=keep,
-                    )
-            except RunError as error:
-                click.secho(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
-                return 1
-            finally:
-                progress.end()
-    latest = [result for result in results.latest() if not chosen or result.exercise in chosen]
-    write_file(out / "summary.csv", as_summary(latest))
+def _tell_of_folders(found: Found, submitted: Path) -> None:
+    """What is left out, and what a teacher should know of the rest. Raises HouseError where nothing is left."""
+    notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
+    for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
+        _warn(sentence)
+    if not found.submissions:
+        inside = submitted / "submitted"
+        meant = f" Did you mean {inside}?" if inside.is_dir() else ""
+        raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
+
+
+def _judge(house: House, waiting: list[Submission], results: Results, level: Level, jobs: int, seed: int) -> bool:
+    """Judge what waits, keeping each result as it comes. False where the checks could not run."""
+    from grader.engine import batch, cage
+    from grader.run import RunError
+
+    ids = list(dict.fromkeys(one.exercise for one in waiting))
+    with batch.Engine([house.exercises[id] for id in ids], level) as engine:
+        click.echo(f"Isolation: {engine.level}.")
+        if engine.level is not cage.Level.FULL:
+            click.secho("That is weaker than full: see SECURITY.md before you trust it.", fg="yellow", err=True)
+        progress = _Progress(len(waiting))
+
+        def keep(result: Result) -> None:
+            results.add(result)
+            progress.advance(result)
+
+        try:
+            for id in ids:
+                engine.judge(
+                    house,
+                    house.exercises[id],
+                    [one for one in waiting if one.exercise == id],
+                    seed_of=lambda one: batch.submission_seed(seed, one),
+                    jobs=jobs,
+                    keep=keep,
+                )
+        except RunError as error:
+            click.secho(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
+            return False
+        finally:
+            progress.end()
+    return True
+
+
+def _sum_up(latest: list[Result], path: Path) -> bool:
+    """Write the table of all that counts, and show it. Whether the grader itself failed on none."""
+    from grader.tables import print_class
+
+    summary = path.parent / "summary.csv"
+    write_file(summary, as_summary(latest))
     print_class(latest)
-    click.echo(f"Details: {results.path}   Table: {out / 'summary.csv'}")
+    click.echo(f"Details: {path}   Table: {summary}")
     failed = [result for result in latest if grader_failed(result)]
     for result in failed:
-        named = plain(f"{result.student}/{result.exercise}")
-        click.secho(f"grader: the grader failed on {named}: grade it again.", err=True)
-    return 1 if failed else 2 if found.refused else 0
+        click.secho(
+            f"grader: the grader failed on {plain(f'{result.student}/{result.exercise}')}: grade it again.", err=True
+        )
+    return not failed
+
+
+def _warn(sentence: str) -> None:
+    click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
 
 
 class _Progress:
