@@ -11,6 +11,7 @@ from grader.fault import FAULTS, Fault, Unusable
 
 _LONGEST_SAID = 4000
 _MOST_LINES = 4
+_FRAME = re.compile(r'^  File "([^"\n]*)", line ([0-9]{1,6}) in (.*)', re.MULTILINE)
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -31,8 +32,6 @@ def describe(error: BaseException, path: Path) -> Raised:
     """An exception as data. path: the file that the learner's frames name."""
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
-    if len(own) > _MOST_LINES:
-        own = [own[0], *own[1 - _MOST_LINES :]]
     try:
         said = str(error.code) if isinstance(error, SystemExit) else str(error)
     except BaseException as worse:  # a __str__ of the learner's own
@@ -41,10 +40,24 @@ def describe(error: BaseException, path: Path) -> Raised:
         kind=type(error).__name__[:200],
         base=_base(type(error)),
         said=said.strip()[:_LONGEST_SAID],
-        lines=own,
+        lines=_cut(own),
         own=bool(frames) and frames[-1][0].f_code.co_filename == str(path),
         verdict=str(error.verdict) if isinstance(error, Unusable) else "",
     )
+
+
+def stopped(printed: str, path: Path) -> tuple[Raised, bool]:
+    """Where code stood as its time ran out, and whether it was being imported.
+
+    printed: with what `faulthandler` said in it, the innermost frame first.
+    """
+    own = [(int(line), name) for file, line, name in reversed(_FRAME.findall(printed)) if file == str(path)]
+    raised = Raised(kind="Failed", base="RuntimeError", said="", lines=_cut([line for line, _ in own]), own=False)
+    return raised, bool(own) and own[0][1] == "<module>"
+
+
+def _cut(lines: list[int]) -> list[int]:
+    return [lines[0], *lines[1 - _MOST_LINES :]] if len(lines) > _MOST_LINES else lines
 
 
 class _Verbatim(str):

@@ -11,6 +11,7 @@ asker goes away.
 """
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -38,7 +39,8 @@ _NEEDED = (
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05
-_KEPT_OUTPUT = 2000
+_KEPT_OUTPUT = 8000
+"""Bytes of what was printed last: as long as what tells where code stood."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -250,6 +252,7 @@ def _answer(job: Job, level: cage.Level, slot: int, data: socket.socket, write_e
         import torch
 
         torch.set_num_threads(1)
+        faulthandler.register(signal.SIGALRM, file=2, all_threads=False)  # says where code stands, in C too
         serve(data)
         code = 0
     except BaseException as error:
@@ -285,6 +288,7 @@ def serve(data: socket.socket) -> None:
                     practice.forbidden = request["forbidden"]
                     steady.restore()
                     seed(request["seed"])
+                    signal.setitimer(signal.ITIMER_REAL, request["seconds"])
                 continue
             reply = {"value": practice.ask(Request(**request))}
         except BaseException as error:

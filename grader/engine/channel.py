@@ -23,10 +23,12 @@ from grader.engine.answerer import Ended, Hello, Job
 from grader.engine.warm import EngineError
 from grader.fault import NotData, Unusable
 from grader.judge import Judge
-from grader.raised import Raised, revive
+from grader.raised import Raised, revive, stopped, timeout_seconds
 from grader.result import Verdict
 
 _START_SECONDS = 30.0
+_TELLS = 0.9
+"""The share of a check's time after which an answerer prints where its code stands."""
 
 
 class Caged:
@@ -39,7 +41,6 @@ class Caged:
         self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
-        self.printed = ""
         self._control = control
         self._exercise = exercise
         self._drivers = (exercise.checks.parent / "drivers.py").read_text(encoding="utf-8")
@@ -80,20 +81,33 @@ class Caged:
                 self._answerer = self._start()
                 self._begun = False
             if not self._begun:
-                self._answerer.tell({"seed": self._seed, "forbidden": list(self._part.forbidden)})
+                seconds = _TELLS * self._exercise.limits.check_seconds
+                self._answerer.tell({"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds})
                 self._begun = True
             reply = self._answerer.ask(_request_data(request))
         except _Over as ended:
             self.close()
             over = self._over[self._part.name] = Unusable(*ended.verdict(self._exercise))
             raise over from None
-        except BaseException:  # the clock of the check
-            self.close()
-            self._over[self._part.name] = Unusable(
-                Verdict.TIMEOUT, "not run: an earlier check of this part was stopped"
-            )
+        except BaseException as error:  # the clock of the check
+            self._stop(self._part, error)
             raise
         return self._believable(request, reply)
+
+    def _stop(self, part: Part, error: BaseException) -> None:
+        """End the code in the middle of a question, and let a timeout say where it stood."""
+        self._over[part.name] = Unusable(Verdict.TIMEOUT, "not run: an earlier check of this part was stopped")
+        answerer = self._answerer
+        self.close()
+        if answerer is None or timeout_seconds(error) is None:
+            return
+        ended = answerer.last_word()
+        raised, importing = stopped(ended.printed if ended else "", self.judge.path)
+        error.raised = raised  # type: ignore[attr-defined]  # as `revive` does
+        if importing:  # it would not end in the next part either
+            over = self.judge.loading(error)
+            self._over = {one.name: over for one in self._exercise.parts}
+            raise over from None
 
     def _start(self) -> "_Answerer":
         limits = self._exercise.limits
@@ -173,7 +187,7 @@ class _Answerer:
         try:
             wire.send(self.data, wire.pack(message))
         except OSError:
-            raise _Over(self._last_word()) from None
+            raise _Over(self.last_word()) from None
 
     def ask(self, message: dict[str, Any]) -> Any:
         """Send a request and wait for its reply, or for the end. The clock is the check's."""
@@ -182,7 +196,7 @@ class _Answerer:
         while True:
             ready, _, _ = select.select([self.data, self.status], [], [])
             if self.data not in ready:
-                raise _Over(self._last_word())
+                raise _Over(self.last_word())
             match self._received():
                 case {"number": int(number), **reply} if number >= self._asked:
                     return reply if number == self._asked else None
@@ -202,7 +216,7 @@ class _Answerer:
             raise _Over(None, f"what the code's process sent cannot be read: {error}") from None
         except OSError:
             pass
-        raise _Over(self._last_word())
+        raise _Over(self.last_word())
 
     def close(self) -> None:
         """Closing the status socket makes the keeper kill everything inside."""
@@ -219,7 +233,7 @@ class _Answerer:
             raise EngineError("no answerer could be started")
         return msgspec.json.decode(body, type=str)
 
-    def _last_word(self) -> Ended | None:
+    def last_word(self) -> Ended | None:
         """How it ended, from its keeper; None if that is gone too."""
         with contextlib.suppress(OSError, wire.Malformed, msgspec.DecodeError):
             ready, _, _ = select.select([self.status], [], [], _START_SECONDS)

@@ -161,6 +161,9 @@ LEFT = {
 ENDED_BY_ITSELF = {"a daemon of an ended process"}
 
 
+IMPORTING = "pass\n\n\nwhile True: pass\n\n\ndef unused(x):"
+
+
 def submission(code, mark):
     """A right answer that does something else first. Its second part stands alone."""
     text = (HERE / "bank" / "solutions" / ID / "running_mean.py").read_text(encoding="utf-8")
@@ -212,6 +215,7 @@ def graded(folder, level, mark):
 
         hang = {name for name, (_, verdict, _) in (LIMITS | FORGED).items() if verdict == "timeout"}
         clocked = {name: code for name, code in cases.items() if name in hang}
+        clocked |= {"a loop at import": IMPORTING} if level == "full" else {}
         judge(f"check_seconds = {CHECK_SECONDS}", clocked)
         # For the others the clock of a busy machine should not come first.
         others = {name: code for name, code in cases.items() if name not in hang}
@@ -289,6 +293,31 @@ def test_what_ends_a_part_is_named_and_costs_this_part_alone(result, verdict, me
     assert "passed" not in first[2] or verdict != "crashed"
     assert second[0] == "passed", second
     assert result["score"] == 70
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        ("a loop in Python", "while True: pass"),
+        ("a loop in C", "sum(range(10**12))"),
+        ("a loop in torch", "torch.matrix_power(torch.ones(1200, 1200).double(), (1 << 60) - 1)"),
+    ],
+    indirect=["result"],
+)
+def test_a_timeout_says_where_the_code_stood(result, line):
+    said = result["parts"][0][1].splitlines()
+    assert re.fullmatch(r"  running_mean\.py:\d+ in batch_mean", said[1])
+    assert said[2:] == [f"      {line}"]
+
+
+@pytest.mark.parametrize("result", ["a loop at import"], indirect=True)
+def test_a_file_whose_import_does_not_end_is_imported_once(result):
+    assert [part[0] for part in result["parts"]] == ["timeout", "timeout"]
+    for _, message, _ in result["parts"]:
+        said = message.splitlines()
+        assert said[0] == "importing running_mean.py did not end after 1.5 s"
+        assert re.fullmatch(r"  running_mean\.py:\d+ in the module", said[1])
+        assert said[2:] == ["      while True: pass"]
 
 
 @pytest.mark.parametrize("result", ["CPU time"], indirect=True)
