@@ -52,7 +52,7 @@ def dt_bias(module, d, low, high, seed, other):
     """Twice with generators of one seed, torch's own seeded by `other` and by other + 1. Bounds None: left out."""
     drawn = []
     for i in range(2):
-        torch.manual_seed(other + i)
+        torch.default_generator.manual_seed(other + i)
         generator = torch.Generator().manual_seed(seed)
         bounds = () if low is None else (low, high)
         drawn.append(module.initial_dt_bias(d, *bounds, generator=generator))
@@ -63,7 +63,7 @@ def dt_bias_of_torch(module, d, seed):
     """Twice after the same torch.manual_seed, without a generator."""
     drawn = []
     for _ in range(2):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         drawn.append(module.initial_dt_bias(d))
     return drawn
 
@@ -72,7 +72,7 @@ def new_block(module, dim, d_state, seed, other):
     """The names and shapes of a new block, what was not drawn, and dt_proj.bias drawn twice from one seed."""
     biases = []
     for i in range(2):
-        torch.manual_seed(other + i)
+        torch.default_generator.manual_seed(other + i)
         block = module.MambaBlock(dim, d_state, generator=torch.Generator().manual_seed(seed))
         biases.append(block.dt_proj.bias.detach().clone())
     shapes = {name: list(weight.shape) for name, weight in block.state_dict().items()}

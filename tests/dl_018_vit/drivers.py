@@ -47,14 +47,16 @@ def block_gradients(module, x, *weights, heads, names):
     return torch.cat([tokens.flatten(1), maps.flatten(1)], 1)
 
 
-def features(module, config, weights, images):
-    """VisionTransformer.features."""
-    return _loaded(module.VisionTransformer(**config), weights).features(images)
+def features(module, config, weights, *batches):
+    """VisionTransformer.features of each batch of images, by one model."""
+    model = _loaded(module.VisionTransformer(**config), weights)
+    return [model.features(images) for images in batches]
 
 
-def classify(module, config, weights, images, training):
-    """VisionTransformer.forward in training or eval mode."""
-    return _loaded(module.VisionTransformer(**config), weights).train(training)(images)
+def classify(module, config, weights, images):
+    """VisionTransformer.forward in training mode, then in eval mode."""
+    model = _loaded(module.VisionTransformer(**config), weights)
+    return [model.train(training)(images) for training in (True, False)]
 
 
 def classify_gradients(module, images, *weights, config, names):
@@ -87,9 +89,8 @@ def window_attention_gradients(module, x, *weights, sizes, names, shift):
     return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, shift))
 
 
-def each(module, name, calls):
-    """A function called once for each tuple of arguments."""
-    return [getattr(module, name)(*args) for args in calls]
+def distillation(module, given, kind, options):
+    return module.distillation_loss(*given, kind, **options)
 
 
 def refused(module, name, calls, options=()):
@@ -106,11 +107,11 @@ def refused(module, name, calls, options=()):
     return said
 
 
-def refused_by_module(module, name, sizes, method, calls):
-    """The same for a method of a module that is made of `sizes`."""
+def refused_by_module(module, name, sizes, calls):
+    """The same for a module that is made of `sizes`; each call begins with the name of its method."""
     made = getattr(module, name)(*sizes)
     said = []
-    for args in calls:
+    for method, *args in calls:
         try:
             getattr(made, method)(*args)
             said.append("")
