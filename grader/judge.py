@@ -29,7 +29,8 @@ class Judge:
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
             line = (error.text or "").strip()
             shown = f"\n    {line}" if line else ""
-            return Unusable(Verdict.ERROR, f"{self._at(error.lineno or 0)} is not valid Python: {error.msg}{shown}")
+            said = source.placed(error.msg, self.text, name)
+            return Unusable(Verdict.ERROR, f"{self._at(error.lineno or 0)} is not valid Python: {said}{shown}")
         if isinstance(error, UnicodeDecodeError):
             return Unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
         if isinstance(error, FileNotFoundError) and not error.__traceback__:
@@ -76,8 +77,8 @@ class Judge:
 
     def _told(self, raised: Raised) -> str:
         """The exception, and the learner's own lines only."""
-        if raised.lines and source.is_refusal(self._line(raised.lines[-1])):
-            return raised.said
+        if self._is_refusal(raised):
+            return raised.said.partition("\n")[0]
         if raised.base == "SystemExit":
             head = f"the code called sys.exit({raised.said})"
         elif raised.kind == "BdbQuit":
@@ -95,8 +96,12 @@ class Judge:
         return said
 
     def _line(self, number: int) -> str:
-        text = source.lines_of(self.text)
-        return text[number - 1] if 0 < number <= len(text) else ""
+        return source.line_of(self.text)(number)
+
+    def _is_refusal(self, raised: Raised) -> bool:
+        """Whether a cell of a notebook is no Python, and says so."""
+        is_syntax = raised.base == "SyntaxError" and raised.lines and source.is_of_notebook(self.text)
+        return bool(is_syntax) and source.is_refusal(self._line(raised.lines[-1]))
 
     def _stub_line(self, raised: Raised) -> int:
         """The line of the stub that raised, or 0: torch raises NotImplementedError of its own."""

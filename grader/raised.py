@@ -4,6 +4,7 @@ import builtins
 import re
 import traceback
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -19,8 +20,8 @@ class Raised(msgspec.Struct, frozen=True):
     """The name of its type, the learner's own or a built-in one."""
     base: str
     """The nearest type that both sides know: a built-in, or one of `fault`."""
-    said: str
-    lines: list[int]
+    said: Annotated[str, msgspec.Meta(max_length=2 * _LONGEST_SAID)]
+    lines: Annotated[list[int], msgspec.Meta(max_length=_MOST_LINES)]
     """The learner's lines that it went through, outermost first; a long recursion is cut."""
     own: bool
     """Whether the last of all frames is the learner's."""

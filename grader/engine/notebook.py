@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grader.cells import PART, SETUP, Cell, counted, defined, needed, without
-from grader.source import MISSING, piece, place, refusing
+from grader.source import MISSING, piece, place, placed, refusing
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
@@ -108,22 +108,28 @@ def _is_ours(id: str, by_id: dict[str, Cell]) -> bool:
 
 def _readable(source: str) -> str:
     """A cell of the student's own, or nothing where it is no Python."""
-    try:
-        needed([counted(source, set())], set())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    return source
+    return "" if _error_in(source) else source
 
 
 def _broken(source: str, cell: Cell) -> str:
-    """For an answer that is no Python, functions that say so when called; the other answers count all the same."""
+    """For an answer that is no Python, what says so when it is called; the other answers count all the same."""
+    error = _error_in(source)
+    if error is None:
+        return ""
+    line = getattr(error, "lineno", None) or 0
+    said = placed(str(getattr(error, "msg", None) or error), source, "")
+    said = f"{place(source, '', line)} is not valid Python: {said or type(error).__name__}"
+    return source.splitlines()[0] + "".join(f"\n{refusing(name, said)}" for name in cell.names)
+
+
+def _error_in(source: str) -> Exception | None:
+    """Why a cell is no Python. Some of it only the compiler knows, such as a `break` outside a loop."""
     try:
         needed([counted(source, set())], set())
+        compile(source, "cell", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        said = f"{place(source, '', getattr(error, 'lineno', None) or 2)} is not valid Python: "
-        said += str(getattr(error, "msg", None) or error)
-        return source.splitlines()[0] + "".join(f"\n{refusing(name, said)}" for name in cell.names)
-    return ""
+        return error
+    return None
 
 
 def _without(text: str, names: set[str]) -> str:

@@ -278,7 +278,7 @@ def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
 
 
 def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
-    """Do the steps; after each, all that can be asked of the cache.
+    """Do the steps; after each, all that can be asked of the cache, and at the end its pool.
 
     A step is ("create",), ("append", name, k, v), ("fork", name) or ("free", name), or ("gather" | "table", name).
     Names are 0, 1, ... in the order of creation, and stand for whatever ids the cache gave. The names `unknown` and
@@ -316,7 +316,7 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
             where = f" ({error}; line {frame.lineno}, in {frame.name})"
         state = {"available": cache.available(), "sequences": _sequences(cache, ids, live, last)}
         seen.append({"refused": refused, "where": where, **state})
-    return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr())
+    return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr()), {"k": cache.k, "v": cache.v}
 
 
 def _sequences(cache, ids, live, last):

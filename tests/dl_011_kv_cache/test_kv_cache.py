@@ -1061,7 +1061,7 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
             rows["v"] += new[1].unbind(0)
         steps.append(step)
         states.append((refused, model.used(model.sequences), model.content(model.sequences), dict(model.sequences)))
-    seen, same_pool = attempt.run(drivers.paged, blocks, block_size, steps, g, d, dtype)
+    seen, same_pool, pool = attempt.run(drivers.paged, blocks, block_size, steps, g, d, dtype)
     empty, contents, before = torch.zeros(0, g, d, dtype=dtype), {}, {}
     # An attempt that gives a strange id, or none, is refused at that step: what it says may be shorter than the plan.
     for i, (got, (refused, used, content, sequences)) in enumerate(zip(seen, states, strict=False)):
@@ -1088,7 +1088,8 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
                 assert kept == entry, f"{here}: block {block} is used twice, for different tokens"
             if "k" in told:  # it is told where it is not as before
                 contents[name] = told
-            elif before.get(name) == tokens:
+            assert name in contents, f"{here}: sequence {name} was never gathered"
+            if "k" not in told and before.get(name) == tokens:
                 continue
             for which in ("k", "v"):
                 want = torch.stack([rows[which][j] for j in tokens]) if tokens else empty
@@ -1099,6 +1100,13 @@ def follow(attempt, draw, blocks, block_size, plan, of, dtype=torch.float64, kno
                     agree(lies, want, axes="t g d", of=f"{what} in the pool, where its table points")
         before = sequences
     assert same_pool, f"{of}: k and v of the pool lie in other memory than at the start"
+    for name, told in seen[-1]["sequences"].items():
+        for which, buffer in pool.items():
+            tokens = before[name]
+            want = torch.stack([rows[which][j] for j in tokens]) if tokens else empty
+            lies = buffer[told["table"]].flatten(0, 1)[: len(tokens)] if tokens else empty
+            what = f"{which} of sequence {name} in the pool, where its table points"
+            agree(lies, want, axes="t g d", of=f"{of}, after the last step: {what}")
 
 
 @part("PagedKVCache")

@@ -18,6 +18,18 @@ def test_only_where_there_is_none_may_code_say_so(level, error):
         channel._believable(Request("call", "f", False, (), {}), {"raised": msgspec.to_builtins(raised)})
 
 
+@pytest.mark.parametrize("change", [{"lines": [1] * 5}, {"said": "x" * 10_000}, {"lines": ["1"]}])
+def test_an_exception_is_no_longer_than_an_honest_one(change):
+    channel = Caged.__new__(Caged)
+    channel.isolation = "full"
+    raised = msgspec.to_builtins(Raised(kind="ValueError", base="ValueError", said="x", lines=[1, 2, 3, 4], own=True))
+    request = Request("call", "f", False, (), {})
+    with pytest.raises(ValueError, match="x"):
+        channel._believable(request, {"raised": raised})
+    with pytest.raises(NotData, match="forged"):
+        channel._believable(request, {"raised": {**raised, **change}})
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [

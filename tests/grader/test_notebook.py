@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader import source as source_module
 from grader.answer import Request
 from grader.catalog import Part
 from grader.cells import Cell
@@ -98,6 +99,14 @@ LAYOUT = (
         ("def f(x):\n    return h(x)", "ZeroDivisionError: division by zero\n  cell 2, line 2 in f\n"
          "      return h(x)\n  cell 3, line 3 in h\n      return x / 0"),
         (None, "to write: f (a cell that is missing)"),
+        ("def f(x):\n    break", "cell 2, line 2 is not valid Python: 'break' outside loop"),
+        ("def f(x):\n    if x:\n    return 1", "cell 2, line 3 is not valid Python: expected an indented block after "
+         "'if' statement on cell 2, line 2"),
+        ("# cell 3 below is mine\n# cell 3\ndef f(x):\n    return x.nope", "AttributeError: 'int' object has no "
+         "attribute 'nope'\n  cell 2, line 4 in f\n      return x.nope"),
+        ("def f(x):\n    return 1\0", "cell 2 is not valid Python: source code string cannot contain null bytes"),
+        ("def f(x):\n    raise ValueError('mine')  # what stands here is not valid Python", "ValueError: mine\n"
+         "  cell 2, line 2 in f\n      raise ValueError('mine')  # what stands here is not valid Python"),
     ],
 )  # fmt: skip
 def test_a_line_is_named_by_its_cell(answer, said):
@@ -110,6 +119,47 @@ def test_a_line_is_named_by_its_cell(answer, said):
     with pytest.raises(BaseException) as raised:
         practice.ask(Request("call", "f", False, (1,), {}))
     assert practice.judge.learner(raised.value, part)[1] == said
+
+
+def test_one_broken_cell_costs_its_own_part_alone():
+    """Also where a class was to be, that another cell builds on; and a cell that was tried out costs nothing."""
+    cells = [
+        released(LAYOUT[0].text, "given-1"),
+        released("class f:\n    continue", "answer-f"),
+        code("class Sub(f):\n    pass\n\ndef scratch(x):\n    break"),
+        code("class Sub(f):\n    pass"),
+        released("def g(x):\n    return x + 1", "answer-g"),
+    ]
+    text = source_of_notebook(json.dumps({"cells": cells, "nbformat": 4}), "running_mean", LARGEST, LAYOUT)
+    practice = Practice(Path("/attempt/running_mean.py"), None, "put_together", text)
+    practice.begin(Part("g", 1, 1, (), ()), 0)
+    assert practice.ask(Request("call", "g", False, (1,), {})) == 2
+    with pytest.raises(SyntaxError, match="cell 2, line 2 is not valid Python: 'continue' not properly in loop"):
+        practice.ask(Request("call", "Sub", False, (1,), {}))
+
+
+def test_a_script_is_no_notebook():
+    text = "# cell 3 of my plan\ndef f(x):\n    return x.nope\n"
+    practice = Practice(Path("/attempt/running_mean.py"), None, "a_script", text)
+    practice.begin(Part("f", 1, 1, (), ()), 0)
+    with pytest.raises(AttributeError) as raised:
+        practice.ask(Request("call", "f", False, (1,), {}))
+    assert "running_mean.py:3 in f" in practice.judge.learner(raised.value, Part("f", 1, 1, (), ()))[1]
+
+
+@pytest.mark.parametrize("first", ["", "# cell 1\n"])
+def test_a_long_text_is_split_once_for_all_its_errors(first, monkeypatch):
+    functions = "".join(f"def f{i}(x):\n    return f{i + 1}(x)\n" for i in range(4)) + "def f4(x): x.nope\n"
+    part = Part("f0", 1, 1, (), ())
+    practice = Practice(Path("/attempt/running_mean.py"), None, "long", first + "#\n" * 1000 + functions)
+    practice.begin(part, 0)
+    with pytest.raises(AttributeError) as raised:
+        practice.ask(Request("call", "f0", False, (1,), {}))
+    split = []
+    monkeypatch.setattr(source_module, "lines_of", lambda text: split.append(text) or text.splitlines(keepends=True))
+    for _ in range(20):
+        practice.judge.learner(raised.value, part)
+    assert len(split) <= 2
 
 
 def released(text, id):
