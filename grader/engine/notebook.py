@@ -9,6 +9,7 @@ by itself.
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -126,7 +127,9 @@ def _error_in(source: str) -> Exception | None:
     """Why a cell is no Python. Some of it only the compiler knows, such as a `break` outside a loop."""
     try:
         needed([counted(source, set())], set())
-        compile(source, "cell", "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # for the student to read, not for who grades
+            compile(source, "cell", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return error
     return None

@@ -121,9 +121,12 @@ def test_a_line_is_named_by_its_cell(answer, said):
     assert practice.judge.learner(raised.value, part)[1] == said
 
 
-def test_one_broken_cell_costs_its_own_part_alone():
+@pytest.mark.filterwarnings("ignore:.*is. with:SyntaxWarning")  # where the file runs
+def test_one_broken_cell_costs_its_own_part_alone(recwarn):
     """Also where a class was to be, that another cell builds on; and a cell that was tried out costs nothing."""
+    odd = "def odd(x):\n    return x is 1"  # Python warns of it, and whoever grades should not have to read that
     cells = [
+        code(odd),
         released(LAYOUT[0].text, "given-1"),
         released("class f:\n    continue", "answer-f"),
         code("class Sub(f):\n    pass\n\ndef scratch(x):\n    break"),
@@ -131,10 +134,11 @@ def test_one_broken_cell_costs_its_own_part_alone():
         released("def g(x):\n    return x + 1", "answer-g"),
     ]
     text = source_of_notebook(json.dumps({"cells": cells, "nbformat": 4}), "running_mean", LARGEST, LAYOUT)
+    assert not recwarn.list
     practice = Practice(Path("/attempt/running_mean.py"), None, "put_together", text)
     practice.begin(Part("g", 1, 1, (), ()), 0)
     assert practice.ask(Request("call", "g", False, (1,), {})) == 2
-    with pytest.raises(SyntaxError, match="cell 2, line 2 is not valid Python: 'continue' not properly in loop"):
+    with pytest.raises(SyntaxError, match="cell 3, line 2 is not valid Python: 'continue' not properly in loop"):
         practice.ask(Request("call", "Sub", False, (1,), {}))
 
 
