@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from grader import source
+from grader import pieces, source
 from grader.catalog import Part, nearest
 from grader.fault import Unusable
 from grader.raised import Raised, described, timeout_seconds
@@ -29,7 +29,7 @@ class Judge:
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
             line = (error.text or "").strip()
             shown = f"\n    {line}" if line else ""
-            said = source.placed(error.msg, self.text, name)
+            said = pieces.placed(str(error.msg), self.text, name)
             return Unusable(Verdict.ERROR, f"{self._at(error.lineno or 0)} is not valid Python: {said}{shown}")
         if isinstance(error, UnicodeDecodeError):
             return Unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
@@ -100,8 +100,8 @@ class Judge:
 
     def _is_refusal(self, raised: Raised) -> bool:
         """Whether a cell of a notebook is no Python, and says so."""
-        is_syntax = raised.base == "SyntaxError" and raised.lines and source.is_of_notebook(self.text)
-        return bool(is_syntax) and source.is_refusal(self._line(raised.lines[-1]))
+        is_syntax = raised.base == "SyntaxError" and raised.lines and pieces.is_of_notebook(self.text)
+        return bool(is_syntax) and pieces.is_refusal(self._line(raised.lines[-1]))
 
     def _stub_line(self, raised: Raised) -> int:
         """The line of the stub that raised, or 0: torch raises NotImplementedError of its own."""
@@ -122,7 +122,7 @@ class Judge:
         return f"{self._holder(line)} ({self._at(line)})"
 
     def _at(self, line: int) -> str:
-        return source.place(self.text, self.path.name, line)
+        return pieces.place(self.text, self.path.name, line)
 
     def _first_stub(self, part: Part) -> int:
         """The first line of a part that is still the stub's, or 0."""

@@ -252,7 +252,6 @@ def _answer(job: Job, level: cage.Level, slot: int, data: socket.socket, write_e
         import torch
 
         torch.set_num_threads(1)
-        faulthandler.register(signal.SIGALRM, file=2, all_threads=False)  # says where code stands, in C too
         serve(data)
         code = 0
     except BaseException as error:
@@ -271,6 +270,7 @@ def serve(data: socket.socket) -> None:
     from grader.raised import described
 
     steady = Steady()
+    faulthandler.register(signal.SIGALRM, file=2, all_threads=False)  # says where code stands, in C too
     seed = torch.default_generator.manual_seed  # held before the learner's code may replace it
     body = wire.receive(data)
     if body is None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grader.cells import PART, SETUP, Cell, counted, defined, needed, without
-from grader.source import MISSING, piece, place, placed, refusing
+from grader.pieces import MISSING, piece, place, placed, refusing
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader import pieces
 from grader import source as source_module
 from grader.answer import Request
 from grader.catalog import Part
@@ -160,7 +161,8 @@ def test_a_long_text_is_split_once_for_all_its_errors(first, monkeypatch):
     with pytest.raises(AttributeError) as raised:
         practice.ask(Request("call", "f0", False, (1,), {}))
     split = []
-    monkeypatch.setattr(source_module, "lines_of", lambda text: split.append(text) or text.splitlines(keepends=True))
+    for module in (pieces, source_module):
+        monkeypatch.setattr(module, "lines_of", lambda text: split.append(text) or text.splitlines(keepends=True))
     for _ in range(20):
         practice.judge.learner(raised.value, part)
     assert len(split) <= 2
