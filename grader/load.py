@@ -19,12 +19,13 @@ _COMPILED = re.compile(r"torch\.(optim|utils\.checkpoint)\b|from torch\.utils im
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import large packages inside: none of it is garbage, and to look for some would take a seventh of the time."""
+    """Import large packages inside: none of it is garbage, and to look for some, then or later, takes long."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if was_on:
             gc.enable()
 

@@ -120,7 +120,6 @@ class _Loop:
             return False  # a collection error: pytest reports it
         from grader.plugin import ExerciseFile
 
-        gc.collect()
         gc.freeze()  # a fork's collector need not look at, and so copy, what is here already
         capture = session.config.pluginmanager.getplugin("capturemanager")
         try:

@@ -103,7 +103,6 @@ def main() -> None:
 
 def _make_forks_cheap() -> None:
     """Let forks share what is here for as long as they can."""
-    gc.collect()
     gc.freeze()  # a fork's collector need not look at, and so copy, what it has from here
     if sys.platform == "linux":
         system.use_huge_pages()
