@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 
 from grader.catalog import HouseError
 from grader.engine.store import in_order, read_results
-from grader.progress import digest
 from grader.result import CheckResult, PartResult, Result, Verdict
+from grader.submitted import digest
 
 _FORMULA = tuple("=+-@|%＝＋－＠")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

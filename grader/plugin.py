@@ -6,10 +6,9 @@ so is `solutions/dl_011_kv_cache/kv_cache.py`. Nothing here imports torch before
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ import msgspec
 import pytest
 
 from grader.build import stub_of
-from grader.catalog import EXERCISE_ID, Exercise, HouseError, Part, read_exercise
+from grader.catalog import EXERCISE_ID, Exercise, HouseError, read_exercise
 from grader.result import CheckResult, Result, Verdict, assemble
+from grader.submitted import derive, digest
 
 if TYPE_CHECKING:
-    from grader.attempt import Attempt
-    from grader.draw import Draw
     from grader.engine.channel import Caged
+    from grader.fault import Unusable
     from grader.practice import Practice
 
 _JUDGED = pytest.StashKey[tuple[Verdict, str]]()
@@ -128,8 +127,12 @@ class ExerciseFile(pytest.Module):
         except HouseError as error:
             raise self.CollectError(f"{self.exercise.checks}: {item.name}: {error}") from None
 
+    def not_begun(self, item: pytest.Item) -> Unusable | None:
+        """What a check says whose part stands as in the stub."""
+        return self.channel.judge.not_begun(self.exercise.part(_part(item)), self.stub)
+
     def source_hash(self) -> str:
-        return hashlib.sha256(self.channel.judge.text.encode()).hexdigest()
+        return digest(self.channel.judge.text)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -188,65 +191,67 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module
 
 
 @pytest.fixture
-def attempt(request: pytest.FixtureRequest) -> Iterator[Attempt]:
+def attempt(request: pytest.FixtureRequest) -> Any:
     """The code under test."""
-    file = _file(request.node)
-    part = file.exercise.part(request.node.get_closest_marker("part").args[0])
-    yield from _attempt(file.channel, request, part)
+    return _given(request, "attempt")
 
 
 @pytest.fixture
-def reference(request: pytest.FixtureRequest) -> Iterator[Attempt]:
+def reference(request: pytest.FixtureRequest) -> Any:
     """The same interface on the solution."""
-    yield from _attempt(_file(request.node).reference, request, None)
+    return _given(request, "reference")
 
 
 @pytest.fixture
-def draw(request: pytest.FixtureRequest) -> Draw:
+def draw(request: pytest.FixtureRequest) -> Any:
     """Random inputs, seeded by the run's seed and the check's name."""
-    from grader.draw import Draw
-
-    return Draw(_seed(request))
+    return _given(request, "draw")
 
 
-def _attempt(channel: Practice | Caged, request: pytest.FixtureRequest, part: Part | None) -> Iterator[Attempt]:
-    from grader.attempt import Attempt
-    from grader.practice import steady
-    from grader.submitted import derive
-
-    with steady():
-        channel.begin(part, derive(_seed(request), "attempt"))  # not the seed of `draw`, which would foretell it
-        yield Attempt(channel.ask)
-
-
-def _seed(request: pytest.FixtureRequest) -> int:
-    from grader.submitted import derive
-
-    return derive(request.config.getoption("--grader-seed"), request.node.name)
-
-
-def _file(item: pytest.Item) -> ExerciseFile:
-    file = item.getparent(ExerciseFile)
-    if file is None:
-        raise pytest.UsageError(f"{item.nodeid}: only checks of an exercise have an attempt")
-    return file
+def _given(request: pytest.FixtureRequest, name: str) -> Any:
+    """For a fixture that builds on one of ours: what `pytest_runtest_setup` has given to the check."""
+    given = request.node.funcargs
+    if name not in given:
+        raise pytest.UsageError(f"{request.node.nodeid}: only checks of an exercise have an attempt")
+    return given[name]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give a check what it asks for: pytest's own search for it would cost as much as all else around a check."""
     file = item.getparent(ExerciseFile)
-    if file and _part(item) in file.hung:
+    if not file or not isinstance(item, pytest.Function):
+        return
+    if _part(item) in file.hung:
         pytest.fail("not run: an earlier check of this part ran into the time limit", pytrace=False)
+    from grader.attempt import Attempt
+    from grader.draw import Draw
+
+    seed = derive(item.config.getoption("--grader-seed"), item.name)
+    its_own = derive(seed, "attempt")  # not the seed of `draw`, which would foretell it
+    if "attempt" in item.fixturenames:
+        file.channel.begin(file.exercise.part(_part(item)), its_own)
+        item.funcargs["attempt"] = Attempt(file.channel.ask)
+    if "reference" in item.fixturenames:
+        file.reference.begin(None, its_own)
+        item.funcargs["reference"] = Attempt(file.reference.ask)
+    if "draw" in item.fixturenames:
+        item.funcargs["draw"] = Draw(seed)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Run no check of a part that stands as in the stub: an exercise has a hundred, and some fork ranks."""
     file = item.getparent(ExerciseFile)
-    if file:
-        raised = file.channel.judge.not_begun(file.exercise.part(_part(item)), file.stub)
-        if raised:
-            file.channel.raised = raised
-            raise raised
+    if not file:
+        return (yield)
+    raised = file.not_begun(item)
+    if raised:
+        file.channel.raised = raised
+        raise raised
+    from grader.practice import steady
+
+    with steady():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -263,21 +268,24 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
     if verdict is Verdict.TIMEOUT:
         file.hung.add(_part(item))
-    doc = (getattr(getattr(item, "obj", None), "__doc__", "") or "").strip().splitlines()
-    check = CheckResult(
-        id=item.name,
-        part=_part(item),
-        verdict=verdict,
-        message=message,
-        property=doc[0] if doc else "",
-        seconds=round(call.duration, 3),
-        printed=report.capstdout[-2000:],
-    )
+    check = _check(item, verdict, message, seconds=round(call.duration, 3), printed=report.capstdout[-2000:])
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
     )
     report.user_properties.append(("grader", msgspec.to_builtins(seen)))
     return report
+
+
+def _check(item: pytest.Item, verdict: Verdict, message: str, **said: Any) -> CheckResult:
+    doc = (getattr(getattr(item, "obj", None), "__doc__", "") or "").strip().splitlines()
+    return CheckResult(item.name, _part(item), verdict, message, property=doc[0] if doc else "", **said)
+
+
+def unrun(item: pytest.Item) -> CheckResult | None:
+    """The result of a check that need not run to be known: its part stands as in the stub. None for any other."""
+    file = item.getparent(ExerciseFile)
+    known = file.not_begun(item) if file else None
+    return _check(item, known.verdict, known.message) if known else None
 
 
 def _say_briefly(item: pytest.Item) -> None:

@@ -3,7 +3,6 @@
 Nothing is computed ahead: what is earned is read from the attempts, so a part once earned stays earned.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import msgspec
 
 from grader.result import Result
 from grader.source import read_source
+from grader.submitted import digest
 
 VERSION = 1
 APPLICATION = 0x6B617461  # "kata": tells our file from any other SQLite file
@@ -184,10 +184,6 @@ def source_of(path: Path, hash: str) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text if digest(text) == hash else None
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _keep(db: sqlite3.Connection, text: str) -> str:

@@ -5,10 +5,17 @@ import hashlib
 import os
 import secrets
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 LARGEST_FILE = 1 << 20
 """In bytes, of a learner's file."""
+
+
+@lru_cache(maxsize=8)
+def digest(text: str) -> str:
+    """The hash that a text is known by."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def derive(seed: int, name: str) -> int:

@@ -257,16 +257,19 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     """Run the checks on a variant; returns the isolation that held."""
     import pytest
 
-    from grader.plugin import seen_of
+    from grader.plugin import seen_of, unrun
 
     verdicts: list[Verdict] = []
+
+    def reported(check: CheckResult) -> None:
+        verdicts.append(check.verdict)
+        say(check)
 
     class Listener:
         def pytest_runtest_logreport(self, report: Any) -> None:
             seen = seen_of(report)
             if seen:
-                verdicts.append(seen.check.verdict)
-                say(seen.check)
+                reported(seen.check)
 
     file, items = collected.file, _ordered(collected, variant)
     file.use(variant.channel() if variant.channel else file.in_process(variant.text))
@@ -276,7 +279,11 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     for item in items:
         if variant.check_seconds:
             item.add_marker(pytest.mark.timeout(variant.check_seconds, method="signal"), append=False)
-        config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        known = unrun(item)
+        if known:
+            reported(known)
+        else:
+            config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         if variant.stop_early and verdicts and verdicts[-1] is not Verdict.PASSED:
             break
     file.channel.close()

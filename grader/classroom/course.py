@@ -1,6 +1,5 @@
 """Write an nbgrader course, and bring one up to date without losing what a teacher changed."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ import msgspec
 from grader.catalog import Exercise, HouseError
 from grader.classroom.notebook import QUESTION, as_text, source_notebook
 from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
+from grader.submitted import digest
 
 _RECORD = ".grader-course.json"
 """What was written last: path in the course to the SHA-256 of its text."""
@@ -88,9 +88,9 @@ def _write(folder: Path, path: str, text: str, record: dict[str, str], overwrite
     place = folder / path
     there = place.read_text(encoding="utf-8", errors="replace") if place.exists() else None
     if there == text:
-        record[path] = _digest(text)
+        record[path] = digest(text)
         return Written(path, "up to date")
-    changed = there is not None and record.get(path) != _digest(there)
+    changed = there is not None and record.get(path) != digest(there)
     if changed and not overwrite:
         return Written(path, "kept")
     if changed:
@@ -103,7 +103,7 @@ def _write(folder: Path, path: str, text: str, record: dict[str, str], overwrite
         place.rename(old)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
-    record[path] = _digest(text)
+    record[path] = digest(text)
     return Written(path, "new" if there is None else "replaced" if changed else "updated")
 
 
@@ -113,7 +113,3 @@ def _read(path: Path) -> dict[str, str]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except (FileNotFoundError, msgspec.DecodeError):
         return {}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

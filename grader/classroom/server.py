@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from grader.catalog import House
-from grader.progress import digest
 from grader.result import Result
+from grader.submitted import digest
 
 _IDLE_SECONDS = 120.0
 """After which it ends by itself: formgrader's own process lives for days, and checks may change meanwhile."""

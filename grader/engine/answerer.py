@@ -279,16 +279,15 @@ def serve(data: socket.socket) -> None:
     practice = Practice(path, _drivers(hello), "attempt", hello.text)
     while (body := wire.receive(data)) is not None:
         request = wire.unpack(body, strides=True)
-        number = request.pop("number", 0)
+        number, check = request.pop("number", 0), request.pop("check", None)
         try:
-            if "seed" in request:  # a check begins; nobody waits for a reply
+            if check:  # the first question of one
                 with contextlib.suppress(Exception):
                     practice.raised = None  # with all that its frames hold
-                    practice.forbidden = request["forbidden"]
+                    practice.forbidden = check["forbidden"]
                     steady.restore()
-                    seed(request["seed"])
-                    signal.setitimer(signal.ITIMER_REAL, request["seconds"])
-                continue
+                    seed(check["seed"])
+                    signal.setitimer(signal.ITIMER_REAL, check["seconds"])
             reply = {"value": practice.ask(Request(**request))}
         except BaseException as error:
             reply = {"raised": msgspec.to_builtins(described(error, path))}

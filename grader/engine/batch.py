@@ -21,9 +21,8 @@ from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_no
 from grader.engine.store import Kept, in_order, read_results
 from grader.engine.warm import Warm
 from grader.load import needed_ahead
-from grader.progress import digest
 from grader.result import CheckResult, Result, Verdict, assemble
-from grader.submitted import LARGEST_FILE, derive, read_file
+from grader.submitted import LARGEST_FILE, derive, digest, read_file
 from grader.sweep import Collected, Outcome, Variant, judge, sweep
 
 _SUFFIXES = (".py", ".ipynb")

@@ -80,11 +80,12 @@ class Caged:
             if not self._answerer:
                 self._answerer = self._start()
                 self._begun = False
+            message = {name: getattr(request, name) for name in request.__struct_fields__}
             if not self._begun:
                 seconds = _TELLS * self._exercise.limits.check_seconds
-                self._answerer.tell({"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds})
+                message["check"] = {"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds}
                 self._begun = True
-            reply = self._answerer.ask(_request_data(request))
+            reply = self._answerer.ask(message)
         except _Over as ended:
             self.close()
             over = self._over[self._part.name] = Unusable(*ended.verdict(self._exercise))
@@ -241,10 +242,6 @@ class _Answerer:
             if body is not None:
                 return msgspec.json.decode(body, type=Ended)
         return None
-
-
-def _request_data(request: Request) -> dict[str, Any]:
-    return {name: getattr(request, name) for name in request.__struct_fields__}
 
 
 def _of_kind(request: Request, value: Any) -> Any:

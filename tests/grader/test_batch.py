@@ -22,9 +22,8 @@ from grader.catalog import HouseError
 from grader.cli_grade import _Progress
 from grader.engine import batch, cage
 from grader.engine.batch import Results, Submission, find_submissions, read_submission
-from grader.progress import digest
 from grader.result import CheckResult, Verdict, assemble
-from grader.submitted import read_file
+from grader.submitted import digest, read_file
 
 PROCESS, LANDLOCK, FULL = cage.Level.PROCESS, cage.Level.LANDLOCK, cage.Level.FULL
 

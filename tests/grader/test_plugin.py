@@ -428,6 +428,26 @@ def test_checks_of_an_untouched_part_are_not_run(home):
     assert "it ran" in home.pytest(EXERCISE, "-k", "asks_nothing").out
 
 
+def test_a_check_may_ask_for_ours_through_a_fixture_of_its_own(home):
+    home.solve((RIGHT_MEAN, "return x.sum(0)"))
+    check = """
+@pytest.fixture
+def told(attempt, reference, draw):
+    x = draw.normal(4, 3)
+    return attempt.batch_mean(x), reference.batch_mean(x)
+
+
+@part("batch_mean")
+def test_through_a_fixture(told):
+    \"\"\"It is the mean.\"\"\"
+    agree(*told, of="the mean of four rows")
+"""
+    home.checks.write_text(home.checks.read_text() + check)
+    assert "1 wrong" in home.pytest(EXERCISE, "-k", "through_a_fixture").out
+    home.solve()
+    assert "1 passed" in home.pytest(EXERCISE, "-k", "through_a_fixture").out
+
+
 def test_a_name_bound_below_its_stub_counts(home):
     stub = home.attempt.read_text()
     mean = home.solution[home.solution.index("def batch_mean") : home.solution.index("class RunningMean")]

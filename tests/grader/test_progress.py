@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from grader.progress import Progress, ProgressError, digest, source_of
+from grader.progress import Progress, ProgressError, source_of
 from grader.result import CheckResult, PartResult, Result, Verdict
+from grader.submitted import digest
 
 ID = "dl_901_running_mean"
 
