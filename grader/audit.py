@@ -328,8 +328,9 @@ def _wrong(bench: _Bench, known: MutantFile) -> Section:
 
 
 def _failed(outcome: Outcome) -> list[str]:
-    """The names of the checks that did not pass, without their parameters."""
-    return [check.id.split("[")[0] for check in outcome.checks if check.verdict is not Verdict.PASSED]
+    """The names of the checks that did not pass, or that never ended, without their parameters."""
+    failed = [check.id for check in outcome.checks if check.verdict is not Verdict.PASSED]
+    return [id.split("[")[0] for id in (*failed, outcome.running) if id]
 
 
 def _broken(outcome: Outcome) -> list[CheckResult]:

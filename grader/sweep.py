@@ -48,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
     checks: list[CheckResult]
     died: str = ""
     """How the process ended, if not by itself."""
+    running: str = ""
+    """The check that it died in."""
     timed_out: bool = False
     isolation: str = ""
 
@@ -185,6 +187,7 @@ class _Child:
     """A fork that judges one variant and writes its checks to a pipe."""
 
     def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
+        self.collected = collected
         self.variant = variant
         self.ends = time.monotonic() + deadline
         self.deadline = deadline
@@ -220,7 +223,8 @@ class _Child:
         if last:
             return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
-        return Outcome(self.variant, checks, died=ended, timed_out=self.killed)
+        left = [item.name for item in _ordered(self.collected, self.variant)][len(checks) :]
+        return Outcome(self.variant, checks, died=ended, running=left[0] if left else "", timed_out=self.killed)
 
 
 def _child(collected: Collected, variant: Variant, write: int) -> None:
@@ -275,7 +279,8 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     file.use(variant.channel() if variant.channel else file.in_process(variant.text))
     config = file.config
     config.option.grader_seed = variant.seed
-    config.pluginmanager.register(Listener())
+    listener = Listener()
+    config.pluginmanager.register(listener)
     for item in items:
         if variant.check_seconds:
             item.add_marker(pytest.mark.timeout(variant.check_seconds, method="signal"), append=False)
@@ -286,6 +291,7 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
             config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         if variant.stop_early and verdicts and verdicts[-1] is not Verdict.PASSED:
             break
+    config.pluginmanager.unregister(listener)
     file.channel.close()
     isolation: str = file.channel.isolation
     return isolation

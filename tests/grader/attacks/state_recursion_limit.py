@@ -3,7 +3,7 @@
 # naive = "wins"
 # [required]
 # batch_mean = ["passed", "error", "crashed"]
-# RunningMean = ["wrong", "error", "crashed"]
+# RunningMean = ["passed", "wrong", "error", "crashed"]
 import sys
 
 
