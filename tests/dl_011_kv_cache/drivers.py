@@ -11,20 +11,63 @@ def _new_cache(module, k, capacity):
     return module.KVCache(b, h, capacity, d, dtype=k.dtype)
 
 
+def refused(module, name, args, options):
+    """How a call is refused: ValueError, another exception and what it says, or nothing."""
+    called = getattr(module, name)
+    try:
+        called(*args, **options)
+    except NotImplementedError:
+        raise  # of the stub
+    except ValueError:
+        return "ValueError"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def kv_cache_bytes(module, kind, tokens, layers, sizes):
+    """sizes: by name."""
+    return module.kv_cache_bytes(kind, tokens, layers, **sizes)
+
+
+def evict(module, policy, weights, cases):
+    """The kept positions for each case: a budget, and sinks or recent by name."""
+    return [module.evict(policy, weights, budget, **options) for budget, options in cases]
+
+
 def _held(cache):
     """What a cache says that its sequences hold, and whether what lies around it is finite."""
-    tokens = [int(n) for n in cache.lengths]
+    return _cut(cache.lengths, cache.k, cache.v)
+
+
+def _cut(lengths, k, v):
+    tokens = [int(n) for n in torch.as_tensor(lengths).tolist()]
     return {
-        "lengths": cache.lengths,
-        "k": [cache.k[i, :, :n] for i, n in enumerate(tokens)],
-        "v": [cache.v[i, :, :n] for i, n in enumerate(tokens)],
-        "all of the buffers finite": bool(cache.k.isfinite().all() and cache.v.isfinite().all()),
+        "lengths": lengths,
+        "k": [k[i, :, :n] for i, n in enumerate(tokens)],
+        "v": [v[i, :, :n] for i, n in enumerate(tokens)],
+        "all of the buffers finite": _finite(k, v),
     }
+
+
+def _finite(k, v):
+    return bool(k.isfinite().all() and v.isfinite().all())
 
 
 def _everything(cache):
     """The lengths, and the buffers to their last place, copied."""
     return {"lengths": cache.lengths.clone(), "k, whole": cache.k.clone(), "v, whole": cache.v.clone()}
+
+
+def _over(cache, call, *args):
+    """Was a call refused, and what did the cache hold before and after it?"""
+    before = _everything(cache)
+    try:
+        call(*args)
+        was_refused = False
+    except ValueError:
+        was_refused = True
+    return was_refused, _cut(*before.values()), before, _everything(cache)
 
 
 def append(module, k, v, chunks, capacity, counts=None):
@@ -72,13 +115,7 @@ def append_over(module, k, v, counts, k_new, v_new, new_counts, capacity):
     """Append what fits, then what may not fit. Was it refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v, counts)
-    held, before = _copy(_held(cache)), _everything(cache)
-    try:
-        cache.append(k_new, v_new, new_counts)
-        refused = False
-    except ValueError:
-        refused = True
-    return refused, held, before, _everything(cache)
+    return _over(cache, cache.append, k_new, v_new, new_counts)
 
 
 def append_after_reset(module, k, v, rows, k_new, v_new, counts, capacity):
@@ -98,13 +135,18 @@ def prefill(module, q, k, v, chunks, capacity, counts=None):
     """Prefill q, k, v cut into chunks; the outputs side by side, and what the cache holds then."""
     cache = _new_cache(module, k, capacity)
     outs = []
-    pieces = zip(q.split(chunks, 2), k.split(chunks, 2), v.split(chunks, 2), strict=True)
+    pieces = zip(*(x.split_with_sizes(chunks, 2) for x in (q, k, v)), strict=True)
     for i, (q_new, k_new, v_new) in enumerate(pieces):
         if counts is None:
             outs.append(module.prefill(q_new, k_new, v_new, cache))
         else:
             outs.append(module.prefill(q_new, k_new, v_new, cache, counts[i]))
     return torch.cat(outs, 2), _held(cache)
+
+
+def prefill_cuts(module, q, k, v, cuts, capacity):
+    """The same for each way to cut q, k, v into chunks, on a cache of its own."""
+    return [prefill(module, q, k, v, chunks, capacity) for chunks in cuts]
 
 
 def prefill_once(module, q, k, v, capacity):
@@ -124,13 +166,7 @@ def prefill_over(module, k, v, q_new, k_new, v_new, counts, capacity):
     """Was a chunk that does not fit refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
-    held, before = _copy(_held(cache)), _everything(cache)
-    try:
-        module.prefill(q_new, k_new, v_new, cache, counts)
-        refused = False
-    except ValueError:
-        refused = True
-    return refused, held, before, _everything(cache)
+    return _over(cache, module.prefill, q_new, k_new, v_new, cache, counts)
 
 
 def prefill_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
@@ -146,35 +182,42 @@ def decode(module, q, k, v, capacity, start=0):
     cache = _new_cache(module, k, capacity)
     if start:
         cache.append(k[:, :, :start], v[:, :, :start])
-    outs = [module.decode_step(q[:, :, j], k[:, :, j], v[:, :, j], cache) for j in range(start, k.shape[2])]
+    tokens = list(zip(q.unbind(2), k.unbind(2), v.unbind(2), strict=True))
+    outs = [module.decode_step(*token, cache) for token in tokens[start:]]
     return torch.stack(outs, 2), _held(cache)
 
 
-def decode_unequal(module, k, v, counts, q_new, k_new, v_new, active, capacity, old=None):
-    """One step for sequences of unequal length. active: None to leave it out. old: what lay in the cache before."""
-    cache = _new_cache(module, k, capacity)
-    if old is not None:
-        cache.append(old, old)
-        cache.reset()
-    cache.append(k, v, counts)
-    if active is None:
-        out = module.decode_step(q_new, k_new, v_new, cache)
-    else:
-        out = module.decode_step(q_new, k_new, v_new, cache, active)
-    return out, _held(cache)
+def decode_unequal(module, k, v, counts, new, active, leftover, capacity):
+    """One step with tokens new (q, k, v) for sequences of unequal length: as they are, then with NaN in the idle rows,
+    then where leftover lay in the cache before. For each the output, the lengths, and whether the buffers are finite.
+
+    active: None to leave it out; nobody is idle then.
+    """
+
+    def step(q_new, k_new, v_new, old=None):
+        cache = _new_cache(module, k, capacity)
+        if old is not None:
+            cache.append(old, old)
+            cache.reset()
+        cache.append(k, v, counts)
+        if active is None:
+            out = module.decode_step(q_new, k_new, v_new, cache)
+        else:
+            out = module.decode_step(q_new, k_new, v_new, cache, active)
+        return out, cache.lengths, _finite(cache.k, cache.v)
+
+    told = {"as they are": step(*new)}
+    if active is not None:
+        told["idle rows NaN"] = step(*(torch.where(active[:, None, None], x, torch.nan) for x in new))
+    told["other tokens there before a reset"] = step(*new, leftover)
+    return told
 
 
 def decode_over(module, k, v, counts, q_new, k_new, v_new, active, capacity):
     """Was a step that does not fit refused, and what did the cache hold before and after?"""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v, counts)
-    held, before = _copy(_held(cache)), _everything(cache)
-    try:
-        module.decode_step(q_new, k_new, v_new, cache, active)
-        refused = False
-    except ValueError:
-        refused = True
-    return refused, held, before, _everything(cache)
+    return _over(cache, module.decode_step, q_new, k_new, v_new, cache, active)
 
 
 def decode_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
@@ -222,8 +265,8 @@ def quantize_and_back(module, x, per):
 
 
 def _latent(module, sizes, weights):
-    layer = module.MultiHeadLatentAttention(*sizes).to(weights["k_up"].dtype)
-    layer.load_state_dict(weights)
+    layer = module.MultiHeadLatentAttention(*sizes)
+    layer.load_state_dict(weights, assign=True)
     return layer
 
 
@@ -233,7 +276,13 @@ def latent_compress(module, sizes, weights, x, start):
     return layer.compress(x) if start is None else layer.compress(x, start)
 
 
-def latent_forward(module, sizes, weights, x, *, meter):
+def latent_forward(module, sizes, weights, inputs):
+    """forward of each input."""
+    layer = _latent(module, sizes, weights)
+    return [layer(x) for x in inputs]
+
+
+def latent_forward_cost(module, sizes, weights, x, *, meter):
     """forward; measured."""
     layer = _latent(module, sizes, weights)
     with meter:
@@ -262,7 +311,7 @@ def latent_decode(module, sizes, weights, x, prompt, cuts):
     told = []
     for chunks in cuts:
         outs, caches, cache = [], [], prompt
-        for piece in x.split(chunks, 1):
+        for piece in x.split_with_sizes(chunks, 1):
             out, cache = layer.decode(piece, cache)
             outs.append(out)
             caches.append(cache)
@@ -277,16 +326,19 @@ def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
         return layer.decode(x, cache)
 
 
-def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
-    """Do the steps; after each, all that can be asked of the cache, and at the end its pool.
+def paged(module, blocks, block_size, steps, k, v):
+    """Do the steps; after each, all that can be asked of the cache. And what lay in the pool, before and after each.
 
-    A step is ("create",), ("append", name, k, v), ("fork", name) or ("free", name), or ("gather" | "table", name).
-    Names are 0, 1, ... in the order of creation, and stand for whatever ids the cache gave. The names `unknown` and
-    `negative` are ids that no sequence has had. It ends early at an id that is no int, or that was never given.
+    A step is ("create",), ("append", name, count), ("fork", name) or ("free", name), or ("gather" | "table", name).
+    What is appended are the tokens of k and v in order, no token twice. Names are 0, 1, ... in the order of creation,
+    and stand for whatever ids the cache gave. The names `unknown` and `negative` are ids that no sequence has had.
+    It ends early at an id that is no int, or that was never given.
     """
-    cache = module.PagedKVCache(blocks, block_size, kv_heads, head_dim, dtype=dtype)
-    pool = cache.k.data_ptr(), cache.v.data_ptr()
-    ids, live, seen, last = [], [], [], {}
+    cache = module.PagedKVCache(blocks, block_size, *k.shape[1:], dtype=k.dtype)
+    pool_k, pool_v = cache.k, cache.v
+    began = pool_k.data_ptr(), pool_v.data_ptr()
+    lay = {"k": [pool_k.clone()], "v": [pool_v.clone()]}
+    ids, live, seen, last, used = [], [], [], {}, 0
     for action, *args in steps:
         name = args[0] if args else None
         if isinstance(name, int) and name >= len(ids):
@@ -306,40 +358,41 @@ def paged(module, blocks, block_size, steps, kv_heads, head_dim, dtype):
                     break
                 ids.append(new)
                 live.append(len(ids) - 1)
+            elif action == "append":
+                start, used = used, used + args[1]
+                cache.append(seq, k[start:used], v[start:used])
             else:
-                getattr(cache, action)(seq, *args[1:])
+                getattr(cache, action)(seq)
                 if action == "free":
                     live.remove(name)
         except (ValueError, KeyError, IndexError) as error:
             refused = next(kind.__name__ for kind in (ValueError, KeyError, IndexError) if isinstance(error, kind))
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f" ({error}; line {frame.lineno}, in {frame.name})"
-        state = {"available": cache.available(), "sequences": _sequences(cache, ids, live, last)}
+        state = {
+            "available": cache.available(),
+            "tables": {name: list(cache.table(ids[name])) for name in live},
+            "gathered": _gathered(cache, ids, live, last),
+            "pool moved": (cache.k.data_ptr(), cache.v.data_ptr()) != began,
+        }
+        lay["k"].append(pool_k.clone())
+        lay["v"].append(pool_v.clone())
         seen.append({"refused": refused, "where": where, **state})
-    return seen, pool == (cache.k.data_ptr(), cache.v.data_ptr()), {"k": cache.k, "v": cache.v}
+    return seen, {which: torch.stack(pools) for which, pools in lay.items()}
 
 
-def _sequences(cache, ids, live, last):
-    """For each live sequence its table, and unless it is as in `last`: what gather gives, and what lies in the pool
-    where the table points, if that is something else.
-    """
+def _gathered(cache, ids, live, last):
+    """For each live sequence what gather gives, unless it is as in `last`."""
     told = {}
     for name in live:
-        table = list(cache.table(ids[name]))
         k, v = cache.gather(ids[name])
-        lies = [pool[table].flatten(0, 1)[: len(k)] for pool in (cache.k, cache.v)] if table else [k, v]
-        told[name] = {"table": table}
-        holds = [k, v] if _same(lies, [k, v]) else [k, v, *lies]
-        if not _same(holds, last.get(name, [])):
-            last[name] = [x.clone() for x in holds]
-            told[name] |= dict(zip(("k", "v", "pool k", "pool v"), last[name], strict=False))
+        if name not in last or not (_same(k, last[name][0]) and _same(v, last[name][1])):
+            told[name] = last[name] = k.clone(), v.clone()
     return told
 
 
-def _same(some, others):
-    return len(some) == len(others) and all(
-        x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(some, others, strict=True)
-    )
+def _same(x, y):
+    return x.dtype == y.dtype and torch.equal(x, y)
 
 
 def paged_gather_is_a_copy(module, block_size, k, v):
@@ -354,11 +407,3 @@ def paged_gather_is_a_copy(module, block_size, k, v):
         got.fill_(7)
     cache.table(seq).clear()
     return cache.gather(seq)
-
-
-def _copy(held):
-    return {
-        **held,
-        **{name: [x.clone() for x in held[name]] for name in ("k", "v")},
-        "lengths": held["lengths"].clone(),
-    }
