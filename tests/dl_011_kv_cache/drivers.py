@@ -265,8 +265,8 @@ def quantize_and_back(module, x, per):
 
 
 def _latent(module, sizes, weights):
-    layer = module.MultiHeadLatentAttention(*sizes)
-    layer.load_state_dict(weights, assign=True)
+    layer = module.MultiHeadLatentAttention(*sizes).to(weights["k_up"].dtype)
+    layer.load_state_dict(weights)
     return layer
 
 
