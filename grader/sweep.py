@@ -26,6 +26,8 @@ _MEMORY = 8 << 30
 _IDLE = ("cacheprovider", "logging", "warnings", "unraisableexception", "threadexception")
 """pytest's own plugins that cost something around every check, and on which no verdict depends."""
 _LAST = b"judged in isolation: "
+_LOOK_SECONDS = 0.1
+"""Between looks at what has been reported: to be woken by each check of each process costs more than the looks."""
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -152,21 +154,18 @@ def judge(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     child = _Child(collected, waiting.pop(), deadline)
-                    running[child.pipe] = child
-                    selector.register(child.pipe, selectors.EVENT_READ)
-                soonest = min(child.ends for child in running.values())
-                for key, _ in selector.select(max(0.0, soonest - time.monotonic())):
-                    child = running[key.fd]
-                    more, checks = child.read()
-                    for _ in range(checks):
+                    running[child.alive] = child
+                    selector.register(child.alive, selectors.EVENT_READ)
+                ended = {key.fd for key, _ in selector.select(_LOOK_SECONDS)}
+                for alive, child in list(running.items()):
+                    for _ in range(child.read()):
                         tick()
-                    if not more:
-                        selector.unregister(key.fd)
-                        del running[key.fd]
+                    if alive in ended:
+                        selector.unregister(alive)
+                        del running[alive]
                         yield child.outcome()
-                for child in list(running.values()):
-                    if time.monotonic() > child.ends:
-                        child.kill()  # its pipe closes, and it is collected above
+                    elif time.monotonic() > child.ends:
+                        child.kill()  # its pipes close, and it is collected above
         finally:
             for child in running.values():
                 child.kill()
@@ -195,19 +194,26 @@ class _Child:
         self._lines: list[bytes] = []
         self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
         self.pipe, write = os.pipe()
+        self.alive, held = os.pipe()  # says nothing, and closes when the child has ended
         with _ctrl_c_waits():
             self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
+            os.close(self.alive)
             _child(collected, variant, write)
         os.close(write)
+        os.close(held)
+        os.set_blocking(self.pipe, False)
 
-    def read(self) -> tuple[bool, int]:
-        """Take what is there: whether the child goes on, and how many checks it has reported with it."""
-        data = os.read(self.pipe, 1 << 16)
+    def read(self) -> int:
+        """Take what is there: how many checks have been reported with it."""
+        data = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self.pipe, 1 << 16):
+                data += piece
         *whole, self._cut = (self._cut + data).split(b"\n")
         self._lines += whole
-        return bool(data), sum(not line.startswith(_LAST) for line in whole)
+        return sum(not line.startswith(_LAST) for line in whole)
 
     def kill(self) -> None:
         self.killed = True
@@ -217,6 +223,7 @@ class _Child:
 
     def outcome(self) -> Outcome:
         os.close(self.pipe)
+        os.close(self.alive)
         _, status = os.waitpid(self.pid, 0)
         last = [line for line in self._lines if line.startswith(_LAST)]
         checks = [msgspec.json.decode(line, type=CheckResult) for line in self._lines if line not in last]
@@ -261,40 +268,34 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     """Run the checks on a variant; returns the isolation that held."""
     import pytest
 
-    from grader.plugin import seen_of, unrun
-
-    verdicts: list[Verdict] = []
-
-    def reported(check: CheckResult) -> None:
-        verdicts.append(check.verdict)
-        say(check)
-
-    class Listener:
-        def pytest_runtest_logreport(self, report: Any) -> None:
-            seen = seen_of(report)
-            if seen:
-                reported(seen.check)
-
     file, items = collected.file, _ordered(collected, variant)
     file.use(variant.channel() if variant.channel else file.in_process(variant.text))
-    config = file.config
-    config.option.grader_seed = variant.seed
-    listener = Listener()
-    config.pluginmanager.register(listener)
+    file.config.option.grader_seed = variant.seed
+    seconds = variant.check_seconds or file.exercise.limits.check_seconds
+    # Around the call alone: what sets it around setup too belongs to pytest's loop.
+    clock = pytest.mark.timeout(seconds, method="signal", func_only=True)
     for item in items:
-        if variant.check_seconds:
-            item.add_marker(pytest.mark.timeout(variant.check_seconds, method="signal"), append=False)
-        known = unrun(item)
-        if known:
-            reported(known)
-        else:
-            config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        if variant.stop_early and verdicts and verdicts[-1] is not Verdict.PASSED:
+        item.add_marker(clock, append=False)
+        check = _judged(item)
+        say(check)
+        if variant.stop_early and check.verdict is not Verdict.PASSED:
             break
-    config.pluginmanager.unregister(listener)
     file.channel.close()
     isolation: str = file.channel.isolation
     return isolation
+
+
+def _judged(item: Any) -> CheckResult:
+    """The result of one check."""
+    from _pytest.runner import runtestprotocol  # one check, without the reports of pytest's loop, which nobody reads
+
+    from grader.plugin import seen_of, unrun
+
+    known = unrun(item)
+    if known:
+        return known
+    (seen,) = filter(None, map(seen_of, runtestprotocol(item, log=False)))
+    return seen.check
 
 
 def _ordered(collected: Collected, variant: Variant) -> list[Any]:
