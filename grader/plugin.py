@@ -217,7 +217,7 @@ def _given(request: pytest.FixtureRequest, name: str) -> Any:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give a check what it asks for: pytest's own search for it would cost as much as all else around a check."""
+    """Give a check what it asks for: pytest's own search for it is a quarter of what surrounds a check."""
     file = item.getparent(ExerciseFile)
     if not file or not isinstance(item, pytest.Function):
         return
