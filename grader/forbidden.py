@@ -118,6 +118,18 @@ class _Mode(TorchFunctionMode):
             sys.setprofile(before)
 
 
+@contextmanager
+def _on(mode: _Mode) -> Iterator[None]:
+    """With a mode on. A clock may ring inside a call of torch, where the mode is off, or where it is on twice."""
+    depth = torch._C._len_torch_function_stack()
+    mode.__enter__()  # type: ignore[no-untyped-call]  # torch's
+    try:
+        yield
+    finally:
+        while torch._C._len_torch_function_stack() > depth:
+            torch._C._pop_torch_function_stack()
+
+
 def _profiler() -> Any:
     """The profile function that is on and can be put back: cProfile's own cannot."""
     before = sys.getprofile()
@@ -158,7 +170,7 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         sys.setprofile(profile if sought.profiled else None)
 
     before = _profiler()
-    with _Mode(sought.by_torch, offend, profile):
+    with _on(_Mode(sought.by_torch, offend, profile)):
         threading.setprofile(begin_thread)
         if sought.profiled:
             sys.setprofile(profile)
