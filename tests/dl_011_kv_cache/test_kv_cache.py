@@ -1128,6 +1128,7 @@ def check_trace(blocks, block_size, plan, k, v, seen, pool, of, known=None):
             owners += [(here, name)] * len(tokens)
         assert not got["pool moved"], f"{here}: k and v of the pool lie in other memory than at the start"
         before = sequences
+    assert len(seen) == len(plan), f"{of}: it ended after {len(seen)} of {len(plan)} steps"
     places, every = (torch.tensor(numbers, dtype=torch.int64) for numbers in (places, every))
     for which in ("k", "v"):
         check_pool(pool[which].flatten(0, 2)[places], rows[which][every], owners, which)
