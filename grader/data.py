@@ -13,6 +13,10 @@ from grader.fault import NotData
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 _DEEPEST = 32
 
+_unwatched = torch._C.DisableTorchFunction
+"""Around what we do to one tensor ourselves: torch takes it to no mode, neither the watch for forbidden calls, which
+would cost more than the work, nor one that an attempt has left on."""
+
 
 def plain(value: Any, where: str = "the result", depth: int = 0) -> Any:
     """`value` rebuilt from exact types: tensors detached, on the CPU, contiguous, sharing memory with nobody.
@@ -25,9 +29,10 @@ def plain(value: Any, where: str = "the result", depth: int = 0) -> Any:
     if kind in _ATOMS:
         return value
     if kind is torch.Tensor or kind is torch.nn.Parameter:
-        if value.layout is not torch.strided:
-            raise NotData(f"{where} is a tensor of layout {value.layout}; return a dense one")
-        return value.detach().to("cpu", copy=True).contiguous()
+        with _unwatched():
+            if value.layout is not torch.strided:
+                raise NotData(f"{where} is a tensor of layout {value.layout}; return a dense one")
+            return value.detach().to("cpu", copy=True).contiguous()
     if kind is np.ndarray and value.dtype != object:
         return np.array(value, copy=True, order="C")
     if isinstance(value, np.generic):
@@ -46,11 +51,12 @@ def plain(value: Any, where: str = "the result", depth: int = 0) -> Any:
 def copied(value: Any) -> Any:
     """A deep copy of data that keeps the strides of its tensors, so that a non-contiguous argument stays one."""
     if isinstance(value, torch.Tensor):
-        dense = value.detach()
-        if dense.is_contiguous() or dense.numel() == 0:
-            return dense.clone()
-        copy = torch.empty_strided(dense.size(), dense.stride(), dtype=dense.dtype)
-        return copy.copy_(dense) if not _overlaps(dense) else dense.clone()
+        with _unwatched():
+            dense = value.detach()
+            if dense.is_contiguous() or dense.numel() == 0:
+                return dense.clone()
+            copy = torch.empty_strided(dense.size(), dense.stride(), dtype=dense.dtype)
+            return copy.copy_(dense) if not _overlaps(dense) else dense.clone()
     if isinstance(value, np.ndarray):
         return value.copy(order="K")
     if isinstance(value, list | tuple):
@@ -63,9 +69,10 @@ def copied(value: Any) -> Any:
 def identical(a: Any, b: Any) -> bool:
     """Whether two pieces of data are the same, NaN counting as equal to itself."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):  # of a parameter the copy is a tensor
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
+        with _unwatched():
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return False
+            return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
     if isinstance(a, dict) and isinstance(b, dict):  # of an ordered one the copy is a plain one
         return a.keys() == b.keys() and all(identical(a[key], b[key]) for key in a)
     if type(a) is not type(b):

@@ -85,8 +85,11 @@ class _Watched:
             return self.by_code.get(frame.f_code)
         if event != "c_call":
             return None
-        owner, method = self.by_method.get(arg.__name__, (None, None))
-        return method if owner and isinstance(arg.__self__, owner) else self.by_object.get(arg)
+        if self.by_method:
+            owner, method = self.by_method.get(arg.__name__, (None, None))
+            if owner and isinstance(arg.__self__, owner):
+                return method
+        return self.by_object.get(arg)
 
 
 _watched = lru_cache(maxsize=8)(_Watched)
@@ -158,10 +161,12 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
             raise raised(f"{name} is what this part is there to write: call something simpler")
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
+        if event == "return" or event == "c_return":
+            return  # half of all events
         name = sought.called(frame, event, arg)
         if name:
             offend(name)
-        if event == "c_call" and arg is sys.setprofile and frame.f_code.co_filename != __file__:
+        if arg is sys.setprofile and event == "c_call" and frame.f_code.co_filename != __file__:
             raise raised("sys.setprofile would take away the watch over this part's forbidden calls")
 
     def begin_thread(frame: FrameType, event: str, arg: Any) -> None:

@@ -236,6 +236,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         item.funcargs["reference"] = Attempt(file.reference.ask)
     if "draw" in item.fixturenames:
         item.funcargs["draw"] = Draw(seed)
+    if "request" in item.fixturenames:
+        item.funcargs["request"] = item._request  # what pytest would give, by making a fixture for it each time
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -124,6 +124,8 @@ class _Loop:
             return False  # a collection error: pytest reports it
         from grader.plugin import ExerciseFile
 
+        for item in session.items:
+            _ = item.location  # pytest works it out once and keeps it: not in every fork
         gc.freeze()  # a fork's collector need not look at, and so copy, what is here already
         capture = session.config.pluginmanager.getplugin("capturemanager")
         try:
@@ -274,9 +276,9 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     seconds = variant.check_seconds or file.exercise.limits.check_seconds
     # Around the call alone: what sets it around setup too belongs to pytest's loop.
     clock = pytest.mark.timeout(seconds, method="signal", func_only=True)
-    for item in items:
+    for item, following in zip(items, [*items[1:], None], strict=True):
         item.add_marker(clock, append=False)
-        check = _judged(item)
+        check = _judged(item, following)
         say(check)
         if variant.stop_early and check.verdict is not Verdict.PASSED:
             break
@@ -285,8 +287,8 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
     return isolation
 
 
-def _judged(item: Any) -> CheckResult:
-    """The result of one check."""
+def _judged(item: Any, following: Any) -> CheckResult:
+    """The result of one check. following: the next one, for which pytest leaves what both need as it is."""
     from _pytest.runner import runtestprotocol  # one check, without the reports of pytest's loop, which nobody reads
 
     from grader.plugin import seen_of, unrun
@@ -294,7 +296,7 @@ def _judged(item: Any) -> CheckResult:
     known = unrun(item)
     if known:
         return known
-    (seen,) = filter(None, map(seen_of, runtestprotocol(item, log=False)))
+    (seen,) = filter(None, map(seen_of, runtestprotocol(item, log=False, nextitem=following)))
     return seen.check
 
 

@@ -25,7 +25,7 @@ requires-python = ">=3.11"
 dependencies = {dependencies}
 
 [project.scripts]
-grader = "grader.cli:main"
+grader = "grader.__main__:run"
 
 [tool.setuptools]
 packages = ["grader", "grader.classroom", "grader.engine", "{package}"]

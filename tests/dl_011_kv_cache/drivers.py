@@ -327,7 +327,10 @@ def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
 
 
 def paged(module, blocks, block_size, steps, k, v):
-    """Do the steps; after each, all that can be asked of the cache. And what lay in the pool, before and after each.
+    """Do the steps; after each, what can be asked of the cache. And what lay in the pool, before and after each.
+
+    Gathered is the sequence that the step was about, or every one where that is gone, and at the end: of the others the
+    pool tells.
 
     A step is ("create",), ("append", name, count), ("fork", name) or ("free", name), or ("gather" | "table", name).
     What is appended are the tokens of k and v in order, no token twice. Names are 0, 1, ... in the order of creation,
@@ -338,8 +341,8 @@ def paged(module, blocks, block_size, steps, k, v):
     pool_k, pool_v = cache.k, cache.v
     began = pool_k.data_ptr(), pool_v.data_ptr()
     lay = {"k": [pool_k.clone()], "v": [pool_v.clone()]}
-    ids, live, seen, last, used = [], [], [], {}, 0
-    for action, *args in steps:
+    ids, live, seen, used = [], [], [], 0
+    for step, (action, *args) in enumerate(steps, 1):
         name = args[0] if args else None
         if isinstance(name, int) and name >= len(ids):
             break
@@ -356,8 +359,9 @@ def paged(module, blocks, block_size, steps, k, v):
                 if not isinstance(new, int):
                     seen.append({"id": f"{action} returned {new!r} ({type(new).__name__})"})
                     break
+                name = len(ids)
                 ids.append(new)
-                live.append(len(ids) - 1)
+                live.append(name)
             elif action == "append":
                 start, used = used, used + args[1]
                 cache.append(seq, k[start:used], v[start:used])
@@ -367,12 +371,13 @@ def paged(module, blocks, block_size, steps, k, v):
                     live.remove(name)
         except (ValueError, KeyError, IndexError) as error:
             refused = next(kind.__name__ for kind in (ValueError, KeyError, IndexError) if isinstance(error, kind))
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f" ({error}; line {frame.lineno}, in {frame.name})"
+            *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+            where = f" ({error}; line {line}, in {frame.f_code.co_name})"
+        asked = [name] if name in live and step < len(steps) else live
         state = {
             "available": cache.available(),
             "tables": {name: list(cache.table(ids[name])) for name in live},
-            "gathered": _gathered(cache, ids, live, last),
+            "gathered": {one: _gathered(cache, ids[one]) for one in asked},
             "pool moved": (cache.k.data_ptr(), cache.v.data_ptr()) != began,
         }
         lay["k"].append(pool_k.clone())
@@ -381,18 +386,9 @@ def paged(module, blocks, block_size, steps, k, v):
     return seen, {which: torch.stack(pools) for which, pools in lay.items()}
 
 
-def _gathered(cache, ids, live, last):
-    """For each live sequence what gather gives, unless it is as in `last`."""
-    told = {}
-    for name in live:
-        k, v = cache.gather(ids[name])
-        if name not in last or not (_same(k, last[name][0]) and _same(v, last[name][1])):
-            told[name] = last[name] = k.clone(), v.clone()
-    return told
-
-
-def _same(x, y):
-    return x.dtype == y.dtype and torch.equal(x, y)
+def _gathered(cache, seq):
+    k, v = cache.gather(seq)
+    return k.clone(), v.clone()
 
 
 def paged_gather_is_a_copy(module, block_size, k, v):

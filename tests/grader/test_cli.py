@@ -219,6 +219,31 @@ def test_status_is_light(home):
     assert "heavy: []" in done.out
 
 
+def test_a_command_that_has_torch_ends_at_once(home):
+    """What was to be said is said, and what was registered for the end runs; objects are not taken apart."""
+    code = (
+        "import atexit, sys, torch\nfrom grader.__main__ import run\n"
+        "class Kept:\n    def __del__(self): print('taken apart')\n"
+        "kept = Kept()\natexit.register(print, 'at the end')\nsys.argv = ['grader', *sys.argv[1:]]\nrun()"
+    )
+    done = home.cold("-c", code, "list")
+    assert done.code == 0
+    assert ID in done.out
+    assert done.out.endswith("at the end\n")
+    assert home.cold("-c", code, "list", "999").code == 2
+
+
+def test_what_cannot_be_written_at_the_end_is_an_error(home):
+    code = (
+        "import os, sys, torch\nimport grader.__main__ as command\n"
+        "command.main = lambda: (os.dup2(os.open('/dev/full', os.O_WRONLY), 1), print('held back'), sys.exit(0))\n"
+        "command.run()"
+    )
+    done = home.cold("-c", code)
+    assert done.code != 0
+    assert "No space left" in done.err
+
+
 def test_a_progress_file_that_cannot_be_used_hides_no_table(home, cli):
     home.progress.path.parent.mkdir()
     home.progress.path.write_bytes(b"not a database " * 99)
