@@ -264,6 +264,7 @@ def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
     from grader.engine import cage, channel, wire
     from grader.engine.answerer import Hello, Job
     from grader.engine.batch import Engine, Submission
+    from grader.engine.channel import drivers_beside
 
     def close(self: Any) -> None:
         """Let the answerer end by itself: the kernel counts nobody's CPU whose whole namespace is killed."""
@@ -289,7 +290,7 @@ def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
         for _ in range(empty):
             limits = cage.Limits(cpu_seconds=10, memory_mb=exercise.limits.memory_mb)
             one = channel._Answerer(engine.control, Job(limits))
-            hello = Hello(f"{exercise.stem}.py", text, "")
+            hello = Hello(f"{exercise.stem}.py", text, drivers_beside(exercise.checks))
             wire.send(one.data, wire.pack({name: getattr(hello, name) for name in hello.__struct_fields__}))
             one.close()
         time.sleep(0.1)

@@ -127,8 +127,9 @@ class Judge:
     def _first_stub(self, part: Part) -> int:
         """The first line of a part that is still the stub's, or 0."""
         spans = [span for name, span in source.definitions(self.text).items() if name in part.names]
-        stubs = [i for i, line in enumerate(source.lines_of(self.text), 1) if line.strip() == source.STUB]
-        return next((line for line in stubs if any(first <= line <= last for first, last in spans)), 0)
+        return next(
+            (line for line in source.stub_lines(self.text) if any(first <= line <= last for first, last in spans)), 0
+        )
 
     def _missing(self, name: str) -> str:
         known = source.definitions(self.text)

@@ -34,6 +34,12 @@ def line_of(text: str) -> Callable[[int], str]:
     return lambda number: lines[number - 1] if 0 < number <= len(lines) else ""
 
 
+@lru_cache(maxsize=2)
+def stub_lines(text: str) -> list[int]:
+    """The numbers of the lines that raise as a stub does. Asked for every check of a part that has not been begun."""
+    return [number for number, line in enumerate(lines_of(text), 1) if line.strip() == STUB]
+
+
 def regions(text: str) -> list[tuple[int, int]]:
     """The marked regions, as (line of BEGIN, line of END), counted from 1."""
     found: list[tuple[int, int]] = []

@@ -255,8 +255,9 @@ class Engine:
         """
 
         def begin(checks: Collected) -> None:
-            from grader.engine.channel import Caged
+            from grader.engine.channel import Caged, drivers_beside
 
+            drivers_beside(exercise.checks)
             self.warm.await_ready()
             deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS
 

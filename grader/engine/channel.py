@@ -7,9 +7,11 @@ A `Caged` stands where `practice.Practice` stands, so that the same checks run o
 """
 
 import contextlib
+import marshal
 import select
 import signal
 import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,13 @@ _TELLS = 0.9
 """The share of a check's time after which an answerer prints where its code stands."""
 
 
+@cache
+def drivers_beside(checks: Path) -> bytes:
+    """The drivers beside a file of checks, compiled: in the parent of the askers, not by each answerer anew."""
+    text = (checks.parent / "drivers.py").read_text(encoding="utf-8")
+    return marshal.dumps(compile(text, "/attempt/drivers.py", "exec", dont_inherit=True))
+
+
 class Caged:
     """Answers requests with one file's code, in a cage.
 
@@ -43,7 +52,7 @@ class Caged:
         self.isolation = ""
         self._control = control
         self._exercise = exercise
-        self._drivers = (exercise.checks.parent / "drivers.py").read_text(encoding="utf-8")
+        self._drivers = drivers_beside(exercise.checks)
         self._answerer: _Answerer | None = None
         self._over: dict[str, Unusable] = {}
         self._part: Part | None = None
