@@ -52,6 +52,20 @@ def difference(
     return _scalars(got, want, tol, path)
 
 
+def other_kind(got: Any, want: Any, path: str = "") -> str | None:
+    """Where `got` is of another kind than `want`: None for a tensor, two values for three. Numbers may be any."""
+    if isinstance(got, list | tuple) and isinstance(want, list | tuple) and len(got) == len(want):
+        found = (other_kind(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(got, want, strict=True)))
+    elif isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys():
+        found = (other_kind(got[key], want[key], f"{path}[{key!r}]") for key in want)
+    elif type(got) is type(want) and not isinstance(want, torch.Tensor | list | tuple | dict):
+        return None
+    else:
+        same = _kind(got) == _kind(want)
+        return None if same else _line(path, f"expected {_kind(want)}, got {_kind(got)}")
+    return next((said for said in found if said), None)
+
+
 def number(value: Any) -> str:
     """A number as messages print it."""
     if isinstance(value, bool) or not isinstance(value, int | float | complex):

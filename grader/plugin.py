@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grader.practice import Practice
 
 _JUDGED = pytest.StashKey[tuple[Verdict, str]]()
+_HEARD = pytest.StashKey["Heard"]()
 TREES = ("exercises", "solutions")
 _LETTERS = {
     Verdict.PASSED: ".",
@@ -225,19 +226,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail("not run: an earlier check of this part ran into the time limit", pytrace=False)
     from grader.attempt import Attempt
     from grader.draw import Draw
+    from grader.misread import Heard
 
-    seed = derive(item.config.getoption("--grader-seed"), item.name)
-    its_own = derive(seed, "attempt")  # not the seed of `draw`, which would foretell it
     if "attempt" in item.fixturenames:
-        file.channel.begin(file.exercise.part(_part(item)), its_own)
-        item.funcargs["attempt"] = Attempt(file.channel.ask)
+        file.channel.begin(file.exercise.part(_part(item)), _seed(item, "attempt"))
+        item.stash[_HEARD] = Heard(file.channel.ask)
+        item.funcargs["attempt"] = Attempt(item.stash[_HEARD])
     if "reference" in item.fixturenames:
-        file.reference.begin(None, its_own)
+        file.reference.begin(None, _seed(item, "attempt"))
         item.funcargs["reference"] = Attempt(file.reference.ask)
     if "draw" in item.fixturenames:
-        item.funcargs["draw"] = Draw(seed)
+        item.funcargs["draw"] = Draw(_seed(item))
     if "request" in item.fixturenames:
         item.funcargs["request"] = item._request  # what pytest would give, by making a fixture for it each time
+
+
+def _seed(item: pytest.Item, whose: str = "") -> int:
+    """The seed of a check's `draw`; or another, which that foretells nobody."""
+    seed = derive(item.config.getoption("--grader-seed"), item.name)
+    return derive(seed, whose) if whose else seed
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -311,7 +318,30 @@ def _verdict(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) 
         return Verdict.TIMEOUT, str(error)
     if isinstance(error, AssertionError):
         return Verdict.WRONG, str(error)
+    said = _misread(file, item, error)
+    if said:
+        return Verdict.WRONG, said
     return Verdict.GRADER_ERROR, f"the check itself failed, not the attempt: {type(error).__name__}: {error}"
+
+
+def _misread(file: ExerciseFile, item: pytest.Item, error: BaseException) -> str:
+    """What to say of an answer that a check could not read; "" where the check itself is at fault."""
+    if _HEARD not in item.stash or not isinstance(item, pytest.Function) or not isinstance(error, Exception):
+        return ""
+    from grader.attempt import Attempt
+    from grader.draw import Draw
+    from grader.misread import Ask, misread
+    from grader.practice import steady
+
+    function = item
+
+    def check(ask: Ask) -> None:
+        file.reference.begin(None, _seed(item, "attempt"))
+        given = {**function.funcargs, "attempt": Attempt(ask), "draw": Draw(_seed(item))}
+        with steady():
+            function.obj(**{name: given[name] for name in function._fixtureinfo.argnames})
+
+    return misread(item.stash[_HEARD], file.reference.ask, check, error)
 
 
 def _part(item: pytest.Item) -> str:

@@ -706,7 +706,7 @@ def test_the_future_changes_nothing(attempt, draw):
         other[:, i] = (other[:, i] + 1 + draw.integers(0, vocab - 1, B)) % vocab
         changed.append(other)
     first, *rest = attempt.run(drivers.language_model, [vocab, positions, D, H, 2], {}, w, changed)
-    for i, got in enumerate(rest):
+    for i, got in zip(range(positions), rest, strict=True):
         agree(got[:, :i], first[:, :i], axes="b t vocab", of=f"logits before position {i}, after its token changed")
         agree(got, language_model(w, H, changed[i + 1]), axes="b t vocab", of=f"logits with another token at {i}")
 

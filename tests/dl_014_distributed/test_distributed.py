@@ -123,6 +123,12 @@ def test_stages_that_do_not_exist_are_refused(attempt):
 
 # --------------------------------------------------------------------------------------------------- ring_all_reduce
 
+def by_rank(told, p):
+    """Each rank and what it says: all p of them."""
+    assert len(told) == p, f"{len(told)} of {p} ranks answered"
+    return enumerate(told)
+
+
 SHAPES = [(4,), (12,), (5, 3), (7, 2, 3), (2,), (1,), (), (0,), (3, 0), (101,)]
 
 
@@ -132,7 +138,7 @@ def test_every_rank_gets_the_sum(attempt, draw, p):
     """Tensors of any shape, also of fewer numbers than ranks, add up on every rank."""
     parts = [[draw.normal(*shape) for shape in SHAPES] for _ in range(p)]
     got = attempt.run(drivers.ring, parts)
-    for rank, said in enumerate(got):
+    for rank, said in by_rank(got, p):
         for i, shape in enumerate(SHAPES):
             total = torch.stack([mine[i] for mine in parts]).sum(0)
             known = {
@@ -160,7 +166,7 @@ def test_dtypes_strides_and_arguments(attempt, draw):
     parts.append([x.clone() for x in parts[0]])  # another layout than the others'
     for p in (3, 1):
         got = attempt.run(drivers.ring, parts[:p])
-        for rank, said in enumerate(got):
+        for rank, said in by_rank(got, p):
             for i, x in enumerate(parts[rank]):
                 total = torch.stack([mine[i] for mine in parts[:p]]).sum(0)
                 of = f"rank {rank} of {p}, x of shape {tuple(x.shape)}, strides {x.stride()}, {x.dtype}"
@@ -176,7 +182,7 @@ def test_ranks_hold_the_same_bits(attempt, draw):
     sums = [said[0]["sum"] for said in attempt.run(drivers.ring, parts)]
     total = torch.stack([mine[0].double() for mine in parts]).sum(0)
     agree(sums[0], total.float(), of="997 numbers on 3 ranks")
-    for rank, value in enumerate(sums):
+    for rank, value in by_rank(sums, 3):
         agree(value, sums[0], of=f"rank {rank} of 3, 997 numbers")
         differ = int((value != sums[0]).sum())
         assert not differ, f"{differ} of 997 sums on rank {rank} differ from rank 0's"
@@ -187,7 +193,7 @@ def test_bytes_and_messages(attempt, draw):
     """A rank sends 2·(p - 1) messages of ceil(n / p) numbers at most, to its neighbours, and calls no collective."""
     p, sizes = 4, (1200, 1201, 3, 1)  # with fewer ranks, all are neighbours
     parts = [[draw.normal(n) for n in sizes] for _ in range(p)]
-    for rank, said in enumerate(attempt.run(drivers.ring, parts)):
+    for rank, said in by_rank(attempt.run(drivers.ring, parts), p):
         for i, n in enumerate(sizes):
             of = f"rank {rank} of {p}, {n} numbers"
             agree(said[i]["sum"], sum(mine[i] for mine in parts), of=of)
@@ -238,7 +244,7 @@ def test_all_start_as_rank_0(attempt):
     """Parameters, frozen ones too, and buffers take rank 0's values, in place."""
     got = attempt.run(drivers.start, 3)
     first = got[0][0]
-    for rank, (before, after, same) in enumerate(got):
+    for rank, (before, after, same) in by_rank(got, 3):
         known = {"what the rank had before": before}
         agree(after, first, of=f"rank {rank} of 3: the state after wrapping", known=known)
         assert same, f"rank {rank} of 3: `.module` is another module, or its tensors lie in other memory than before"
@@ -298,7 +304,8 @@ def test_buckets_go_out_during_backward(attempt, draw):
     sizes, limits = [1, 4, 7, 5, 6, 6, 2, 13, 3], (12, 11, 1, 100)
     factors = [[draw.normal(n) for n in sizes] for _ in range(2)]
     want = mean([chain_grads(f, range(len(sizes))) for f in factors])
-    for rank, told in enumerate(attempt.run(drivers.buckets, sizes, [8 * limit for limit in limits], factors)):
+    got = attempt.run(drivers.buckets, sizes, [8 * limit for limit in limits], factors)
+    for rank, told in by_rank(got, 2):
         for limit, said in zip(limits, told, strict=True):
             groups = greedy([8 * n for n in sizes], 8 * limit)
             of = f"rank {rank} of 2, parameters of {[8 * n for n in sizes]} bytes, bucket_bytes={8 * limit}"
@@ -416,7 +423,7 @@ def check_zero(attempt, cases):
         summed = cache(partial(stepped, weights, times_p, *how))
         for rank in range(p):
             alone = cache(partial(stepped, weights, [grads[rank]], *how))
-            for i, said in enumerate(got[rank][n]):
+            for i, said in zip(range(len(steps)), got[rank][n], strict=True):
                 of = f"rank {rank} of {p}, stage {stage}, {case['name']} after {i + 1} steps"
                 of += f", passes for each {steps[: i + 1]}"
                 known = {
@@ -462,7 +469,7 @@ def test_states_are_sharded(attempt, draw, stage):
     """Adam's states on a rank hold 2 · ceil(n / p) numbers of a parameter of n; at stage 2 no gradient stays whole."""
     p, sizes = 2, [math.prod(shape) for shape in WEIGHTS]
     limit = 2 * sum(-(-n // p) for n in sizes)
-    for rank, ((_, said),) in enumerate(check_zero(attempt, [draw_zero(draw, p, stage, "Adam", [1, 1])])):
+    for rank, ((_, said),) in by_rank(check_zero(attempt, [draw_zero(draw, p, stage, "Adam", [1, 1])]), p):
         of = f"rank {rank} of {p}, stage {stage}"
         known = {"keeping all of them": 2 * sum(sizes)}
         at_most(said["states"], limit, of=f"numbers in the states of `.optimizer`: {of}", known=known)
@@ -477,7 +484,7 @@ def test_a_step_moves_what_an_all_reduce_moves(attempt, draw, stage):
     """A step hands over each gradient once and a piece of each parameter: no all-reduce, no gathered gradients."""
     p, sizes = 3, [math.prod(shape) for shape in WEIGHTS]
     c = 8 * sum(-(-n // p) for n in sizes)
-    for rank, ((_, said),) in enumerate(check_zero(attempt, [draw_zero(draw, p, stage, "SGD", [1, 1])])):
+    for rank, ((_, said),) in by_rank(check_zero(attempt, [draw_zero(draw, p, stage, "SGD", [1, 1])]), p):
         of = f"rank {rank} of {p}, stage {stage}"
         both = [said["backward"], said["step"]]
         assert not any(calls_by(one, "allreduce") for one in both), f"{of}: an all-reduce was called"
@@ -538,7 +545,7 @@ def test_gathers_and_scatters(attempt, draw):
     xs, gs = [draw.normal(3, 5) for _ in range(p)], [draw.normal(3, 7) for _ in range(p)]
     x, g = torch.cat(xs), torch.cat(gs)
     want = padded(g.T @ x / p, g.sum(0) / p, p)
-    for rank, (said,) in enumerate(attempt.run(drivers.sharded, [(weight, bias, xs, gs)])):
+    for rank, (said,) in by_rank(attempt.run(drivers.sharded, [(weight, bias, xs, gs)]), p):
         of = f"rank {rank} of {p}, weight (7, 5), bias (7,)"
         agree(said["y"], xs[rank] @ weight.T + bias, of=f"output: {of}")
         agree(said["x.grad"], gs[rank] @ weight, of=f"gradient of x: {of}")
@@ -559,7 +566,7 @@ def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
     y, one = x, 8 * (d * d + d)
     for weight, bias in zip(weights, biases, strict=True):
         y = y @ weight.T + bias
-    for rank, said in enumerate(attempt.run(drivers.sharded_stack, weights, biases, x)):
+    for rank, said in by_rank(attempt.run(drivers.sharded_stack, weights, biases, x), 2):
         of = f"{layers} layers of {d} to {d} on 2 ranks"
         agree(said["y"], y, of=f"output on rank {rank}: {of}")
         agree(said["quiet"], y, of=f"output under no_grad on rank {rank}: {of}")
@@ -650,7 +657,7 @@ def test_layers_keep_and_send_their_share_only(attempt, draw):
     p, x, g = 3, draw.normal(4, 5), draw.normal(4, 7)
     (weight, bias), split = draw_linear(draw, 7, 5), list(g.split(pieces(7, p), -1))
     got = attempt.run(drivers.both_layers, (weight, bias, x, split), (weight.T, bias[:5], split, x))
-    for rank, (said, _) in enumerate(got):
+    for rank, (said, _) in by_rank(got, p):
         of = f"column-parallel, rank {rank} of {p}, x (4, 5), weight (7, 5)"
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 0}, f"messages in forward: {of}")
@@ -659,7 +666,7 @@ def test_layers_keep_and_send_their_share_only(attempt, draw):
         known = {"the whole weight and bias": 8 * 42}
         at_most(said["bytes of memory"], 8 * 6 * pieces(7, p)[rank], of=f"bytes kept alive: {of}", known=known)
         assert not said["shared"], f"{of}: `.weight` or `.bias` lies in the memory of the argument"
-    for rank, (_, said) in enumerate(got):
+    for rank, (_, said) in by_rank(got, p):
         of = f"row-parallel, rank {rank} of {p}, weight (5, 7)"
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 1}, f"messages in forward: {of}")
@@ -888,7 +895,7 @@ def test_any_valid_order_works(attempt, draw):
 def test_one_message_a_micro_batch_and_neighbour(attempt, draw):
     """A rank sends each activation to the next and each gradient to the one before, and nothing else."""
     p, rows, d = 3, [2, 5, 1, 3], 3
-    for rank, (said,) in enumerate(check_pipeline(attempt, draw, p, [("1f1b", rows, torch.float64)], d)):
+    for rank, (said,) in by_rank(check_pipeline(attempt, draw, p, [("1f1b", rows, torch.float64)], d), p):
         ways = (rank > 0) + (rank < p - 1)
         of = f"rank {rank} of {p}, micro-batches of {rows} rows of {d} numbers"
         agree(said["calls"], {"send": len(rows) * ways}, of=f"messages: {of}")
@@ -901,7 +908,7 @@ def test_the_schedule_decides_how_much_is_alive(attempt, draw):
     p, m, rows, wide = 2, 8, 20, 400
     cases = [(kind, [rows] * m, torch.float64) for kind in ("gpipe", "1f1b")]
     one = 8 * rows * wide  # what tanh keeps of one micro-batch
-    for r, (gpipe, said) in enumerate(check_pipeline(attempt, draw, p, cases, d=2, widths=(wide, wide + 1))):
+    for r, (gpipe, said) in by_rank(check_pipeline(attempt, draw, p, cases, d=2, widths=(wide, wide + 1)), p):
         of = f"bytes alive at once on rank {r} of {p}, 1F1B with {m} micro-batches"
         at_most(said["peak"], (p - r + 4) * one, of=of, known={"GPipe": gpipe["peak"]})
         if r > 0:
@@ -994,7 +1001,7 @@ def test_blocks_travel_once_round_the_ring(attempt, draw):
     p, lengths = 4, [40, 30, 20, 35]
     b, h, d, e = sizes = (2, 3, 5, 7)
     cases = [draw_case(draw, lengths, causal, sizes=sizes) for causal in (False, True)]
-    for rank, both in enumerate(check_rings(attempt, cases)):
+    for rank, both in by_rank(check_rings(attempt, cases), len(lengths)):
         for said, causal in zip(both, (False, True), strict=True):
             of = f"rank {rank} of {p}, blocks of {lengths} tokens, {causal=}"
             others = sorted(name for name in said["calls"] if name != "send")
@@ -1022,7 +1029,7 @@ def test_the_future_costs_no_products(attempt, draw):
     """Causal, a rank multiplies with the blocks up to its own only; without a mask, with all."""
     lengths, (b, h, d, e) = [4, 6, 5], (2, 3, 5, 7)
     cases = [draw_case(draw, lengths, causal) for causal in (False, True)]
-    for rank, both in enumerate(check_rings(attempt, cases)):
+    for rank, both in by_rank(check_rings(attempt, cases), len(lengths)):
         for said, keys in zip(both, (sum(lengths), sum(lengths[: rank + 1])), strict=True):
             known = {"products with every block": 2 * b * h * lengths[rank] * sum(lengths) * (d + e)}
             limit = 2 * b * h * lengths[rank] * keys * (d + e)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.compare import TOLERANCE, difference
+from grader.compare import TOLERANCE, difference, other_kind
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex128, torch.int64, torch.bool]
 
@@ -218,3 +218,22 @@ def test_an_absurdly_large_integer_is_wrong_and_shown_in_short(huge, want):
     said = difference([huge, huge] if isinstance(want, list) else huge, want)
     assert said
     assert len(said) < 200
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "said"),
+    [
+        (None, normal(2), "expected a tensor of shape (2,), got None"),
+        ([1, 2], (3, 4), None),
+        ([1, 2, 3], (3, 4), "expected a tuple of 2, got a list of 3"),
+        ([1, [None]], [2, [normal(1)]], "entry [1][0]: expected a tensor of shape (1,), got None"),
+        ({"a": "x"}, {"a": 1.5}, "entry ['a']: expected 1.5 (float), got 'x' (str)"),
+        ({"a": 1.0}, {"a": 1.5}, None),
+        ({"b": 1.0}, {"a": 1.5}, None),
+        (normal(2, seed=1), normal(2), None),
+        (normal(3), normal(2), "expected a tensor of shape (2,), got a tensor of shape (3,)"),
+        (1, 1.0, "expected 1 (float), got 1 (int)"),
+    ],
+)
+def test_another_kind_of_value_is_named_by_its_place(got, want, said):
+    assert other_kind(got, want) == said

@@ -9,6 +9,7 @@ from grader.result import Verdict
 
 EXERCISE = "exercises/dl_901_running_mean"
 FILE = f"{EXERCISE}/running_mean.py"
+SOLUTION = "solutions/dl_901_running_mean/running_mean.py"
 CHECKS = "tests/dl_901_running_mean/test_running_mean.py"
 RIGHT_MEAN = "return x.sum(0) / len(x)"
 ALL = ["test_mean_of_rows[1]", "test_mean_of_rows[5]", "test_mean_of_nothing", "test_stream_equals_whole"]
@@ -541,6 +542,55 @@ def test_a_check_with_a_fault_of_its_own_is_a_grader_error_with_a_traceback(home
     assert "tests/dl_901_running_mean/test_running_mean.py" in done.out  # the traceback
     assert "wrong" not in part_line(done.out, "batch_mean")
     assert part_line(done.out, "RunningMean") == "✓ RunningMean 70 passed"
+
+
+def test_a_check_that_fails_on_the_solution_too_is_at_fault_itself(home):
+    home.solve((RIGHT_MEAN, "return None"))
+    home.check(
+        '@part("batch_mean")\ndef test_fault(attempt, draw):\n    """Never holds."""\n'
+        "    attempt.batch_mean(draw.normal(3, 2))\n    {}['no such key']\n"
+    )
+    done = home.pytest(f"{FILE}::test_fault")
+    assert "the check itself failed, not the attempt: KeyError: 'no such key'" in done.out
+    assert "grader error" in part_line(done.out, "batch_mean")
+
+
+READS = '''
+@part("batch_mean")
+def test_reads(attempt, draw):
+    """The mean has one number a column."""
+    x = draw.normal(3, 2)
+    {asks}
+    assert mean.shape == (2,), "another shape"
+'''
+
+
+@pytest.mark.parametrize(
+    ("asks", "gives", "said"),
+    [
+        ("mean = attempt.batch_mean(x)", "return None", "expected a tensor of shape (2,), got None"),
+        (
+            "_, mean = attempt.each('batch_mean', [(x,), (x[:1],)])",
+            "return x.sum(0) / 3 if len(x) == 3 else [1.0]",
+            "entry [1]: expected a tensor of shape (2,), got a list of 1",
+        ),
+        (
+            "mean = attempt.batch_mean(x); mean[1 + int(mean[0] > x.max())]",
+            "return x.sum(0) / len(x) + 9",
+            "the check cannot read it (IndexError: index 2 is out of bounds for dimension 0 with size 2)",
+        ),
+    ],
+    ids=["none", "in a row", "by its value"],
+)
+def test_an_answer_that_a_check_cannot_read_is_wrong_and_no_fault_of_the_grader(home, asks, gives, said):
+    home.solve((RIGHT_MEAN, gives))
+    home.check(READS.format(asks=asks))
+    assert home.pytest(f"{SOLUTION}::test_reads").code == 0
+    for done in (home.pytest(f"{FILE}::test_reads"), home.grader("check", "901", "--json")):
+        assert done.code == 1
+        assert "Traceback" not in done.said
+        assert "grader error" not in done.said
+        assert f"wrong kind of result: batch_mean: {said}" in " ".join(done.out.split())
 
 
 def test_a_fault_in_a_checks_fixture_is_a_grader_error(home):
