@@ -20,6 +20,7 @@ import msgspec
 from grader.build import build_exercise, stub_of
 from grader.catalog import Exercise, House, HouseError, nearest
 from grader.forbidden import resolve
+from grader.misread import UNREAD
 from grader.mutants import Generated, MutantFile, apply, generate, read_mutants
 from grader.result import CheckResult, Verdict
 from grader.source import definitions, lines_of, read_source
@@ -334,8 +335,8 @@ def _failed(outcome: Outcome) -> list[str]:
 
 
 def _broken(outcome: Outcome) -> list[CheckResult]:
-    """The checks that failed themselves, which says nothing of what they judged."""
-    return [check for check in outcome.checks if check.verdict is Verdict.GRADER_ERROR]
+    """The checks that failed themselves, and those that stumbled over an answer and have no sentence for it."""
+    return [check for check in outcome.checks if check.verdict is Verdict.GRADER_ERROR or UNREAD in check.message]
 
 
 def _right(bench: _Bench, known: MutantFile, seeds: int) -> Section:

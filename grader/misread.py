@@ -10,6 +10,8 @@ from grader.answer import Request
 from grader.compare import other_kind
 
 Ask = Callable[[Request], Any]
+UNREAD = "the check cannot read it"
+"""In the message where nothing better can be said than what was raised."""
 
 
 class Heard:
@@ -46,4 +48,4 @@ def misread(heard: Heard, reference: Ask, check: Callable[[Ask], None], error: E
     request, got = heard.kept
     whose = "" if request.driver else f"{request.target}: "
     other = other_kind(got, right.kept[1]) if right.kept else None
-    return f"wrong kind of result: {whose}{other or f'the check cannot read it ({type(error).__name__}: {error})'}"
+    return f"wrong kind of result: {whose}{other or f'{UNREAD} ({type(error).__name__}: {error})'}"

@@ -24,10 +24,11 @@ from grader.submitted import derive, digest
 if TYPE_CHECKING:
     from grader.engine.channel import Caged
     from grader.fault import Unusable
+    from grader.misread import Heard
     from grader.practice import Practice
 
 _JUDGED = pytest.StashKey[tuple[Verdict, str]]()
-_HEARD = pytest.StashKey["Heard"]()
+_HEARD: pytest.StashKey[Heard] = pytest.StashKey()
 TREES = ("exercises", "solutions")
 _LETTERS = {
     Verdict.PASSED: ".",
