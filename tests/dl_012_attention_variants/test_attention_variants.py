@@ -44,9 +44,10 @@ def log_sum_exp(q, k, seen=None, scale=None):
 
 
 def gradients(function, inputs, upstream):
-    """The oracle's gradients of sum(function(*inputs) * upstream)."""
+    """The oracle's function(*inputs), and the gradients of sum(function(*inputs) * upstream)."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    return list(torch.autograd.grad((function(*leaves) * upstream).sum(), leaves))
+    out = function(*leaves)
+    return out.detach(), list(torch.autograd.grad((out * upstream).sum(), leaves))
 
 
 def strided(draw, b, h, n, d, dtype=torch.float64):
@@ -152,10 +153,11 @@ def test_cross_gradients(attempt, draw):
     inputs = cross_inputs(draw)
     padding = torch.tensor([[0, 0, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]]).bool()
     g = draw.normal(3, 4, 13)
-    want = gradients(lambda *leaves: cross(*leaves, 2, visible(padding)), inputs, g)
+    want_out, want = gradients(lambda *leaves: cross(*leaves, 2, visible(padding)), inputs, g)
     dirty = [inputs[0], inputs[1].masked_fill(padding[..., None], math.nan), *inputs[2:]]
     for how, given in (("", inputs), (", the padding NaN", dirty)):
-        _, got = attempt.gradients("cross_attention", *given, 2, padding, upstream=g)
+        out, got = attempt.gradients("cross_attention", *given, 2, padding, upstream=g)
+        agree(out, want_out, axes="b t o", of=f"output, padding {padding.int().tolist()}{how}")
         names = ("x", "memory", "wq", "wk", "wv", "wo")
         for name, grad, wanted in zip(names, got[:6], want, strict=True):
             agree(grad, wanted, of=f"gradient of {name}, padding {padding.int().tolist()}{how}")
@@ -277,9 +279,10 @@ def test_window_gradients(attempt, draw, tokens):
     """Gradients flow to q, k and v, through the window and through global tokens."""
     inputs, g = [draw.normal(2, 3, 11, width) for width in (5, 5, 4)], draw.normal(2, 3, 11, 4)
     seen = band(11, 1, 0) if tokens is None else band(11, 2, 2, tokens)
-    want = gradients(lambda *leaves: attention(*leaves, seen), inputs, g)
+    want_out, want = gradients(lambda *leaves: attention(*leaves, seen), inputs, g)
     options = {} if tokens is None else {"causal": False, "global_tokens": torch.tensor(tokens)}
-    _, got = attempt.gradients("sliding_window_attention", *inputs, 2, upstream=g, **options)
+    out, got = attempt.gradients("sliding_window_attention", *inputs, 2, upstream=g, **options)
+    agree(out, want_out, axes="b h n e", of=f"output, window of 2, global tokens {tokens}")
     for name, grad, wanted in zip("qkv", got[:3], want, strict=True):
         agree(grad, wanted, axes="b h n d", of=f"gradient of {name}, window of 2, global tokens {tokens}")
 
@@ -669,7 +672,7 @@ def test_backward_is_that_of_attention(attempt, draw, dtype, causal):
     rows = [(*inputs, g, causal, *blocks) for inputs, g in cases for blocks in tilings]
     found = iter(attempt.each(drivers.flash_gradients, rows))
     for inputs, g in cases:
-        want = flash_gradients(inputs, causal, g)
+        _, want = flash_gradients(inputs, causal, g)
         for blocks in tilings:
             of = f"t={inputs[0].shape[2]} s={inputs[1].shape[2]}, causal={causal}, tiles of {blocks[0]} x {blocks[1]}"
             agree_gradients(next(found), want, inputs, causal, g, of)
@@ -684,23 +687,28 @@ def test_backward_of_large_scores_and_strides(attempt, draw, causal):
     for far in (0.0, 30.0, -30.0):
         q[..., 0], k[..., 0] = abs(far), far
         of = f"t=29 s=37, causal={causal}, tiles of 12 x 16, of out.permute(3, 2, 1, 0).sum(1), scores near {far}²"
-        want = flash_gradients((q, k, v), causal, g, lambda out: out.permute(3, 2, 1, 0).sum(1))
-        _, got = attempt.gradients(drivers.flash_last_value, q, k, v, causal, 12, 16, upstream=g)
+        want_out, want = flash_gradients((q, k, v), causal, g, lambda out: out.permute(3, 2, 1, 0).sum(1))
+        out, got = attempt.gradients(drivers.flash_last_value, q, k, v, causal, 12, 16, upstream=g)
+        agree(out, want_out, axes="e t b", of=f"output, {of}")
         agree_gradients(got, want, (q, k, v), causal, g, of)
     for t, s in ((0, 3), (3, 0)):
         inputs, g = tiled(draw, 2, 3, t, s, 5, 4), draw.normal(2, 3, t, 4)
-        _, got = attempt.gradients(drivers.flash, *inputs, causal, 2, 2, upstream=g)
+        want_out, want = flash_gradients(inputs, causal, g)
+        out, got = attempt.gradients(drivers.flash, *inputs, causal, 2, 2, upstream=g)
         of = f"t={t} s={s}, causal={causal}, tiles of 2 x 2"
-        agree_gradients(got, flash_gradients(inputs, causal, g), inputs, causal, g, of)
+        agree(out, want_out, axes="b h t e", of=f"output, {of}")
+        agree_gradients(got, want, inputs, causal, g, of)
     inputs, g = tiled(draw, 2, 3, 7, 7, 5, 4), draw.normal(2, 2, 3, 7, 4)
     masks = (aligned(7, 7), None) if causal else (None, aligned(7, 7))
-    want = gradients(
+    want_out, want = gradients(
         lambda q, k, v: torch.stack([attention(q, k, v, masks[0]), attention(k, q, 2 * v, masks[1])]), inputs, g
     )
-    _, got = attempt.gradients(drivers.flash_twice, *inputs, causal, 2, 3, upstream=list(g))
+    out, got = attempt.gradients(drivers.flash_twice, *inputs, causal, 2, 3, upstream=list(g))
+    agree(out, want_out.unbind(), axes="b h t e", of="outputs of two calls of FlashAttention in one graph")
     agree(got[:3], want, of="gradients of q, k, v through two calls of FlashAttention in one graph")
-    _, got = attempt.gradients(drivers.flash_of_frozen, *inputs, causal, 2, 3, upstream=g[0])
-    want = gradients(lambda q: attention(q, *inputs[1:], masks[0]), inputs[:1], g[0])
+    out, got = attempt.gradients(drivers.flash_of_frozen, *inputs, causal, 2, 3, upstream=g[0])
+    _, want = gradients(lambda q: attention(q, *inputs[1:], masks[0]), inputs[:1], g[0])
+    agree(out, want_out[0], axes="b h t e", of="output where only q asks for a gradient")
     agree(got[:3], [*want, None, None], of="gradients where only q asks for one")
 
 
@@ -730,7 +738,7 @@ def test_backward_recomputes_tiles(attempt, draw, t, s, blocks, causal):
     inputs, g = tiled(draw, *sizes), draw.normal(b, h, t, e)
     got, cost = attempt.cost(drivers.flash_backward_cost, *inputs, g, causal, *blocks)
     of = f"FlashAttention backward, t={t} s={s} d=3 e=5, causal={causal}, tiles of {blocks[0]} x {blocks[1]}"
-    want = gradients(partial(attention, seen=aligned(t, s) if causal else None), inputs, g)
+    _, want = gradients(partial(attention, seen=aligned(t, s) if causal else None), inputs, g)
     agree(list(got), want, of=f"gradients, {of}")
     check_memory(cost, sizes, blocks, of)
     product = 2 * b * h * tile_pairs(t, s, causal, *blocks)
@@ -810,8 +818,9 @@ def test_linear_gradients(attempt, draw, causal):
     """Gradients flow to q, k and v, and are finite where e^x would not be."""
     inputs, g = tiled(draw, 2, 3, 7, 7, 5, 4), draw.normal(2, 3, 7, 4)
     inputs[0][0, 0, 2, 1] = inputs[1][1, 2, 4, 3] = 1000.0
-    want = gradients(lambda *leaves: kernel_attention(*leaves, causal), inputs, g)
-    _, got = attempt.gradients("linear_attention", *inputs, causal, upstream=g)
+    want_out, want = gradients(lambda *leaves: kernel_attention(*leaves, causal), inputs, g)
+    out, got = attempt.gradients("linear_attention", *inputs, causal, upstream=g)
+    agree(out, want_out, axes="b h n e", of=f"output, causal={causal}, n=7 d=5 e=4, a 1000 in q and k")
     for name, grad, wanted in zip("qkv", got[:3], want, strict=True):
         agree(grad, wanted, axes="b h n d", of=f"gradient of {name}, causal={causal}, n=7 d=5 e=4, a 1000 in q and k")
 
@@ -1015,8 +1024,9 @@ def test_capped_gradients(attempt, draw, causal):
     """Gradients flow to q, k and v, and are finite where a query sees no key."""
     for t, s in ((4, 7), (7, 4)):
         inputs, g = tiled(draw, 2, 3, t, s, 5, 4), draw.normal(2, 3, t, 4)
-        want = gradients(lambda *leaves: capped(*leaves, 1.5, causal), inputs, g)
-        _, got = attempt.gradients("soft_capped_attention", *inputs, 1.5, causal, upstream=g)
+        want_out, want = gradients(lambda *leaves: capped(*leaves, 1.5, causal), inputs, g)
+        out, got = attempt.gradients("soft_capped_attention", *inputs, 1.5, causal, upstream=g)
+        agree(out, want_out, axes="b h t e", of=f"output, cap=1.5, causal={causal}, t={t} s={s}")
         for name, grad, wanted in zip("qkv", got[:3], want, strict=True):
             agree(grad, wanted, axes="b h n d", of=f"gradient of {name}, cap=1.5, causal={causal}, t={t} s={s}")
 

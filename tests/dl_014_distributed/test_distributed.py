@@ -123,6 +123,7 @@ def test_stages_that_do_not_exist_are_refused(attempt):
 
 # --------------------------------------------------------------------------------------------------- ring_all_reduce
 
+
 def by_rank(told, p):
     """Each rank and what it says: all p of them."""
     assert len(told) == p, f"{len(told)} of {p} ranks answered"

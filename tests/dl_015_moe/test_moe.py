@@ -123,7 +123,8 @@ def test_router_learns(attempt, draw, order):
     experts = choose(logits, 3)
     out = softmax(leaf.gather(1, experts)) if order == "topk_first" else softmax(leaf).gather(1, experts)
     (want,) = gradients(out, upstream, [leaf])
-    _, grads = attempt.gradients(drivers.top_k_gradients, logits, 3, order, upstream=upstream)
+    got, grads = attempt.gradients(drivers.top_k_gradients, logits, 3, order, upstream=upstream)
+    agree(got, out.detach(), axes="n k", of=f"weights, {order}, n=7 e=5 k=3")
     agree(grads[0], want, axes="n e", of=f"gradient of the logits, {order}, n=7 e=5 k=3")
 
 
@@ -233,11 +234,15 @@ def test_losses_push_the_logits(attempt, draw):
     padded = torch.where(mask[:, None], logits, math.nan)
     for given, held, how in (((), logits, ""), ((mask,), logits, " with a mask"), ((mask,), padded, ", padding NaN")):
         kept = mask if given else torch.ones(7, dtype=torch.bool)
-        (want,) = torch.autograd.grad(balancing(leaf[kept], experts[kept]), leaf)
-        _, grads = attempt.gradients("load_balancing_loss", held, experts, *given, upstream=one)
+        loss = balancing(leaf[kept], experts[kept])
+        (want,) = torch.autograd.grad(loss, leaf)
+        got, grads = attempt.gradients("load_balancing_loss", held, experts, *given, upstream=one)
+        agree(got, loss.detach(), of=f"load_balancing_loss{how}")
         agree(grads[0], want, axes="n e", of=f"gradient of load_balancing_loss{how}")
-        (want,) = torch.autograd.grad((leaf[kept].exp().sum(1).log() ** 2).mean(), leaf)
-        _, grads = attempt.gradients("router_z_loss", held, *given, upstream=one)
+        loss = (leaf[kept].exp().sum(1).log() ** 2).mean()
+        (want,) = torch.autograd.grad(loss, leaf)
+        got, grads = attempt.gradients("router_z_loss", held, *given, upstream=one)
+        agree(got, loss.detach(), of=f"router_z_loss{how}")
         agree(grads[0], want, axes="n e", of=f"gradient of router_z_loss{how}")
 
 
@@ -411,17 +416,21 @@ def test_gradients_there_and_back(attempt, draw):
         for i, slot in zip(experts[t].tolist(), slots[t].tolist(), strict=True):
             if slot >= 0:
                 want[t] += upstream[i, slot]
-    _, grads = attempt.gradients(drivers.buffers, x, experts, e, capacity, upstream=upstream)
+    got, grads = attempt.gradients(drivers.buffers, x, experts, e, capacity, upstream=upstream)
+    agree(got, buffered(x, experts, slots, e, capacity), axes="e c d", of="buffers, n=7 e=3 k=2 c=3")
     agree(grads[0], want, axes="n d", of="gradient of x through dispatch, n=7 e=3 k=2 c=3")
     outputs, weights, upstream = draw.normal(e, capacity, d), draw.uniform(n, k), draw.normal(n, d)
     leaves = leaves_of(outputs, weights)
-    wants = gradients(gathered(*leaves, experts, slots), upstream, leaves)
-    _, grads = attempt.gradients("combine", outputs, weights, experts, slots, upstream=upstream)
+    y = gathered(*leaves, experts, slots)
+    wants = gradients(y, upstream, leaves)
+    got, grads = attempt.gradients("combine", outputs, weights, experts, slots, upstream=upstream)
+    agree(got, y.detach(), axes="n d", of="combine, n=7 e=3 k=2 c=3")
     agree(grads[:2], wants, of="gradients of outputs (e c d) and weights (n k) through combine, n=7 e=3 k=2 c=3")
     poisoned = outputs.clone()
     poisoned[places_left(experts, slots, e, capacity)] = math.nan
-    _, grads = attempt.gradients("combine", poisoned, weights, experts, slots, upstream=upstream)
-    agree(grads[:2], wants, of="the same with NaN in places that no token holds")
+    got, grads = attempt.gradients("combine", poisoned, weights, experts, slots, upstream=upstream)
+    agree(got, y.detach(), axes="n d", of="combine with NaN in places that no token holds")
+    agree(grads[:2], wants, of="gradients of combine with NaN in places that no token holds")
 
 
 def places_left(experts, slots, e, capacity):
@@ -440,9 +449,14 @@ def test_rows_are_moved_not_multiplied(attempt, draw):
     x, experts, weights = draw.normal(n, d), distinct(draw, n, e, k), draw.uniform(n, k)
     slots, outputs = places(experts, e, capacity), draw.normal(e, capacity, d)
     known = {"a product with a one-hot (n, e, c)": 2 * n * e * capacity * d}
-    for name, args in (("dispatch", (x, experts, e, capacity)), ("combine", (outputs, weights, experts, slots))):
-        _, cost = attempt.cost(name, *args)
+    held, y = buffered(x, experts, slots, e, capacity), gathered(outputs, weights, experts, slots)
+    for name, args, want in (
+        ("dispatch", (x, experts, e, capacity), (held, slots)),
+        ("combine", (outputs, weights, experts, slots), y),
+    ):
+        got, cost = attempt.cost(name, *args)
         of = f"{name}, n={n} e={e} k={k} c={capacity} d={d}"
+        agree(got, want, of=of)
         at_most(cost.flops, 0, of=f"matrix FLOPs of {of}", known=known)
         masks = {"a mask (n, e, c)": n * e * capacity, "a mask (n, k, e, c)": n * k * e * capacity}
         masks |= {"a comparison (n, n)": n * n, "a comparison (n·k, n·k)": (n * k) ** 2}
@@ -491,8 +505,10 @@ def test_gradients_reach_everything(attempt, draw):
     args = draw.normal(n, d), draw.normal(n, k), *matrices(draw, e, d, f)
     experts, upstream = distinct(draw, n, e, k), draw.normal(n, d)
     leaves = leaves_of(*args)
-    want = gradients(dense(leaves[0], leaves[1], experts, *leaves[2:]), upstream, leaves)
-    _, grads = attempt.gradients(drivers.sparse_for_gradients, *args, experts, upstream=upstream)
+    y = dense(leaves[0], leaves[1], experts, *leaves[2:])
+    want = gradients(y, upstream, leaves)
+    got, grads = attempt.gradients(drivers.sparse_for_gradients, *args, experts, upstream=upstream)
+    agree(got, y.detach(), axes="n d", of="sparse_experts, n=7 e=4 k=2")
     agree(grads[:5], want, of="gradients of x, weights, w1, w2, w3 through sparse_experts, n=7 e=4 k=2")
 
 
@@ -575,14 +591,16 @@ def test_layer_learns_its_router(attempt, draw):
     x, state = draw.normal(2, 3, d), moe_state(draw, e, d, f)
     args, names = (x, *state.values()), ("router.weight", "w1", "w2", "w3")
     leaves = leaves_of(*args)
-    y, logits = moe_by_hand(leaves[0].flatten(0, 1), dict(zip(names, leaves[1:], strict=True)), k)
+    y, _ = moe_by_hand(leaves[0].flatten(0, 1), dict(zip(names, leaves[1:], strict=True)), k)
     up, up_logits = draw.normal(2, 3, d), draw.normal(6, e)
     want = gradients(y, up.flatten(0, 1), leaves)
-    _, grads = attempt.gradients(drivers.moe_output, *args, (d, f, e, k), upstream=up)
+    got, grads = attempt.gradients(drivers.moe_output, *args, (d, f, e, k), upstream=up)
+    agree(got, y.detach().view(2, 3, d), of="y of MoELayer, x of (2, 3, 3), e=4 k=2")
     agree(grads[:5], want, of="gradients of x, router, w1, w2, w3 through y of MoELayer, x of (2, 3, 3), e=4 k=2")
     logits = leaves[0].flatten(0, 1) @ leaves[1].T
     want = gradients(logits, up_logits, leaves[:2])
-    _, grads = attempt.gradients(drivers.moe_logits, *args, (d, f, e, k), upstream=up_logits)
+    got, grads = attempt.gradients(drivers.moe_logits, *args, (d, f, e, k), upstream=up_logits)
+    agree(got, logits.detach(), axes="n e", of="logits of MoELayer, x of (2, 3, 3), e=4")
     agree(grads[:2], want, of="gradients of x and the router through the logits of MoELayer")
 
 
@@ -699,11 +717,14 @@ def test_gradients_reach_the_shared_experts(attempt, draw):
     leaves = leaves_of(*args)
     y, _ = shared_by_hand(leaves[0].flatten(0, 1), dict(zip(state, leaves[1:], strict=True)), 3)
     want = gradients(y, up.flatten(0, 1), leaves)
-    _, grads = attempt.gradients(drivers.shared_output, *args, SHARED_SIZES, upstream=up)
+    got, grads = attempt.gradients(drivers.shared_output, *args, SHARED_SIZES, upstream=up)
+    agree(got, y.detach().view(2, 4, 3), of="y of SharedExpertMoE, x of (2, 4, 3)")
     agree(grads[:8], want, of=f"gradients of x, {', '.join(state)} through y of SharedExpertMoE")
     up = draw.normal(8, 7)
-    want = gradients(leaves[0].flatten(0, 1) @ leaves[1].T, up, leaves[:2])
-    _, grads = attempt.gradients(drivers.shared_logits, *args, SHARED_SIZES, upstream=up)
+    logits = leaves[0].flatten(0, 1) @ leaves[1].T
+    want = gradients(logits, up, leaves[:2])
+    got, grads = attempt.gradients(drivers.shared_logits, *args, SHARED_SIZES, upstream=up)
+    agree(got, logits.detach(), axes="n r", of="logits of SharedExpertMoE, x of (2, 4, 3)")
     agree(grads[:2], want, of="gradients of x and the router through the logits of SharedExpertMoE")
 
 
@@ -754,8 +775,10 @@ def test_bias_gets_no_gradient(attempt, draw):
     """Gradients reach the logits through the weights; the bias gets none, or zeros."""
     logits, bias, upstream = draw.normal(7, 5), draw.normal(5, scale=0.4), draw.normal(7, 3)
     (leaf,) = leaves_of(logits)
-    (want,) = gradients(biased(leaf, bias, 3, 2.5)[0], upstream, [leaf])
-    _, grads = attempt.gradients(drivers.biased_weights, logits, bias, 3, 2.5, upstream=upstream)
+    weights, _ = biased(leaf, bias, 3, 2.5)
+    (want,) = gradients(weights, upstream, [leaf])
+    got, grads = attempt.gradients(drivers.biased_weights, logits, bias, 3, 2.5, upstream=upstream)
+    agree(got, weights.detach(), axes="n k", of="weights, n=7 e=5 k=3 scale=2.5")
     agree(grads[0], want, axes="n e", of="gradient of the logits, n=7 e=5 k=3 scale=2.5")
     assert grads[1] is None or not grads[1].any(), f"the bias gets a gradient: {grads[1].tolist()}"
 
@@ -892,7 +915,8 @@ def test_sinkhorn_routes_by_the_plan_and_weighs_by_softmax(attempt, draw):
     upstream = draw.normal(n, k)
     (leaf,) = leaves_of(logits)
     (want,) = gradients(softmax(leaf).gather(1, experts), upstream, [leaf])
-    _, grads = attempt.gradients(drivers.sinkhorn_weights, logits, k, iterations, upstream=upstream)
+    got, grads = attempt.gradients(drivers.sinkhorn_weights, logits, k, iterations, upstream=upstream)
+    agree(got, weights, axes="n k", of="sinkhorn_router's weights where the logits ask for a gradient")
     agree(grads[0], want, axes="n e", of="gradient of the logits through sinkhorn_router's weights")
 
 
@@ -930,8 +954,10 @@ def test_chosen_tokens_teach_the_router(attempt, draw):
     logits, upstream = draw.normal(7, 4), draw.normal(4, 3)
     (leaf,) = leaves_of(logits)
     tokens = choose(softmax(logits).T, 3)
-    (want,) = gradients(softmax(leaf).T.gather(1, tokens), upstream, [leaf])
-    _, grads = attempt.gradients(drivers.expert_choice_weights, logits, 3, upstream=upstream)
+    weights = softmax(leaf).T.gather(1, tokens)
+    (want,) = gradients(weights, upstream, [leaf])
+    got, grads = attempt.gradients(drivers.expert_choice_weights, logits, 3, upstream=upstream)
+    agree(got, weights.detach(), axes="e c", of="expert_choice_router's weights, n=7 e=4 c=3")
     agree(grads[0], want, axes="n e", of="gradient of the logits through expert_choice_router's weights, n=7 e=4 c=3")
 
 

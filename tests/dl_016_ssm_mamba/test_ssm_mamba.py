@@ -276,14 +276,15 @@ def test_kernel_has_gradients(attempt, draw, kind):
     if kind == "real":
         given = [draw.uniform(2, 3, low=-0.9, high=0.9), draw.normal(2, 3), draw.normal(2, 3)]
         given[0][1, 2] = 0
-        _, got = attempt.gradients("ssm_kernel", *given, 7, upstream=upstream)
+        value, got = attempt.gradients("ssm_kernel", *given, 7, upstream=upstream)
         leaves = [each.clone().requires_grad_() for each in given]
         kernel = kernel_of(*leaves, 7)
     else:
         given = [part.clone() for _ in "abc" for part in torch.view_as_real(complexes(draw, 2, 3)).unbind(-1)]
-        _, got = attempt.gradients(drivers.kernel_of_parts, *given, 7, upstream=upstream)
+        value, got = attempt.gradients(drivers.kernel_of_parts, *given, 7, upstream=upstream)
         leaves = [each.clone().requires_grad_() for each in given]
         kernel = 2 * kernel_of(*(torch.complex(*leaves[i : i + 2]) for i in (0, 2, 4)), 7)
+    agree(value, kernel.detach(), axes="d l", of=f"a 7-tap kernel, {kind}")
     want = torch.autograd.grad((kernel * upstream).sum(), leaves)
     agree(got[: len(given)], list(want), of=f"gradients of a 7-tap kernel with respect to a, b and c, {kind}")
 
@@ -352,9 +353,11 @@ def test_convolution_is_an_fft(attempt, draw):
 def test_convolution_has_gradients(attempt, draw):
     """Gradients of the convolution reach the kernel and x."""
     given, upstream = [draw.normal(3, 5), draw.normal(2, 7, 3)], draw.normal(2, 7, 3)
-    _, got = attempt.gradients("ssm_convolution", *given, upstream=upstream)
+    value, got = attempt.gradients("ssm_convolution", *given, upstream=upstream)
     leaves = [each.clone().requires_grad_() for each in given]
-    want = torch.autograd.grad((convolved(*leaves) * upstream).sum(), leaves)
+    y = convolved(*leaves)
+    agree(value, y.detach(), axes="b l d", of="7 tokens under 5 taps")
+    want = torch.autograd.grad((y * upstream).sum(), leaves)
     agree(got, list(want), of="gradients of 7 tokens under 5 taps with respect to kernel and x")
 
 
@@ -380,9 +383,7 @@ def test_hippo_has_its_entries(attempt, dtype):
         })  # fmt: skip
         agree(got[1], want[1], axes="i", of=f"B of size {n}")
     if dtype is torch.float32:
-        agree(
-            [each.dtype for each in attempt.hippo_legs(3)], [dtype] * 2, of="dtypes of A and B, when none is asked for"
-        )
+        agree(attempt.hippo_legs(5), want, of="A and B of size 5, when no dtype is asked for")
 
 
 @part("hippo_legs")
@@ -583,9 +584,10 @@ def test_scan_has_gradients(attempt, draw):
 def check_scan_gradients(attempt, draw, name, l, chunk):
     given = mamba_inputs(draw, 2, l, 3, 4)
     upstream = [draw.normal(2, l, 3), draw.normal(2, 3, 4)]
-    _, got = attempt.gradients(drivers.scan_with_gradients, *given, name, chunk, upstream=upstream)
+    value, got = attempt.gradients(drivers.scan_with_gradients, *given, name, chunk, upstream=upstream)
     leaves = [each.clone().requires_grad_() for each in given]
     y, last = mamba(*leaves)
+    agree(value, [y.detach(), last.detach()], of=f"y and last state of {name}, {l} tokens")
     want = torch.autograd.grad((y * upstream[0]).sum() + (last * upstream[1]).sum(), leaves)
     names = ["x", "dt", "A", "B", "C", "D", "state"]
     agree(
@@ -687,9 +689,11 @@ def test_associative_scan_has_gradients(attempt, draw):
     """Gradients reach a and b, zeros in a included."""
     given, upstream = [draw.normal(2, 11, 3), draw.normal(2, 11, 3)], draw.normal(2, 11, 3)
     given[0][0, 4] = 0
-    _, got = attempt.gradients("associative_scan", *given, upstream=upstream)
+    value, got = attempt.gradients("associative_scan", *given, upstream=upstream)
     leaves = [each.clone().requires_grad_() for each in given]
-    want = torch.autograd.grad((scanned(*leaves) * upstream).sum(), leaves)
+    states = scanned(*leaves)
+    agree(value, states.detach(), axes="b l d", of="associative_scan of 11 steps, a zero in a")
+    want = torch.autograd.grad((states * upstream).sum(), leaves)
     agree(got, list(want), axes="b l d", of="gradients of 11 steps with respect to a and b")
 
 
@@ -866,6 +870,11 @@ def test_dt_bias_inverts_softplus(attempt, draw):
         agree(shares, [0.25] * 4, of=f"shares of the four quarters, {said}", tol=0.16)
     assert not torch.equal(again[0], drawn[0]), "two seeds gave the same biases"
     first, second = attempt.run(drivers.dt_bias_of_torch, 7, seed)
+    agree([first.dtype, list(first.shape)], [torch.float32, [7]], of="dtype and shape of 7 biases without a generator")
+    step = F.softplus(first)
+    assert 0.00099 < step.min() < step.max() < 0.101, (
+        f"without a generator, softplus of 7 biases is {step.tolist()}, not drawn from 0.001 .. 0.1"
+    )
     agree(first, second, axes="d", of="biases without a generator, twice after one torch.manual_seed")
 
 
@@ -992,7 +1001,8 @@ def test_block_has_gradients(attempt, draw):
     want = torch.autograd.grad((y * upstream).sum(), leaves)
     names = ["x", *weights]
     for calls in ([7], [2, 1, 4]):
-        _, got = attempt.gradients(drivers.block_gradients, x, *weights.values(), SIZES, calls, upstream=upstream)
+        value, got = attempt.gradients(drivers.block_gradients, x, *weights.values(), SIZES, calls, upstream=upstream)
+        agree(value, y.detach(), axes="b l dim", of=f"7 tokens in calls of {calls}")
         of = f"gradients of 7 tokens in calls of {calls}"
         agree(dict(zip(names, got[:10], strict=True)), dict(zip(names, want, strict=True)), of=of)
 
@@ -1143,11 +1153,13 @@ def test_ssd_has_gradients(attempt, draw):
     leaves = [each.clone().requires_grad_() for each in given]
     y, last = mamba2(*leaves)
     want = torch.autograd.grad((y * upstream[0]).sum() + (last * upstream[1]).sum(), leaves)
-    _, got = attempt.gradients(drivers.ssd_with_gradients, *given, 3, upstream=upstream)
+    value, got = attempt.gradients(drivers.ssd_with_gradients, *given, 3, upstream=upstream)
+    agree(value, [y.detach(), last.detach()], of="y and last state of ssd of 7 tokens, chunk=3")
     agree(dict(zip(names, got[:6], strict=True)), dict(zip(names, want, strict=True)), of="gradients of ssd, chunk=3")
     y, _ = mamba2(*leaves[:5])
     want = torch.autograd.grad((y * upstream[0]).sum(), leaves[:5])
-    _, got = attempt.gradients("ssd_attention", *given[:5], upstream=upstream[0])
+    value, got = attempt.gradients("ssd_attention", *given[:5], upstream=upstream[0])
+    agree(value, y.detach(), axes="b l h p", of="ssd_attention of 7 tokens")
     names = names[:5]
     agree(dict(zip(names, got, strict=True)), dict(zip(names, want, strict=True)), of="gradients of ssd_attention")
 
@@ -1159,10 +1171,10 @@ def test_strong_decay_has_finite_gradients(attempt, draw):
     given[1], given[2] = torch.full((2, 11, 2), 2.0), torch.tensor([-10.0, -0.1])
     upstream = [draw.normal(2, 11, 2, 3, dtype=torch.float32), torch.zeros(2, 2, 3, 5)]
     leaves = [each.double().requires_grad_() for each in given]
-    y, _ = mamba2(*leaves)
+    y, last = mamba2(*leaves)
     want = [g.float() for g in torch.autograd.grad((y * upstream[0]).sum(), leaves)]
     got_y, got = attempt.gradients(drivers.ssd_with_gradients, *given, 6, upstream=upstream)
-    agree(got_y[0], y.detach().float(), axes="b l h p", of="ssd with dt A = -20")
+    agree(got_y, [y.detach().float(), last.detach().float()], of="y and last state of ssd with dt A = -20")
     names = ["x", "dt", "A", "B", "C", "state"]
     agree(
         dict(zip(names, got[:6], strict=True)),
@@ -1171,7 +1183,8 @@ def test_strong_decay_has_finite_gradients(attempt, draw):
     )
     y, _ = mamba2(*leaves[:5])
     want = [g.float() for g in torch.autograd.grad((y * upstream[0]).sum(), leaves[:5])]
-    _, got = attempt.gradients("ssd_attention", *given[:5], upstream=upstream[0])
+    got_y, got = attempt.gradients("ssd_attention", *given[:5], upstream=upstream[0])
+    agree(got_y, y.detach().float(), axes="b l h p", of="ssd_attention with dt A = -20")
     names = names[:5]
     agree(
         dict(zip(names, got, strict=True)),

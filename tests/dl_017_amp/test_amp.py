@@ -796,8 +796,9 @@ def test_no_cast_is_cached(attempt, draw):
 def test_autocast_refuses_other_dtypes(attempt):
     """A dtype other than float16 and bfloat16 is a ValueError, enabled or not."""
     dtypes = [torch.float32, torch.float64, torch.int16, torch.float8_e4m3fn]
-    for i, raised in enumerate(attempt.run(drivers.refused_autocast, dtypes)):
-        assert "ValueError" in raised, f"mini_autocast({dtypes[i // 2]}) did not raise ValueError"
+    asked = [(dtype, enabled) for dtype in dtypes for enabled in (True, False)]
+    for (dtype, enabled), raised in zip(asked, attempt.run(drivers.refused_autocast, dtypes), strict=True):
+        assert "ValueError" in raised, f"mini_autocast({dtype}, enabled={enabled}) did not raise ValueError"
 
 
 # --- MasterWeightOptimizer --------------------------------------------------------------------------------------------
@@ -1116,9 +1117,15 @@ def test_skipped_step_reports_its_loss(attempt, draw):
 def test_one_graph_at_a_time(attempt, draw):
     """The memory peak does not grow with the number of micro-batches."""
     weights, batches = step_inputs(draw, 9, n=101)
-    _, one = attempt.cost(drivers.train_step, weights, batches[:1], max_norm=1.0)
-    _, nine = attempt.cost(drivers.train_step, weights, batches, max_norm=1.0)
-    at_most(nine.peak, 2 * one.peak, of="peak bytes of nine micro-batches (allowed: twice what one of them takes)")
+    peaks = []
+    for count in (1, 9):
+        got, cost = attempt.cost(drivers.train_step, weights, batches[:count], max_norm=1.0)
+        loss, gradients = mean_gradients(weights, batches[:count])
+        want = changes(descended(weights, gradients, min(1.0, 1 / norm_of(gradients))), weights)
+        agree(changes(got["weights"], weights), want, of=f"change of the weights, {count} micro-batches", tol=6e-2)
+        agree(got["result"]["loss"], loss, of=f"the reported loss, {count} micro-batches", tol=2e-2)
+        peaks.append(cost.peak)
+    at_most(peaks[1], 2 * peaks[0], of="peak bytes of nine micro-batches (allowed: twice what one of them takes)")
 
 
 # --- fp8_scaled_matmul ------------------------------------------------------------------------------------------------

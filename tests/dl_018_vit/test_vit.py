@@ -111,10 +111,13 @@ def test_unpatchify_puts_pixels_back(attempt, draw, dtype):
 def test_gradients_through_patches(attempt, draw):
     """The gradient of an image is that of its patches put back in place, and the other way round."""
     images, upstream = draw.normal(2, 3, 4, 6), draw.normal(2, 3, 4, 6)
-    _, [got, _] = attempt.gradients("patchify", images, 2, upstream=cut(upstream, 2))
+    patches = cut(images, 2)
+    value, [got, _] = attempt.gradients("patchify", images, 2, upstream=cut(upstream, 2))
+    agree(value, patches, axes="b n x", of="patchify of 4 x 6 images, side 2")
     assert got is not None, "no gradient reaches the images of patchify"
     agree(got, upstream, axes="b c H W", of="the gradient of images, through patchify")
-    _, [got, *_] = attempt.gradients("unpatchify", cut(images, 2), 2, (4, 6), upstream=upstream)
+    value, [got, *_] = attempt.gradients("unpatchify", patches, 2, (4, 6), upstream=upstream)
+    agree(value, images, axes="b c H W", of="unpatchify of 2 x 3 patches, side 2")
     assert got is not None, "no gradient reaches the patches of unpatchify"
     agree(got, cut(upstream, 2), axes="b n x", of="the gradient of patches, through unpatchify")
 
@@ -178,7 +181,9 @@ def test_embedding_is_a_strided_convolution(attempt, draw, dtype):
 def test_each_pixel_is_multiplied_once(attempt, draw):
     """2·b·n·c·p²·d FLOPs: not the p² times as many of a convolution that looks everywhere."""
     weights = {"weight": draw.normal(7, 3, 4, 4), "bias": draw.normal(7)}
-    _, cost = attempt.cost(drivers.embed, weights, draw.normal(2, 3, 20, 28))
+    images = draw.normal(2, 3, 20, 28)
+    got, cost = attempt.cost(drivers.embed, weights, images)
+    agree(got, embedded(**weights, images=images), axes="b n d", of="PatchEmbedding, 5 x 7 patches, c=3 p=4 d=7")
     once = 2 * 2 * 35 * 48 * 7
     at_most(cost.flops, once, of="FLOPs of PatchEmbedding, 5 x 7 patches", known={"stride 1": 2 * 2 * 17 * 25 * 48 * 7})
 
@@ -188,9 +193,11 @@ def test_embedding_gradients(attempt, draw):
     """Gradients flow to the images, to the weight and to the bias."""
     given = draw.normal(2, 3, 6, 4), draw.normal(5, 3, 2, 2), draw.normal(5)
     upstream = draw.normal(2, 6, 5)
-    _, grads = attempt.gradients(drivers.embed_gradients, *given, upstream=upstream)
+    got, grads = attempt.gradients(drivers.embed_gradients, *given, upstream=upstream)
     leaves = [x.clone().requires_grad_() for x in given]
-    want = leaf_gradients(embedded(leaves[1], leaves[2], leaves[0]), upstream, leaves)
+    value = embedded(leaves[1], leaves[2], leaves[0])
+    agree(got, value.detach(), axes="b n d", of="PatchEmbedding, 3 x 2 patches, c=3 p=2 d=5")
+    want = leaf_gradients(value, upstream, leaves)
     for name, got, one in zip(("the images", "weight", "bias"), grads, want, strict=True):
         assert got is not None, f"no gradient reaches {name}"
         agree(got, one, of=f"the gradient of {name} of PatchEmbedding")
@@ -315,11 +322,13 @@ def test_positions_resized_as_an_image(attempt, draw, extra, dtype):
 def test_positions_gradients(attempt, draw):
     """Gradients flow to the positions of the tokens in front and of the grid."""
     table, upstream = draw.normal(17, 3), draw.normal(2 + 28, 3)
-    _, [got, *_] = attempt.gradients("interpolate_positions", table, (3, 5), (7, 4), upstream=upstream)
+    value, [got, *_] = attempt.gradients("interpolate_positions", table, (3, 5), (7, 4), upstream=upstream)
     assert got is not None, "no gradient reaches the positions"
     leaf = table.clone().requires_grad_()
-    [want] = leaf_gradients(resized(leaf, (3, 5), (7, 4)), upstream, [leaf])
-    agree(got, want, axes="n d", of="the gradient of positions, 2 tokens in front, grid (3, 5) to (7, 4)")
+    positions, of = resized(leaf, (3, 5), (7, 4)), "2 tokens in front, grid (3, 5) to (7, 4)"
+    agree(value, positions.detach(), axes="n d", of=f"interpolate_positions, {of}")
+    [want] = leaf_gradients(positions, upstream, [leaf])
+    agree(got, want, axes="n d", of=f"the gradient of positions, {of}")
 
 
 @part("interpolate_positions")
@@ -424,10 +433,12 @@ def test_gradients_through_a_block(attempt, draw):
     """Gradients flow through the tokens of a block and through its attention weights."""
     w, x = block_weights(draw, 6), draw.normal(2, 5, 6)
     upstream = draw.normal(2, 5 * 6 + 3 * 5 * 5)
-    _, grads = attempt.gradients(drivers.block_gradients, x, *w.values(), heads=3, names=list(w), upstream=upstream)
+    got, grads = attempt.gradients(drivers.block_gradients, x, *w.values(), heads=3, names=list(w), upstream=upstream)
     leaves = [one.clone().requires_grad_() for one in (x, *w.values())]
     tokens, maps = encoder_block(dict(zip(w, leaves[1:], strict=True)), 3, leaves[0])
-    want = leaf_gradients(torch.cat([tokens.flatten(1), maps.flatten(1)], 1), upstream, leaves)
+    value = torch.cat([tokens.flatten(1), maps.flatten(1)], 1)
+    agree(got, value.detach(), of="the tokens of EncoderBlock, t=5 d=6 h=3, and its attention weights, side by side")
+    want = leaf_gradients(value, upstream, leaves)
     for name, got, one in zip(("x", *w), grads, want, strict=True):
         assert got is not None, f"no gradient of a block reaches {name}"
         agree(got + 1, one + 1, of=f"the gradient of {name} of EncoderBlock, plus 1")
@@ -576,12 +587,13 @@ def test_gradients_reach_every_parameter(attempt, draw):
     """Gradients flow to the images and to every parameter, tokens and positions included."""
     config, w = vit_weights(draw, distilled=True, depth=2)
     images, upstream = draw.normal(2, 3, 8, 16), draw.normal(2, 14)
-    _, grads = attempt.gradients(
+    got, grads = attempt.gradients(
         drivers.classify_gradients, images, *w.values(), config=config, names=list(w), upstream=upstream
     )
     leaves = [x.clone().requires_grad_() for x in (images, *w.values())]
     tokens, _ = vit_features(config, dict(zip(w, leaves[1:], strict=True)), leaves[0])
     value = torch.cat(vit_logits(dict(zip(w, leaves[1:], strict=True)), tokens), -1)
+    agree(got, value.detach(), axes="b k", of="logits of both heads in training mode, side by side")
     want = leaf_gradients(value, upstream, leaves)
     for name, got, one in zip(("the images", *w), grads, want, strict=True):
         assert got is not None, f"no gradient reaches {name}"
@@ -641,10 +653,13 @@ def test_windows_stand_row_by_row(attempt, draw, dtype):
 def test_window_gradients(attempt, draw):
     """Gradients flow through window_partition and window_merge."""
     x, upstream = draw.normal(2, 4, 6, 3), draw.normal(2, 4, 6, 3)
-    _, [got, _] = attempt.gradients("window_partition", x, 2, upstream=windows_of(upstream, 2))
+    windows = windows_of(x, 2)
+    value, [got, _] = attempt.gradients("window_partition", x, 2, upstream=windows_of(upstream, 2))
+    agree(value, windows, axes="b m x d", of="window_partition of a 4 x 6 map, side 2")
     assert got is not None, "no gradient reaches the map of window_partition"
     agree(got, upstream, axes="b H W d", of="the gradient of a map, through window_partition")
-    _, [got, *_] = attempt.gradients("window_merge", windows_of(x, 2), 2, (4, 6), upstream=upstream)
+    value, [got, *_] = attempt.gradients("window_merge", windows, 2, (4, 6), upstream=upstream)
+    agree(value, x, axes="b H W d", of="window_merge of 2 x 3 windows, side 2")
     assert got is not None, "no gradient reaches the windows of window_merge"
     agree(got, windows_of(upstream, 2), axes="b m x d", of="the gradient of windows, through window_merge")
 
@@ -793,7 +808,7 @@ def test_window_attention_gradients(attempt, draw):
     """Gradients flow to the map, to the projections and to the table of biases."""
     weights, x, upstream = window_weights(draw, 6, 2, 3), draw.normal(2, 6, 3, 6), draw.normal(2, 6, 3, 6)
     names = list(weights)
-    _, grads = attempt.gradients(
+    got, grads = attempt.gradients(
         drivers.window_attention_gradients,
         x,
         *weights.values(),
@@ -804,6 +819,7 @@ def test_window_attention_gradients(attempt, draw):
     )
     leaves = [one.clone().requires_grad_() for one in (x, *weights.values())]
     value = dense_windows(dict(zip(names, leaves[1:], strict=True)), 2, 3, leaves[0], 2)
+    agree(got, value.detach(), axes="b H W d", of="WindowAttention over 2 x 1 windows, w=3 d=6 h=2, shift 2")
     for name, got, one in zip(("x", *names), grads, leaf_gradients(value, upstream, leaves), strict=True):
         assert got is not None, f"no gradient reaches {name}"
         agree(got, one, of=f"the gradient of {name} of WindowAttention")
@@ -901,11 +917,13 @@ def test_teacher_gets_no_gradient(attempt, draw, kind):
     """Gradients flow to both heads of the student, none to the teacher."""
     given = _distillation_inputs(draw)
     options = {"weight": 0.3, "temperature": 2.5}
-    _, [first, second, third, *_] = attempt.gradients(
+    value, [first, second, third, *_] = attempt.gradients(
         "distillation_loss", *given, kind, **options, upstream=torch.ones((), dtype=torch.float64)
     )
     leaves = [x.clone().requires_grad_() for x in given[:2]]
-    want = leaf_gradients(deit_loss(*leaves, *given[2:], kind, **options), 1.0, leaves)
+    loss = deit_loss(*leaves, *given[2:], kind, **options)
+    agree(value, loss.detach(), of=f"distillation_loss, {kind!r}, {options}")
+    want = leaf_gradients(loss, 1.0, leaves)
     for name, got, one in zip(("logits", "distilled"), (first, second), want, strict=True):
         assert got is not None, f"no gradient reaches {name}"
         agree(got, one, axes="b k", of=f"the gradient of {name}, {kind!r}, {options}")
@@ -1080,9 +1098,11 @@ def test_box_gradients(attempt, draw):
         return iou - (1 - (one + two - both) / hull) if generalized else iou
 
     for name, generalized in (("box_iou", False), ("generalized_box_iou", True)):
-        _, grads = attempt.gradients(name, a, b, upstream=upstream)
+        got, grads = attempt.gradients(name, a, b, upstream=upstream)
         leaves = [x.clone().requires_grad_() for x in (a, b)]
-        want = leaf_gradients(formula(*leaves, generalized), upstream, leaves)
+        value = formula(*leaves, generalized)
+        agree(got, value.detach(), axes="n m", of=f"{name} of 3 and 4 boxes")
+        want = leaf_gradients(value, upstream, leaves)
         for which, got, one in zip("ab", grads, want, strict=True):
             assert got is not None, f"no gradient of {name} reaches {which}"
             agree(got, one, axes="n x", of=f"the gradient of {which}, {name} of 3 and 4 boxes")
@@ -1520,11 +1540,13 @@ def test_dice_of_images_and_classes(attempt, draw, options, dtype):
 def test_dice_gradients(attempt, draw):
     """Gradients are those of the formula, and 0 at ignored pixels."""
     logits, labels = segmentation(draw, 2, 3, 4, 5)
-    _, [got, _] = attempt.gradients("dice_loss", logits, labels, upstream=torch.ones((), dtype=torch.float64))
+    value, [got, _] = attempt.gradients("dice_loss", logits, labels, upstream=torch.ones((), dtype=torch.float64))
     assert got is not None, "no gradient reaches the logits"
-    leaf = logits.clone().requires_grad_()
-    [want] = leaf_gradients(dice(leaf, labels), 1.0, [leaf])
-    agree(got, want, axes="b k H W", of="the gradient of logits, dice_loss, b=2 k=3 H=4 W=5")
+    leaf, of = logits.clone().requires_grad_(), "dice_loss, b=2 k=3 H=4 W=5"
+    loss = dice(leaf, labels)
+    agree(value, loss.detach(), of=of)
+    [want] = leaf_gradients(loss, 1.0, [leaf])
+    agree(got, want, axes="b k H W", of=f"the gradient of logits, {of}")
     assert not got.movedim(1, -1)[labels == 255].any(), "a gradient reaches ignored pixels"
 
 

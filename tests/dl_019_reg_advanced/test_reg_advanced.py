@@ -201,6 +201,7 @@ def test_branch_passes_gradients_where_kept(attempt, draw):
     x, upstream, p = draw.normal(23, 4), draw.normal(23, 4), 0.4
     out, gradient = gradient_of(attempt, "drop_path", x, p, upstream=upstream, seed=seed_from(draw))
     kept = (out != 0).any(dim=1, keepdim=True)
+    agree(out, x * kept / (1 - p), axes="n d", of="drop_path of x (23, 4)")
     agree(gradient, upstream * kept / (1 - p), axes="n d", of="the gradient that drop_path passes to x")
 
 
@@ -294,8 +295,8 @@ def test_mixup_blends_examples_and_targets_alike(attempt, draw, dtype):
     x = torch.cat([torch.eye(n, dtype=kind), draw.normal(4, n, dtype=kind).T], dim=1)
     y = draw.uniform(n, 3, low=0.1).softmax(dim=1).to(other)
     results = attempt.run(drivers.several, "mixup", x, y, 1.0, seed=seed_from(draw), count=3)
+    agree([list(r.shape) for r in results], [[3, *x.shape], [3, *y.shape]], of="shapes of 3 results of mixup")
     for mixed_x, mixed_y in zip(*results, strict=True):
-        agree(list(mixed_x.shape), list(x.shape), of="the shape of what mixup makes of x (7, 11)")
         weights = mixed_x[:, :n]
         lam, partner = mixing(weights, f"mixup of 7 examples in {dtype}")
         agree(mixed_x, weights @ x, axes="n d", of=f"mixup's inputs, where λ = {lam} and partners {partner.tolist()}")
@@ -618,9 +619,10 @@ def test_smoothing_has_gradients(attempt, draw):
     """Gradients of the loss reach the logits, and soft targets."""
     logits, y, epsilon = draw.normal(7, 3), draw.normal(7, 3).softmax(dim=1), 0.2
     q = (1 - epsilon) * y + epsilon / 3
-    _, grads = attempt.gradients(
+    loss, grads = attempt.gradients(
         "label_smoothing_loss", logits, y, epsilon, upstream=torch.tensor(1.7, dtype=torch.float64)
     )
+    agree(loss, smoothed_loss(logits, y, epsilon).mean(), of="label_smoothing_loss of soft targets (7, 3)")
     agree(grads[0], 1.7 * (logits.softmax(dim=1) - q) / 7, axes="n c", of="the gradient of the loss for the logits")
     want = -1.7 * (1 - epsilon) * logits.log_softmax(dim=1) / 7
     agree(grads[1], want, axes="n c", of="the gradient of the loss for soft targets")
@@ -754,7 +756,7 @@ def test_nothing_kept_is_zero(attempt, draw):
     factor = 2 / kept.sum(dim=-1, keepdim=True).clamp(min=1).double()
     agree(
         got,
-        x * kept * factor,
+        x.expand(60, *x.shape) * kept * factor,
         of="60 times drop_block of one 1 x 2 map with b = 1: neither, one (doubled) or both kept",
     )
 
@@ -791,9 +793,11 @@ def test_blocks_pass_gradients_where_kept(attempt, draw):
     x, upstream = draw.normal(5, 3, 4, 7), draw.normal(5, 3, 4, 7)
     out, gradient = gradient_of(attempt, "drop_block", x, 0.4, 2, upstream=upstream, seed=seed_from(draw))
     kept = out != 0
+    factor = kept.numel() / kept.sum().item()
+    agree(out, x * kept * factor, axes="n c h w", of="drop_block of x (5, 3, 4, 7)")
     agree(
         gradient,
-        upstream * kept * (kept.numel() / kept.sum().item()),
+        upstream * kept * factor,
         axes="n c h w",
         of="the gradient that drop_block passes to x",
     )
@@ -852,6 +856,7 @@ def test_pipeline_mixes_images_and_labels_alike(attempt, draw, way):
         drivers.several, "MixPipeline", x, labels, seed=seed_from(draw), count=20,
         num_classes=c, epsilon=epsilon, switch_prob=0.5, **{off: 0.0},
     )  # fmt: skip
+    agree([list(r.shape) for r in (images, targets)], [[20, *x.shape], [20, n, c]], of="shapes of 20 mixed batches")
     for mixed, y in zip(images, targets, strict=True):
         weights = ((y - epsilon / c) / (1 - epsilon))[:, labels]
         rest = [k for k in range(c) if k not in labels.tolist()]
@@ -1075,11 +1080,13 @@ def test_r_drop_has_gradients_through_both_passes(attempt, draw):
     first, second, targets = draw.normal(7, 3), draw.normal(7, 3), draw.integers(0, 3, 7)
     leaves = [first.clone().requires_grad_(), second.clone().requires_grad_()]
     nll, ab, ba = r_drop_terms(*leaves, targets)
-    want = torch.autograd.grad(1.3 * (nll + 1.5 * (ab + ba)), leaves)
-    _, grads = attempt.gradients(
+    loss = nll + 1.5 * (ab + ba)
+    want = torch.autograd.grad(1.3 * loss, leaves)
+    got, grads = attempt.gradients(
         "r_drop_loss", first, second, targets, 3.0, upstream=torch.tensor(1.3, dtype=torch.float64)
     )
-    for name, got, expected in zip(("first", "second"), grads, want, strict=False):
+    agree(got, loss.detach(), of="r_drop_loss of logits (7, 3) with alpha = 3")
+    for name, got, expected in zip(("first", "second"), grads[:2], want, strict=True):
         agree(got, expected, axes="n c", of=f"the gradient of r_drop_loss for the {name} logits")
 
 
