@@ -30,6 +30,7 @@ _FEWEST_MUTANTS = 8
 _FEWEST_RIGHT = 2
 _RIGHT_SEEDS = 2
 _SCORE = 0.98
+_WITHHELD = 3
 _MUTANT_CHECK_SECONDS = 3.0
 Say = Callable[[str], None]
 
@@ -84,6 +85,7 @@ def audit(
         section("checks", *_checks(exercise, collected))
         section("stub", *_stub(bench))
         section("solution", *_solution(bench, seeds))
+        section("answers", *_answers(bench))
         section("examples", *_examples(exercise))
         known = read_mutants(exercise.checks.parent / "mutants.toml")
         section("wrong", *_wrong(bench, known))
@@ -292,6 +294,28 @@ def _doctests(exercise: Exercise, module: ModuleType) -> list[str]:
         if runner.failures:
             found.append(f"a doctest of {test.name.removeprefix('m.')} fails:\n{said.getvalue().strip()[:1000]}")
     return found
+
+
+def _answers(bench: _Bench) -> Section:
+    """No check passes where one of its first answers is withheld."""
+    from grader.withheld import Withheld
+
+    def variant(number: int, *, refuse: bool) -> Variant:
+        file, text = bench.collected.file, bench.solution
+        return Variant(
+            f"{number} {refuse}", text, channel=lambda: Withheld(file.in_process(text), number, refuse=refuse)
+        )
+
+    numbers = range(1, _WITHHELD + 1)
+    outcomes = bench.judge([variant(number, refuse=refuse) for number in numbers for refuse in (True, False)])
+    found = [f"withholding answer {name.split()[0]}: {one.died}" for name, one in outcomes.items() if one.died]
+    for number in numbers:
+        asks, passes = (
+            {check.id for check in outcomes[f"{number} {refuse}"].checks if (check.verdict is Verdict.PASSED) != refuse}
+            for refuse in (True, False)
+        )
+        found += [f"{id} passes without its answer {number}: it does not look at it." for id in sorted(asks & passes)]
+    return found, f"each check looks at its first {_WITHHELD} answers"
 
 
 def _wrong(bench: _Bench, known: MutantFile) -> Section:

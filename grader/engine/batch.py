@@ -258,6 +258,7 @@ class Engine:
             from grader.engine.channel import Caged, drivers_beside
 
             drivers_beside(exercise.checks)
+            by = versions(exercise)  # of what has just been read, whatever becomes of the files
             self.warm.await_ready()
             deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS
 
@@ -278,7 +279,7 @@ class Engine:
                 total = len(checks.items) * len(variants)
                 for outcome in judge(checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
                     submission = submissions[int(outcome.variant.name)]
-                    keep(_result(exercise, submission, outcome, checks.planned, self.level))
+                    keep(_result(exercise, submission, outcome, checks.planned, self.level, by))
 
             work(judge_all)
 
@@ -290,11 +291,16 @@ def _unreadable(exercise: Exercise, submission: Submission, level: cage.Level, s
     id = "reading the file"
     checks = [CheckResult(f"{id}: {p.name}", p.name, Verdict.ERROR, submission.problem) for p in exercise.parts]
     planned = {check.part: [check.id] for check in checks}
-    return _assembled(exercise, submission, checks, planned, str(level), seed)
+    return _assembled(exercise, submission, checks, planned, str(level), seed, versions(exercise))
 
 
 def _result(
-    exercise: Exercise, submission: Submission, outcome: Outcome, planned: dict[str, list[str]], level: cage.Level
+    exercise: Exercise,
+    submission: Submission,
+    outcome: Outcome,
+    planned: dict[str, list[str]],
+    level: cage.Level,
+    by: dict[str, str],
 ) -> Result:
     checks = list(outcome.checks)
     if outcome.died:
@@ -305,7 +311,8 @@ def _result(
         checks += [
             CheckResult(id, part, verdict, message) for part, ids in planned.items() for id in ids if id not in reported
         ]
-    return _assembled(exercise, submission, checks, planned, outcome.isolation or str(level), outcome.variant.seed)
+    isolation = outcome.isolation or str(level)
+    return _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
 
 
 def _assembled(
@@ -315,6 +322,7 @@ def _assembled(
     planned: dict[str, list[str]],
     isolation: str,
     seed: int,
+    by: dict[str, str],
 ) -> Result:
     result = assemble(
         exercise,
@@ -323,6 +331,6 @@ def _assembled(
         seed=seed,
         isolation=isolation,
         source=submission.source,
-        versions=versions(exercise),
+        versions=by,
     )
     return msgspec.structs.replace(result, student=submission.student)

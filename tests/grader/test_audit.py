@@ -23,7 +23,7 @@ def test_a_healthy_exercise_is_clean(healthy):
     assert healthy.code == 0, healthy.said
     assert "✗" not in healthy.out
     assert re.findall(r"✓ (\w+)", healthy.out) == [
-        "facts", "files", "checks", "stub", "solution", "examples", "wrong", "right", "generated",
+        "facts", "files", "checks", "stub", "solution", "answers", "examples", "wrong", "right", "generated",
     ]  # fmt: skip
     assert "8 wrong answers, each caught by the check it names" in healthy.out
     assert "2 right answers written differently, all accepted" in healthy.out
@@ -75,6 +75,11 @@ def faulty(homes):
         '@part("batch_mean")\n@pytest.mark.parametrize("x", [torch.zeros(2)])\ndef test_of_zeros(attempt, x):\n'
         '    """Zeros have mean zero."""\n    assert attempt.batch_mean(x[None]).tolist() == [0, 0]\n'
     )
+    home.check(
+        '@part("batch_mean")\ndef test_of_some(attempt):\n    """Rows and their mean."""\n'
+        "    for got in attempt.each('batch_mean', [(torch.ones(2, 1),), (torch.ones(3, 1),)]):\n"
+        '        assert not got or got.tolist() == [1.0], "the mean of ones"\n'
+    )
     home.edit(
         MUTANTS,
         ('put = "x.sum(0)"', 'put = "x.sum(0) / (len(x) + 0)"'),
@@ -117,6 +122,7 @@ def test_faults_are_an_exit_code_of_1_and_no_traceback(faulty):
         "test_running_mean.py:N: runs torch at import",
         "test_running_mean.py:N: an assert without a sentence",
         "'batch_mean' has no doctest",
+        "test_of_some passes without its answer 1: it does not look at it",
         "a doctest of RunningMean fails",
         "test_examples.py fails on the solution",
         "'a sum' is not caught by test_mean_of_rows: it passes everything",
