@@ -10,6 +10,7 @@ from grader.raised import Raised, described, timeout_seconds
 from grader.result import Verdict
 
 _LONGEST_ERROR = 12
+_BESIDE = "raised not in your lines but by what calls them: the call did not fit, or what came back could not be used"
 
 
 class Judge:
@@ -68,7 +69,8 @@ class Judge:
                 return Verdict.MEMORY, self._with_lines(self._no_memory, raised)
             case "NotImplementedError" if self._stub_line(raised):
                 return self._to_write(self._stub_line(raised), part)
-        return Verdict.ERROR, self._told(raised)
+        beside = "" if raised.lines else f"\n  {_BESIDE}"
+        return Verdict.ERROR, self._told(raised) + beside
 
     def not_begun(self, part: Part, stub: str) -> Unusable | None:
         """What every check of a part says while it stands as in the stub; None once it has been begun."""

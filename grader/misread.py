@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from grader.answer import Request
+from grader.attempt import Ask
 from grader.compare import other_kind
 
-Ask = Callable[[Request], Any]
 UNREAD = "the check cannot read it"
 """In the message where nothing better can be said than what was raised."""
 

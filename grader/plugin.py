@@ -270,6 +270,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if file is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
         return (yield)
     verdict, message = _verdict(file, item, call)
+    if _HEARD in item.stash:
+        del item.stash[_HEARD]  # it holds an answer
     message = message.encode("utf-8", "backslashreplace").decode()  # an exception may say what no file can hold
     item.stash[_JUDGED] = verdict, message
     report = yield
@@ -329,9 +331,9 @@ def _misread(file: ExerciseFile, item: pytest.Item, error: BaseException) -> str
     """What to say of an answer that a check could not read; "" where the check itself is at fault."""
     if _HEARD not in item.stash or not isinstance(item, pytest.Function) or not isinstance(error, Exception):
         return ""
-    from grader.attempt import Attempt
+    from grader.attempt import Ask, Attempt
     from grader.draw import Draw
-    from grader.misread import Ask, misread
+    from grader.misread import misread
     from grader.practice import steady
 
     function = item

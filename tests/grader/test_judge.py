@@ -145,6 +145,14 @@ def test_verdict_and_sentence(judged, text, verdict, said):
     assert judged(text)[1].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("text", "beside"),
+    [("def f(x, y):\n    return x\n", True), ("f = None\n", True), ("def f(x):\n    return lost\n", False)],
+)
+def test_an_error_in_none_of_their_lines_is_said_to_come_from_the_caller(judged, text, beside):
+    assert judged(text)[1].endswith("what came back could not be used") == beside
+
+
 def test_a_syntax_error_of_an_import_is_not_blamed_on_a_line_of_the_file(judged, tmp_path, monkeypatch):
     (tmp_path / "helper_of_test.py").write_text("def broken(\n")
     monkeypatch.syspath_prepend(tmp_path)
