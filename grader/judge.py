@@ -10,6 +10,8 @@ from grader.raised import Raised, described, timeout_seconds
 from grader.result import Verdict
 
 _LONGEST_ERROR = 12
+_OF_FORM = ("TypeError", "AttributeError", "ValueError", "IndexError", "KeyError")
+"""What a caller meets that cannot use what came back. A rank that died, or did not end, says so itself."""
 _BESIDE = "raised not in your lines but by what calls them: the call did not fit, or what came back could not be used"
 
 
@@ -69,7 +71,7 @@ class Judge:
                 return Verdict.MEMORY, self._with_lines(self._no_memory, raised)
             case "NotImplementedError" if self._stub_line(raised):
                 return self._to_write(self._stub_line(raised), part)
-        beside = "" if raised.lines else f"\n  {_BESIDE}"
+        beside = f"\n  {_BESIDE}" if raised.base in _OF_FORM and not raised.lines else ""
         return Verdict.ERROR, self._told(raised) + beside
 
     def not_begun(self, part: Part, stub: str) -> Unusable | None:

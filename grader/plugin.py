@@ -336,7 +336,7 @@ def _misread(file: ExerciseFile, item: pytest.Item, error: BaseException) -> str
     from grader.misread import misread
     from grader.practice import steady
 
-    function = item
+    function = item  # of the type that was asked for above, also inside
 
     def check(ask: Ask) -> None:
         file.reference.begin(None, _seed(item, "attempt"))

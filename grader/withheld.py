@@ -33,7 +33,7 @@ class Withheld:
         said, *rest = value if request.kind in ("cost", "gradients") else (value,)
         rows = said if request.kind == "each" else [said]
         assert not self._refuse or not any(map(_says, rows)), "this question is asked"
-        given = [type(row)() if _says(row) and isinstance(row, list | tuple | dict) else None for row in rows]
+        given = [type(row)() if isinstance(row, list | tuple | dict) else None for row in rows]
         said = given if request.kind == "each" else given[0]
         return (said, *rest) if rest else said
 

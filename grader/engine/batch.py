@@ -257,7 +257,7 @@ class Engine:
         def begin(checks: Collected) -> None:
             from grader.engine.channel import Caged, drivers_beside
 
-            drivers_beside(exercise.checks)
+            drivers_beside(exercise.checks)  # kept, and so there in every fork
             by = versions(exercise)  # of what has just been read, whatever becomes of the files
             self.warm.await_ready()
             deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS

@@ -153,6 +153,12 @@ def test_an_error_in_none_of_their_lines_is_said_to_come_from_the_caller(judged,
     assert judged(text)[1].endswith("what came back could not be used") == beside
 
 
+@pytest.mark.parametrize("kind", [ChildProcessError, TimeoutError])
+def test_a_rank_that_died_or_did_not_end_says_so_and_no_more(kind, tmp_path):
+    judge = Judge(tmp_path / "answer.py", "")
+    assert judge.learner(kind("rank 1 of 2"), Part("f", 1, 1, (), ()))[1] == f"{kind.__name__}: rank 1 of 2"
+
+
 def test_a_syntax_error_of_an_import_is_not_blamed_on_a_line_of_the_file(judged, tmp_path, monkeypatch):
     (tmp_path / "helper_of_test.py").write_text("def broken(\n")
     monkeypatch.syspath_prepend(tmp_path)
