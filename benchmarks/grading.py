@@ -25,13 +25,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grader.build import stub_of
-from grader.catalog import Exercise, House
-from grader.mutants import apply, read_mutants
-from grader.source import read_source
+from grader.audit.mutants import apply, read_mutants
+from grader.bank.catalog import Exercise, House
+from grader.bank.derived import stub_of
+from grader.bank.source import read_source
 
 ROOT = Path(__file__).resolve().parent.parent
-BANK = ROOT / "tests/grader/bank"
+BANK = ROOT / "tests/grader/house"
 CHEAP = "dl_901_running_mean"
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = 2
@@ -126,12 +126,12 @@ def nbgrader(python: str, *arguments: str) -> list[str]:
 HARNESS = """
 import itertools, sys
 from pathlib import Path
-from grader.attempt import Attempt
-from grader.catalog import House
-from grader.draw import Draw
-from grader.load import load_checks
-from grader.practice import Practice, steady
-from grader.submitted import derive
+from grader.checks.attempt import Attempt
+from grader.bank.catalog import House
+from grader.checks.draw import Draw
+from grader.judging.checks_file import load_checks
+from grader.answering.runner import Runner, steady
+from grader.base.seeds import derive
 
 exercise = House(Path({root!r})).exercises[{id!r}]
 checks, drivers = load_checks(exercise.checks)
@@ -242,29 +242,29 @@ def cpu_now(*pids: int) -> float:
 
 def measure_bare(exercise: Exercise, count: int) -> dict[str, float]:
     """The checks on the solution, again and again in the process that collected them."""
-    from grader.sweep import Collected, Variant, _run, sweep
+    from grader.judging.collected import collect_checks
+    from grader.judging.pool import Variant, _run
 
     text, spent = read_source(exercise.solution), []
+    collected = collect_checks(House(exercise.root), exercise)
+    import torch
 
-    def work(collected: Collected) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        for _ in range(count + 1):
-            before = cpu_now()
-            _run(collected, Variant("bare", text, seed=7), lambda check: None)
-            spent.append(cpu_now() - before)
-
-    sweep(House(exercise.root), exercise, work)
+    torch.set_num_threads(1)
+    for _ in range(count + 1):
+        before = cpu_now()
+        _run(collected, Variant("bare", text, seed=7), lambda check: None)
+        spent.append(cpu_now() - before)
     return {"bare": statistics.mean(spent[1:])}
 
 
 def measure_engine(exercise: Exercise, count: int) -> dict[str, float]:
     """The same in the engine, all processes together; the part of the askers; what one answerer costs without work."""
-    from grader.engine import cage, channel, wire
-    from grader.engine.answerer import Hello, Job
-    from grader.engine.batch import Engine, Submission
+    from grader.answering import wire
+    from grader.engine import cage, channel
+    from grader.engine.batch import Engine
     from grader.engine.channel import drivers_beside
+    from grader.engine.messages import Hello, Job
+    from grader.submissions.find import Submission
 
     def close(self: Any) -> None:
         """Let the answerer end by itself: the kernel counts nobody's CPU whose whole namespace is killed."""

@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 
-from grader.cli import main
+from grader.cli.main import main
 
 
 def run() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of, source_of_cell
+from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of, source_of_cell
 
 _KINDS = ("code", "markdown", "raw")
 _LONGEST_CELL = 1 << 20

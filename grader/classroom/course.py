@@ -6,10 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from grader.catalog import Exercise, HouseError
+from grader.bank.catalog import Exercise
+from grader.base.errors import HouseError
+from grader.base.files import digest
 from grader.classroom.notebook import QUESTION, as_text, source_notebook
-from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
-from grader.submitted import digest
+from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _RECORD = ".grader-course.json"
 """What was written last: path in the course to the SHA-256 of its text."""

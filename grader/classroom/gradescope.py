@@ -8,8 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from grader.catalog import Exercise, House, HouseError
-from grader.result import Result
+from grader.bank.catalog import Exercise, House
+from grader.base.errors import HouseError
+from grader.verdicts.result import Result
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -66,9 +67,11 @@ def judge(root: Path, id: str) -> int:
 
     It writes results/results.json, or nothing where the grader itself failed.
     """
-    from grader.engine.batch import Engine, read_submission
-    from grader.export import as_gradescope, grader_failed, write_file
-    from grader.submitted import new_seed
+    from grader.base.files import write_file
+    from grader.base.seeds import new_seed
+    from grader.engine.batch import Engine
+    from grader.submissions.find import read_submission
+    from grader.views.export import as_gradescope
 
     house = House(root / "source")
     exercise = house.exercises[id]
@@ -77,7 +80,7 @@ def judge(root: Path, id: str) -> int:
     with Engine([exercise]) as engine:
         engine.judge(house, exercise, [submission], seed_of=lambda _: new_seed(), jobs=1, keep=results.append)
     (result,) = results
-    if grader_failed(result):
+    if result.grader_failed:
         print("the grader failed; nobody is charged for it", file=sys.stderr)
         return 1
     write_file(root / "results" / "results.json", as_gradescope(result))

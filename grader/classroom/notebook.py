@@ -6,12 +6,16 @@ does not run it at all, and `preprocessor.GradeParts` writes its score.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from grader.catalog import Exercise, Part
-from grader.cells import PART, SETUP, cells_of
-from grader.source import read_source
+import msgspec
+
+from grader.bank.catalog import Exercise, Part
+from grader.bank.layout import PART, SETUP, cells_of
+from grader.bank.source import read_source
+from grader.verdicts.result import PartResult
+from grader.verdicts.verdict import Verdict
 
 QUESTION = "question"
 """The grade_id of the free-text cell."""
@@ -78,6 +82,39 @@ def part_named(id: str, source: str) -> str:
     """The part that a graded cell of such a notebook stands for, or nothing for any other cell."""
     name = id.removeprefix(PART)
     return name if id.startswith(PART) and source.strip() == _CALL.format(name=name) else ""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a graded cell shows, as data: kept in the metadata of its output, for the report of a class."""
+
+    verdict: str = ""
+    mistake: str = ""
+    """The known mistake, the property that does not hold, or what was raised; empty where nothing is wrong yet."""
+
+
+_SHOWN = "grader"
+_NO_MISTAKE = (Verdict.PASSED, Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN)
+
+
+def shown(part: PartResult) -> dict[str, Any]:
+    """The metadata of the output that shows a part."""
+    failure = part.first_failure
+    mistake = ""
+    if failure and part.verdict not in _NO_MISTAKE:
+        known = failure.finding.mistake if failure.finding else ""
+        raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
+        mistake = known or raised or failure.property
+    return {_SHOWN: msgspec.to_builtins(Shown(str(part.verdict), mistake))}
+
+
+def read_shown(cell: Mapping[str, Any]) -> Shown:
+    """What a graded cell shows; nothing where it was not graded by us."""
+    for output in cell.get("outputs", []):
+        try:
+            return msgspec.convert(output["metadata"][_SHOWN], Shown)
+        except (KeyError, TypeError, msgspec.ValidationError):
+            continue
+    return Shown()
 
 
 def exercise_named(setup: str) -> str:

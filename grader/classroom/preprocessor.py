@@ -19,16 +19,18 @@ from nbgrader.converters import Autograde
 from nbgrader.preprocessors import CheckCellMetadata, Execute, NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Dict, Enum, Integer, Unicode
 
-from grader.catalog import Exercise, read_exercise
-from grader.cells import PART, SETUP, Cell, layout_of
+from grader.bank.catalog import Exercise, read_exercise
+from grader.bank.layout import PART, SETUP, Cell, layout_of
+from grader.base.files import LARGEST_FILE, read_file
+from grader.base.seeds import derive, new_seed
+from grader.base.text import plain
 from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
-from grader.classroom.notebook import exercise_named, part_named
+from grader.classroom.notebook import exercise_named, part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
-from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
-from grader.export import plain
-from grader.render import part_text
-from grader.result import PartResult, Result, Verdict
-from grader.submitted import LARGEST_FILE, derive, new_seed, read_file
+from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
+from grader.verdicts.result import PartResult, Result
+from grader.verdicts.verdict import Verdict
+from grader.views.render import part_text
 
 _OURS = "grader"
 """Key of nbconvert's resources for a notebook that `ReadAnything` has put in order."""
@@ -244,7 +246,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     {
                         "output_type": "execute_result",
                         "execution_count": 1,
-                        "metadata": {},
+                        "metadata": shown(part) if part else {},
                         "data": {"text/plain": repr(float(marks["points"]) * share)},
                     }
                 ),

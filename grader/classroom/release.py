@@ -1,13 +1,15 @@
 """The student edition: what may be handed out, as a folder that pip installs."""
 
+import json
 import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from grader.build import stub_of
-from grader.catalog import Exercise, House, HouseError
-from grader.lab import INSTALLED
+from grader.bank.catalog import Exercise, House
+from grader.bank.derived import stub_of
+from grader.base.errors import HouseError
+from grader.classroom.lab import INSTALLED
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = ("README.md", "exercise.toml", "test_examples.py")
@@ -28,7 +30,7 @@ dependencies = {dependencies}
 grader = "grader.__main__:run"
 
 [tool.setuptools]
-packages = ["grader", "grader.classroom", "grader.engine", "{package}"]
+packages = {packages}
 package-dir = {{ "grader" = "grader", "{package}" = "." }}
 include-package-data = false
 
@@ -104,4 +106,6 @@ def _project() -> str:
     facts = tomllib.loads(own.read_text(encoding="utf-8"))["project"]
     kept = [one for one in facts["dependencies"] if "sys_platform" not in one]
     listed = "[\n" + "".join(f'    "{one}",\n' for one in kept) + "]"
-    return _PROJECT.format(version=facts["version"], dependencies=listed, package=INSTALLED)
+    rooms = [f"grader.{path.parent.name}" for path in sorted(_PACKAGE.glob("*/__init__.py"))]
+    packages = json.dumps(["grader", *rooms, INSTALLED])
+    return _PROJECT.format(version=facts["version"], dependencies=listed, package=INSTALLED, packages=packages)

@@ -6,22 +6,21 @@ that it autograded.
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from grader.catalog import Exercise, House, HouseError
-from grader.cells import PART, SETUP
-from grader.classroom.notebook import exercise_named
-from grader.engine.notebook import NotebookError, cells_of_notebook, grade_id_of
-from grader.export import defused, plain, write_file
+from grader.bank.catalog import Exercise, House
+from grader.bank.layout import PART, SETUP
+from grader.base.errors import HouseError
+from grader.base.files import write_file
+from grader.base.text import defused, plain
+from grader.classroom.notebook import Shown, exercise_named, read_shown
+from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _MOST_MISTAKES = 3
-_NO_MISTAKE = ("passed", "waiting", "not started", "not run")
-_MISTAKE = re.compile(r"\s*This is what (.+) gives\.")
 
 
 class Graded(msgspec.Struct, frozen=True):
@@ -101,45 +100,27 @@ def _read_submission(course: Path, exercise: Exercise, submission: object) -> li
             if grade.cell.name == name or all(part.name != name for part in exercise.parts):
                 continue
             score = grade.manual_score if grade.manual_score is not None else grade.auto_score or 0.0
-            verdict, mistake = said.get(name, ("", ""))
+            told = said.get(name, Shown())
             one = Graded(
-                student, exercise.id, name, score + (grade.extra_credit or 0.0), grade.max_score, verdict, mistake
+                student,
+                exercise.id,
+                name,
+                score + (grade.extra_credit or 0.0),
+                grade.max_score,
+                told.verdict,
+                told.mistake,
             )
             found.append(one)
     return found
 
 
-def _said(path: Path) -> dict[str, tuple[str, str]]:
-    """Part to the verdict and the mistake that its cell shows."""
+def _said(path: Path) -> dict[str, Shown]:
+    """Part to what its cell shows."""
     try:
         cells = cells_of_notebook(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, NotebookError):
         return {}
-    found = {}
-    for cell in cells:
-        id = grade_id_of(cell)
-        texts = [output.get("text", "") for output in cell.get("outputs", []) if isinstance(output, dict)]
-        lines = ["".join(text) for text in texts[:1]] or [""]
-        head, *rest = lines[0].splitlines() or [""]
-        verdict = re.match(rf"{re.escape(id.removeprefix(PART))}: ([a-z ]+), ", head)
-        if id.startswith(PART) and verdict:
-            known = [match[1] for match in map(_MISTAKE.match, rest) if match]
-            property, found_wrong, *_ = [*_sentences(rest), "", ""]
-            told = known[0] if known else property if verdict[1] == "wrong" else found_wrong or property
-            found[id.removeprefix(PART)] = verdict[1], told if verdict[1] not in _NO_MISTAKE else ""
-    return found
-
-
-def _sentences(lines: Sequence[str]) -> list[str]:
-    """The lines below a verdict, each with those that only continue it: the property, then what was found."""
-    found: list[str] = []
-    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
-    for line in lines:
-        if len(line) - len(line.lstrip()) > indent and found:
-            found[-1] += f" {line.strip()}"
-        elif not re.fullmatch(r"\s*\d+ of \d+ checks pass.*", line):
-            found.append(line.strip())
-    return found
+    return {grade_id_of(cell).removeprefix(PART): read_shown(cell) for cell in cells if grade_id_of(cell)}
 
 
 def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:

@@ -11,15 +11,16 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from grader.catalog import House
-from grader.result import Result
-from grader.submitted import digest
+from grader.bank.catalog import House
+from grader.base.files import digest
+from grader.submissions.find import Submission
+from grader.verdicts.result import Result
 
 _IDLE_SECONDS = 120.0
 """After which it ends by itself: formgrader's own process lives for days, and checks may change meanwhile."""
@@ -123,11 +124,15 @@ def _lines(descriptor: int) -> Iterator[bytes]:
         yield from whole
 
 
+def _seed_of(seeds: Mapping[tuple[str, str], int], one: Submission) -> int:
+    return seeds[one.student, one.source]
+
+
 def main() -> None:
     """Serve until stdin closes, or nobody asks."""
-    from grader.engine.batch import Engine, JudgeAll, Submission
+    from grader.base.errors import RunError
+    from grader.engine.batch import Engine
     from grader.engine.cage import Level
-    from grader.run import RunError
 
     root, id, level, jobs = sys.argv[1:]
     house = House(Path(root))
@@ -140,20 +145,18 @@ def main() -> None:
         while data:
             data = data[os.write(answers, data) :]
 
-    def work(judge_all: JudgeAll) -> None:
-        for line in _lines(questions):
-            asked = msgspec.json.decode(line, type=list[Asked])
-            seeds: dict[Any, int] = {(one.student, digest(one.text)): one.seed for one in asked}
-            judge_all(
-                [Submission(one.student, id, one.text) for one in asked],
-                seed_of=lambda one, seeds=seeds: seeds[one.student, one.source],
-                jobs=int(jobs),
-                keep=say,
-            )
-
     try:
         with Engine([exercise], Level(level)) as engine:
-            engine.session(house, exercise, work)
+            asker = engine.asker(house, exercise)
+            for line in _lines(questions):
+                asked = msgspec.json.decode(line, type=list[Asked])
+                seeds = {(one.student, digest(one.text)): one.seed for one in asked}
+                asker.judge(
+                    [Submission(one.student, id, one.text) for one in asked],
+                    seed_of=partial(_seed_of, seeds),
+                    jobs=int(jobs),
+                    keep=say,
+                )
     except RunError as error:
         sys.exit(f"the checks could not run; what went wrong:\n{error}")
 

@@ -27,46 +27,22 @@ from typing import NoReturn
 
 import msgspec
 
-from grader.engine import cage, system
-from grader.engine.warm import CONTROL_FD
-from grader.load import importing
+from grader.answering.module import importing
+from grader.base import linux
+from grader.engine import cage
+from grader.engine.messages import CONTROL_FD, Ended, Hello, Job
 
 with importing():
-    from grader.engine import wire
+    from grader.answering import wire
 
 _NEEDED = (
     "torch", "torch.distributed", "torch.utils.checkpoint",
-    "grader.answer", "grader.forbidden", "grader.judge", "grader.practice", "grader.ranks",
+    "grader.answering.answer", "grader.answering.forbidden", "grader.answering.runner", "grader.cost", "grader.ranks",
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05
 _KEPT_OUTPUT = 8000
 """Bytes of what was printed last: as long as what tells where code stood."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What the warm process is asked to fork an answerer for."""
-
-    limits: cage.Limits
-
-
-class Hello(msgspec.Struct, frozen=True):
-    """The first frame that an answerer is sent: the learner's file, and the drivers that run beside it."""
-
-    file_name: str
-    text: str
-    drivers: bytes
-    """Code, as `marshal` writes it: of the asker, which is trusted, and of the same Python."""
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """What the keeper says last. It is the grader's own word, not the learner's."""
-
-    how: str
-    """`exit`, `signal`, `memory`, `output`, `cpu` or `asker`."""
-    number: int
-    """The exit code, the signal, or the limit that was passed."""
-    printed: str
 
 
 def main() -> None:
@@ -108,7 +84,7 @@ def _make_forks_cheap() -> None:
     """Let forks share what is here for as long as they can."""
     gc.freeze()  # a fork's collector need not look at, and so copy, what it has from here
     if sys.platform == "linux":
-        system.use_huge_pages()
+        linux.use_huge_pages()
 
 
 def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: socket.socket) -> NoReturn:
@@ -222,7 +198,7 @@ def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end
         data.close()
         os.close(write_end)
         if sys.platform == "linux":
-            system.set_dumpable(False)
+            linux.set_dumpable(False)
         while True:
             pid, status = os.wait()
             if pid == answerer:
@@ -267,9 +243,9 @@ def serve(data: socket.socket) -> None:
     """Answer requests about one file until the asker closes the socket."""
     import torch
 
-    from grader.answer import Request
-    from grader.practice import Practice, Steady
-    from grader.raised import described
+    from grader.answering.request import Request
+    from grader.answering.runner import Runner, Steady
+    from grader.verdicts.raised import described
 
     steady = Steady()
     faulthandler.register(signal.SIGALRM, file=2, all_threads=False)  # says where code stands, in C too
@@ -279,19 +255,19 @@ def serve(data: socket.socket) -> None:
         return
     hello = msgspec.convert(wire.unpack(body), Hello)
     path = Path("/attempt", hello.file_name)
-    practice = Practice(path, _drivers(hello), "attempt", hello.text)
+    runner = Runner(path, _drivers(hello), "attempt", hello.text)
     while (body := wire.receive(data)) is not None:
         request = wire.unpack(body, strides=True)
         number, check = request.pop("number", 0), request.pop("check", None)
         try:
             if check:  # the first question of one
                 with contextlib.suppress(Exception):
-                    practice.raised = None  # with all that its frames hold
-                    practice.forbidden = check["forbidden"]
+                    runner.raised = None  # with all that its frames hold
+                    runner.forbidden = check["forbidden"]
                     steady.restore()
                     seed(check["seed"])
                     signal.setitimer(signal.ITIMER_REAL, check["seconds"])
-            reply = {"value": practice.ask(Request(**request))}
+            reply = {"value": runner.ask(Request(**request))}
         except BaseException as error:
             reply = {"raised": msgspec.to_builtins(described(error, path))}
         try:

@@ -1,205 +1,25 @@
-"""Grade a folder of submissions: find them, judge what changed, keep each result as soon as it exists.
+"""Judge submissions in the engine: one warm answering process for a batch, one asker an exercise."""
 
-Layout: `submitted/<student>/<exercise id>/<file>`, nbgrader's own; the file is a script or a notebook. Results:
-`results.jsonl` in the out folder, one line a result; of a student and exercise the newest line counts.
-"""
-
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
-from importlib.metadata import version
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from grader.catalog import Exercise, House, HouseError, nearest
-from grader.cells import layout_of
+from grader.answering.module import needed_ahead
+from grader.bank.catalog import Exercise, House
+from grader.base.errors import HouseError
 from grader.engine import cage
-from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
-from grader.engine.store import Kept, in_order, read_results
+from grader.engine.resume import versions
 from grader.engine.warm import Warm
-from grader.load import needed_ahead
-from grader.result import CheckResult, Result, Verdict, assemble
-from grader.submitted import LARGEST_FILE, derive, digest, read_file
-from grader.sweep import Collected, Outcome, Variant, judge, sweep
+from grader.judging.collected import Collected, collect_checks
+from grader.judging.pool import Outcome, Variant, judge
+from grader.submissions.find import Submission
+from grader.verdicts.result import CheckResult, Result, assemble
+from grader.verdicts.verdict import Verdict
 
-_SUFFIXES = (".py", ".ipynb")
-_MOST_NAMED = 5
 _GRACE_SECONDS = 10.0
 """Beyond the limit of an exercise, for the asker to say what it knows."""
-
-
-class Submission(msgspec.Struct, frozen=True):
-    """One student's file for one exercise, or why there is none."""
-
-    student: str
-    exercise: str
-    text: str
-    problem: str = ""
-    note: str = ""
-    """What a teacher should know about what was read."""
-
-    @property
-    def source(self) -> str:
-        return digest(self.text) if not self.problem else digest(self.problem)
-
-
-class Found(msgspec.Struct):
-    """What lies in a folder of submissions."""
-
-    submissions: list[Submission]
-    refused: list[str]
-    """Sentences about folders that name nothing."""
-
-
-def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
-    """Every submission below `folder`, in order. only: ids of exercises. Follows no link below `folder`."""
-    if not folder.is_dir():
-        raise HouseError(f"{folder} is no folder. Submissions lie in submitted/<student>/<exercise id>/.")
-    found = Found([], [])
-    for student in _folders(folder, "", found):
-        try:
-            student.name.encode()
-        except UnicodeEncodeError:
-            found.refused.append(f"the name of the folder {student.name} is not UTF-8.")
-            continue
-        for place in _folders(student, f"{student.name}/", found):
-            exercise = house.exercises.get(place.name)
-            if exercise is None:
-                known = nearest(place.name, house.exercises)
-                found.refused.append(f"{student.name}/{place.name}: there is no exercise '{place.name}'.{known}")
-            elif not only or exercise.id in only:
-                found.submissions.append(read_submission(student.name, exercise, place))
-    return found
-
-
-def _folders(folder: Path, shown: str, found: Found) -> list[Path]:
-    """The folders in a folder. A link, a folder that cannot be read and a stray submission are refused by name."""
-    folders = []
-    try:
-        for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-            if path.is_symlink():
-                found.refused.append(f"{shown}{path.name} is a link, and links are not followed.")
-            elif path.is_dir():
-                folders.append(path)
-            elif path.suffix in _SUFFIXES:
-                found.refused.append(f"{shown}{path.name} does not lie in submitted/<student>/<exercise id>/.")
-    except OSError as error:
-        found.refused.append(f"{shown or folder} cannot be read: {error.strerror}.")
-    return folders
-
-
-def read_submission(student: str, exercise: Exercise, place: Path) -> Submission:
-    """The file that lies in a folder, or why it cannot be judged. A script counts before a notebook."""
-    names = [f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"]
-    name, *passed_over = [name for name in names if os.path.lexists(place / name)] or names[:1]
-    note = f"{name} counts, and {' and '.join(passed_over)} beside it does not" if passed_over else ""
-    try:
-        data = read_file(place / name, LARGEST_NOTEBOOK if name.endswith(".ipynb") else LARGEST_FILE)
-        text = data.decode("utf-8-sig")
-        if name.endswith(".ipynb"):
-            text = source_of_notebook(text, exercise.stem, LARGEST_FILE, layout_of(exercise))
-        return Submission(student, exercise.id, text, note=note)
-    except FileNotFoundError:
-        problem = f"neither {names[0]} nor {names[1]} was handed in{_others(place)}"
-    except UnicodeDecodeError:
-        problem = f"{name} is not UTF-8 text"
-    except NotebookError as error:
-        problem = f"{name} {error}"
-    except OSError as error:
-        problem = f"{name} cannot be read: {error.strerror or error}"
-    return Submission(student, exercise.id, "", problem, note)
-
-
-def _others(place: Path) -> str:
-    """What lies there instead, by name."""
-    try:
-        names = sorted(path.name for path in place.iterdir() if path.suffix in _SUFFIXES)
-    except OSError as error:
-        return f": {error.strerror}"
-    more = " and more" if len(names) > _MOST_NAMED else ""
-    return f"; there is {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
-
-
-class Results:
-    """`results.jsonl` of an out folder: appended durably, read back to resume."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "results.jsonl"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HouseError(f"{folder} cannot be a folder for results: {error.strerror}.") from None
-        self._kept = self._read()
-
-    def latest(self) -> list[Result]:
-        """The result that counts, of each student and exercise."""
-        return in_order(self._kept)
-
-    def add(self, result: Result) -> None:
-        """Keep a result; when this returns it is on the disk."""
-        line = msgspec.json.encode(result) + b"\n"
-        try:
-            with self.path.open("ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise HouseError(
-                f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
-            ) from None
-        self._kept[result.student, result.exercise] = result
-
-    def holds(self, submission: Submission, exercise: Exercise, require: cage.Level, seed: int | None) -> bool:
-        """Whether this very submission was judged by these very checks, at this level of isolation or a better one."""
-        kept = self._kept.get((submission.student, submission.exercise))
-        return (
-            kept is not None
-            and kept.source == submission.source
-            and kept.versions == versions(exercise)
-            and (seed is None or kept.seed == submission_seed(seed, submission))
-            and (not kept.isolation or _strength(kept.isolation) >= require.strength)
-            and not any(part.verdict is Verdict.GRADER_ERROR for part in kept.parts)
-        )
-
-    def _read(self) -> Kept:
-        """What is there. A line cut short by a crash is dropped, in the file too: its submission is judged again."""
-        try:
-            kept, whole = read_results(self.path)
-        except FileNotFoundError:
-            return {}
-        if self.path.stat().st_size > whole:
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        return kept
-
-
-def _strength(level: str) -> int:
-    return cage.Level(level).strength if level in list(cage.Level) else -1
-
-
-def versions(exercise: Exercise) -> dict[str, str]:
-    """What a result depends on besides the submission: the grader, torch, and the exercise's checks and solution."""
-    content = hashlib.sha256()
-    for path in sorted([*exercise.checks.parent.glob("*.py"), exercise.solution]):
-        content.update(path.read_bytes())
-    facts = (exercise.attempt.parent / "exercise.toml").read_bytes()
-    content.update(facts)
-    return {"grader": _installed("dl-kata"), "torch": _installed("torch"), "checks": content.hexdigest()[:16]}
-
-
-_installed = cache(version)
-
-
-def submission_seed(seed: int, submission: Submission) -> int:
-    """A seed for one submission: unlike its neighbours', and the same whenever the batch's is."""
-    return derive(seed, f"{submission.student}/{submission.exercise}") % (1 << 31)
-
-
-JudgeAll = Callable[..., None]
-"""`judge_all(submissions, seed_of=, jobs=, keep=, tick=)`: as `Engine.judge`, the checks being collected."""
 
 
 class Engine:
@@ -243,53 +63,58 @@ class Engine:
             if submission.problem:
                 keep(_unreadable(exercise, submission, self.level, seed_of(submission)))
 
-        def work(judge_all: JudgeAll) -> None:
-            judge_all(readable, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
-
         if readable:
-            self.session(house, exercise, work)
+            self.asker(house, exercise).judge(readable, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
 
-    def session(self, house: House, exercise: Exercise, work: Callable[[JudgeAll], None]) -> None:
-        """Collect an exercise's checks, and call `work` with what judges submissions that can be read, any number of
-        times. Raises RunError if the checks cannot be collected.
-        """
+    def asker(self, house: House, exercise: Exercise) -> "Asker":
+        """Collect an exercise's checks. Raises RunError where that cannot be."""
+        from grader.engine.channel import drivers_beside  # torch comes with it: while the warm process imports its own
 
-        def begin(checks: Collected) -> None:
-            from grader.engine.channel import Caged, drivers_beside
+        checks = collect_checks(house, exercise)
+        drivers_beside(exercise.checks)  # kept, and so there in every fork
+        by = versions(exercise)  # of what has just been read, whatever becomes of the files
+        self.warm.await_ready()
+        return Asker(self, exercise, checks, by)
 
-            drivers_beside(exercise.checks)  # kept, and so there in every fork
-            by = versions(exercise)  # of what has just been read, whatever becomes of the files
-            self.warm.await_ready()
-            deadline = exercise.limits.exercise_seconds + _GRACE_SECONDS
 
-            def judge_all(
-                submissions: Sequence[Submission],
-                *,
-                seed_of: Callable[[Submission], int],
-                jobs: int,
-                keep: Callable[[Result], None],
-                tick: Callable[[int], None] = lambda total: None,
-            ) -> None:
-                variants = [
-                    Variant(
-                        str(i), one.text, seed=seed_of(one), channel=partial(Caged, self.control, exercise, one.text)
-                    )
-                    for i, one in enumerate(submissions)
-                ]
-                total = len(checks.items) * len(variants)
-                for outcome in judge(checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
-                    submission = submissions[int(outcome.variant.name)]
-                    keep(_result(exercise, submission, outcome, checks.planned, self.level, by))
+class Asker(msgspec.Struct, frozen=True):
+    """An exercise's checks, ready to judge submissions that can be read, any number of times."""
 
-            work(judge_all)
+    engine: Engine
+    exercise: Exercise
+    checks: Collected
+    versions: dict[str, str]
 
-        sweep(house, exercise, begin)
+    def judge(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        seed_of: Callable[[Submission], int],
+        jobs: int,
+        keep: Callable[[Result], None],
+        tick: Callable[[int], None] = lambda total: None,
+    ) -> None:
+        """As `Engine.judge`."""
+        from grader.engine.channel import Caged
+
+        control, level = self.engine.control, self.engine.level
+        variants = [
+            Variant(str(i), one.text, seed=seed_of(one), channel=partial(Caged, control, self.exercise, one.text))
+            for i, one in enumerate(submissions)
+        ]
+        total = len(self.checks.items) * len(variants)
+        deadline = self.exercise.limits.exercise_seconds + _GRACE_SECONDS
+        for outcome in judge(self.checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
+            submission = submissions[int(outcome.variant.name)]
+            keep(_result(self.exercise, submission, outcome, self.checks.planned, level, self.versions))
 
 
 def _unreadable(exercise: Exercise, submission: Submission, level: cage.Level, seed: int) -> Result:
     """The result of a submission that cannot be read: every part an error, which says so."""
     id = "reading the file"
-    checks = [CheckResult(f"{id}: {p.name}", p.name, Verdict.ERROR, submission.problem) for p in exercise.parts]
+    checks = [
+        CheckResult(f"{id}: {p.name}", p.name, Verdict.ERROR, submission.problem, of_file=True) for p in exercise.parts
+    ]
     planned = {check.part: [check.id] for check in checks}
     return _assembled(exercise, submission, checks, planned, str(level), seed, versions(exercise))
 

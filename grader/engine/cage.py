@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from grader.engine import system
+from grader.base import linux
 
 TMP_BYTES = 64 << 20
 """What the attempt may write, in its folder and its shared memory."""
@@ -137,12 +137,12 @@ def _own_mounts() -> None:
     """A mount namespace for the warm process. An ordinary user needs a user namespace to get any other."""
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0:
-        system.unshare(system.CLONE_NEWUSER)
+        linux.unshare(linux.CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    system.unshare(system.CLONE_NEWNS)
-    system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
 
 
 def enclose(level: Level) -> None:
@@ -160,7 +160,7 @@ def enclose(level: Level) -> None:
         return
     _own_mounts()
     root = "/sys"  # a folder that is always there and that nothing below is read from: no other is left behind
-    system.mount("tmpfs", root, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=755,size=1m")
+    linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
     for path in readable():
         _show(path, root + path)
     for device in ("null", "zero", "full", "random", "urandom"):
@@ -170,12 +170,12 @@ def enclose(level: Level) -> None:
     if not os.path.exists(f"{root}/tmp"):  # it is there where Python lies below it, and then stays as it is
         os.symlink(OWN_FOLDER, f"{root}/tmp")
     # For the keepers, and since a user namespace may mount a /proc of its own only where it sees one.
-    system.mount("/proc", f"{root}/proc", flags=system.MS_BIND | system.MS_REC)
+    linux.mount("/proc", f"{root}/proc", flags=linux.MS_BIND | linux.MS_REC)
     Path(root, "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     Path(root, "etc/passwd").write_text(f"attempt:x:65534:65534::{OWN_FOLDER}:/bin/false\n")
-    system.mount("none", root, flags=system.MS_REMOUNT | system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV)
+    linux.mount("none", root, flags=linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
     os.umask(0o022)
-    system.pivot_root(root)
+    linux.pivot_root(root)
 
 
 def _show(path: str, target: str) -> None:
@@ -184,31 +184,31 @@ def _show(path: str, target: str) -> None:
         os.symlink(os.readlink(path), target)
     elif os.path.isdir(path):
         os.makedirs(target, exist_ok=True)
-        system.bind(path, target)
+        linux.bind(path, target)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         Path(target).touch()
         if path.startswith("/dev/"):
-            system.mount(path, target, flags=system.MS_BIND)
+            linux.mount(path, target, flags=linux.MS_BIND)
         else:
-            system.bind(path, target)
+            linux.bind(path, target)
 
 
 def separate(level: Level) -> None:
     """An answerer's own namespaces; its next fork is the first process in them."""
     if level is Level.FULL:
-        system.unshare(system.CLONE_NEWPID | system.CLONE_NEWNET | system.CLONE_NEWIPC)
+        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC)
 
 
 def furnish(level: Level) -> str:
     """Inside new namespaces: the file systems that are this answerer's own. Returns the folder that it may write to."""
     if level is Level.FULL:
-        system.unshare(system.CLONE_NEWNS)  # only here: the keeper goes on seeing the /proc that has it in
-        flags = system.MS_NOSUID | system.MS_NODEV
-        system.mount("proc", "/proc", "proc", flags | system.MS_NOEXEC)
+        linux.unshare(linux.CLONE_NEWNS)  # only here: the keeper goes on seeing the /proc that has it in
+        flags = linux.MS_NOSUID | linux.MS_NODEV
+        linux.mount("proc", "/proc", "proc", flags | linux.MS_NOEXEC)
         for folder in (OWN_FOLDER, "/dev/shm"):
-            system.mount("tmpfs", folder, "tmpfs", flags, f"mode=1777,size={TMP_BYTES // 2},nr_inodes=4096")
-        system.loopback_up()
+            linux.mount("tmpfs", folder, "tmpfs", flags, f"mode=1777,size={TMP_BYTES // 2},nr_inodes=4096")
+        linux.loopback_up()
         return OWN_FOLDER
     return tempfile.mkdtemp(prefix="attempt-")
 
@@ -229,8 +229,8 @@ def enter(level: Level, limits: Limits, folder: str, slot: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    system.drop_capabilities()
-    system.no_new_privileges()
+    linux.drop_capabilities()
+    linux.no_new_privileges()
     _landlock(level, folder)
     _filter(level, os.getpid() if level is Level.LANDLOCK else 0).load()
 

@@ -3,7 +3,7 @@
 One answerer serves a submission for as long as it lives. What ends it costs the part that was asked, and the next part
 gets a new one. A process a part would cost a fifth more, and each would load the file again.
 
-A `Caged` stands where `practice.Practice` stands, so that the same checks run on both.
+A `Caged` stands where a `Runner` stands, so that the same checks run on both.
 """
 
 import contextlib
@@ -17,16 +17,18 @@ from typing import Any
 
 import msgspec
 
-from grader.answer import Request
-from grader.catalog import Exercise, Part
-from grader.cost import Cost
-from grader.engine import cage, wire
-from grader.engine.answerer import Ended, Hello, Job
-from grader.engine.warm import EngineError
-from grader.fault import NotData, Unusable
-from grader.judge import Judge
-from grader.raised import Raised, revive, stopped, timeout_seconds
-from grader.result import Verdict
+from grader.answering import wire
+from grader.answering.cost import Cost
+from grader.answering.request import Request
+from grader.bank.catalog import Exercise, Part
+from grader.base.errors import EngineError
+from grader.engine import cage
+from grader.engine.messages import Ended, Hello, Job
+from grader.verdicts.explain import Explainer
+from grader.verdicts.fault import NotData, Unusable
+from grader.verdicts.raised import Raised, revive, stopped, timeout_seconds
+from grader.verdicts.told import Told
+from grader.verdicts.verdict import Verdict
 
 _START_SECONDS = 30.0
 _TELLS = 0.9
@@ -47,7 +49,7 @@ class Caged:
     """
 
     def __init__(self, control: socket.socket, exercise: Exercise, text: str) -> None:
-        self.judge = Judge(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
+        self.explainer = Explainer(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
         self._control = control
@@ -97,7 +99,7 @@ class Caged:
             reply = self._answerer.ask(message)
         except _Over as ended:
             self.close()
-            over = self._over[self._part.name] = Unusable(*ended.verdict(self._exercise))
+            over = self._over[self._part.name] = Unusable(ended.told(self._exercise))
             raise over from None
         except BaseException as error:  # the clock of the check
             self._stop(self._part, error)
@@ -106,16 +108,16 @@ class Caged:
 
     def _stop(self, part: Part, error: BaseException) -> None:
         """End the code in the middle of a question, and let a timeout say where it stood."""
-        self._over[part.name] = Unusable(Verdict.TIMEOUT, "not run: an earlier check of this part was stopped")
+        self._over[part.name] = Unusable(Told(Verdict.TIMEOUT, "not run: an earlier check of this part was stopped"))
         answerer = self._answerer
         self.close()
         if answerer is None or timeout_seconds(error) is None:
             return
         ended = answerer.last_word()
-        raised, importing = stopped(ended.printed if ended else "", self.judge.path)
+        raised, importing = stopped(ended.printed if ended else "", self.explainer.path)
         error.raised = raised  # type: ignore[attr-defined]  # as `revive` does
         if importing:  # it would not end in the next part either
-            over = self.judge.loading(error)
+            over = self.explainer.loading(error)
             self._over = {one.name: over for one in self._exercise.parts}
             raise over from None
 
@@ -124,7 +126,7 @@ class Caged:
         cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
         answerer = _Answerer(self._control, Job(cage_limits))
         self.isolation = str(answerer.level)
-        answerer.tell(msgspec.to_builtins(Hello(self.judge.path.name, self.judge.text, self._drivers)))
+        answerer.tell(msgspec.to_builtins(Hello(self.explainer.path.name, self.explainer.text, self._drivers)))
         return answerer
 
     def _believable(self, request: Request, reply: Any) -> Any:
@@ -138,8 +140,7 @@ class Caged:
                 except msgspec.ValidationError as error:
                     raise NotData(f"the answer is forged: {error}") from None
                 if raised.base == "Unusable":
-                    verdict = raised.verdict if raised.verdict in ("error", "timeout", "memory") else "error"
-                    raise Unusable(Verdict(verdict), raised.said)
+                    raise self.explainer.heard(raised)
                 if raised.base == "MemoryError":
                     self.close()  # what filled the memory may still lie there
                 if raised.base == "NoLoopback" and self.isolation == cage.Level.FULL:
@@ -158,23 +159,23 @@ class _Over(Exception):
         self.ended = ended
         self.said = said
 
-    def verdict(self, exercise: Exercise) -> tuple[Verdict, str]:
+    def told(self, exercise: Exercise) -> Told:
         """What to say of it."""
         ended = self.ended
         if ended is None:
-            return Verdict.ERROR, self.said or "the code closed its connection to the grader"
+            return Told(Verdict.ERROR, self.said or "the code closed its connection to the grader")
         match ended.how:
             case "memory":
-                return Verdict.MEMORY, f"more than {ended.number:,} MB of memory"
+                return Told(Verdict.MEMORY, f"more than {ended.number:,} MB of memory")
             case "output":
-                return Verdict.OUTPUT_LIMIT, f"more than {ended.number:,} bytes printed"
+                return Told(Verdict.OUTPUT_LIMIT, f"more than {ended.number:,} bytes printed")
             case "cpu":
-                return Verdict.TIMEOUT, f"more than {exercise.limits.exercise_seconds:g} s of CPU"
+                return Told(Verdict.TIMEOUT, f"more than {exercise.limits.exercise_seconds:g} s of CPU")
             case "signal":
                 with contextlib.suppress(ValueError):
-                    return Verdict.CRASHED, f"ended by {signal.Signals(ended.number).name}"
-                return Verdict.CRASHED, f"ended by signal {ended.number}"
-        return Verdict.CRASHED, f"the code ended its process with exit code {ended.number}"
+                    return Told(Verdict.CRASHED, f"ended by {signal.Signals(ended.number).name}")
+                return Told(Verdict.CRASHED, f"ended by signal {ended.number}")
+        return Told(Verdict.CRASHED, f"the code ended its process with exit code {ended.number}")
 
 
 class _Answerer:

@@ -7,16 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+from grader.base.errors import EngineError
 from grader.engine import cage
-from grader.run import RunError
+from grader.engine.messages import CONTROL_FD
 
-CONTROL_FD = 3
-"""Where the warm process finds its control socket."""
 _START_SECONDS = 120.0
-
-
-class EngineError(RunError):
-    """The engine itself failed: nothing is known about the attempt."""
 
 
 class Warm:

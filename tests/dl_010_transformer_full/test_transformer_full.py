@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 KINDS = ["relu", "gelu", "gelu_tanh", "swiglu"]
 
 # --------------------------------------------------------------------------------- parameters, by the names of the stub
@@ -48,7 +48,7 @@ def block_weights(draw, d, hidden, kind="gelu", cross=False, prefix=""):
 
 
 def cast(w, dtype):
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    dtype = of_type(dtype) if isinstance(dtype, str) else dtype
     return {name: value.to(dtype) for name, value in w.items()}
 
 
@@ -164,7 +164,7 @@ SAID = f"b={B}, t={T}, d={D}, {H} heads"
 def check_sub_layers(attempt, draw, name, wiring, dtype, options=None, of=""):
     """Self-attention and feed-forward alone, the hidden width by default, nothing masked; x strided; one token."""
     w = cast(block_weights(draw, D, 4 * D), dtype)
-    x = draw.normal(B, D, T, dtype=getattr(torch, dtype), scale=3.0).mT
+    x = draw.normal(B, D, T, dtype=of_type(dtype), scale=3.0).mT
     options = options or {}
     for tokens in (T, 1):
         y = x[:, :tokens]
@@ -261,7 +261,7 @@ def test_each_kind_computes_its_formula(attempt, draw, kind):
         ("float32", (B, 0, 10)),
     ):
         w = cast(feed_forward_weights(draw, 10, HIDDEN, kind), dtype)
-        x = draw.normal(*shape, dtype=getattr(torch, dtype), scale=2.0)
+        x = draw.normal(*shape, dtype=of_type(dtype), scale=2.0)
         got = attempt.run(drivers.module_output, "FeedForward", [10, HIDDEN, kind], {}, w, x)
         known = {
             f"{other}": lambda o=other, w=w, x=x: feed_forward(w, o, x) for other in KINDS[:3] if kind in KINDS[:3]
@@ -313,7 +313,7 @@ def test_an_unknown_kind_is_refused(attempt):
 
 
 @part("PreNormBlock")
-@DTYPES
+@each_dtype
 def test_pre_norm_adds_to_the_stream(attempt, draw, dtype):
     """Each sub-layer reads a norm of the stream and adds to the stream: x + f(norm(x))."""
     check_sub_layers(attempt, draw, "PreNormBlock", "pre", dtype)
@@ -335,7 +335,7 @@ def test_pre_norm_looks_at_a_context(attempt, draw):
 
 
 @part("PostNormBlock")
-@DTYPES
+@each_dtype
 def test_post_norm_normalises_the_sum(attempt, draw, dtype):
     """Each sub-layer reads the stream, and the norm acts on the sum: norm(x + f(x))."""
     check_sub_layers(attempt, draw, "PostNormBlock", "post", dtype)
@@ -394,7 +394,7 @@ def test_double_norm_bounds_what_is_added(attempt, draw, before):
     """x + norm_out(f(norm_in(x))) for attention, then for the network; with before=False, x + norm_out(f(x))."""
     for dtype, hidden, heads in (("float64", HIDDEN, 2), ("float32", None, 5)):
         w = cast(double_weights(draw, 10, hidden or 26, before), dtype)
-        x = draw.normal(B, 10, T, dtype=getattr(torch, dtype), scale=3.0).mT
+        x = draw.normal(B, 10, T, dtype=of_type(dtype), scale=3.0).mT
         arguments = [10, heads] if hidden is None else [10, heads, hidden]
         options = {} if before and hidden is None else {"before": before}
         got = attempt.run(drivers.module_output, "DoubleNormBlock", arguments, options, w, x)
@@ -468,12 +468,12 @@ PARALLEL_MISTAKES = {
 
 
 @part("ParallelBlock")
-@DTYPES
+@each_dtype
 def test_both_sub_layers_read_one_norm(attempt, draw, dtype):
     """x + attention(norm(x)) + feed_forward(norm(x)), at once."""
     for kind, hidden in (("gelu", None), ("swiglu", HIDDEN), ("relu", HIDDEN)):
         w = cast(parallel_weights(draw, D, hidden or 4 * D, kind), dtype)
-        x = draw.normal(B, D, T, dtype=getattr(torch, dtype), scale=3.0).mT
+        x = draw.normal(B, D, T, dtype=of_type(dtype), scale=3.0).mT
         arguments, options = ([D, H], {}) if hidden is None else ([D, H, hidden], {"kind": kind})
         got = attempt.run(drivers.module_output, "ParallelBlock", arguments, options, w, x)
         known = {
@@ -540,11 +540,11 @@ def deep(alpha=1.7):
 
 
 @part("DeepNormBlock")
-@DTYPES
+@each_dtype
 def test_alpha_weighs_the_skip(attempt, draw, dtype):
     """norm(alpha · x + f(x)) for each sub-layer: alpha on the skip, not on the branch, and beta nowhere."""
     w = cast(block_weights(draw, D, 4 * D), dtype)
-    x = draw.normal(B, T, D, dtype=getattr(torch, dtype))
+    x = draw.normal(B, T, D, dtype=of_type(dtype))
     wrong = {
         "alpha on the branch": lambda x, f, n: n(x + 1.7 * f(x)),
         "alpha on both": lambda x, f, n: n(1.7 * (x + f(x))),
@@ -681,7 +681,7 @@ def lm_mistakes(w, heads, tokens, **how):
 
 
 @part("DecoderLM")
-@DTYPES
+@each_dtype
 def test_every_length_up_to_the_last_position(attempt, draw, dtype):
     """Logits for 0 to `positions` tokens: causal blocks, a last norm, the token embedding again."""
     vocab, positions, layers = 23, 6, 3
@@ -819,7 +819,7 @@ def pair_mistakes(w, source, target, mask=None, **how):
 
 
 @part("EncoderDecoder")
-@DTYPES
+@each_dtype
 def test_source_and_target_meet_in_cross_attention(attempt, draw, dtype):
     """The memory is the encoder's last norm; the decoder is causal and looks at it; encode + decode is forward."""
     w = cast(pair_weights(draw), dtype)

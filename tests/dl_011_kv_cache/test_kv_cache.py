@@ -8,18 +8,11 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, part
+from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 NO_SCALE = "attention without the 1/sqrt(d) scale"
-
-
-def compositions(n):
-    """All ways to cut n into pieces, the fewest pieces first."""
-    if n == 0:
-        return [[]]
-    return sorted(([first, *rest] for first in range(1, n + 1) for rest in compositions(n - first)), key=len)
 
 
 def attention(q, k, v, *, offset=0, scale=None, mask=True):
@@ -157,10 +150,10 @@ def test_appended_tokens_lie_in_order(attempt, draw):
 
 
 @part("KVCache")
-@DTYPES
+@each_dtype
 def test_each_sequence_grows_by_its_own_count(attempt, draw, dtype):
     """Sequence i adds its first counts[i] tokens behind its own length; padding is not written, be it NaN."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     b, h, d, chunks = 3, 2, 5, [4, 1, 3, 2]
     k, v = draw.normal(b, h, sum(chunks), d, dtype=dtype), draw.normal(b, h, sum(chunks), d, dtype=dtype)
     counts = [draw.permutation(t + b)[:b].clamp(max=t) for t in chunks]
@@ -264,10 +257,10 @@ def test_reset_makes_room(attempt, draw, rows):
 
 
 @part("prefill")
-@DTYPES
+@each_dtype
 def test_one_prefill_is_causal_attention(attempt, draw, dtype):
     """Fed in one piece, the outputs are plain causal attention, and the cache holds the keys and values."""
-    q, k, v = (draw.normal(2, 3, 7, 5, dtype=getattr(torch, dtype)) for _ in range(3))
+    q, k, v = (draw.normal(2, 3, 7, 5, dtype=of_type(dtype)) for _ in range(3))
     out, held = attempt.run(drivers.prefill, q, k, v, [7], capacity=11)
     known = {
         NO_SCALE: lambda: attention(q, k, v, scale=1.0),
@@ -403,12 +396,12 @@ def test_a_chunk_costs_its_own_rows_only(attempt, draw):
 
 
 @part("decode_step")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("start", [0, 3])
 def test_token_by_token_is_causal_attention(attempt, draw, dtype, start):
     """Decoding token by token gives what one causal pass over the whole sequence gives."""
     sizes = ((2, 3, 7, 5), (1, 1, 4, 4), (1, 1, 4, 1))
-    rows = [tuple(draw.normal(*size, dtype=getattr(torch, dtype)) for _ in range(3)) for size in sizes]
+    rows = [tuple(draw.normal(*size, dtype=of_type(dtype)) for _ in range(3)) for size in sizes]
     for row, (out, held) in zip(rows, attempt.each(drivers.decode, rows, capacity=11, start=start), strict=True):
         check_token_by_token(*row, start, out, held)
 
@@ -532,11 +525,11 @@ def _grouped_mistakes(q, k, v):
 
 
 @part("grouped_query_attention")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("g", [6, 3, 2, 1])
 def test_heads_of_a_group_share_one_key_head(attempt, draw, dtype, g):
     """For every way to group six heads, head i attends with key/value head i // (h/g)."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     q, k, v = (draw.normal(2, heads, 7, 5, dtype=dtype) for heads in (6, g, g))
     got = attempt.grouped_query_attention(q, k, v)
     of = f"6 query heads over {g} key/value heads, b=2 t=s=7 d=5"
@@ -624,12 +617,12 @@ def no_ties(x, axis):
 
 
 @part("quantize_kv")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("per", ["token", "channel"])
 def test_codes_and_scale(attempt, draw, dtype, per):
     """The largest magnitude of each group becomes ±127, the others its nearest multiples of the scale."""
     axis, other = (-1, -2) if per == "token" else (-2, -1)
-    x = draw.normal(2, 3, 11, 7, dtype=getattr(torch, dtype)) * torch.arange(1, 8, dtype=getattr(torch, dtype))
+    x = draw.normal(2, 3, 11, 7, dtype=of_type(dtype)) * torch.arange(1, 8, dtype=of_type(dtype))
     x = no_ties(x, axis)
     codes, scale = attempt.quantize_kv(x, per)
     want_codes, want_scale = int8(x, axis)
@@ -667,10 +660,10 @@ def test_dequantize_multiplies(attempt, draw):
 
 
 @part("quantize_kv")
-@DTYPES
+@each_dtype
 def test_a_group_of_zeros_stays_zero(attempt, draw, dtype):
     """A token or a channel of zeros gives zero codes and a finite scale above 0, and the rest is as ever."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     x = draw.normal(2, 5, 3, dtype=dtype)
     x[0, 3], x[1, :, 2] = 0.0, 0.0
     axes = {"token": -1, "channel": -2}
@@ -684,12 +677,12 @@ def test_a_group_of_zeros_stays_zero(attempt, draw, dtype):
 
 
 @part("quantize_kv")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("per", ["token", "channel"])
 def test_small_values_keep_their_codes(attempt, draw, dtype, per):
     """Values 2^60 times smaller have the same codes, and a scale 2^60 times smaller."""
     axis = -1 if per == "token" else -2
-    x = no_ties(draw.normal(2, 5, 3, dtype=getattr(torch, dtype)), axis)
+    x = no_ties(draw.normal(2, 5, 3, dtype=of_type(dtype)), axis)
     codes, scale = attempt.quantize_kv(x * 2.0**-60, per)
     want_codes, want_scale = int8(x, axis)
     of = f"per {per}, values of 2^-60, {dtype}"
@@ -889,12 +882,12 @@ def _latent_mistakes(w, x, rows=slice(None)):
 
 
 @part("MultiHeadLatentAttention")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("start", [None, 0, 6])
 def test_compress_gives_what_is_cached(attempt, draw, dtype, start):
     """compress returns the latent after its norm, then the rotary key after its rotation, at its position."""
-    w = latent_weights(draw, getattr(torch, dtype))
-    x = draw.normal(2, 5, SIZES["dim"], dtype=getattr(torch, dtype))
+    w = latent_weights(draw, of_type(dtype))
+    x = draw.normal(2, 5, SIZES["dim"], dtype=of_type(dtype))
     got = attempt.run(drivers.latent_compress, tuple(SIZES.values()), w, x, start)
     known = {
         "a latent without its norm": lambda: latents(w, x, start or 0, norm=False),
@@ -906,10 +899,10 @@ def test_compress_gives_what_is_cached(attempt, draw, dtype, start):
 
 
 @part("MultiHeadLatentAttention")
-@DTYPES
+@each_dtype
 def test_forward_is_latent_attention(attempt, draw, dtype):
     """forward is causal attention with keys [k_up c, r] and values v_up c of every head."""
-    wide, dtype = {**SIZES, "value_dim": 8}, getattr(torch, dtype)
+    wide, dtype = {**SIZES, "value_dim": 8}, of_type(dtype)
     w, wide_w = latent_weights(draw, dtype), latent_weights(draw, dtype, **wide)
     inputs = [draw.normal(2, s, SIZES["dim"], dtype=dtype) for s in (6, 1)]
     rows = [(tuple(SIZES.values()), w, inputs), (tuple(wide.values()), wide_w, inputs[:1])]
@@ -962,11 +955,11 @@ def test_any_decode_agrees_with_forward(attempt, draw):
 
 
 @part("MultiHeadLatentAttention")
-@DTYPES
+@each_dtype
 def test_decode_continues_a_compressed_prompt(attempt, draw, dtype):
     """A prompt may be compressed alone; decoding then goes on from it."""
-    w = latent_weights(draw, getattr(torch, dtype))
-    x = draw.normal(3, 9, SIZES["dim"], dtype=getattr(torch, dtype))
+    w = latent_weights(draw, of_type(dtype))
+    x = draw.normal(3, 9, SIZES["dim"], dtype=of_type(dtype))
     prompt = latents(w, x)[:, :5]
     ((got, caches),) = attempt.run(drivers.latent_decode, tuple(SIZES.values()), w, x[:, 5:], prompt, [[1, 3]])
     of = "decode in chunks [1, 3] behind 5 compressed tokens"
@@ -1149,14 +1142,14 @@ def check_pool(lies, want, owners, which):
 
 
 @part("PagedKVCache")
-@DTYPES
+@each_dtype
 def test_blocks_are_taken_as_tokens_come(attempt, draw, dtype):
     """A sequence owns ceil(length / block_size) blocks at every length, and its tokens lie where its table says."""
     plan = [("create",), *[("append", 0, 1)] * 7]
     traces = [(10, size, plan, f"blocks of {size}, token by token") for size in (1, 3, 4)]
     plan = [("create",), ("append", 0, 0), ("append", 0, 5), ("append", 0, 0), ("append", 0, 1), ("append", 0, 7)]
     traces.append((4, 4, plan, "blocks of 4, many tokens at once"))
-    follow(attempt, draw, traces, getattr(torch, dtype))
+    follow(attempt, draw, traces, of_type(dtype))
 
 
 @part("PagedKVCache")

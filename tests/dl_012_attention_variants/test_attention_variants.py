@@ -8,19 +8,12 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
 NO_SCALE = "attention without the 1/sqrt(d) scale"
-
-
-def compositions(n):
-    """All ways to cut n into pieces, the fewest pieces first."""
-    if n == 0:
-        return [[]]
-    return sorted(([first, *rest] for first in range(1, n + 1) for rest in compositions(n - first)), key=len)
 
 
 def aligned(t, s):
@@ -81,11 +74,11 @@ def visible(padding):
 
 
 @part("cross_attention")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_each_head_reads_the_memory(attempt, draw, dtype, heads):
     """Every head attends from x to memory with its own rows of the weights, whatever the lengths and widths."""
-    inputs = cross_inputs(draw, heads=heads, dtype=getattr(torch, dtype))
+    inputs = cross_inputs(draw, heads=heads, dtype=of_type(dtype))
     known = {
         NO_SCALE: lambda: cross(*inputs, heads, scale=1.0),
         "a scale of the width of all heads, not of one," if heads > 1 else NO_SCALE: lambda: cross(
@@ -100,10 +93,10 @@ def test_each_head_reads_the_memory(attempt, draw, dtype, heads):
 
 
 @part("cross_attention")
-@DTYPES
+@each_dtype
 def test_padding_is_not_seen(attempt, draw, dtype):
     """A padded key has no weight, also beside scores of any size; an unpadded one has, wherever it stands."""
-    inputs = cross_inputs(draw, dtype=getattr(torch, dtype))
+    inputs = cross_inputs(draw, dtype=of_type(dtype))
     padding = torch.tensor([[0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 0, 1], [0, 0, 0, 0, 0, 0]]).bool()
     want = cross(*inputs, 2, visible(padding))
     known = {
@@ -220,11 +213,11 @@ def test_every_symmetric_window(attempt, draw):
 
 
 @part("sliding_window_attention")
-@DTYPES
+@each_dtype
 @CAUSAL
 def test_long_sequences(attempt, draw, dtype, causal):
     """Many windows long, one token long, with strides and scores in the hundreds, the result is that of a mask."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     sizes = (29, 4, 1.0), (31, 5, 12.0), (23, 11, 1.0), (1, 1, 1.0), (1, 3, 1.0)
     rows = [(*(size * strided(draw, 2, 3, n, width, dtype) for width in (5, 5, 7)), w) for n, w, size in sizes]
     found = attempt.each("sliding_window_attention", rows, causal=causal)
@@ -236,11 +229,11 @@ def test_long_sequences(attempt, draw, dtype, causal):
 
 
 @part("sliding_window_attention")
-@DTYPES
+@each_dtype
 def test_global_tokens_see_and_are_seen(attempt, draw, dtype):
     """A global token sees every token and is seen by every one, once each, wherever it stands and in any order."""
     n, d = 13, 5
-    q, k, v = (draw.normal(2, 3, n, width, dtype=getattr(torch, dtype)) for width in (d, d, 4))
+    q, k, v = (draw.normal(2, 3, n, width, dtype=of_type(dtype)) for width in (d, d, 4))
     some = draw.permutation(n)[:3].tolist()
     cases = (2, [0]), (1, [12]), (2, [7, 0, 6]), (0, [5, 3]), (1, some), (3, []), (1, list(range(n)))
     rows = [(q, k, v, window, torch.tensor(tokens, dtype=torch.int64)) for window, tokens in cases]
@@ -337,10 +330,10 @@ def summary(scores, v, seen=None):
 
 
 @part("merge")
-@DTYPES
+@each_dtype
 def test_any_two_halves_make_the_whole(attempt, draw, dtype):
     """Attention to any subset of four keys, merged with that to the others, is attention to all four."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     scores, v = draw.normal(3, 1, 5, 4, scale=2.0, dtype=dtype), draw.normal(3, 1, 4, 7, dtype=dtype)
     mine = (torch.arange(16)[:, None, None] >> torch.arange(4)) % 2 == 1  # (16, 1, 4): each subset once
     a, b = summary(scores, v, mine), summary(scores, v, ~mine)
@@ -372,10 +365,10 @@ def test_nothing_merged_with_nothing(attempt, draw):
 
 
 @part("merge")
-@DTYPES
+@each_dtype
 def test_merging_large_scores(attempt, draw, dtype):
     """Scores of any size neither overflow nor vanish, near each other or far apart."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     out_a, out_b = draw.normal(9, 5, dtype=dtype), draw.normal(9, 5, dtype=dtype)
     a = torch.tensor([1e4, -1e4, 1e4, -1e4, 500.0, -500.0, 0.0, 90.0, -90.0], dtype=dtype)
     b = a + torch.tensor([0.5, -1.5, -2e4, 2e4, 2.0, -0.25, 3.0, -1.0, 1.0], dtype=dtype)
@@ -430,11 +423,11 @@ def test_any_cut_gives_one_softmax(attempt, draw):
 
 
 @part("online_softmax")
-@DTYPES
+@each_dtype
 def test_leading_axes_and_lists(attempt, draw, dtype):
     """Any number of leading axes, pieces from a list or a generator, float32 and float64."""
     shapes, sizes = [((*lead, 5, 11), (*lead, 11, 4)) for lead in ((), (3,), (2, 3))], [2, 1, 5, 3]
-    rows = [(*(draw.normal(*shape, dtype=getattr(torch, dtype)) for shape in pair), sizes) for pair in shapes]
+    rows = [(*(draw.normal(*shape, dtype=of_type(dtype)) for shape in pair), sizes) for pair in shapes]
     for driver, kind in ((drivers.softmax_in_pieces, "a generator"), (drivers.softmax_of_a_list, "a list")):
         for (scores, v, _), got in zip(rows, attempt.each(driver, rows), strict=True):
             of = f"pieces of {sizes} keys from {kind}, scores {tuple(scores.shape)}, {dtype}"
@@ -442,10 +435,10 @@ def test_leading_axes_and_lists(attempt, draw, dtype):
 
 
 @part("online_softmax")
-@DTYPES
+@each_dtype
 def test_hidden_keys(attempt, draw, dtype):
     """Keys of score -inf have no weight: first piece, last piece, or all, which gives zeros and -inf."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     scores, v = draw.normal(7, 6, dtype=dtype), draw.normal(6, 5, dtype=dtype)
     rows = [[0] * 6, [0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0] * 5 + [1], [1, 0, 1, 0, 1, 0]]
     hidden = torch.tensor([*rows, [1] * 6]) == 0
@@ -457,10 +450,10 @@ def test_hidden_keys(attempt, draw, dtype):
 
 
 @part("online_softmax")
-@DTYPES
+@each_dtype
 def test_large_scores_in_any_order(attempt, draw, dtype):
     """Scores of ±10,000 that rise, fall or jump from piece to piece neither overflow nor vanish."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     rise = torch.linspace(-1e4, 1e4, 6, dtype=dtype)
     far = torch.stack([rise, rise.flip(0), rise[[3, 0, 5, 1, 4, 2]], 0 * rise - 1e4, 0 * rise + 1e4, rise / 1e3])
     scores, v = far + draw.normal(6, 6, dtype=dtype), draw.normal(6, 5, dtype=dtype)
@@ -551,13 +544,13 @@ def test_no_keys(attempt, draw):
 
 
 @part("flash_attention_forward")
-@DTYPES
+@each_dtype
 @CAUSAL
 def test_large_tiled_attention(attempt, draw, dtype, causal):
     """Many tiles, transposed inputs and scores in the hundreds, in the default block sizes and others."""
     seen, rows = aligned(97, 131) if causal else None, []
     for far, blocks in ((0.0, ()), (30.0, (32, 48)), (-30.0, (50, 23))):
-        q, k, v = (strided(draw, 2, 3, n, width, getattr(torch, dtype)) for n, width in ((97, 5), (131, 5), (131, 4)))
+        q, k, v = (strided(draw, 2, 3, n, width, of_type(dtype)) for n, width in ((97, 5), (131, 5), (131, 4)))
         q[..., 0], k[..., 0] = abs(far), far  # adds far * |far| / sqrt(5) to every score
         rows.append((q, k, v, causal, *blocks))
     for (q, k, v, _, *blocks), (out, lse) in zip(rows, attempt.each("flash_attention_forward", rows), strict=True):
@@ -621,11 +614,11 @@ def test_only_tiles_exist(attempt, draw, t, s, blocks, causal):
 
 
 @part("FlashAttention")
-@DTYPES
+@each_dtype
 @CAUSAL
 def test_apply_is_the_forward_pass(attempt, draw, dtype, causal):
     """FlashAttention.apply returns the output of flash_attention_forward."""
-    inputs = [tiled(draw, 2, 3, t, s, 5, 4, getattr(torch, dtype)) for t, s in ((7, 7), (5, 11), (11, 5))]
+    inputs = [tiled(draw, 2, 3, t, s, 5, 4, of_type(dtype)) for t, s in ((7, 7), (5, 11), (11, 5))]
     found = attempt.each(drivers.flash_both, [(*x, causal, 4, 3) for x in inputs])
     for (q, k, v), got in zip(inputs, found, strict=True):
         t, s = q.shape[2], k.shape[2]
@@ -662,11 +655,11 @@ def _without_delta(inputs, seen, g):
 
 
 @part("FlashAttention")
-@DTYPES
+@each_dtype
 @CAUSAL
 def test_backward_is_that_of_attention(attempt, draw, dtype, causal):
     """The gradients of q, k and v are those of plain attention, for every tiling, also where a query sees no key."""
-    dtype, tilings, cases = getattr(torch, dtype), ((8, 8), (2, 2), (1, 3), (3, 2)), []
+    dtype, tilings, cases = of_type(dtype), ((8, 8), (2, 2), (1, 3), (3, 2)), []
     for t, s in ((5, 5), (3, 7), (7, 3)):
         cases.append((tiled(draw, 2, 3, t, s, 5, 4, dtype), draw.normal(2, 3, t, 4, dtype=dtype)))
     rows = [(*inputs, g, causal, *blocks) for inputs, g in cases for blocks in tilings]
@@ -788,17 +781,17 @@ def _with_eps(q, k, v, causal, eps=1e-6):
 
 
 @part("linear_attention")
-@DTYPES
+@each_dtype
 @CAUSAL
 def test_the_kernel_replaces_the_softmax(attempt, draw, dtype, causal):
     """The output is the mean of the values weighted by φ(q)·φ(k), over all keys or over those up to the query's own."""
     lengths = ((1, 1), (7, 7)) if causal else ((1, 1), (7, 5), (5, 11), (0, 3))
-    inputs = [tiled(draw, 2, 3, t, s, 5, 4, getattr(torch, dtype), scale=1.5) for t, s in lengths]
+    inputs = [tiled(draw, 2, 3, t, s, 5, 4, of_type(dtype), scale=1.5) for t, s in lengths]
     found = attempt.each("linear_attention", [(*x, causal) for x in inputs])
     for (q, k, v), got in zip(inputs, found, strict=True):
         of = f"causal={causal}, t={q.shape[2]} s={k.shape[2]}, b=2 h=3 d=5 e=4"
         agree(got, kernel_attention(q, k, v, causal), axes="b h t e", of=of, known=linear_mistakes(q, k, v, causal))
-    q, k, v = (strided(draw, 2, 3, 13, width, getattr(torch, dtype)) for width in (1, 1, 7))
+    q, k, v = (strided(draw, 2, 3, 13, width, of_type(dtype)) for width in (1, 1, 7))
     options = {"causal": True} if causal else {}
     got, want = attempt.linear_attention(q, k, v, **options), kernel_attention(q, k, v, causal)
     agree(got, want, axes="b h t e", of=f"transposed q, k, v, {options or 'causal not given'}, n=13 d=1 e=7")
@@ -846,11 +839,11 @@ def test_cost_grows_with_n(attempt, draw, causal):
 
 
 @part("linear_attention_step")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_steps_are_the_causal_pass(attempt, draw, dtype, n):
     """Token by token, the outputs are those of causal linear attention, and the state is the two sums."""
-    q, k, v = (draw.normal(2, 3, n, width, dtype=getattr(torch, dtype), scale=1.5) for width in (5, 5, 4))
+    q, k, v = (draw.normal(2, 3, n, width, dtype=of_type(dtype), scale=1.5) for width in (5, 5, 4))
     out, state = attempt.run(drivers.token_by_token, q, k, v)
     of = f"{n} steps, b=2 h=3 d=5 e=4"
     agree(out, kernel_attention(q, k, v, True), axes="b h n e", of=of, known=linear_mistakes(q, k, v, True))
@@ -926,10 +919,10 @@ def test_slopes_of_any_number_of_heads(attempt):
 
 
 @part("alibi_bias")
-@DTYPES
+@each_dtype
 def test_the_queries_are_the_last_positions(attempt, dtype):
     """With t queries over s keys, query i stands at position s - t + i."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     lengths = (3, 7), (7, 7), (1, 7), (0, 7), (0, 0), (2, 3)
     found = attempt.each("alibi_bias", [(6, t, s) for t, s in lengths], dtype=dtype)
     for (t, s), got in zip(lengths, found, strict=True):
@@ -955,12 +948,12 @@ def capped(q, k, v, cap, causal, **how):
 
 
 @part("soft_capped_attention")
-@DTYPES
+@each_dtype
 @CAUSAL
 @pytest.mark.parametrize("cap", [50.0, 1.5, 0.02])
 def test_scores_are_bent_before_the_mask(attempt, draw, dtype, causal, cap):
     """The softmax is over cap · tanh(score / cap), and what the mask hides stays hidden, however small the cap."""
-    inputs = [tiled(draw, 2, 3, t, s, 5, 4, getattr(torch, dtype), scale=2.0) for t, s in ((7, 7), (3, 11))]
+    inputs = [tiled(draw, 2, 3, t, s, 5, 4, of_type(dtype), scale=2.0) for t, s in ((7, 7), (3, 11))]
     found = attempt.each("soft_capped_attention", [(*x, cap, causal) for x in inputs])
     for (q, k, v), got in zip(inputs, found, strict=True):
         t, s = q.shape[2], k.shape[2]
@@ -993,12 +986,12 @@ def test_scores_are_bent_before_the_mask(attempt, draw, dtype, causal, cap):
 
 
 @part("soft_capped_attention")
-@DTYPES
+@each_dtype
 def test_a_cap_out_of_reach(attempt, draw, dtype):
     """Under a cap of 5,000, scores near 0 and in the hundreds neither vanish nor overflow."""
     fars, rows = (0.0, 40.0, -40.0), []
     for far in fars:
-        q, k, v = tiled(draw, 2, 3, 5, 7, 5, 4, getattr(torch, dtype))
+        q, k, v = tiled(draw, 2, 3, 5, 7, 5, 4, of_type(dtype))
         q[..., 0], k[..., 0] = abs(far), far  # adds far * |far| / sqrt(5) to every score
         rows.append((q, k, v, 5000.0))
     for far, (q, k, v, cap), got in zip(fars, rows, attempt.each("soft_capped_attention", rows), strict=True):

@@ -8,15 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import DTYPES, of_type
 
 from . import drivers
 
 INF, NAN = math.inf, math.nan
-DTYPES = ["float64", "float32"]
-
-
-def of_type(name):
-    return getattr(torch, name)
 
 
 def gradients_of(draw, dtype="float64"):

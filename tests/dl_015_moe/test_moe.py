@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 def softmax(logits, axis=-1):
@@ -71,12 +70,12 @@ def test_worked_example(attempt):
 
 
 @part("top_k_router")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("order", ["topk_first", "softmax_first"])
 def test_chosen_and_weighed(attempt, draw, dtype, order):
     """For every k, the largest logits are chosen, largest first, and weighed in the order asked for."""
     n, e = 11, 5
-    logits = draw.normal(n, e, dtype=getattr(torch, dtype), scale=2)
+    logits = draw.normal(n, e, dtype=of_type(dtype), scale=2)
     for k in range(1, e + 1):
         experts = choose(logits, k)
         every = softmax(logits).gather(1, experts)
@@ -166,10 +165,10 @@ def test_even_load_gives_one(attempt):
 
 
 @part("load_balancing_loss")
-@DTYPES
+@each_dtype
 def test_balancing_loss_of_random_choices(attempt, draw, dtype):
     """f are shares of all n·k choices, P the mean softmax; both for all e experts, chosen or not."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     for n, e, k in ((13, 5, 1), (11, 7, 3), (2, 6, 2), (1, 4, 1)):
         logits, experts = draw.normal(n, e, dtype=dtype, scale=2), distinct(draw, n, e, k)
         known = {
@@ -201,11 +200,11 @@ def test_z_loss_is_the_mean_squared_logsumexp(attempt, draw):
 
 
 @part("load_balancing_loss")
-@DTYPES
+@each_dtype
 def test_padding_does_not_count(attempt, draw, dtype):
     """Masked tokens change neither loss, be their logits NaN; where none counts the loss is 0."""
     n, e, k = 11, 5, 2
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     logits, experts = draw.normal(n, e, dtype=dtype), distinct(draw, n, e, k)
     mask = torch.ones(n, dtype=torch.bool)
     mask[draw.permutation(n)[:4]] = False
@@ -349,10 +348,10 @@ def test_first_choices_go_first(attempt, draw):
 
 
 @part("dispatch")
-@DTYPES
+@each_dtype
 def test_combine_weighs_what_comes_back(attempt, draw, dtype):
     """y is the weighed sum over the choices that were kept; a token dropped everywhere gets zeros; NaN stays unseen."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     for n, e, k, capacity in ((11, 4, 2, 3), (13, 3, 1, 2), (7, 5, 3, 7), (5, 3, 2, 0)):
         experts = distinct(draw, n, e, k)
         if capacity == 3:
@@ -467,10 +466,10 @@ def test_rows_are_moved_not_multiplied(attempt, draw):
 
 
 @part("MoELayer")
-@DTYPES
+@each_dtype
 def test_sparse_sum_is_the_dense_one(attempt, draw, dtype):
     """Every token gets the weighed sum of its experts' outputs, for any k, whether or not weights sum to 1."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     d, f = 3, 7
     for n, e, k in ((5, 4, 1), (11, 5, 2), (6, 3, 3), (2, 8, 2)):
         x, weights, experts = draw.normal(n, d, dtype=dtype), draw.normal(n, k, dtype=dtype), distinct(draw, n, e, k)
@@ -547,10 +546,10 @@ def moe_by_hand(x, state, k, *, renormalise=True):
 
 
 @part("MoELayer")
-@DTYPES
+@each_dtype
 def test_layer_is_mixtrals(attempt, draw, dtype):
     """The layer routes with top-k first, mixes the chosen experts, and hands out the logits of all tokens in order."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     e, d, f = 5, 3, 7
     state = moe_state(draw, e, d, f, dtype)
     for shape, k in (((4, 6, d), 2), ((11, d), 1), ((2, 1, 3, d), 3), ((0, 4, d), 2)):
@@ -655,10 +654,10 @@ def shared_by_hand(x, state, k, *, scale=1.0, renormalise=False, shared=True):
 
 
 @part("SharedExpertMoE")
-@DTYPES
+@each_dtype
 def test_shared_experts_serve_all(attempt, draw, dtype):
     """Shared experts add their output to every token with weight 1; routed ones keep the softmax over all of them."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     for sizes, shape in (
         (SHARED_SIZES, (4, 6, 3)),
         ((3, 10, 4, 2, 2, 2), (5, 3)),
@@ -739,10 +738,10 @@ def biased(logits, bias, k, scale=1.0):
 
 
 @part("bias_balanced_router")
-@DTYPES
+@each_dtype
 def test_bias_chooses_and_does_not_weigh(attempt, draw, dtype):
     """The k largest s + bias are chosen; their weights are s over its sum among the chosen, times the scale."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     n, e = 13, 5
     logits, bias = draw.normal(n, e, dtype=dtype), draw.normal(e, dtype=dtype, scale=0.4)
     bias[draw.pick(range(e))] += 1
@@ -784,10 +783,10 @@ def test_bias_gets_no_gradient(attempt, draw):
 
 
 @part("bias_balanced_router")
-@DTYPES
+@each_dtype
 def test_bias_follows_the_sign_of_the_load(attempt, draw, dtype):
     """Overloaded experts lose `speed`, underloaded gain it, exactly even ones stay; how far off does not matter."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     experts = torch.tensor([[0, 1], [0, 1], [2, 0], [0, 4], [0, 1], [4, 0]])  # loads 6, 3, 1, 0, 2 of mean 2.4
     cases = [(experts, 5), (experts[:3], 3), (experts[:3], 6), (distinct(draw, 11, 7, 3), 7), (experts[:0], 4)]
     cases += [(torch.tensor([[2], [0], [1], [0], [1], [2]]), 3), (torch.tensor([[0], [1], [2], [3], [3]]), 4)]
@@ -872,10 +871,10 @@ def plan_by_hand(logits, iterations, *, columns_first=False):
 
 
 @part("other_routers")
-@DTYPES
+@each_dtype
 def test_sinkhorn_scales_rows_then_columns(attempt, draw, dtype):
     """Each iteration divides rows by their sums, then scales columns to n/e; no logarithm is out of range."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     for n, e, iterations in ((2, 3, 1), (7, 5, 1), (11, 4, 2), (5, 7, 3), (13, 3, 40)):
         logits = draw.normal(n, e, dtype=dtype)
         known = {
@@ -921,10 +920,10 @@ def test_sinkhorn_routes_by_the_plan_and_weighs_by_softmax(attempt, draw):
 
 
 @part("other_routers")
-@DTYPES
+@each_dtype
 def test_experts_choose_tokens(attempt, draw, dtype):
     """Each expert takes the tokens whose softmax over the experts is largest for it; capacity 0 to n."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     n, e = 7, 4
     for logits in (draw.normal(n, e, dtype=dtype, scale=2), draw.normal(e, n, dtype=dtype, scale=2).T):
         scores = softmax(logits)
@@ -1008,10 +1007,10 @@ def test_even_and_collapsed(attempt):
 
 
 @part("collapse_report")
-@DTYPES
+@each_dtype
 def test_report_of_random_choices(attempt, draw, dtype):
     """Load counts all n·k choices of all e experts, also those with numbers that nobody chose."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     for n, e, k in ((13, 5, 1), (11, 7, 3), (2, 9, 2), (1, 4, 1)):
         logits, experts = draw.normal(n, e, dtype=dtype, scale=2), distinct(draw, n, e, k)
         check_report(attempt, logits, experts, f"n={n} e={e} k={k}")

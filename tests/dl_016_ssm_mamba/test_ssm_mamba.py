@@ -8,19 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 METHODS = pytest.mark.parametrize("method", ["euler", "bilinear", "zoh", "mamba"])
 LONG = 16 * 1024
-
-
-def compositions(n):
-    """All ways to cut n into pieces, the fewest pieces first."""
-    if n == 0:
-        return [[]]
-    return sorted(([first, *rest] for first in range(1, n + 1) for rest in compositions(n - first)), key=len)
 
 
 def complexes(draw, *shape, low=0.5, high=0.95):
@@ -51,11 +44,11 @@ def table_of(a, b, dt, method):
 
 
 @part("discretize")
-@DTYPES
+@each_dtype
 @METHODS
 def test_each_method_follows_its_formula(attempt, draw, method, dtype):
     """Real and complex a and b give the a_bar and b_bar of the table, with a step for each channel."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     dt = draw.uniform(3, 1, low=0.05, high=0.8, dtype=dtype)
     real = [draw.uniform(3, 5, low=-3.0, high=-0.2, dtype=dtype), draw.normal(3, 5, dtype=dtype)]
     kind = dtype.to_complex()
@@ -89,10 +82,10 @@ def test_a_step_for_each_token(attempt, draw, method):
 
 
 @part("discretize")
-@DTYPES
+@each_dtype
 def test_zero_order_hold_near_a_zero(attempt, draw, dtype):
     """At a = 0 the zero-order hold is dt b, close to it no digits are lost, and far from it nothing overflows."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     a = torch.tensor([0.0, -0.0, -1e-12, 1e-9, -1e-6, 3e-5, -1e-3, 0.7, -300.0], dtype=dtype)
     b = draw.uniform(9, low=1.0, high=2.0, dtype=dtype)
     dt = draw.uniform(9, low=0.9, high=1.1, dtype=dtype)
@@ -152,11 +145,11 @@ def promised(a, x, y, state):
 
 
 @part("ssm_recurrence")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("kind", ["real", "complex"])
 def test_outputs_and_last_state(attempt, draw, kind, dtype):
     """Outputs and last state are those of the formula, from zeros and from a given state."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     shape = (3, 5)
     if kind == "real":
         a, b, c = (
@@ -226,11 +219,11 @@ def kernel_of(a, b, c, length):
 
 
 @part("ssm_convolution")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("kind", ["real", "complex"])
 def test_kernel_is_the_impulse_response(attempt, draw, kind, dtype):
     """K_j = sum of c a^j b, also for a = 0 and negative a, for complex numbers twice the real part, for any length."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     if kind == "real":
         a, b, c = (draw.uniform(3, 5, low=-0.95, high=0.95), draw.normal(3, 5), draw.normal(3, 5))
         a[1, 2] = 0
@@ -308,10 +301,10 @@ def convolution_mistakes(kernel, x):
 
 
 @part("ssm_convolution")
-@DTYPES
+@each_dtype
 def test_convolution_is_causal(attempt, draw, dtype):
     """y_t sums K_j x_{t-j} over the past: nothing of the end returns at the start, for kernels of any length."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     sizes = (1, 1), (7, 7), (11, 3), (5, 13), (8, 8), (16, 1), (2, 11)
     rows = [(draw.normal(3, k, dtype=dtype), draw.normal(2, 3, l, dtype=dtype).mT) for l, k in sizes]
     for (kernel, x), got in zip(rows, attempt.each("ssm_convolution", rows), strict=True):
@@ -365,12 +358,12 @@ def test_convolution_has_gradients(attempt, draw):
 
 
 @part("hippo_legs")
-@DTYPES
+@each_dtype
 def test_hippo_has_its_entries(attempt, dtype):
     """A and B are those of the formula, in the dtype asked for."""
     root = [math.sqrt(2 * i + 1) for i in range(5)]
     A = [[-root[i] * root[j] if i > j else -(i + 1.0) if i == j else 0.0 for j in range(5)] for i in range(5)]
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     sizes = 1, 5
     for n, got in zip(sizes, attempt.each("hippo_legs", [(n,) for n in sizes], dtype=dtype), strict=True):
         want = (
@@ -400,11 +393,11 @@ def test_hippo_remembers_a_polynomial(attempt, draw):
 
 
 @part("hippo_legs")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("kind", ["real", "lin", "inv"])
 def test_s4d_has_its_entries(attempt, kind, dtype):
     """S4D-Real, S4D-Lin and S4D-Inv are those of the formulas, real or complex in the precision asked for."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     rows = [(n, kind) for n in (5, 1)]
     found = attempt.each("s4d_init", rows, dtype=dtype)
     for (n, _), got in zip(rows, found, strict=True):
@@ -436,10 +429,10 @@ def test_s4d_has_its_entries(attempt, kind, dtype):
 
 
 @part("hippo_legs")
-@DTYPES
+@each_dtype
 def test_s4d_legs_is_the_normal_part_of_hippo(attempt, dtype):
     """S4D-LegS holds the eigenvalues of A + P P^T above the real axis, in ascending order, to full precision."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     sizes = 1, 3, 32
     for n, got in zip(sizes, attempt.each("s4d_init", [(n, "legs") for n in sizes], dtype=dtype), strict=True):
         half = torch.tensor([math.sqrt((2 * i + 1) / 2) for i in range(2 * n)], dtype=torch.float64)
@@ -526,11 +519,11 @@ def check_scan(attempt, name, given, cuts, chunk):
 
 
 @part("selective_scan")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("without", ["", "D", "state", "D and state"])
 def test_scan_is_the_recurrence(attempt, draw, without, dtype):
     """Outputs and last state are those of the recurrence, with and without D and a state, for inputs in any layout."""
-    given = strided(mamba_inputs(draw, 2, 7, 5, 3, getattr(torch, dtype)))
+    given = strided(mamba_inputs(draw, 2, 7, 5, 3, of_type(dtype)))
     if "D" in without:
         given[5] = None
     if "state" in without:
@@ -610,10 +603,10 @@ def scanned(a, b):
 
 
 @part("associative_scan")
-@DTYPES
+@each_dtype
 def test_every_length(attempt, draw, dtype):
     """All states of the recurrence, for every length from 1 to 17: powers of two, and those between."""
-    a, b = draw.normal(2, 17, 3, dtype=getattr(torch, dtype)), draw.normal(2, 17, 3, dtype=getattr(torch, dtype))
+    a, b = draw.normal(2, 17, 3, dtype=of_type(dtype)), draw.normal(2, 17, 3, dtype=of_type(dtype))
     before = torch.cat([torch.ones_like(a[:, :1]), a[:, :-1]], 1).cumprod(1)  # of all steps before t
     want, lengths = scanned(a, b), range(1, 18)
     found = attempt.each("associative_scan", [(a[:, :l], b[:, :l]) for l in lengths])
@@ -708,10 +701,10 @@ def test_chunks_of_any_size(attempt, draw, chunk):
 
 
 @part("chunked_scan")
-@DTYPES
+@each_dtype
 def test_chunked_with_defaults(attempt, draw, dtype):
     """D, the state and the chunk may be left out; any layout of the inputs works; 67 tokens pass a border."""
-    *given, D, state = strided(mamba_inputs(draw, 2, 67, 5, 3, getattr(torch, dtype)))
+    *given, D, state = strided(mamba_inputs(draw, 2, 67, 5, 3, of_type(dtype)))
     for rest in ([D, state], [None, state], [D, None], [None, None]):
         check_scan(attempt, "chunked_scan", [*given, *rest], [[67]], None)
 
@@ -925,10 +918,10 @@ def test_selection(attempt, draw):
 
 
 @part("MambaBlock")
-@DTYPES
+@each_dtype
 def test_block_is_mamba(attempt, draw, dtype):
     """forward computes the block of the picture, and hands on the state."""
-    weights, x = block_weights(draw, getattr(torch, dtype)), draw.normal(2, 6, 7, dtype=getattr(torch, dtype)).mT
+    weights, x = block_weights(draw, of_type(dtype)), draw.normal(2, 6, 7, dtype=of_type(dtype)).mT
     y, state, _ = attempt.run(drivers.block_calls, SIZES, weights, x, [7])
     want, last = mamba_block(weights, x)
     agree(
@@ -944,10 +937,10 @@ def test_block_is_mamba(attempt, draw, dtype):
 
 @part("MambaBlock")
 @pytest.mark.parametrize("how", ["forward", "step"])
-@DTYPES
+@each_dtype
 def test_block_from_any_state(attempt, draw, how, dtype):
     """forward and step start from any state, and one token gives the same by both."""
-    dtype = getattr(torch, dtype)
+    dtype = of_type(dtype)
     weights, x = block_weights(draw, dtype), draw.normal(3, 1, 6, dtype=dtype)
     state = draw.normal(3, 2, 12, dtype=dtype), draw.normal(3, 12, 5, dtype=dtype)
     y, last = attempt.run(drivers.block_from_state, SIZES, weights, x, *state, how)
@@ -1082,11 +1075,11 @@ def ssd_known(*given):
 
 
 @part("ssd")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("g", [1, 2, 6])
 def test_attention_is_the_scan(attempt, draw, g, dtype):
     """Masked attention gives what the recurrence gives, with 1, 2 or 6 groups for 6 heads, in any layout."""
-    given = ssd_inputs(draw, 2, 7, 6, 5, g, 3, getattr(torch, dtype))
+    given = ssd_inputs(draw, 2, 7, 6, 5, g, 3, of_type(dtype))
     given = [each.transpose(1, 2).contiguous().transpose(1, 2) if each.dim() > 2 else each for each in given]
     known = ssd_known(*given[:5], None)
     want = mamba2(*given[:5])[0]
@@ -1097,12 +1090,12 @@ def test_attention_is_the_scan(attempt, draw, g, dtype):
 
 
 @part("ssd")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("chunk", [1, 3, 7, 9, None])
 def test_ssd_is_the_scan(attempt, draw, chunk, dtype):
     """Chunks of any size, dividing the tokens or not, give outputs and last state of the recurrence."""
     l = 67 if chunk is None else 7
-    given = ssd_inputs(draw, 2, l, 6, 5, 3, 4, getattr(torch, dtype))
+    given = ssd_inputs(draw, 2, l, 6, 5, 3, 4, of_type(dtype))
     given = [each.transpose(1, 2).contiguous().transpose(1, 2) if each.dim() > 2 else each for each in given]
     starts = given[5], None
     found = attempt.each(drivers.ssd, [(*given[:5], state, [l], chunk) for state in starts])

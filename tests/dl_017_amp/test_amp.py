@@ -8,15 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import of_type
 
 from . import drivers
 
 INF, NAN = math.inf, math.nan
 HALVES = ["bfloat16", "float16"]
-
-
-def of_type(name):
-    return getattr(torch, name)
 
 
 # --- float_format -----------------------------------------------------------------------------------------------------

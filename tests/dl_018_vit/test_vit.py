@@ -9,15 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 NAN = math.nan
-
-
-def of_type(name):
-    return getattr(torch, name)
 
 
 def refuses(said, calls, of):
@@ -148,7 +144,7 @@ def embedded(weight, bias, images):
 
 
 @part("PatchEmbedding")
-@DTYPES
+@each_dtype
 def test_embedding_is_a_strided_convolution(attempt, draw, dtype):
     """Each token is the product of the weight with its patch, plus the bias: a convolution with kernel and stride p."""
     kind = of_type(dtype)
@@ -400,7 +396,7 @@ def encoder_block(w, heads, x, *, scale=None, gelu=exact_gelu, post=False, inter
 
 
 @part("VisionTransformer")
-@DTYPES
+@each_dtype
 def test_block_is_pre_norm_attention_and_mlp(attempt, draw, dtype):
     """One block: attention over all tokens and a GELU MLP, each behind its own norm and beside a residual."""
     kind, asked = of_type(dtype), []
@@ -852,7 +848,7 @@ def _distillation_inputs(draw, b=5, k=7, dtype=torch.float64):
 
 
 @part("distillation_loss")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_both_heads_have_their_teacher(attempt, draw, kind, dtype):
     """The class head learns from labels, the distillation head from the teacher; means over the images."""
@@ -898,7 +894,7 @@ def test_either_term_alone(attempt, draw, kind):
 
 
 @part("distillation_loss")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_large_logits_stay_finite(attempt, dtype, kind):
     """With logits of ±10,000 the loss is what the formula says, not NaN or Inf."""
@@ -964,7 +960,7 @@ def rollout(maps, heads="mean", *, residual=True, reverse=False, normalise=True,
 
 
 @part("attention_rollout")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("heads", ["mean", "max"])
 def test_rollout_multiplies_the_layers(attempt, draw, heads, dtype):
     """Layers with their residuals multiply, later ones from the left, rows summing to 1; a list or one tensor."""
@@ -1045,7 +1041,7 @@ def _box_mistakes(a, b, **how):
 
 
 @part("box_iou")
-@DTYPES
+@each_dtype
 @pytest.mark.parametrize("name", ["box_iou", "generalized_box_iou"])
 def test_all_pairs_of_boxes(attempt, draw, name, dtype):
     """(n, m): every box of a with every box of b; small boxes, large ones, none at all."""
@@ -1182,7 +1178,7 @@ def threshold_near(table, value):
 
 
 @part("box_iou")
-@DTYPES
+@each_dtype
 def test_suppression_within_classes(attempt, draw, dtype):
     """Boxes of two classes never compete: not at negative coordinates, not with labels that are negative or huge."""
     boxes, scores = random_boxes(draw, 37, of_type(dtype)), draw.permutation(37).to(of_type(dtype)) / 50
@@ -1206,7 +1202,7 @@ def test_suppression_within_classes(attempt, draw, dtype):
 
 
 @part("box_iou")
-@DTYPES
+@each_dtype
 def test_suppression_of_many_boxes(attempt, draw, dtype):
     """The best score first, of equal ones the lower index; with labels only boxes of one class compete."""
     boxes, scores = random_boxes(draw, 41, of_type(dtype)), draw.permutation(41).to(of_type(dtype)) / 50
@@ -1296,7 +1292,7 @@ def check_assignment(got, cost, best, of):
 
 
 @part("hungarian_match")
-@DTYPES
+@each_dtype
 def test_assignment_beats_all_others(attempt, draw, dtype):
     """Of all assignments of up to 5 rows and 5 columns, signs and ties included, none is cheaper."""
     kind, costs = of_type(dtype), []
@@ -1314,7 +1310,7 @@ def test_assignment_beats_all_others(attempt, draw, dtype):
 
 
 @part("hungarian_match")
-@DTYPES
+@each_dtype
 def test_assignment_of_any_magnitude(attempt, draw, dtype):
     """Tiny costs, huge ones, and (in float64) small differences of huge ones: the least sum all the same."""
     cases = []

@@ -14,16 +14,12 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, part, refusal
+from grader.checks.cases import DTYPES, of_type
 
 from . import drivers
 
 NAN = math.nan
 ALARM = 1e-7
-DTYPES = ["float64", "float32"]
-
-
-def of_type(name):
-    return getattr(torch, name)
 
 
 def seed_from(draw):

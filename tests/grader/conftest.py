@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from grader.build import build
-from grader.catalog import Exercise, House
-from grader.progress import Progress
-from grader.source import read_source
+from grader.bank.catalog import Exercise, House
+from grader.bank.derived import build
+from grader.bank.source import read_source
+from grader.records.progress import Progress
 
 HERE = Path(__file__).parent
 ID = "dl_901_running_mean"
 
-collect_ignore = ["bank"]  # a house of its own, graded by the tests
+collect_ignore = ["house"]  # a house of its own, graded by the tests
 
 # The same examples in every run: a suite that fails now and then teaches nobody.
 settings.register_profile("grader", deadline=None, derandomize=True, database=None, max_examples=60)
@@ -160,9 +160,9 @@ def warm():
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """The bank with everything that `grader build` writes."""
+    """The bank with everything that `grader dev build` writes."""
     root = tmp_path_factory.mktemp("built") / "house"
-    shutil.copytree(HERE / "bank", root, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copytree(HERE / "house", root, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for file in build(House(root)):
         file.path.write_text(file.text, encoding="utf-8")
     return root
@@ -191,7 +191,7 @@ def cli(home, monkeypatch):
     """`grader ARGS` in this process, for the commands that need neither torch nor pytest."""
     from click.testing import CliRunner
 
-    from grader.cli import main
+    from grader.cli.main import main
 
     def run(*args: str) -> Done:
         monkeypatch.chdir(home.root)

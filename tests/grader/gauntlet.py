@@ -18,9 +18,11 @@ _GRACE_SECONDS = 5.0
 
 def grade_class(house, texts):
     """Judge every submission, one at a time; what came of it, and what the engine's process had below it after."""
-    from grader.catalog import House
+    from grader.bank.catalog import House
     from grader.engine import batch
-    from grader.engine.batch import Engine, Results, Submission
+    from grader.engine.batch import Engine
+    from grader.records.results import Results
+    from grader.submissions.find import Submission
 
     # Some attacks make torch import its compiler, 1 s: not on a clock of 2, on a machine that has other work.
     batch.needed_ahead = lambda _: ["torch._dynamo"]

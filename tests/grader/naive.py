@@ -24,9 +24,8 @@ import pytest
 import torch
 import world
 
-import grader.answer
-import grader.engine.wire
-import grader.practice  # noqa: F401  # there, as in any judge whose framework shares the process
+import grader.answering.answer
+import grader.answering.runner  # noqa: F401  # there, as in any judge whose framework shares the process
 
 HOUSE, RESULTS = Path("/tmp/house"), Path("/tmp/results")
 ID = "dl_901_running_mean"

@@ -2,8 +2,8 @@
 
 import copy
 
-from grader.cells import cells_of, layout_of
-from grader.source import BEGIN, END
+from grader.bank.layout import cells_of, layout_of
+from grader.bank.source import BEGIN, END
 
 
 def written(released, exercise, text):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
 def once(tmp_path_factory, name, work):
@@ -32,6 +33,7 @@ def said(command, folder, seconds):
     """The last line of what a command says, which is JSON. folder: its temporary files' own."""
     # No bytecode: a user that may not write it beside the sources would say so.
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)  # a test that is run as a program finds what it shares
     done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -19,7 +19,7 @@ import pytest
 import world
 
 from conftest import HERE, environment
-from grader.result import Verdict
+from grader.verdicts.verdict import Verdict
 
 FAMILIES = ["answers", "exit", "files", "forging", "lying", "overfitting", "resources", "state", "tampering"]
 PARTS = {"batch_mean": 30, "RunningMean": 70}

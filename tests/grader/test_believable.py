@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from grader.answer import Request
+from grader.answering.request import Request
 from grader.engine.channel import Caged
-from grader.fault import NoLoopback, NotData
-from grader.raised import Raised
+from grader.verdicts.fault import NoLoopback, NotData
+from grader.verdicts.raised import Raised
 
 
 @pytest.mark.parametrize(("level", "error"), [("landlock", NoLoopback), ("process", NoLoopback), ("full", NotData)])

@@ -14,10 +14,10 @@ import pytest
 from notebooks import written
 
 from conftest import environment
-from grader.catalog import find_house
-from grader.cells import cells_of
-from grader.mutants import apply, read_mutants
-from grader.source import read_source, stub
+from grader.audit.mutants import apply, read_mutants
+from grader.bank.catalog import find_house
+from grader.bank.layout import cells_of
+from grader.bank.source import read_source, stub
 
 HOUSE = find_house()
 EVERY = bool(os.environ.get("GRADER_EVERY_MUTANT"))

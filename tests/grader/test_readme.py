@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
-from grader import cli
-from grader.build import stub_of
-from grader.catalog import House
-from grader.mutants import apply, read_mutants
-from grader.source import read_source
+from grader.audit.mutants import apply, read_mutants
+from grader.bank.catalog import House
+from grader.bank.derived import stub_of
+from grader.bank.source import read_source
+from grader.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +45,7 @@ def test_every_command_exists_with_its_options(document):
     for typed in words:
         if not typed:
             continue
-        command = cli.main.commands.get(typed[0])
+        command = main.commands.get(typed[0])
         assert command, f"{document}: there is no `grader {typed[0]}`"
         if isinstance(command, click.Group):
             command = command.commands.get(typed[1])

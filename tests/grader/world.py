@@ -14,7 +14,8 @@ import time
 import traceback
 from pathlib import Path
 
-from grader.engine import cage, system
+from grader.base import linux
+from grader.engine import cage
 
 FRESH = ("/tmp", "/dev/shm")
 
@@ -54,7 +55,7 @@ def run(work, keep, seconds, grace=5.0):
 
 def _enter(keep):
     cage._own_mounts()
-    system.unshare(system.CLONE_NEWPID | system.CLONE_NEWNET | system.CLONE_NEWIPC)
+    linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC)
     if (pid := os.fork()) == 0:
         code = 1
         with contextlib.suppress(BaseException):
@@ -67,31 +68,31 @@ def _enter(keep):
 
 def _furnish(keep):
     """What the first process of the world mounts. keep: folders."""
-    system.mount("proc", "/proc", "proc")
+    linux.mount("proc", "/proc", "proc")
     hidden = [Path(path).resolve() for path in keep if Path(path).resolve().is_relative_to("/tmp")]
     held = [(path, os.open(path, os.O_PATH)) for path in hidden]
     for folder in FRESH:
-        system.mount("tmpfs", folder, "tmpfs", 0, "mode=1777,size=1g")
+        linux.mount("tmpfs", folder, "tmpfs", 0, "mode=1777,size=1g")
     for path, descriptor in held:
         path.mkdir(parents=True, exist_ok=True)
-        system.mount(f"/proc/self/fd/{descriptor}", str(path), flags=system.MS_BIND | system.MS_REC)
+        linux.mount(f"/proc/self/fd/{descriptor}", str(path), flags=linux.MS_BIND | linux.MS_REC)
         os.close(descriptor)
-    system.loopback_up()
+    linux.loopback_up()
 
 
 def _outer(work, keep, write, grace):
     """Holds the world's first process; never returns."""
     try:
-        system.die_with_parent(signal.SIGKILL)
+        linux.die_with_parent(signal.SIGKILL)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
         write = os.dup2(write, 3)
         os.closerange(4, 1 << 12)  # whatever is inherited could be written to
         cage._own_mounts()
-        system.unshare(system.CLONE_NEWPID | system.CLONE_NEWNET | system.CLONE_NEWIPC)
+        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC)
         if (init := os.fork()) == 0:
-            system.die_with_parent(signal.SIGKILL)
+            linux.die_with_parent(signal.SIGKILL)
             _init(work, keep, write, grace)
         os.close(write)
         os.waitpid(init, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from grader.load import solution
+from grader.answering.module import solution
 
 B, T, S, D, H, HIDDEN = 2, 7, 5, 24, 3, 40
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from grader.load import solution
+from grader.answering.module import solution
 
 
 @pytest.fixture(scope="module")

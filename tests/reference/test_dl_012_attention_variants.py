@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 
-from grader.load import solution
+from grader.answering.module import solution
 
 
 @pytest.fixture(scope="module")

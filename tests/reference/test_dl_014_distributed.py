@@ -6,8 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from grader.load import solution
-from grader.ranks import on_ranks
+from grader.answering.module import solution
+from grader.answering.ranks import on_ranks
 
 ID = "dl_014_distributed"
 

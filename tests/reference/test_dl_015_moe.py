@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from grader.load import solution
-from grader.ranks import on_ranks
+from grader.answering.module import solution
+from grader.answering.ranks import on_ranks
 
 MIXTRAL = {"vocabulary": 32000, "dim": 4096, "layers": 32, "heads": 32, "kv_heads": 8, "head_dim": 128}
 MIXTRAL |= {"hidden": 14336, "experts": 8, "k": 2}

@@ -8,7 +8,7 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from grader.load import solution
+from grader.answering.module import solution
 
 ALARM = 1e-6
 

@@ -10,7 +10,7 @@ import struct
 
 import torch
 
-from grader.engine import wire
+from grader.answering import wire
 
 
 def say(body):

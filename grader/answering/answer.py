@@ -1,0 +1,131 @@
+"""The answering side: runs the learner's code on a request and gives back data.
+
+It knows no check, no reference and no expected value: only what it is asked, and the drivers.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import torch
+
+from grader.answering.cost import Meter
+from grader.answering.data import copied, identical, plain
+from grader.answering.request import Request
+from grader.verdicts.fault import Changed, Missing
+
+
+def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> Any:
+    """Do what is asked and return data; what the learner's code raises goes through.
+
+    Raises NotData for a result that is no data, Missing for an undefined name, Changed for a written argument.
+    """
+    function = _function(request, module, drivers)
+    args, kwargs = copied(request.args), copied(request.kwargs)
+    try:
+        result = _KINDS[request.kind](function, request, args, kwargs)
+    except AttributeError as error:
+        if error.obj is module:
+            raise Missing(error.name) from error
+        raise
+    each = request.kind == "each"
+    for given, passed in zip(request.args, args, strict=True) if each else [(request.args, args)]:
+        _unchanged(function, given, passed)
+    for name, before in request.kwargs.items():
+        if not identical(before, kwargs[name]):
+            raise Changed(f"argument '{name}'")
+    return result
+
+
+def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if _takes_meter(function):
+        kwargs = {**kwargs, "meter": nullcontext()}
+    return plain(function(*args, **kwargs))
+
+
+def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return [_call(function, request, row, kwargs) for row in args]
+
+
+def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    meter = Meter()
+    if _takes_meter(function):
+        value = function(*args, **kwargs, meter=meter)
+    else:
+        with meter:
+            value = function(*args, **kwargs)
+    return plain(value), msgspec.structs.asdict(meter.cost)
+
+
+def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    leaves = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and arg.is_floating_point()]
+    for i in leaves:
+        args[i].requires_grad_()
+    if _takes_meter(function):
+        kwargs = {**kwargs, "meter": nullcontext()}
+    value = function(*args, **kwargs)
+    outputs = [out for out in (value if isinstance(value, list | tuple) else [value]) if isinstance(out, torch.Tensor)]
+    upstream = request.upstream if isinstance(request.upstream, list | tuple) else [request.upstream]
+    pairs = [(out, g) for out, g in zip(outputs, upstream, strict=False) if out.requires_grad]
+    grads: list[Any] = [None] * len(args)
+    if pairs and leaves:
+        # A scalar, since `grad` imports a symbolic algebra, 0.4 s, to look at the shapes of anything else.
+        total = torch.stack([(out * g).sum() for out, g in pairs]).sum()
+        found = torch.autograd.grad(total, [args[i] for i in leaves], allow_unused=True)
+        for i, grad in zip(leaves, found, strict=True):
+            grads[i] = grad
+    return plain(value), plain(grads, "the gradients")
+
+
+_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients}
+
+
+def _function(request: Request, module: ModuleType, drivers: ModuleType | None) -> Callable[..., Any]:
+    if request.driver:
+        driver = getattr(drivers, request.target)
+        return _Bound(driver, module)
+    try:
+        function: Callable[..., Any] = getattr(module, request.target)
+    except AttributeError:
+        raise Missing(request.target) from None
+    return function
+
+
+class _Bound:
+    """A driver with the learner's module as its first argument."""
+
+    def __init__(self, driver: Callable[..., Any], module: ModuleType) -> None:
+        self.driver = driver
+        self.module = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.driver(self.module, *args, **kwargs)
+
+
+def _parameter(function: Callable[..., Any], position: int) -> str:
+    """The name of a parameter, in quotes, or its number where the function does not tell."""
+    asked, position = (function.driver, position + 1) if isinstance(function, _Bound) else (function, position)
+    with suppress(TypeError, ValueError, IndexError):
+        parameter = list(inspect.signature(asked).parameters.values())[position]
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            return f"'{parameter.name}'"
+    return str(position if isinstance(function, _Bound) else position + 1)
+
+
+def _takes_meter(function: Callable[..., Any]) -> bool:
+    return isinstance(function, _Bound) and _names_meter(function.driver)
+
+
+@cache
+def _names_meter(driver: Callable[..., Any]) -> bool:
+    return "meter" in inspect.signature(driver).parameters
+
+
+def _unchanged(function: Callable[..., Any], given: tuple[Any, ...], passed: tuple[Any, ...]) -> None:
+    for i, (before, after) in enumerate(zip(given, passed, strict=True)):
+        if not identical(before, after):
+            raise Changed(f"argument {_parameter(function, i)}")

@@ -1,0 +1,26 @@
+"""What answers a check's questions: the learner's code in this process, or in a cage."""
+
+from typing import Any, Protocol
+
+from grader.answering.request import Request
+from grader.bank.catalog import Part
+from grader.verdicts.explain import Explainer
+
+
+class Channel(Protocol):
+    """One attempt, wherever it runs."""
+
+    explainer: Explainer
+    raised: BaseException | None
+    """The last exception that the attempt raised: a check that ends with this very one ended by the learner's doing."""
+    isolation: str
+    """The level that held, once it is known."""
+
+    def begin(self, part: Part | None, seed: int) -> None:
+        """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
+
+    def ask(self, request: Request) -> Any:
+        """The answer. What the learner's code raises is remembered and goes through."""
+
+    def close(self) -> None:
+        """End what runs for it. A later question begins anew."""

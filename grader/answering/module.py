@@ -1,0 +1,55 @@
+"""Turn files into modules: attempts, solutions, checks and their drivers."""
+
+import gc
+import linecache
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from grader.bank.catalog import Exercise, find_house
+from grader.bank.source import lines_of, read_source
+
+_COMPILED = re.compile(r"torch\.(optim|utils\.checkpoint)\b|from torch\.utils import checkpoint")
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import large packages inside: none of it is garbage, and to look for some, then or later, takes long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
+
+
+def load_source(text: str, path: Path, name: str) -> ModuleType:
+    """Run `text` as the module `name` that claims to lie at `path`; what it raises goes through.
+
+    The module is registered while and after it runs, so that dataclasses and typing find it.
+    """
+    code = compile(text, str(path), "exec", dont_inherit=True)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    # Frames of this module show the text that ran, also where the file holds another.
+    linecache.cache[str(path)] = (len(text), None, lines_of(text), str(path))
+    exec(code, module.__dict__)
+    return module
+
+
+def needed_ahead(exercise: Exercise) -> list[str]:
+    """What an exercise imports at its first use of an optimizer or a checkpoint, 1 s: not on a check's clock."""
+    files = [path for path in (exercise.checks.parent / "drivers.py", exercise.solution) if path.is_file()]
+    return ["torch._dynamo"] if any(_COMPILED.search(path.read_text(encoding="utf-8")) for path in files) else []
+
+
+def solution(id: str) -> ModuleType:
+    """The reference solution of an exercise, as a module. For the project's own tests."""
+    exercise = find_house().find(id)
+    return load_source(read_source(exercise.solution), exercise.solution, f"solutions.{exercise.id}")

@@ -1,0 +1,18 @@
+"""What a check asks of an attempt."""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One question to an attempt; everything in it is data."""
+
+    kind: Literal["call", "each", "cost", "gradients"]
+    target: str
+    """A public name of the learner's module, or of a driver."""
+    driver: bool
+    args: tuple[Any, ...]
+    """Of `each`: the arguments of every call, one tuple a call."""
+    kwargs: dict[str, Any]
+    upstream: Any = None

@@ -1,0 +1,124 @@
+"""Run an attempt in this process: in practice, so that print, breakpoint and --pdb work; in the cage; as reference."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from grader.answering.answer import answer
+from grader.answering.forbidden import watched
+from grader.answering.module import load_source
+from grader.answering.request import Request
+from grader.bank.catalog import Part
+from grader.bank.source import read_source
+from grader.verdicts.explain import Explainer
+from grader.verdicts.fault import Unusable
+
+
+class Runner:
+    """Answers requests with one file's code.
+
+    text: what to run in place of what the file holds. raised: the last exception that the attempt raised; a check that
+    ends with this very exception ended by the learner's doing.
+    """
+
+    def __init__(self, path: Path, drivers: ModuleType | None, name: str, text: str | None = None) -> None:
+        self.path = path
+        self.drivers = drivers
+        self.name = name
+        self.explainer = Explainer(path, text or "")
+        self.isolation = "practice"
+        self.raised: BaseException | None = None
+        self.forbidden: Sequence[str] = ()
+        self._text = text
+        self._module: ModuleType | None = None
+        self._unusable: Unusable | None = None
+
+    def begin(self, part: Part | None, seed: int) -> None:
+        """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
+        self.raised = None
+        self.forbidden = part.forbidden if part else ()
+        if self._text is None:
+            with suppress(OSError, UnicodeDecodeError):  # `_load` meets it again, and has the words for it
+                self._text = self.explainer.text = read_source(self.path)
+        torch.default_generator.manual_seed(seed)  # not every device's: that formats a traceback, each time
+
+    def ask(self, request: Request) -> Any:
+        """The answer; what the learner's code raises is remembered and goes through, traceback and all."""
+        try:
+            module = self._load()
+            with watched(self.forbidden) as offences:
+                try:
+                    return answer(request, module, self.drivers)
+                finally:
+                    if offences:
+                        raise offences[0]  # also where the code swallowed it
+        except BaseException as error:
+            self.raised = error
+            raise
+
+    def close(self) -> None:
+        """Nothing to end: the attempt ran in this process."""
+
+    def _load(self) -> ModuleType:
+        """The learner's module, loaded once; a file that does not load fails each check alike."""
+        if self._unusable:
+            raise self._unusable
+        if self._module is None:
+            try:
+                if self._text is None:
+                    self._text = self.explainer.text = read_source(self.path)
+                self._module = load_source(self._text, self.path, self.name)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                self._unusable = self.explainer.loading(error)
+                raise self._unusable from error
+        return self._module
+
+
+@contextmanager
+def ringing_again() -> Iterator[None]:
+    """Let the clock of a check, once it has rung, ring every second until the check is over.
+
+    Python drops what a clock raises inside a destructor, and torch has some: a loop would go on for ever.
+    """
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    ends = time.monotonic() + left
+    if left:
+        signal.setitimer(signal.ITIMER_REAL, left, 1.0)
+    try:
+        yield
+    finally:
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(0.0, ends - time.monotonic()))  # as it was; 0 stops it
+
+
+class Steady:
+    """What an attempt may set for the whole process, as it was when this was made."""
+
+    def __init__(self) -> None:
+        self._dtype, self._grad = torch.get_default_dtype(), torch.is_grad_enabled()
+        self._deterministic = torch.are_deterministic_algorithms_enabled()
+
+    def restore(self) -> None:
+        torch.set_default_dtype(self._dtype)
+        torch.set_grad_enabled(self._grad)
+        if torch.are_deterministic_algorithms_enabled() != self._deterministic:
+            torch.use_deterministic_algorithms(self._deterministic)  # imports a compiler, 1 s: only where it must
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Put back what an attempt may set for the whole process."""
+    before = Steady()
+    torch.set_num_threads(1)  # the sizes are small: more threads only wait for each other
+    try:
+        yield
+    finally:
+        before.restore()

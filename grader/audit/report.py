@@ -1,0 +1,91 @@
+"""Proof that an exercise is healthy: its stub, its solution, its wrong and right answers, its facts."""
+
+import ast
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from grader.audit import answers, facts
+from grader.audit.bench import Bench
+from grader.audit.examples import examples
+from grader.audit.generated import try_mutants
+from grader.audit.mutants import read_mutants
+from grader.bank.catalog import Exercise, House
+from grader.bank.source import read_source
+from grader.base.errors import HouseError
+from grader.judging.collected import collect_checks
+
+_RIGHT_SEEDS = 2
+Say = Callable[[str], None]
+
+
+class Report(msgspec.Struct):
+    """What an audit found."""
+
+    exercise: str
+    findings: list[str] = []
+    generated: int = 0
+    killed: int = 0
+    equivalent: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        return not self.findings
+
+    @property
+    def score(self) -> float:
+        """Generated mutants killed, of those not shown equivalent."""
+        counted = self.generated - self.equivalent
+        return self.killed / counted if counted else 1.0
+
+
+def audit(
+    house: House,
+    exercise: Exercise,
+    *,
+    seeds: int = 3,
+    mutants: int | None = None,
+    jobs: int | None = None,
+    say: Say = print,
+) -> Report:
+    """Audit one exercise. mutants: how many generated ones to try, None for all. Raises RunError, HouseError."""
+    report = Report(exercise.id)
+
+    def section(name: str, findings: list[str], summary: str) -> None:
+        report.findings += findings
+        say(f"  {'✗' if findings else '✓'} {name:<10} {summary}")
+        for finding in findings:
+            say("      " + finding.replace("\n", "\n      "))
+
+    say(f"{exercise.id}")
+    _parses(house, exercise.solution)
+    section("facts", *facts.facts(house, exercise))
+    section("files", *facts.files(house, exercise))
+    if any("is missing" in finding for finding in report.findings):
+        return report
+
+    bench = Bench(exercise, collect_checks(house, exercise), jobs or os.cpu_count() or 1)
+    section("checks", *facts.checks(exercise, bench.collected))
+    section("stub", *answers.stub(bench))
+    section("solution", *answers.solution(bench, seeds))
+    section("answers", *answers.withheld(bench))
+    section("examples", *examples(exercise))
+    known = read_mutants(exercise.checks.parent / "mutants.toml")
+    section("wrong", *answers.wrong(bench, known))
+    section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))
+    if mutants != 0:
+        found = try_mutants(bench, known, mutants, say)
+        report.generated, report.killed, report.equivalent = found.made, found.killed, found.equivalent
+        section("generated", found.findings, found.summary)
+    return report
+
+
+def _parses(house: House, path: Path) -> None:
+    try:
+        ast.parse(read_source(path))
+    except FileNotFoundError:
+        pass  # a finding of its own
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise HouseError(f"{path.relative_to(house.root)} is not valid Python: {error}.") from None

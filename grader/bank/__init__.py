@@ -1,0 +1,1 @@
+"""The facts and texts of exercises, and what is derived from them."""

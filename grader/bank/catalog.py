@@ -1,0 +1,245 @@
+"""The facts of the house: exercises, their parts, the coverage table. The only reader of TOML.
+
+A house is a folder with `exercises/coverage.toml`. An exercise is one folder name in its three trees.
+"""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from grader.base.errors import HouseError
+from grader.base.text import nearest
+
+Difficulty = Literal["easy", "medium", "hard"]
+Section = Literal["critical", "medium", "new", "practical", "underspecified", "covered"]
+T = TypeVar("T")
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything read from TOML: immutable, and an unknown key is an error."""
+
+
+class Limits(Facts, frozen=True):
+    check_seconds: float = 10.0
+    exercise_seconds: float = 120.0
+    memory_mb: int = 2048
+
+
+class Part(Facts, frozen=True):
+    """One function or class that a learner writes; earned when all its checks pass."""
+
+    name: str
+    points: int
+    minutes: int
+    topics: tuple[str, ...]
+    hints: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    defines: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The definitions that belong to this part."""
+        return self.defines or (self.name,)
+
+
+class _ExerciseFile(Facts, frozen=True):
+    title: str
+    summary: str
+    revision: int
+    part: tuple[Part, ...]
+    limits: Limits = Limits()
+
+
+class Exercise(msgspec.Struct, frozen=True):
+    """One exercise: its facts, and where its files lie."""
+
+    id: str
+    root: Path
+    title: str
+    summary: str
+    revision: int
+    limits: Limits
+    parts: tuple[Part, ...]
+
+    @property
+    def number(self) -> str:
+        """`11` of `dl_011_kv_cache`: what a hand wants to type."""
+        return str(int(self.id.split("_")[1]))
+
+    @property
+    def stem(self) -> str:
+        """`kv_cache` of `dl_011_kv_cache`: the name of the learner's file."""
+        return self.id.split("_", 2)[2]
+
+    @property
+    def attempt(self) -> Path:
+        return self.root / "exercises" / self.id / f"{self.stem}.py"
+
+    @property
+    def solution(self) -> Path:
+        return self.root / "solutions" / self.id / f"{self.stem}.py"
+
+    @property
+    def released_stub(self) -> Path:
+        """The stub as it was handed out, in a student edition, which has no solution to make it from."""
+        return self.root / "stubs" / self.id / f"{self.stem}.py"
+
+    @property
+    def checks(self) -> Path:
+        return self.root / "tests" / self.id / f"test_{self.stem}.py"
+
+    @property
+    def points(self) -> int:
+        return sum(part.points for part in self.parts)
+
+    @property
+    def minutes(self) -> int:
+        return sum(part.minutes for part in self.parts)
+
+    def part(self, name: str) -> Part:
+        """The part of that name; raises HouseError naming the nearest one."""
+        for part in self.parts:
+            if name == part.name:
+                return part
+        raise HouseError(f"{self.id} has no part '{name}'.{nearest(name, [p.name for p in self.parts])}")
+
+
+class Role(Facts, frozen=True):
+    id: str
+    title: str
+
+
+class Topic(Facts, frozen=True):
+    id: str
+    title: str
+
+
+class Item(Facts, frozen=True):
+    """A row of the coverage table: a gap of the interview programme, or a subject that older tasks cover."""
+
+    number: str
+    title: str
+    section: Section
+    weights: dict[str, int]
+    topic: tuple[Topic, ...]
+    seed_rating: Literal["good", "excellent", "practical"] | None = None
+    seed_task: str | None = None
+
+
+class Task(Facts, frozen=True):
+    """An exercise that the gap list asks for, written already or still to come."""
+
+    id: str
+    title: str
+    gaps: tuple[str, ...]
+    priority: int
+    difficulty: Difficulty
+
+
+class Coverage(Facts, frozen=True):
+    role: tuple[Role, ...]
+    task: tuple[Task, ...]
+    item: tuple[Item, ...]
+
+    def tasks_of(self, item: Item) -> list[Task]:
+        return [task for task in self.task if item.number in task.gaps]
+
+    @property
+    def topics(self) -> dict[str, Topic]:
+        return {topic.id: topic for item in self.item for topic in item.topic}
+
+
+EXERCISE_ID = re.compile(r"dl_(\d{3})_[a-z0-9_]+")
+
+
+class House:
+    """The folder that holds the three trees."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def exercises(self) -> dict[str, Exercise]:
+        """Every exercise that has an `exercise.toml`, by id, in order."""
+        folders = sorted((self.root / "exercises").glob("dl_*/exercise.toml"))
+        return {path.parent.name: read_exercise(self.root, path.parent.name) for path in folders}
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        return read_toml(self.root / "exercises" / "coverage.toml", Coverage)
+
+    def need_whole(self) -> None:
+        """Raises HouseError in a student edition, which lacks the hidden checks and the solutions of all exercises."""
+        if not (self.root / "solutions").is_dir():
+            raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
+
+    def task(self, exercise: Exercise) -> Task | None:
+        return next((task for task in self.coverage.task if task.id == exercise.id), None)
+
+    def find(self, typed: str) -> Exercise:
+        """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`."""
+        for exercise in self.exercises.values():
+            number = exercise.id.split("_")[1]
+            names = {exercise.id, exercise.number, number, f"dl_{number}", exercise.stem}
+            if typed.strip("/").removeprefix("exercises/") in names:
+                return exercise
+        for task in self.coverage.task:
+            if typed in {task.id, task.id.split("_")[1], str(int(task.id.split("_")[1]))}:
+                raise HouseError(f"{task.id} is still to come. `grader list` shows what there is.")
+        known = [name for e in self.exercises.values() for name in (e.id, e.stem, e.number)]
+        raise HouseError(f"There is no exercise '{typed}'.{nearest(typed, known)} `grader list` shows all.")
+
+
+def read_exercise(root: Path, id: str) -> Exercise:
+    """Read one `exercise.toml`; raises HouseError with file, key and nearest known name."""
+    path = root / "exercises" / id / "exercise.toml"
+    if not EXERCISE_ID.fullmatch(id):
+        raise HouseError(f"{path.parent}: an exercise folder is named like dl_020_beam_search.")
+    facts = read_toml(path, _ExerciseFile)
+    for part in facts.part:
+        for other in part.after:
+            if other not in {p.name for p in facts.part}:
+                raise HouseError(
+                    f"{path}: part '{part.name}' comes after '{other}', which is no part."
+                    f"{nearest(other, [p.name for p in facts.part])}"
+                )
+    return Exercise(id, root, facts.title, facts.summary, facts.revision, facts.limits, facts.part)
+
+
+def find_house(start: Path | None = None) -> House:
+    """The house around `start` (default: the current folder), else the one this package stands in."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+        if (folder / "exercises" / "coverage.toml").is_file():
+            return House(folder)
+    raise HouseError(f"{here} is not inside a kata repository. Go to the folder that you cloned, and try again.")
+
+
+def read_toml(path: Path, shape: type[T]) -> T:
+    """A TOML file as data of a strict shape; raises HouseError that names file, key and the nearest known key."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=shape)
+    except FileNotFoundError:
+        raise HouseError(f"{path} is missing.") from None
+    except msgspec.ValidationError as error:
+        unknown = re.search(r"unknown field `(.+?)`", str(error))
+        raise HouseError(f"{path}: {error}.{nearest(unknown[1], _keys(shape)) if unknown else ''}") from None
+    except OSError as error:
+        raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # too many digits, too many brackets
+        raise HouseError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _keys(shape: Any) -> set[str]:
+    """Every key that may stand in a file of that type, at any depth."""
+    names: set[str] = set()
+    for field in msgspec.structs.fields(shape):
+        names.add(field.encode_name)
+        for inner in (field.type, *getattr(field.type, "__args__", ())):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                names |= _keys(inner)
+    return names

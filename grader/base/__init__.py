@@ -1,0 +1,1 @@
+"""What knows no kata: errors, text, files, seeds, system calls."""

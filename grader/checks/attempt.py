@@ -1,0 +1,45 @@
+"""What a check talks to: an attempt answers questions about data with data."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from grader.answering.cost import Cost
+from grader.answering.request import Request
+
+Ask = Callable[[Request], Any]
+
+
+class Attempt:
+    """The code under test. `attempt.attend(q, k, v)` calls its public function `attend`."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self._ask(Request("call", name, False, args, kwargs))
+
+    def run(self, driver: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a driver returns that runs beside the learner's code, with their module and this data."""
+        return self._ask(Request("call", driver.__name__, True, args, kwargs))
+
+    def each(self, target: str | Callable[..., Any], rows: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
+        """The value for each row of arguments. One question: each of its own costs as much as a small answer."""
+        return self._ask(Request("each", *_named(target), tuple(rows), kwargs))  # type: ignore[no-any-return]
+
+    def cost(self, target: str | Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Cost]:
+        """The value of a call, and what it cost. target: a public name, or a driver."""
+        value, counted = self._ask(Request("cost", *_named(target), args, kwargs))
+        return value, Cost(**counted)
+
+    def gradients(
+        self, target: str | Callable[..., Any], *args: Any, upstream: Any, **kwargs: Any
+    ) -> tuple[Any, list[Any]]:
+        """The value of a call, and the gradient of sum(value * upstream) for each argument, None where it has none."""
+        value, grads = self._ask(Request("gradients", *_named(target), args, kwargs, upstream))
+        return value, grads
+
+
+def _named(target: str | Callable[..., Any]) -> tuple[str, bool]:
+    return (target, False) if isinstance(target, str) else (target.__name__, True)

@@ -1,0 +1,172 @@
+"""What a notebook of `grader course` calls in the student's kernel: `check("KVCache")` runs a part's visible examples.
+
+The hidden checks are not here, and are not needed: they run when the teacher grades.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from grader.bank.catalog import Exercise, House, Part, find_house
+from grader.base.errors import HouseError
+
+INSTALLED = "dl_kata_student"
+"""The package under which the student edition brings its exercises."""
+
+
+class NotYet(Exception):
+    """Examples that do not pass. A notebook shows the message as it is, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython asks for."""
+        return str(self).splitlines()
+
+
+def exercise(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
+    """The `check` of one exercise. namespace: where the notebook's cells define their names.
+
+    `check(part)` prints the examples of a part, each passed or not; raises NotYet if one did not pass.
+    """
+    found = _house().find(id)
+
+    def check(part: str) -> None:
+        if os.environ.get("NBGRADER_EXECUTION") == "autograde":
+            raise RuntimeError("this notebook is graded by grader.classroom: see docs/classroom.md")
+        _check(found, found.part(part), namespace)
+
+    return check
+
+
+def _house() -> House:
+    """The house around the notebook, else the one that is installed."""
+    try:
+        return find_house()
+    except HouseError:
+        import importlib.util
+
+        spec = importlib.util.find_spec(INSTALLED)
+        if spec is None or not spec.submodule_search_locations:
+            raise
+        return House(Path(next(iter(spec.submodule_search_locations))))
+
+
+def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> None:
+    missing = [name for name in part.names if name not in namespace]
+    if missing:
+        raise NotYet(f"{part.name}: run the cell that defines {' and '.join(missing)}, then this one again.")
+    path = exercise.attempt.with_name("test_examples.py")
+    chosen = examples_of(path.read_text(encoding="utf-8"), exercise, part)
+    if not chosen:
+        print(f"{part.name}: it has no example to run here.")
+        return
+    lines, failed = [], 0
+    for name, problem in _run(path, chosen, _module(exercise.stem, namespace)):
+        lines.append(f"  {'✗' if problem else '✓'} {name.removeprefix('test_').replace('_', ' ')}")
+        lines += [f"      {line}" for line in problem.splitlines()]
+        failed += bool(problem)
+    picture = "\n".join([f"{part.name}: {len(chosen) - failed} of {len(chosen)} examples pass", *lines])
+    if failed:
+        raise NotYet(picture)
+    print(picture)
+    print("More checks run when it is graded.")
+
+
+def examples_of(text: str, exercise: Exercise, part: Part) -> list[str]:
+    """The example tests of a part: of all parts that they use, themselves or through a helper, it is the last."""
+    functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    uses = {
+        name: {
+            n.id if isinstance(n, ast.Name) else n.attr
+            for n in ast.walk(node)
+            if isinstance(n, ast.Name | ast.Attribute)
+        }
+        for name, node in functions.items()
+    }
+    for name in functions:
+        for helper in list(uses[name] & functions.keys() - {name}):
+            uses[name] |= uses[helper]
+    later = {name for p in exercise.parts[exercise.parts.index(part) + 1 :] for name in p.names}
+    return [
+        name
+        for name in functions
+        if name.startswith("test_") and uses[name] & set(part.names) and not uses[name] & later
+    ]
+
+
+class _Unwritten:
+    """Stands for a name that no cell has defined so far."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"run the cell that defines {self._name} first")
+
+
+def _unwritten(name: str) -> _Unwritten:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Unwritten(name)
+
+
+def _module(stem: str, namespace: dict[str, Any]) -> ModuleType:
+    """The notebook's names as the module that the examples import."""
+    module = ModuleType(stem)
+    module.__dict__.update({name: value for name, value in namespace.items() if not name.startswith("__")})
+    module.__getattr__ = _unwritten  # type: ignore[method-assign]  # PEP 562
+    return module
+
+
+def _run(path: Path, names: list[str], module: ModuleType) -> list[tuple[str, str]]:
+    """Each example and what is wrong with it, as pytest says it."""
+    import contextlib
+    import io
+
+    import pytest
+
+    found: list[tuple[str, str]] = []
+
+    class Listener:
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            if report.when == "call" or report.failed:
+                found.append((report.nodeid.split("::")[-1], _said(report) if report.failed else ""))
+
+    before = dict(sys.modules)
+    sys.modules[module.__name__] = module
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:grader",
+        "--import-mode=importlib",
+        "-oaddopts=",
+        "-c",
+        os.devnull,
+    ]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            pytest.main(
+                [*options, f"--rootdir={path.parent}", *(f"{path}::{name}" for name in names)], plugins=[Listener()]
+            )
+    finally:
+        for name, loaded in list(sys.modules.items()):
+            if loaded is module or getattr(loaded, "__file__", None) == str(
+                path
+            ):  # the examples hold what they imported
+                del sys.modules[name]
+        sys.modules.update({name: before[name] for name in (module.__name__,) if name in before})
+    return found or [(path.name, printed.getvalue().strip())]
+
+
+def _said(report: Any) -> str:
+    """The lines that say what went wrong, without those of the code around it."""
+    lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line.startswith("E ")]
+    if lines == ["NotImplementedError"]:
+        return "not written yet"
+    return "\n".join(lines) or report.longreprtext

@@ -1,0 +1,1 @@
+"""The command `grader`: talk around one call each."""

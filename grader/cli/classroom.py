@@ -1,0 +1,78 @@
+"""The commands of a classroom: `grader course`, `grader release`, `grader class report`."""
+
+from pathlib import Path
+
+import click
+
+from grader.bank.catalog import find_house
+from grader.base.errors import HouseError
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--only", multiple=True, metavar="ID", help="This exercise only; may be given again.")
+@click.option("--question-points", type=click.FloatRange(0), default=None,
+              help="Points of the free-text question, which a person grades; by default as before, or 0.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Take over what is new also where you made changes; yours are kept.")
+def course(folder: Path, only: tuple[str, ...], question_points: float | None, overwrite: bool) -> None:
+    """Write an nbgrader course into DIR, or bring it up to date: a configuration, and a notebook an exercise.
+
+    Then use nbgrader as ever: generate_assignment, release, collect, autograde, generate_feedback. Run it again after
+    an upgrade of the exercises. What you changed is not overwritten, unless you say so.
+    """
+    from grader.classroom.course import write_course
+
+    house = find_house()
+    house.need_whole()
+    chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
+    done = write_course(folder, house.root, chosen, question_points=question_points, overwrite=overwrite)
+    for one in done:
+        click.echo(f"  {one.done:<11} {folder / one.path}")
+    kept = [one for one in done if one.done == "kept"]
+    if kept:
+        click.secho(
+            f"{len(kept)} changed by you, and left as they are. --overwrite moves yours to {folder}/replaced/.",
+            fg="yellow",
+        )
+    again = " --force" if any(one.done in ("updated", "replaced") for one in done) else ""
+    click.echo(f"Next: cd {folder}")
+    click.echo(f"      nbgrader generate_assignment {chosen[0].id}{again}")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--only", multiple=True, metavar="ID", help="This exercise only; may be given again.")
+def release(folder: Path, only: tuple[str, ...]) -> None:
+    """Write the student edition into DIR: stubs, statements and visible examples, and no check and no solution.
+
+    Students install it with pip, and work in its exercises/ or in the notebooks of `grader course`.
+    """
+    from grader.classroom.release import write_release
+
+    house = find_house()
+    house.need_whole()
+    chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
+    count = write_release(folder, house, chosen)
+    click.echo(f"{count} files in {folder}: {len(chosen)} exercises, without hidden checks and solutions.")
+    click.echo(f"Students type: pip install {folder.name}/")
+
+
+@click.group(name="class")
+def class_() -> None:
+    """What a class has handed in, seen as a whole."""
+
+
+@class_.command()
+@click.argument("course", metavar="COURSE", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
+              help="The page to write; a CSV of the same name lies beside it.")  # fmt: skip
+def report(course: Path, output: Path) -> None:
+    """Students by topics of the coverage table, and where each part fails, from the gradebook of an nbgrader COURSE."""
+    try:
+        import nbgrader  # noqa: F401
+    except ModuleNotFoundError:
+        raise HouseError("This reads nbgrader's gradebook: pip install nbgrader first.") from None
+    from grader.classroom.report import write_report
+
+    count = write_report(find_house(), course, output)
+    click.echo(f"{count} students in {output}, and {output.with_suffix('.csv')}")

@@ -1,0 +1,200 @@
+"""The commands of a learner."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from grader.bank.catalog import Exercise, House, find_house
+from grader.base.errors import HouseError, RunError
+from grader.cli.talk import print_json, stop, style
+from grader.learner import desk
+from grader.records.progress import Progress, ProgressError
+from grader.verdicts.result import Result
+
+
+@click.command()
+@click.option("--topics", is_flag=True, help="Each topic, and the part that covers it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole table as JSON.")
+def status(topics: bool = False, as_json: bool = False) -> None:
+    """The coverage table: what is earned, what is covered, what is a gap."""
+    import msgspec
+
+    from grader.bank.coverage import coverage_table
+
+    house = find_house()
+    earned = _earned(house)
+    table = coverage_table(house, earned)
+    if as_json:
+        print_json(msgspec.to_builtins(table))
+        return
+    from grader.views.tables import print_coverage, print_topics
+
+    if topics:
+        print_topics(table)
+        return
+    print_coverage(house, table)
+    tried = _tried(house)
+    following = desk.next_part(house, earned, tried)
+    if following:
+        exercise, part = following
+        verb = "go on" if exercise.id in tried else "begin"
+        click.echo(f"Next: {verb} with {part.name} in {exercise.attempt.relative_to(house.root)}")
+        click.echo(f"      then pytest exercises/{exercise.id}")
+    else:
+        click.echo("You have earned every exercise of this collection.")
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(as_json: bool) -> None:
+    """The exercises, with what is earned of each."""
+    house = find_house()
+    earned = _earned(house)
+    if as_json:
+        print_json([desk.listed(house, exercise, earned) for exercise in house.exercises.values()])
+        return
+    from grader.views.tables import print_exercises
+
+    print_exercises(house, earned)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the checks' random inputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Run the hidden checks on your files; all of them without an ID. Exit code 0 if all is earned, else 1."""
+    import msgspec
+
+    from grader.base.bar import Bar
+    from grader.views.render import result_lines
+
+    house = find_house()
+    exercises = list(dict.fromkeys(house.find(id) for id in ids)) or list(house.exercises.values())
+    for exercise in exercises:
+        if not exercise.attempt.is_file():
+            again = f"`grader reset {exercise.number}` writes it again"
+            raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
+        _need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
+    from grader.engine.own import graded  # brings pytest
+
+    results, bar = [], Bar("checks")
+
+    def keep(exercise: Exercise, result: Result) -> None:
+        results.append(result)
+        bar.end()
+        try:
+            desk.record(house, exercise, result, door="check")
+        except ProgressError as error:
+            click.secho(str(error), fg="yellow", err=True)
+        if not as_json:
+            for line in result_lines(exercise, result, encoding=sys.stdout.encoding or "ascii"):
+                click.secho(line.text, **style(line.markup))
+            click.echo()
+
+    def tick(exercise: Exercise, done: int, total: int) -> None:
+        if not as_json:
+            bar.show(done, total, exercise.id)
+
+    try:
+        graded(house, exercises, keep, seed=seed, tick=tick)
+    except RunError as error:
+        stop(f"the checks could not run. This is not your fault; what went wrong:\n{error}", 3)
+    finally:
+        bar.end()
+    if as_json:
+        print_json([msgspec.to_builtins(result) for result in results])
+    sys.exit(0 if all(result.earned for result in results) else 1)
+
+
+@click.command()
+@click.argument("id")
+@click.argument("part", required=False)
+def hint(id: str, part: str | None) -> None:
+    """The next of three hints for a part; without PART, for the first one not earned."""
+    house = find_house()
+    exercise = house.find(id)
+    given = desk.next_hint(house, exercise, part)
+    click.echo(f"{exercise.id} · {given.part} · hint {given.number} of {given.of}\n")
+    click.echo(click.wrap_text(given.text, width=78, initial_indent="  ", subsequent_indent="  "))
+    if given.number < given.of:
+        click.echo(f"\nOnce more for the next: grader hint {exercise.number} {given.part}")
+    else:
+        click.echo(f"\nThat was the last. The reference: grader solution {exercise.number} {given.part} --give-up")
+
+
+@click.command()
+@click.argument("id")
+@click.argument("part", required=False)
+@click.option("--give-up", is_flag=True, help="Show it although it is not earned; this is recorded.")
+def solution(id: str, part: str | None, give_up: bool) -> None:
+    """The reference, of one part or of all, once earned."""
+    house = find_house()
+    exercise = house.find(id)
+    _need(exercise.solution, "solutions: ask your teacher")
+    missing = desk.not_earned(house, exercise, part)
+    if missing and not give_up:
+        again = " ".join(["grader solution", exercise.number, *([part] if part else []), "--give-up"])
+        left = ", ".join(missing)
+        stop(
+            f"not earned yet: {left}.\nA hint: grader hint {exercise.number} {missing[0]}\nTo see it anyway: {again}", 1
+        )
+    desk.give_up(house, exercise, missing)
+    click.echo(desk.reference_text(exercise, part))
+
+
+@click.command()
+@click.argument("id")
+def reset(id: str) -> None:
+    """Put the stub back. Your attempt is kept: grader history shows it."""
+    house = find_house()
+    exercise = house.find(id)
+    shown = exercise.attempt.relative_to(house.root)
+    if desk.is_stub(exercise):
+        click.echo(f"{shown} is the stub already.")
+        return
+    kept = f" Your attempt is kept: grader history {exercise.number}" if desk.reset(house, exercise) else ""
+    click.echo(f"{shown} is the stub again.{kept}")
+
+
+@click.command()
+@click.argument("id")
+@click.option("--show", type=int, metavar="N", help="Print the file as it was at attempt N.")
+def history(id: str, show: int | None) -> None:
+    """Your attempts at an exercise, each with its source."""
+    house = find_house()
+    exercise = house.find(id)
+    if show is not None:
+        click.echo(desk.attempt_text(house, exercise, show), nl=False)
+        return
+    kept = Progress(house.root).history(exercise.id)
+    if not kept:
+        click.echo(f"No attempt at {exercise.id} yet. Begin: pytest exercises/{exercise.id}")
+        return
+    from grader.views.tables import print_history
+
+    print_history(exercise, kept)
+    click.echo(f"The file at attempt N: grader history {exercise.number} --show N")
+
+
+def _earned(house: House) -> dict[str, set[str]]:
+    """What is earned; a progress file that cannot be read is reported, and counts as empty."""
+    try:
+        return Progress(house.root).earned()
+    except ProgressError as error:
+        click.secho(f"Progress not shown: {error.why}", fg="yellow", err=True)
+        return {}
+
+
+def _tried(house: House) -> set[str]:
+    try:
+        return Progress(house.root).tried()
+    except ProgressError:
+        return set()
+
+
+def _need(path: Path, what: str) -> None:
+    """Raises HouseError where a student edition, which lacks more than this file, has no `path`."""
+    if not path.is_file() and not path.parent.parent.is_dir():
+        raise HouseError(f"This is a student edition, without {what}.")

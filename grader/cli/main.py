@@ -1,0 +1,47 @@
+"""The command `grader`: a page of talk around one call each; torch and pytest load only where a check runs."""
+
+import sys
+from io import TextIOWrapper
+from typing import Any
+
+import click
+
+from grader.base.errors import HouseError
+from grader.cli import learner
+from grader.cli.classroom import class_, course, release
+from grader.cli.dev import dev, moved
+from grader.cli.export import export
+from grader.cli.grade import grade
+from grader.cli.talk import Commands, stop
+from grader.records.progress import ProgressError
+
+
+class Main(Commands):
+    """What is raised with a sentence for a person ends here."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (HouseError, ProgressError) as error:
+            stop(str(error), 2)
+
+
+@click.group(cls=Main, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dl-kata", prog_name="grader")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Deep-learning katas: check attempts, keep progress, show coverage.
+
+    Without a command: grader status. An exercise may be typed as its number.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(learner.status)
+
+
+for command in (
+    learner.status, learner.list_, learner.check, learner.hint, learner.solution, learner.reset, learner.history,
+    grade, export, course, release, class_, dev, *moved,
+):  # fmt: skip
+    main.add_command(command)

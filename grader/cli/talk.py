@@ -1,0 +1,46 @@
+"""How every command speaks: sentences on stderr, JSON, exit codes.
+
+Exit codes: 0 all well, 1 something is not earned or not healthy, 2 wrong usage or bad input, 3 the grader's own fault.
+"""
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from grader.base.text import nearest, plain
+
+
+class Commands(click.Group):
+    """Lists commands in the order of the file, and names the nearest one for a typo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            ctx.fail(f"no command '{args[0]}'.{nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """Say why, and end with this exit code."""
+    click.secho(f"grader: {message}", err=True)
+    sys.exit(code)
+
+
+def warn(sentence: str) -> None:
+    """Say what somebody should know; strangers' text in it is made harmless."""
+    click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print data as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def style(markup: dict[str, bool]) -> dict[str, Any]:
+    """click's words for a line's style."""
+    colour = next((name for name in ("red", "green", "yellow") if markup.get(name)), None)
+    return {"fg": colour, "bold": markup.get("bold"), "dim": markup.get("light")}

@@ -1,0 +1,50 @@
+"""What a result depends on, and whether one that is kept still counts."""
+
+import hashlib
+from functools import cache
+from importlib.metadata import version
+
+from grader.bank.catalog import Exercise
+from grader.base.seeds import derive
+from grader.engine import cage
+from grader.submissions.find import Submission
+from grader.verdicts.result import Result
+
+
+def _strength(level: str) -> int:
+    return cage.Level(level).strength if level in list(cage.Level) else -1
+
+
+def versions(exercise: Exercise) -> dict[str, str]:
+    """What a result depends on besides the submission: the grader, torch, and the exercise's checks and solution."""
+    content = hashlib.sha256()
+    for path in sorted([*exercise.checks.parent.glob("*.py"), exercise.solution]):
+        content.update(path.read_bytes())
+    facts = (exercise.attempt.parent / "exercise.toml").read_bytes()
+    content.update(facts)
+    return {"grader": _installed("dl-kata"), "torch": _installed("torch"), "checks": content.hexdigest()[:16]}
+
+
+_installed = cache(version)
+
+
+def submission_seed(seed: int, submission: Submission) -> int:
+    """A seed for one submission: unlike its neighbours', and the same whenever the batch's is."""
+    return derive(seed, f"{submission.student}/{submission.exercise}") % (1 << 31)
+
+
+def holds(
+    kept: Result | None, submission: Submission, exercise: Exercise, require: cage.Level, seed: int | None
+) -> bool:
+    """Whether this very submission was judged by these very checks, at this level of isolation or a better one.
+
+    kept: the result that counts so far.
+    """
+    return (
+        kept is not None
+        and kept.source == submission.source
+        and kept.versions == versions(exercise)
+        and (seed is None or kept.seed == submission_seed(seed, submission))
+        and (not kept.isolation or _strength(kept.isolation) >= require.strength)
+        and not kept.grader_failed
+    )

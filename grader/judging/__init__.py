@@ -1,0 +1,1 @@
+"""Runs an exercise's checks on one text."""

@@ -1,0 +1,184 @@
+"""A learner's file collects the hidden checks of its exercise.
+
+`exercises/dl_011_kv_cache/kv_cache.py` is a collector whose tests come from `tests/dl_011_kv_cache/test_kv_cache.py`;
+so is `solutions/dl_011_kv_cache/kv_cache.py`. Nothing here imports torch before such a file is collected.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from grader.bank.catalog import EXERCISE_ID, Exercise, read_exercise
+from grader.bank.derived import stub_of
+from grader.base.errors import HouseError
+from grader.base.files import digest
+from grader.verdicts.told import Told
+from grader.verdicts.verdict import Verdict
+
+if TYPE_CHECKING:
+    from grader.answering.channel import Channel
+    from grader.answering.runner import Runner
+
+JUDGED = pytest.StashKey[Told]()
+"""Of a check that has run: what its learner is told."""
+TREES = ("exercises", "solutions")
+
+
+class ExerciseFile(pytest.Module):
+    """The collector of one attempt, or of one solution."""
+
+    exercise: Exercise
+    tree: str
+    channel: Channel
+    reference: Runner
+    stub: str
+    planned: dict[str, list[str]]
+
+    @classmethod
+    def around(cls, path: Path, parent: Any) -> ExerciseFile | None:
+        """The collector for a learner's file, a solution or a test module of an exercise; None for any other file."""
+        folder = path.parent
+        if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name not in (*TREES, "tests"):
+            return None
+        root, stem = folder.parent.parent, folder.name.split("_", 2)[2]
+        tree = folder.parent.name if folder.parent.name in TREES else "exercises"
+        if path.name != (f"{stem}.py" if folder.parent.name in TREES else f"test_{stem}.py"):
+            return None
+        if not (root / "tests" / folder.name / f"test_{stem}.py").is_file():
+            return None
+        try:
+            exercise = read_exercise(root, folder.name)
+        except HouseError as error:
+            raise pytest.UsageError(str(error)) from None
+        found: ExerciseFile = cls.from_parent(parent, path=root / tree / folder.name / f"{stem}.py")
+        found.exercise, found.tree = exercise, tree
+        return found
+
+    def _getobj(self) -> Any:
+        from grader.answering.module import importing, needed_ahead
+        from grader.judging.checks_file import load_checks
+
+        with importing():
+            checks, self.drivers = load_checks(self.exercise.checks)
+            # Here, and not in each fork of this process.
+            for module in ("grader.checks.attempt", "grader.checks.draw", *needed_ahead(self.exercise)):
+                importlib.import_module(module)
+        try:
+            self.stub = stub_of(self.exercise)
+        except HouseError as error:
+            raise self.CollectError(str(error)) from None
+        self.reference = self.in_process(path=self.exercise.solution, tree="reference")
+        self.use(self.in_process())
+        return checks
+
+    def use(self, channel: Channel) -> None:
+        """Judge what answers on this channel."""
+        self.channel = channel
+        self.hung: set[str] = set()
+
+    def in_process(self, text: str | None = None, *, path: Path | None = None, tree: str = "") -> Runner:
+        """The file as it lies there, or `text` in its place, run in this process."""
+        from grader.answering.runner import Runner
+
+        return Runner(path or self.path, self.drivers, f"{tree or self.tree}.{self.exercise.id}", text)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        items = [item for item in super().collect() if isinstance(item, pytest.Item)]
+        self.planned = {part.name: [] for part in self.exercise.parts}
+        for item in items:
+            self.planned[self._part_of(item)].append(item.name)
+            item.extra_keyword_matches.add(self._part_of(item))  # `-k prefill` runs a part
+            item.add_marker(pytest.mark.timeout(self.exercise.limits.check_seconds, method="signal"))
+            _say_briefly(item)
+        return items
+
+    def _part_of(self, item: pytest.Item) -> str:
+        marker = item.get_closest_marker("part")
+        if marker is None:
+            raise self.CollectError(f"{self.exercise.checks}: {item.name} belongs to no part: add @part(name)")
+        try:
+            return self.exercise.part(marker.args[0]).name
+        except HouseError as error:
+            raise self.CollectError(f"{self.exercise.checks}: {item.name}: {error}") from None
+
+    def not_begun(self, item: pytest.Item) -> Told | None:
+        """What a check says whose part stands as in the stub."""
+        return self.channel.explainer.not_begun(self.exercise.part(part_of(item)), self.stub)
+
+    def source_hash(self) -> str:
+        return digest(self.channel.explainer.text)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grader")
+    group.addoption("--grader-seed", type=int, default=0, help="seed of the checks' random inputs (default 0)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "part(name): the part of the exercise that a check belongs to")
+    config.args = [_as_attempt(arg, config.invocation_params.dir) for arg in config.args]
+    for arg in config.args:
+        _need_attempt((config.invocation_params.dir / arg.split("::")[0]).resolve())
+
+
+def _as_attempt(arg: str, folder: Path) -> str:
+    """`tests/dl_011_kv_cache/test_kv_cache.py::x` as `x` of the attempt: the collector is found by that path alone."""
+    name, *rest = arg.split("::")
+    path = (folder / name).resolve()
+    id, stem = path.parent.name, path.stem.removeprefix("test_")
+    if path.parent.parent.name != "tests" or not EXERCISE_ID.fullmatch(id) or path.name != f"test_{stem}.py":
+        return arg
+    attempt = path.parents[2] / "exercises" / id / f"{stem}.py"
+    return "::".join([str(attempt), *rest]) if attempt.is_file() else arg
+
+
+def _need_attempt(folder: Path) -> None:
+    """Say so where the file of an exercise is gone: pytest would find nothing to collect, and not say why."""
+    if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
+        return
+    _, number, stem = folder.name.split("_", 2)
+    checks = folder.parents[1] / "tests" / folder.name / f"test_{stem}.py"
+    if checks.is_file() and not (folder / f"{stem}.py").is_file():
+        raise pytest.UsageError(f"{folder / stem}.py is missing: `grader reset {int(number)}` writes it again.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the visible examples alone where the hidden checks say the same and more, unless they are asked for."""
+    if collection_path.name != "test_examples.py" or not EXERCISE_ID.fullmatch(collection_path.parent.name):
+        return None
+    named = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}
+    checks = collection_path.parents[2] / "tests" / collection_path.parent.name
+    return True if checks.is_dir() and collection_path.resolve() not in named else None
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
+        return None  # a file named on the command line reaches pytest_pycollect_makemodule
+    return ExerciseFile.around(file_path, parent) if file_path.parent.parent.name in TREES else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
+    return ExerciseFile.around(module_path, parent)
+
+
+def part_of(item: pytest.Item) -> str:
+    """The name of the part that a check belongs to."""
+    marker = item.get_closest_marker("part")
+    return str(marker.args[0]) if marker else ""
+
+
+def _say_briefly(item: pytest.Item) -> None:
+    """Let a failure read as its message; only a check's own fault is worth a traceback, and the time to format one."""
+    in_full = item.repr_failure
+
+    def repr_failure(excinfo: Any, style: Any = None) -> Any:
+        told = item.stash[JUDGED]
+        return in_full(excinfo) if told.verdict is Verdict.GRADER_ERROR else told.message
+
+    item.repr_failure = repr_failure  # type: ignore[method-assign]  # pytest makes these items, not a class of ours

@@ -1,0 +1,93 @@
+"""What a check asks for (`attempt`, `reference`, `draw`), and what stands around its call."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from grader.base.seeds import derive
+from grader.judging.collect import ExerciseFile, part_of
+from grader.verdicts.fault import Unusable
+
+if TYPE_CHECKING:
+    from grader.judging.misread import Heard
+
+HEARD: pytest.StashKey[Heard] = pytest.StashKey()
+"""Of a check that is running: its latest question to the attempt, with the answer."""
+
+
+@pytest.fixture
+def attempt(request: pytest.FixtureRequest) -> Any:
+    """The code under test."""
+    return _given(request, "attempt")
+
+
+@pytest.fixture
+def reference(request: pytest.FixtureRequest) -> Any:
+    """The same interface on the solution."""
+    return _given(request, "reference")
+
+
+@pytest.fixture
+def draw(request: pytest.FixtureRequest) -> Any:
+    """Random inputs, seeded by the run's seed and the check's name."""
+    return _given(request, "draw")
+
+
+def _given(request: pytest.FixtureRequest, name: str) -> Any:
+    """For a fixture that builds on one of ours: what `pytest_runtest_setup` has given to the check."""
+    given = request.node.funcargs
+    if name not in given:
+        raise pytest.UsageError(f"{request.node.nodeid}: only checks of an exercise have an attempt")
+    return given[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give a check what it asks for: pytest's own search for it is a quarter of what surrounds a check."""
+    file = item.getparent(ExerciseFile)
+    if not file or not isinstance(item, pytest.Function):
+        return
+    if part_of(item) in file.hung:
+        pytest.fail("not run: an earlier check of this part ran into the time limit", pytrace=False)
+    # Torch comes with these: not before a check is about to run.
+    from grader.checks.attempt import Attempt
+    from grader.checks.draw import Draw
+    from grader.judging.misread import Heard
+
+    if "attempt" in item.fixturenames:
+        file.channel.begin(file.exercise.part(part_of(item)), seed_of(item, "attempt"))
+        item.stash[HEARD] = Heard(file.channel.ask)
+        item.funcargs["attempt"] = Attempt(item.stash[HEARD])
+    if "reference" in item.fixturenames:
+        file.reference.begin(None, seed_of(item, "attempt"))
+        item.funcargs["reference"] = Attempt(file.reference.ask)
+    if "draw" in item.fixturenames:
+        item.funcargs["draw"] = Draw(seed_of(item))
+    if "request" in item.fixturenames:
+        item.funcargs["request"] = item._request  # what pytest would give, by making a fixture for it each time
+
+
+def seed_of(item: pytest.Item, whose: str = "") -> int:
+    """The seed of a check's `draw`; of the attempt's own random numbers an independent one, which `draw`'s does not
+    reveal.
+    """
+    seed = derive(item.config.getoption("--grader-seed"), item.name)
+    return derive(seed, whose) if whose else seed
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Run no check of a part that stands as in the stub: an exercise has a hundred, and some fork ranks."""
+    file = item.getparent(ExerciseFile)
+    if not file:
+        return (yield)
+    told = file.not_begun(item)
+    if told:
+        file.channel.raised = Unusable(told)
+        raise file.channel.raised
+    from grader.answering.runner import ringing_again, steady  # torch comes with it
+
+    with steady(), ringing_again():
+        return (yield)

@@ -1,0 +1,227 @@
+"""Judge many variants of one exercise's file: each runs in a fork of the process that holds the checks.
+
+That process runs no torch operation, since one that did may deadlock its forks.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import pytest
+from _pytest.runner import runtestprotocol  # one check, without the reports of pytest's loop, which nobody reads
+
+from grader.answering.channel import Channel
+from grader.judging.collected import Collected
+from grader.judging.verdict_of import seen_of, unrun
+from grader.verdicts.result import CheckResult
+from grader.verdicts.verdict import Verdict
+
+_MEMORY = 8 << 30
+_LAST = b"judged in isolation: "
+_LOOK_SECONDS = 0.1
+"""Between looks at what has been reported: to be woken by each check of each process costs more than the looks."""
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """A text to judge in place of the learner's file, and how."""
+
+    name: str
+    text: str
+    seed: int = 0
+    order: str = "file"
+    """`file`, `reversed`, `shuffled`, or the name of the part, or of the check, that comes first."""
+    stop_early: bool = False
+    """End at the first check that does not pass: enough to know that a wrong answer is caught."""
+    check_seconds: float | None = None
+    channel: Callable[[], Channel] | None = None
+    """Makes what answers for it; None to run it in the fork itself."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    variant: Variant
+    checks: list[CheckResult]
+    died: str = ""
+    """How the process ended, if not by itself."""
+    running: str = ""
+    """The check that it died in."""
+    timed_out: bool = False
+    isolation: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.died and all(check.verdict is Verdict.PASSED for check in self.checks)
+
+
+def judge(
+    collected: Collected,
+    variants: Sequence[Variant],
+    *,
+    jobs: int,
+    deadline: float,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[Outcome]:
+    """Run each variant in a process of its own, `jobs` at a time; yields as they end.
+
+    deadline: seconds for one. tick: called for each check that reports.
+    """
+    waiting = list(reversed(variants))
+    running: dict[int, _Child] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    child = _Child(collected, waiting.pop(), deadline)
+                    running[child.alive] = child
+                    selector.register(child.alive, selectors.EVENT_READ)
+                ended = {key.fd for key, _ in selector.select(_LOOK_SECONDS)}
+                for alive, child in list(running.items()):
+                    for _ in range(child.read()):
+                        tick()
+                    if alive in ended:
+                        selector.unregister(alive)
+                        del running[alive]
+                        yield child.outcome()
+                    elif time.monotonic() > child.ends:
+                        child.kill()  # its pipes close, and it is collected above
+        finally:
+            for child in running.values():
+                child.kill()
+                child.outcome()
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Around a fork: Python ignores an exception, KeyboardInterrupt too, that is raised in a hook of `os.fork`."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class _Child:
+    """A fork that judges one variant and writes its checks to a pipe."""
+
+    def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
+        self.collected = collected
+        self.variant = variant
+        self.ends = time.monotonic() + deadline
+        self.deadline = deadline
+        self.killed = False
+        self._lines: list[bytes] = []
+        self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
+        self.pipe, write = os.pipe()
+        self.alive, held = os.pipe()  # says nothing, and closes when the child has ended
+        with _ctrl_c_waits():
+            self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            os.close(self.alive)
+            _child(collected, variant, write)
+        os.close(write)
+        os.close(held)
+        os.set_blocking(self.pipe, False)
+
+    def read(self) -> int:
+        """Take what is there: how many checks have been reported with it."""
+        data = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self.pipe, 1 << 16):
+                data += piece
+        *whole, self._cut = (self._cut + data).split(b"\n")
+        self._lines += whole
+        return sum(not line.startswith(_LAST) for line in whole)
+
+    def kill(self) -> None:
+        self.killed = True
+        for kill in (os.kill, os.killpg):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+
+    def outcome(self) -> Outcome:
+        os.close(self.pipe)
+        os.close(self.alive)
+        _, status = os.waitpid(self.pid, 0)
+        last = [line for line in self._lines if line.startswith(_LAST)]
+        checks = [msgspec.json.decode(line, type=CheckResult) for line in self._lines if line not in last]
+        if last:
+            return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
+        ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
+        left = [item.name for item in _ordered(self.collected, self.variant)][len(checks) :]
+        return Outcome(self.variant, checks, died=ended, running=left[0] if left else "", timed_out=self.killed)
+
+
+def _child(collected: Collected, variant: Variant, write: int) -> None:
+    """What runs in the fork; never returns."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        if sys.platform == "linux":
+            from grader.base.linux import die_with_parent
+
+            die_with_parent(signal.SIGKILL)
+            resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        import torch
+
+        torch.set_num_threads(1)
+        isolation = _run(collected, variant, lambda check: _write(write, msgspec.json.encode(check)))
+        _write(write, _LAST + isolation.encode())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _write(pipe: int, line: bytes) -> None:
+    """One line, at once: what is reported stays reported, whatever happens to this process."""
+    data = memoryview(line + b"\n")
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], None]) -> str:
+    """Run the checks on a variant; returns the isolation that held."""
+    file, items = collected.file, _ordered(collected, variant)
+    file.use(variant.channel() if variant.channel else file.in_process(variant.text))
+    file.config.option.grader_seed = variant.seed
+    seconds = variant.check_seconds or file.exercise.limits.check_seconds
+    # Around the call alone: what sets it around setup too belongs to pytest's loop.
+    clock = pytest.mark.timeout(seconds, method="signal", func_only=True)
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.add_marker(clock, append=False)
+        check = _judged(item, following)
+        say(check)
+        if variant.stop_early and check.verdict is not Verdict.PASSED:
+            break
+    file.channel.close()
+    return file.channel.isolation
+
+
+def _judged(item: pytest.Item, following: pytest.Item | None) -> CheckResult:
+    """The result of one check. following: the next one, for which pytest leaves what both need as it is."""
+    known = unrun(item)
+    if known:
+        return known
+    (seen,) = filter(None, map(seen_of, runtestprotocol(item, log=False, nextitem=following)))
+    return seen.check
+
+
+def _ordered(collected: Collected, variant: Variant) -> list[pytest.Function]:
+    items = list(collected.items)
+    if variant.order == "reversed":
+        items.reverse()
+    elif variant.order == "shuffled":
+        random.Random(variant.seed).shuffle(items)
+    elif variant.order != "file":
+        first = set(collected.planned.get(variant.order, ()))
+        items.sort(key=lambda item: item.name not in first and item.name.split("[")[0] != variant.order)
+    return items

@@ -1,0 +1,1 @@
+"""One person's desk: what is next, what is kept, what a run of pytest shows."""

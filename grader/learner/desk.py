@@ -1,0 +1,141 @@
+"""What a learner's commands do, without the talk: what is next, hints, the reference, the stub again, what is kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from grader.bank.catalog import Exercise, House, Part
+from grader.bank.derived import stub_of
+from grader.bank.source import BEGIN, END, definitions, read_source
+from grader.base.errors import HouseError
+from grader.records.progress import Progress, ProgressError, source_of
+from grader.verdicts.result import Result
+
+Earned = Mapping[str, set[str]]
+"""Exercise id to the names of the parts that are earned."""
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """One of the hints for a part."""
+
+    part: str
+    number: int
+    """From 1."""
+    of: int
+    text: str
+
+
+def next_part(house: House, earned: Earned, tried: set[str]) -> tuple[Exercise, Part] | None:
+    """The part to do next: of an exercise begun already, else of the one with the best priority."""
+
+    def order(exercise: Exercise) -> tuple[bool, int, str]:
+        task = house.task(exercise)
+        return exercise.id not in tried, task.priority if task else 9, exercise.id
+
+    for exercise in sorted(house.exercises.values(), key=order):
+        for part in exercise.parts:
+            if part.name not in earned.get(exercise.id, set()):
+                return exercise, part
+    return None
+
+
+def next_hint(house: House, exercise: Exercise, name: str | None) -> Hint:
+    """The hint after the last one seen; it counts as seen. name: of the part; None for the first one not earned."""
+    progress = Progress(house.root)
+    earned = progress.earned().get(exercise.id, set())
+    following = next((one for one in exercise.parts if one.name not in earned), exercise.parts[0])
+    part = exercise.part(name) if name else following
+    if not part.hints:
+        raise HouseError(f"{exercise.id} has no hints for {part.name}.")
+    seen = progress.events(exercise.id, "hint", part.name)
+    step = min(seen, len(part.hints) - 1)
+    if seen < len(part.hints):
+        progress.note(exercise.id, "hint", part=part.name)
+    return Hint(part.name, step + 1, len(part.hints), part.hints[step])
+
+
+def not_earned(house: House, exercise: Exercise, name: str | None) -> list[str]:
+    """Of a part, or of all parts, those that are not earned."""
+    earned = Progress(house.root).earned().get(exercise.id, set())
+    chosen = [exercise.part(name)] if name else list(exercise.parts)
+    return [part.name for part in chosen if part.name not in earned]
+
+
+def give_up(house: House, exercise: Exercise, names: list[str]) -> None:
+    """Keep that the reference of these parts was looked at before they were earned."""
+    for name in names:
+        Progress(house.root).note(exercise.id, "give up", part=name)
+
+
+def reference_text(exercise: Exercise, name: str | None) -> str:
+    """The solution without its markers; or what belongs to one part of it."""
+    text = read_source(exercise.solution)
+    if name:
+        spans, lines = definitions(text), text.splitlines()
+        own = [spans[one] for one in exercise.part(name).names]
+        text = "\n\n\n".join("\n".join(lines[first - 1 : last]) for first, last in own)
+    return "\n".join(line for line in text.splitlines() if line.strip() not in (BEGIN, END))
+
+
+def is_stub(exercise: Exercise) -> bool:
+    """Whether the learner's file stands as it was handed out."""
+    return exercise.attempt.exists() and exercise.attempt.read_bytes() == stub_of(exercise).encode()
+
+
+def reset(house: House, exercise: Exercise) -> bool:
+    """Put the stub back; whether there was an attempt to keep. Where it cannot be kept, nothing is overwritten."""
+    fresh, there = stub_of(exercise), exercise.attempt.exists()
+    if there:
+        keep_attempt(house, exercise, "reset")
+    exercise.attempt.write_text(fresh, encoding="utf-8")
+    return there
+
+
+def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
+    """Keep a copy of a learner's file before it is overwritten. Raises HouseError: then nothing may be overwritten."""
+    shown = exercise.attempt.relative_to(house.root)
+    try:
+        text = read_source(exercise.attempt)
+    except UnicodeDecodeError:
+        raise HouseError(f"{shown} is not UTF-8 text, and cannot be kept: move it away first.") from None
+    try:
+        Progress(house.root).note(exercise.id, why, text=text)
+    except ProgressError as error:
+        raise HouseError(f"{shown} was left as it is, since it cannot be kept. {error}") from None
+
+
+def record(house: House, exercise: Exercise, result: Result, door: str) -> None:
+    """Keep a result, with the text that was judged if it is still there. Raises ProgressError."""
+    Progress(house.root).record(result, source_of(exercise.attempt, result.source), door=door)
+
+
+def attempt_text(house: House, exercise: Exercise, number: int) -> str:
+    """The learner's file as it was at an attempt, counted from 1. Raises HouseError."""
+    progress = Progress(house.root)
+    kept = progress.history(exercise.id)
+    if not kept:
+        raise HouseError(f"{exercise.id} has no attempt yet.")
+    if not 1 <= number <= len(kept):
+        raise HouseError(f"{exercise.id} has attempts 1 to {len(kept)}; there is no {number}.")
+    text = progress.source(kept[number - 1].source)
+    if text is None:
+        raise HouseError(f"the source of attempt {number} was not kept: it is no UTF-8 text, or changed meanwhile.")
+    return text
+
+
+def listed(house: House, exercise: Exercise, earned: Earned) -> dict[str, Any]:
+    """An exercise as `grader list --json` prints it."""
+    task = house.task(exercise)
+    mine = earned.get(exercise.id, set())
+    return {
+        "id": exercise.id,
+        "title": exercise.title,
+        "summary": exercise.summary,
+        "priority": task.priority if task else None,
+        "difficulty": task.difficulty if task else None,
+        "minutes": exercise.minutes,
+        "points": exercise.points,
+        "earned": sum(part.points for part in exercise.parts if part.name in mine),
+        "parts": [{"name": p.name, "points": p.points, "earned": p.name in mine} for p in exercise.parts],
+    }

@@ -1,0 +1,82 @@
+"""What a learner sees and keeps of `pytest exercises/...`: results shown in our own words, and recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.bank.catalog import read_exercise
+from grader.judging.collect import TREES
+from grader.judging.verdict_of import Seen, seen_of
+from grader.records.progress import Progress, ProgressError, source_of
+from grader.verdicts.result import Result, assemble
+from grader.views.render import result_lines
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grader")
+    group.addoption("--no-progress", action="store_true", help="do not write this run to .grader/progress.sqlite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Reporter(config), "grader-reporter")
+
+
+class Reporter:
+    """Gathers the checks of a session into results; shows and records them where the session is not a worker's."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.worker = hasattr(config, "workerinput")
+        self.seen: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+        self.notes: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        seen = seen_of(report)
+        if seen:
+            self.seen[seen.tree, seen.exercise].append(seen)
+
+    def results(self, tree: str) -> dict[str, Result]:
+        """Exercise id to result, of what ran from one tree."""
+        return {id: self._result(seen) for (its_tree, id), seen in self.seen.items() if its_tree == tree}
+
+    def _result(self, seen: list[Seen]) -> Result:
+        exercise = read_exercise(Path(seen[0].root), seen[0].exercise)
+        return assemble(
+            exercise,
+            [one.check for one in seen],
+            {one.check.part: one.planned for one in seen},
+            seed=self.config.getoption("--grader-seed"),
+            isolation="practice",
+            source=seen[-1].source,
+            versions={"grader": version("dl-kata"), "torch": version("torch")},
+        )
+
+    def pytest_sessionfinish(self) -> None:
+        if self.worker or self.config.getoption("--no-progress"):
+            return
+        for id, result in self.results("exercises").items():
+            root = Path(self.seen["exercises", id][0].root)
+            try:
+                Progress(root).record(result, source_of(read_exercise(root, id).attempt, result.source), door="pytest")
+            except ProgressError as error:
+                self.notes.append(str(error))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for tree in TREES:
+            for id, result in self.results(tree).items():
+                exercise = read_exercise(Path(self.seen[tree, id][0].root), id)
+                terminalreporter.write_line("")
+                for line in result_lines(exercise, result, tree=tree, encoding=_encoding()):
+                    terminalreporter.write_line(line.text, **line.markup)
+        for note in dict.fromkeys(self.notes):
+            terminalreporter.write_line(note, yellow=True)
+
+
+def _encoding() -> str:
+    return getattr(sys.__stdout__, "encoding", None) or "ascii"

@@ -1,0 +1,1 @@
+"""What is kept: the results of a batch, the progress of a learner."""

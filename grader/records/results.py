@@ -1,0 +1,112 @@
+"""`results.jsonl`: one line a result; of a student and an exercise the newest line counts."""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from grader.base.errors import HouseError
+from grader.verdicts.result import SCHEMA, Result
+from grader.verdicts.verdict import Verdict
+
+Kept = dict[tuple[str, str], Result]
+"""(student, exercise) to the result that counts."""
+
+
+def read_results(path: Path) -> tuple[Kept, int]:
+    """The results of a file, and the length in bytes of its whole lines: what follows was cut short by a crash.
+
+    Raises HouseError with the number of the line that is no result, and FileNotFoundError.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
+    kept: Kept = {}
+    whole = data[: data.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            result = msgspec.json.decode(line, type=Result)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise HouseError(
+                f"{path}, line {number} is no result of this grader: {error}. Take that line out."
+            ) from None
+        if result.schema > SCHEMA:
+            raise HouseError(f"{path}, line {number} was written by a newer grader (schema {result.schema}): update.")
+        kept[result.student, result.exercise] = _of_now(result)
+    return kept, len(whole)
+
+
+def _of_now(result: Result) -> Result:
+    """A result of schema 1, in which that the file itself could not be used stood in equal messages alone."""
+    messages = {part.message for part in result.parts if part.verdict is Verdict.ERROR}
+    broken = len(messages) == 1 and all(part.verdict is Verdict.ERROR for part in result.parts)
+    if result.schema != 1 or not broken or len(result.parts) < 2:
+        return result
+    parts = [replace(part, checks=[replace(check, of_file=True) for check in part.checks]) for part in result.parts]
+    return replace(result, parts=parts)
+
+
+def in_order(kept: Kept) -> list[Result]:
+    """The results by student, then by exercise."""
+    return [kept[key] for key in sorted(kept)]
+
+
+class Results:
+    """`results.jsonl` of an out folder: appended durably, read back to resume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "results.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HouseError(f"{folder} cannot be a folder for results: {error.strerror}.") from None
+        self._kept = self._read()
+
+    def latest(self) -> list[Result]:
+        """The result that counts, of each student and exercise."""
+        return in_order(self._kept)
+
+    def add(self, result: Result) -> None:
+        """Keep a result; when this returns it is on the disk."""
+        line = msgspec.json.encode(result) + b"\n"
+        try:
+            with self.path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise HouseError(
+                f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
+            ) from None
+        self._kept[result.student, result.exercise] = result
+
+    def of(self, student: str, exercise: str) -> Result | None:
+        """The result that counts, of one submission."""
+        return self._kept.get((student, exercise))
+
+    def _read(self) -> Kept:
+        """What is there. A line cut short by a crash is dropped, in the file too: its submission is judged again."""
+        try:
+            kept, whole = read_results(self.path)
+        except FileNotFoundError:
+            return {}
+        if self.path.stat().st_size > whole:
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+        return kept
+
+
+def results_of(folder: Path) -> list[Result]:
+    """The results that count, of a folder that `grader grade` wrote. Changes nothing there. Raises HouseError."""
+    path = folder / "results.jsonl"
+    try:
+        kept, _ = read_results(path)
+    except FileNotFoundError:
+        raise HouseError(f"{path} is missing. `grader grade SUBMITTED --out {folder}` writes it.") from None
+    if not kept:
+        raise HouseError(f"{path} holds no result.")
+    return in_order(kept)

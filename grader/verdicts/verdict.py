@@ -1,0 +1,19 @@
+"""The words for how a check can end."""
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    WRONG = "wrong"
+    ERROR = "error"
+    NOT_STARTED = "not started"
+    WAITING = "waiting"
+    FORBIDDEN = "forbidden"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CRASHED = "crashed"
+    OUTPUT_LIMIT = "output limit"
+    GRADER_ERROR = "grader error"
+    NOT_RUN = "not run"
+    """Nothing is known: the selection left out a check. Never a pass."""

@@ -1,0 +1,160 @@
+"""A result as lines of text, for pytest's terminal and for `grader check`: 80 columns, and readable without colour."""
+
+import os
+import re
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grader.bank.catalog import Exercise
+from grader.verdicts.result import CheckResult, PartResult, Result
+from grader.verdicts.verdict import Verdict
+
+WIDTH = 80
+_INDENT = 6
+_LONGEST_MESSAGE = 24
+_LONGEST_PRINT = 8
+_MARKS = {Verdict.PASSED: "✓", Verdict.NOT_STARTED: "○", Verdict.WAITING: "·", Verdict.NOT_RUN: "·"}
+_ASCII = str.maketrans({"✓": "+", "✗": "x", "○": "o", "·": "-", "─": "-", "…": "."})
+
+
+@dataclass(frozen=True)
+class Line:
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+    """pytest's names of styles: red, green, yellow, bold, light ..."""
+
+
+def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises", encoding: str = "utf-8") -> list[Line]:
+    """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next."""
+    head = f"dl_{int(exercise.number):03} · {exercise.title}"
+    tail = f"{result.score} of {result.max_score} points"
+    lines = [Line(f"{head}{tail:>{max(WIDTH - len(head), len(tail) + 2)}}", {"bold": True})]
+    broken = _broken(result)
+    for part in result.parts:
+        if part.checks or result.complete:
+            lines += _part_lines(exercise, part, tree, brief=broken is not None)
+    if broken:
+        lines += [Line(""), *_failure_lines(exercise, broken, tree, whole=True)]
+    lines += [Line(""), *_next_lines(exercise, result, tree)]
+    return lines if _speaks(encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
+
+
+def part_text(part: PartResult, points: float | None = None) -> str:
+    """A part of a result, for a reader who does not have the checks: points, verdict, and what is wrong.
+
+    points: what it is worth, where a teacher has said something else.
+    """
+    points = part.points if points is None else points
+    lines = [f"{part.name}: {part.verdict}, {points * part.earned / (part.points or 1):g} of {points:g} points"]
+    if part.verdict in (Verdict.WAITING, Verdict.NOT_RUN):
+        lines.append(f"  {part.message}")
+    failure = part.first_failure
+    if failure and part.verdict not in (Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN):
+        message = [line for raw in failure.message.splitlines() for line in _fold(raw)]
+        lines += [
+            *_fold(failure.property),
+            *message[:_LONGEST_MESSAGE],
+            *["      …"][: len(message) > _LONGEST_MESSAGE],
+        ]
+        lines.append(f"  {part.tally}")
+    return "\n".join(lines)
+
+
+def _broken(result: Result) -> CheckResult | None:
+    """A failure that every part shares, such as a file that cannot be imported: shown once."""
+    shared = len(result.parts) > 1 and all(part.of_file for part in result.parts)
+    return result.parts[0].first_failure if shared else None
+
+
+def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) -> list[Line]:
+    mark = _MARKS.get(part.verdict, "✗")
+    note = ""
+    if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
+        note = _brief(part)
+    elif part.verdict is not Verdict.PASSED:
+        note = part.tally
+    head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
+    lines = [Line(head, _style(part.verdict))]
+    if brief or not note or part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
+        return lines
+    failure = part.first_failure
+    return lines + (_failure_lines(exercise, failure, tree) if failure else [])
+
+
+def _brief(part: PartResult) -> str:
+    """What fits behind the verdict: where to begin, or what the part waits for."""
+    failure = part.first_failure
+    if failure and failure.place and failure.verdict is Verdict.NOT_STARTED:
+        return failure.place.at
+    if failure and failure.place and failure.verdict is Verdict.WAITING:
+        return f"waits for {failure.place.function}"
+    return part.message.splitlines()[0]
+
+
+def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: bool = False) -> list[Line]:
+    """The first failure of a part: the property, what was found, what the code printed, how to run this one again."""
+    path = f"{_folder(exercise, tree)}{exercise.stem}.py"
+    lines = [] if whole else [Line(text, {"bold": True}) for text in _fold(check.property)]
+    message = [line for raw in check.message.splitlines() for line in _fold(raw)]
+    if len(message) > _LONGEST_MESSAGE:
+        message = [*message[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
+    lines += [Line(text) for text in message]
+    printed = check.printed.rstrip().splitlines()[-_LONGEST_PRINT:]
+    lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
+    again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w-]", check.id) else f"pytest {path}::{check.id}"
+    if not whole:
+        lines.append(Line(" " * _INDENT + f"again: {again}", {"light": True}))
+    return lines
+
+
+def _folder(exercise: Exercise, tree: str) -> str:
+    """The exercise's folder with a slash behind it, as one types it here: nothing if this is the one."""
+    if not Path.cwd().is_relative_to(exercise.root):
+        return f"{tree}/{exercise.id}/"
+    folder = os.path.relpath(exercise.root / tree / exercise.id)
+    return "" if folder == "." else f"{folder}/"
+
+
+def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
+    path = _folder(exercise, tree).rstrip("/") or "."
+    if not result.complete:
+        ran = sum(part.ran_in_full for part in result.parts)
+        return [Line(f"  {ran} of {len(result.parts)} parts ran in full. All of them: pytest {path}")]
+    if result.earned:
+        after = f" Compare with the reference: grader solution {exercise.number}" if tree == "exercises" else ""
+        return [Line(f"  All {result.max_score} points.{after}", {"green": True})]
+    following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
+    if following is None or tree != "exercises":
+        return [Line(f"  {result.score} of {result.max_score} points.")]
+    verb = "Begin with" if following.verdict is Verdict.NOT_STARTED else "Next:"
+    return [
+        Line(f"  {verb} {following.name} in {_folder(exercise, tree)}{exercise.stem}.py"),
+        Line(f"  Stuck? grader hint {exercise.number} {following.name}"),
+    ]
+
+
+def _fold(text: str) -> list[str]:
+    """One line of a message, indented, folded at the width with its own indentation kept."""
+    inner = " " * (_INDENT + len(text) - len(text.lstrip()))
+    if len(inner) >= _INDENT + 4 and len(inner + text.strip()) > WIDTH:
+        return [(inner + text.strip())[: WIDTH - 1] + "…"]  # a line of code: cut, not folded
+    return textwrap.wrap(
+        text.strip(), WIDTH, initial_indent=inner, subsequent_indent=inner + "  ", break_long_words=False,
+        break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False,
+    ) or [""]  # fmt: skip
+
+
+def _style(verdict: Verdict) -> dict[str, bool]:
+    if verdict is Verdict.PASSED:
+        return {"green": True}
+    return {} if verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN) else {"red": True}
+
+
+def _speaks(encoding: str) -> bool:
+    """Whether a terminal of that encoding can show the marks."""
+    try:
+        "✓✗○·─…".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,418 @@
+"""A course with the real nbgrader, from `grader course` to feedback: commands run once, looked at from all sides."""
+
+import copy
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_attacks import ATTACKS, deserved
+
+from conftest import HERE, ID, environment
+from grader.bank.catalog import House
+from grader.bank.source import read_source, stub
+from grader.engine import cage
+
+RIGHT = read_source(HERE / "house" / "solutions" / ID / "running_mean.py")
+WRONG = "/ 2  # of any two batches"
+EVERY = bool(os.environ.get("GRADER_EVERY_MUTANT"))
+FEW_ATTACKS = {
+    "answers_frames",
+    "exit_os_exit_in_import",
+    "files_results_overwritten",
+    "files_links_to_others",
+    "forging_stdout",
+    "forging_reply_before_question",
+    "lying_own_eq",
+    "overfitting_visible_example",
+    "state_patched_torch",
+    "tampering_gc_functions",
+    "tampering_builtins_len",
+}
+
+
+def marks(cell):
+    return cell["metadata"].get("nbgrader", {})
+
+
+def cell_of(notebook, id):
+    return next(cell for cell in notebook["cells"] if marks(cell).get("grade_id") == id)
+
+
+def own(source, kind="code"):
+    more = {"outputs": [], "execution_count": None} if kind == "code" else {}
+    return {"cell_type": kind, "id": f"own-{abs(hash(source)) % 10**8}", "metadata": {}, "source": source, **more}
+
+
+class Course:
+    def __init__(self, folder: Path) -> None:
+        self.house = folder / "house"
+        shutil.copytree(HERE / "house", self.house, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        self.folder = self.house / "course"  # below it, so that the kernel finds the bank's examples
+        self.run("grader", "course", str(self.folder), "--question-points", "5", cwd=self.house)
+        self.nbgrader("generate_assignment", ID)
+        self.source = self.read("source")
+        self.released = self.read("release")
+
+    def run(self, module, *args, cwd=None, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True, timeout=120,
+            env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"), check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def nbgrader(self, *args, code=0):
+        return self.run("nbgrader", *args, code=code)
+
+    def read(self, step, student=""):
+        return json.loads((self.folder / step / student / ID / "running_mean.ipynb").read_text())
+
+    def right(self):
+        notebook = copy.deepcopy(self.released)
+        for cell in notebook["cells"]:
+            if marks(cell).get("solution") and cell["cell_type"] == "code":
+                cell["source"] = cell_of(self.source, marks(cell)["grade_id"])["source"]
+        return notebook
+
+    def hand_in(self, student, notebook):
+        folder = self.folder / "submitted" / student / ID
+        folder.mkdir(parents=True, exist_ok=True)
+        data = notebook if isinstance(notebook, bytes) else json.dumps(notebook).encode()
+        (folder / "running_mean.ipynb").write_bytes(data)
+
+    def scores(self):
+        self.nbgrader("export", "--to", "grades.csv")
+        with (self.folder / "grades.csv").open() as file:
+            return {row["student_id"]: float(row["raw_score"]) for row in csv.DictReader(file)}
+
+
+def submissions(course):
+    """Student to (notebook, points): every way in which a notebook comes back."""
+    right = course.right
+    yield "right", right(), 100
+    yield "untouched", copy.deepcopy(course.released), 0
+    notebook = right()
+    cell_of(notebook, "answer-RunningMean")["source"] = notebook_wrong(notebook)
+    yield "wrong", notebook, 30
+    notebook = right()
+    notebook["cells"].reverse()
+    yield "reordered", notebook, 100
+    notebook = right()
+    notebook["cells"] = [c for c in notebook["cells"] if marks(c).get("grade_id") not in ("given-1", "part-batch_mean")]
+    yield "cells deleted", notebook, 100
+    notebook = right()
+    notebook["cells"] = [c for c in notebook["cells"] if marks(c).get("grade_id") != "answer-batch_mean"]
+    yield "answer deleted", notebook, 0  # the other part builds on it
+    notebook = right()
+    notebook["cells"].append(copy.deepcopy(cell_of(notebook, "answer-RunningMean")))
+    yield "a cell twice", notebook, 100
+    notebook = right()
+    cell_of(notebook, "answer-batch_mean")["metadata"]["nbgrader"]["grade_id"] = "my-own-name"
+    yield "a cell renamed", notebook, 100
+    notebook = right()
+    cell_of(notebook, "answer-batch_mean")["metadata"]["nbgrader"] = {"oops": [1]}
+    cell_of(notebook, "part-RunningMean")["metadata"]["nbgrader"]["points"] = 10**6
+    cell_of(notebook, "part-batch_mean")["source"] = "100.0"
+    cell_of(notebook, "given-1")["source"] = "import nothing_of_that_name"
+    yield "marks changed", notebook, 100
+    notebook = right()
+    notebook["cells"].insert(
+        4, own("%matplotlib inline\n!ls\nimport math\ndef size(x):\n    return math.floor(len(x))")
+    )
+    notebook["cells"].insert(5, own("batch_mean(1, 2, 3)\nraise KeyboardInterrupt"))
+    answer = cell_of(notebook, "answer-batch_mean")
+    answer["source"] = answer["source"].replace("/ len(x)", "/ size(x)") + "\n\nprint(batch_mean(None))"
+    yield "helpers", notebook, 100
+    notebook = right()
+    cell_of(notebook, "answer-RunningMean")["source"] += "\n(("
+    yield "not python", notebook, 30
+    notebook = right()
+    answer = cell_of(notebook, "answer-batch_mean")
+    answer["source"] = answer["source"].replace(
+        "    ### BEGIN", '    raise RuntimeError("<script>x</script>")\n    ### BEGIN'
+    )
+    yield "markup", notebook, 0
+    yield "no json", b'{"cells": [', 0
+    yield "a list", b"[]", 0
+    yield "no text", b"\xff\xfe\x00", 0
+    yield "odd cells", {"cells": [{"cell_type": 3}, {"source": {}}], "metadata": [], "nbformat": 4}, 0
+
+
+def notebook_wrong(notebook):
+    source = cell_of(notebook, "answer-RunningMean")["source"]
+    assert "* len(x) / self.count" in source
+    return source.replace("* len(x) / self.count", WRONG)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course whose submissions are all graded, once."""
+    course = Course(tmp_path_factory.mktemp("course"))
+    course.points = {}
+    for student, notebook, points in submissions(course):
+        course.hand_in(student, notebook)
+        course.points[student] = points
+    course.said = course.nbgrader("autograde", ID)
+    course.nbgrader("generate_feedback", ID)
+    return course
+
+
+def test_the_source_validates(course):
+    assert "Success! Your notebook passes all the tests." in course.nbgrader(
+        "validate", f"source/{ID}/running_mean.ipynb"
+    )
+
+
+def test_a_release_is_the_stub_and_nothing_that_tells(course):
+    text = json.dumps(course.released)
+    released = stub(RIGHT)
+    answers = ["".join(cell["source"]) for cell in course.released["cells"] if marks(cell).get("solution")]
+    assert [answer.strip() for answer in answers[:-1]] == [
+        released[released.index("def batch_mean") : released.index("class RunningMean")].strip(),
+        released[released.index("class RunningMean") :].strip(),
+    ]
+    for told in ("BEGIN SOLUTION", "self.count / ", "test_running_mean", "drivers", "the mean of nothing"):
+        assert told not in text
+    assert sorted(path.name for path in (course.folder / "release" / ID).iterdir()) == ["running_mean.ipynb"]
+
+
+def test_every_submission_ends_in_its_score(course):
+    assert course.scores() == course.points
+
+
+def test_each_ran_in_a_cage(course):
+    warned = "weaker than full" in course.said
+    assert warned == (cage.best_level() is not cage.Level.FULL)
+
+
+def test_messages_are_those_of_the_checks(course):
+    (output, score) = cell_of(course.read("autograded", "wrong"), "part-RunningMean")["outputs"]
+    text = "".join(output["text"])
+    assert text.startswith("RunningMean: wrong, 0 of 70 points\n")
+    assert "expected" in text
+    assert score["data"]["text/plain"] in ("0.0", ["0.0"])
+    said = cell_of(course.read("autograded", "not python"), "part-RunningMean")["outputs"][0]["text"]
+    assert "is not valid Python" in "".join(said)
+    said = cell_of(course.read("autograded", "no json"), "part-RunningMean")["outputs"][0]["text"]
+    assert "is not JSON" in "".join(said)
+
+
+def test_feedback_shows_messages_and_no_markup_of_a_student(course):
+    def page(student):
+        return (course.folder / "feedback" / student / ID / "running_mean.html").read_text()
+
+    assert "RunningMean: wrong, 0 of 70 points" in page("wrong")
+    assert "<script>x</script>" not in page("markup")
+    assert "&lt;script&gt;x&lt;/script&gt;" in page("markup")
+
+
+def test_hidden_checks_are_nowhere(course):
+    secret = (course.house / "tests" / ID / "test_running_mean.py").read_text()
+    lines = [line.strip() for line in secret.splitlines() if len(line.strip()) > 30]
+    assert lines
+    for path in course.folder.rglob("*"):
+        if path.is_file():
+            text = path.read_bytes().decode(errors="replace")
+            assert not [line for line in lines if line in text and not line.startswith('"""')], path
+
+
+def test_a_free_text_cell_waits_for_a_person(course):
+    """Untouched it has no points; answered it needs a manual grade, which a later autograde leaves alone."""
+    from nbgrader.api import Gradebook
+
+    notebook = course.right()
+    cell_of(notebook, "question")["source"] = "Because of the mean of means."
+    course.hand_in("essay", notebook)
+    course.nbgrader("autograde", ID, "--student", "essay")
+    database = f"sqlite:///{course.folder}/gradebook.db"
+    with Gradebook(database) as book:
+        grade = book.find_grade("question", "running_mean", ID, "essay")
+        assert grade.needs_manual_grade
+        grade.manual_score = 4
+        part = book.find_grade("part-batch_mean", "running_mean", ID, "essay")
+        part.extra_credit = 2
+        book.db.commit()
+    course.nbgrader("autograde", ID, "--student", "essay", "--force")
+    with Gradebook(database) as book:
+        assert book.find_submission(ID, "essay").score == 106
+        assert not book.find_grade("question", "running_mean", ID, "wrong").needs_manual_grade
+
+
+def test_a_resubmission_is_graded_again(course):
+    course.hand_in("late", course.released)
+    course.nbgrader("autograde", ID, "--student", "late")
+    assert course.scores()["late"] == 0
+    course.hand_in("late", course.right())
+    course.nbgrader("autograde", ID, "--student", "late", "--force")
+    assert course.scores()["late"] == 100
+
+
+def test_a_teachers_own_points_count(course, tmp_path):
+    """Points may be changed in the source notebook; a part gives all of them, or none."""
+    other = Course(tmp_path)
+    notebook = copy.deepcopy(other.source)
+    cell_of(notebook, "part-batch_mean")["metadata"]["nbgrader"]["points"] = 7
+    (other.folder / "source" / ID / "running_mean.ipynb").write_text(json.dumps(notebook))
+    other.nbgrader("generate_assignment", ID, "--force")
+    other.hand_in("right", other.right())
+    other.nbgrader("autograde", ID)
+    assert other.scores() == {"right": 77}
+    graded = other.read("autograded", "right")
+    assert "batch_mean: passed, 7 of 7 points" in json.dumps(cell_of(graded, "part-batch_mean")["outputs"])
+
+
+def test_an_assignment_has_any_name_and_nothing_is_executed_where_the_house_has_moved(tmp_path):
+    other = Course(tmp_path)
+    (other.folder / "source" / ID).rename(other.folder / "source" / "week1")
+    other.nbgrader("generate_assignment", "week1")
+    notebook, trace = other.right(), tmp_path / "executed"
+    notebook["cells"].append(own(f"open({str(trace)!r}, 'w').close()\nimport nothing_of_that_name"))
+    folder = other.folder / "submitted" / "ann" / "week1"
+    folder.mkdir(parents=True)
+    (folder / "running_mean.ipynb").write_text(json.dumps(notebook))
+    other.nbgrader("autograde", "week1")
+    assert other.scores()["ann"] == 100
+    other.run("grader", "class", "report", str(other.folder), "-o", "report.html", cwd=other.house)
+    assert "ann" in (other.house / "report.html").read_text()
+    config = other.folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace(str(other.house), "/moved"))
+    said = other.nbgrader("autograde", "week1", "--force", code=1)
+    assert "let c.GradeParts.house in nbgrader_config.py name the folder of the katas" in said
+    assert other.scores()["ann"] == 100
+    assert not trace.exists()
+
+
+def test_a_report_of_the_class(course):
+    """Students by topic, and where each part fails; nothing that a student wrote is markup or a formula in it."""
+    course.hand_in("=1+1<img src=x>", course.released)
+    course.nbgrader("autograde", ID, "--student", "=1+1<img src=x>")
+    course.run("grader", "class", "report", str(course.folder), "-o", "report.html", cwd=course.house)
+    page = (course.house / "report.html").read_text()
+    with (course.house / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    of = {(row["student"], row["part"]): row for row in rows}
+    assert of["wrong", "batch_mean"]["verdict"] == "passed"
+    assert of["wrong", "RunningMean"]["verdict"] == "wrong"
+    assert of["wrong", "RunningMean"]["mistake"]
+    assert of["no json", "batch_mean"]["verdict"] == "error"
+    assert "'=1+1<img src=x>" in {row["student"] for row in rows}
+    assert "<img" not in page
+    assert "&lt;img" in page
+    assert "://" not in page  # it loads nothing
+    earned = sum(float(row["earned"]) >= float(row["points"]) for row in rows if row["part"] == "batch_mean")
+    assert f"{earned} of {len({row['student'] for row in rows})} (" in page
+
+
+def test_a_report_needs_a_gradebook(course, tmp_path):
+    said = course.run("grader", "class", "report", str(tmp_path), cwd=course.house, code=2)
+    assert "has no gradebook.db: run nbgrader autograde there first." in said
+    (tmp_path / "gradebook.db").write_text("this is no database, but long enough to look like a file of some kind" * 20)
+    said = course.run("grader", "class", "report", str(tmp_path), cwd=course.house, code=2)
+    assert "cannot be read" in said
+    assert "Traceback" not in said
+
+
+def test_attacks_gain_nothing_through_this_door(course):
+    """Hostile notebooks beside an honest one: nobody's points, files or grades are touched."""
+    from notebooks import written
+
+    exercise = House(course.house).exercises[ID]
+    chosen = [path for path in ATTACKS if EVERY or path.stem in FEW_ATTACKS]
+    assert EVERY or len(chosen) == len(FEW_ATTACKS)
+    before = course.scores()
+    kept = {path: path.read_bytes() for path in (course.folder / "autograded").rglob("*.ipynb")}
+    for path in chosen:
+        course.hand_in(f"attack {path.stem}", written(course.released, exercise, path.read_text()))
+    course.hand_in("zoe", course.right())  # graded last
+    course.nbgrader("autograde", ID)
+    after = course.scores()
+    assert {student: after[student] for student in before} == before
+    assert after["zoe"] == 100
+    for path in chosen:
+        assert after[f"attack {path.stem}"] <= deserved(path), path.stem
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not [path for path in course.house.rglob("*") if "attack" in path.name and "attack " not in str(path)]
+
+
+def test_late_work_is_penalised_as_nbgrader_is_told(course):
+    from nbgrader.api import Gradebook
+
+    config = course.folder / "nbgrader_config.py"
+    kept = config.read_text()
+    config.write_text(kept + 'c.LateSubmissionPlugin.penalty_method = "zero"\n')
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+        book.update_or_create_assignment(ID, duedate="2026-01-01 12:00:00 UTC")
+    try:
+        course.hand_in("tardy", course.right())
+        (course.folder / "submitted" / "tardy" / ID / "timestamp.txt").write_text("2026-01-01 13:00:00 UTC")
+        course.nbgrader("autograde", ID, "--student", "tardy")
+        with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+            submission = book.find_submission(ID, "tardy")
+            assert (submission.score, submission.notebooks[0].late_submission_penalty) == (100, 100)
+    finally:
+        config.write_text(kept)
+        with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+            book.update_or_create_assignment(ID, duedate=None)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """What nbgrader tells its steps of a notebook of two graded cells, a and b, that one student handed in."""
+    from nbgrader.api import Gradebook
+
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # it calls alembic by its name
+    facts = {"notebook": "n", "assignment": "a", "student": "s", "db_url": f"sqlite:///{tmp_path}/small.db"}
+    with Gradebook(facts["db_url"]) as book:
+        book.add_assignment("a")
+        book.add_notebook("n", "a")
+        for name in ("a", "b"):
+            book.add_grade_cell(name, "n", "a", max_score=2, cell_type="code")
+            book.add_source_cell(name, "n", "a", cell_type="code", locked=True)
+        book.add_student("s")
+        book.add_submission("a", "s")
+    return {"nbgrader": facts}
+
+
+def test_the_marks_of_other_notebooks_are_checked(small):
+    from nbformat import from_dict
+    from nbgrader.nbgraderformat import ValidationError
+
+    from grader.classroom.preprocessor import CheckOthers, SanitizeOthers
+
+    marks = {"schema_version": 3, "grade": True, "solution": False, "locked": True, "task": False, "grade_id": "a"}
+    cell = {"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": []}
+    notebook = from_dict({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    for step, error in ((CheckOthers(), ValidationError), (SanitizeOthers(), KeyError)):  # it has no points
+        assert step.preprocess(notebook, {**small, "grader": True})[0] is notebook
+        with pytest.raises(error):
+            step.preprocess(notebook, small)
+
+
+def test_scores_are_saved_at_once_or_not_at_all(small):
+    from nbformat import from_dict
+    from nbgrader.api import Gradebook, MissingEntry
+
+    from grader.classroom.preprocessor import SaveAtOnce
+
+    def notebook(scores):
+        cells = []
+        for name, score in scores.items():
+            marks = {"grade": True, "solution": False, "locked": True, "task": False, "grade_id": name, "points": 2}
+            output = {"output_type": "execute_result", "data": {"text/plain": str(score)}, "metadata": {}}
+            cells.append({"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": [output]})
+        return from_dict({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+    def saved():
+        with Gradebook(small["nbgrader"]["db_url"]) as book:
+            return [book.find_grade(name, "n", "a", "s").auto_score for name in ("a", "b")]
+
+    SaveAtOnce().preprocess(notebook({"a": 1.5, "b": 2.0}), small)
+    assert saved() == [1.5, 2.0]
+    with pytest.raises(MissingEntry):
+        SaveAtOnce().preprocess(notebook({"a": 0.5, "c": 1.0}), small)
+    assert saved() == [1.5, 2.0]

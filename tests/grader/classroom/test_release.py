@@ -1,0 +1,119 @@
+"""`grader release`: what a student gets, and that nothing in it tells."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from conftest import HERE, ID, environment
+from grader.bank.catalog import House, find_house
+from grader.bank.source import read_source, stub
+from grader.base.errors import HouseError
+from grader.classroom.lab import INSTALLED
+from grader.classroom.release import write_release
+
+HOUSE = find_house()
+BANK = House(HERE / "house")
+EXERCISE = BANK.exercises[ID]
+
+
+@pytest.fixture
+def released(tmp_path):
+    folder = tmp_path / "student"
+    write_release(folder, BANK, [EXERCISE])
+    return folder
+
+
+def run(folder, *args):
+    done = subprocess.run(
+        [sys.executable, "-m", *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        env=environment(PYTHONPATH=str(folder)),
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_no_check_and_no_solution_is_in_it(tmp_path):
+    write_release(tmp_path / "all", HOUSE, list(HOUSE.exercises.values()))
+    files = [path for path in (tmp_path / "all").rglob("*") if path.is_file()]
+    assert not [path for path in files if path.name in ("drivers.py", "mutants.toml") or path.is_symlink()]
+    text = "\n".join(path.read_text() for path in files if "exercises" in path.parts or "stubs" in path.parts)
+    assert "### BEGIN SOLUTION" not in text
+    for exercise in HOUSE.exercises.values():
+        given = stub(read_source(exercise.solution))
+        assert (tmp_path / "all" / "exercises" / exercise.id / f"{exercise.stem}.py").read_text() == given
+        for line in exercise.checks.read_text().splitlines():
+            if line.startswith("def test_"):
+                assert f"{line.partition('(')[0]}(attempt" not in text
+
+
+def test_a_learners_work_in_the_house_is_not_handed_out(home, tmp_path):
+    home.attempt.write_text("the teacher's own attempt")
+    done = home.grader("release", str(tmp_path / "out"))
+    assert done.code == 0
+    assert "raise NotImplementedError" in (tmp_path / "out" / "exercises" / ID / "running_mean.py").read_text()
+    assert done.out.splitlines()[-1] == "Students type: pip install out/"
+
+
+def test_commands_that_need_more_say_so(released):
+    assert run(released, "grader", "check", "901") == (
+        2, f"grader: This is a student edition, without hidden checks. The visible examples: pytest exercises/{ID}.\n",
+    )  # fmt: skip
+    assert run(released, "grader", "solution", "901", "--give-up") == (
+        2, "grader: This is a student edition, without solutions: ask your teacher.\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["course", "c"], ["release", "r"], ["grade", ".", "--out", "o"],
+     ["export", "gradescope-autograder", "a", "--exercise", "901"]],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_a_teachers_command_says_so(released, command):
+    assert run(released, "grader", *command) == (
+        2, "grader: This is a student edition, without hidden checks and solutions: a teacher's command.\n",
+    )  # fmt: skip
+
+
+def test_examples_run_and_the_stub_comes_back(released):
+    attempt = released / "exercises" / ID / "running_mean.py"
+    given = attempt.read_text()
+    attempt.write_text("def batch_mean(x):\n    return x.sum(0) / len(x)\n")
+    code, said = run(released, "pytest", "-q", f"exercises/{ID}")
+    assert (code, said.splitlines()[-1].split(" in ")[0]) == (0, "1 passed")
+    code, said = run(released, "grader", "reset", "901")
+    assert (code, attempt.read_text()) == (0, given)
+
+
+def test_a_notebook_anywhere_finds_the_installed_examples(released, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / INSTALLED).symlink_to(released)  # as its pyproject.toml maps it
+    (site / "grader").symlink_to(released / "grader")
+    assert tomllib.loads((released / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"] == {
+        "grader": "grader", INSTALLED: ".",
+    }  # fmt: skip
+    program = f"from grader.lab import exercise; exercise({ID!r}, {{'batch_mean': lambda x: x.mean(0)}})('batch_mean')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env=environment(PYTHONPATH=str(site)),
+    )  # fmt: skip
+    assert "batch_mean: 1 of 1 examples pass" in done.stdout, done.stderr
+
+
+def test_it_depends_on_nothing_of_the_cage(released):
+    named = " ".join(tomllib.loads((released / "pyproject.toml").read_text())["project"]["dependencies"])
+    assert "torch" in named
+    assert "landlock" not in named
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(HouseError, match="no student edition"):
+        write_release(tmp_path, BANK, [EXERCISE])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_it_may_be_written_again(released):
+    assert write_release(released, BANK, [EXERCISE]) > 5
