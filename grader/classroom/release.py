@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from grader import __version__
 from grader.build import stub_of
 from grader.catalog import Exercise, House, HouseError
 from grader.lab import INSTALLED
@@ -104,4 +105,4 @@ def _project() -> str:
     facts = tomllib.loads(own.read_text(encoding="utf-8"))["project"]
     kept = [one for one in facts["dependencies"] if "sys_platform" not in one]
     listed = "[\n" + "".join(f'    "{one}",\n' for one in kept) + "]"
-    return _PROJECT.format(version=facts["version"], dependencies=listed, package=INSTALLED)
+    return _PROJECT.format(version=__version__, dependencies=listed, package=INSTALLED)
