@@ -20,13 +20,13 @@ reference: $(VENV)/.dev  ## the solutions against papers and other libraries
 	$(BIN)/pytest tests/reference
 
 audit: $(VENV)/.dev  ## prove that every exercise is healthy, with all generated mutants
-	$(BIN)/grader audit --mutants $(MUTANTS) --seeds $(SEEDS)
+	$(BIN)/grader dev audit --mutants $(MUTANTS) --seeds $(SEEDS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/grader build --check
+	$(BIN)/grader dev build --check
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,6 @@
 """What stands around the package: the workflows, the hooks before a commit, the version, the types."""
 
+import re
 import subprocess
 import tomllib
 from importlib.metadata import version
@@ -72,3 +73,11 @@ def test_the_version_stands_in_one_place(tmp_path):
 def test_the_package_says_that_it_has_types():
     assert (ROOT / "grader" / "py.typed").is_file()
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["grader"]
+
+
+def test_contributing_shows_the_rooms_that_there_are():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    picture = text.partition("in this picture.")[2].partition("```")[2].partition("```")[0]
+    shown = re.findall(r"^ (\w+) ", picture, re.MULTILINE)
+    rooms = [path.parent.name for path in (ROOT / "grader").glob("*/__init__.py")]
+    assert sorted(shown) == sorted(rooms)
