@@ -38,7 +38,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by itself: it is the large one, and no other package may choose its build.
-$(VENV)/.practice: $(VENV)/bin/python pyproject.toml constraints.txt
+# The version stands in grader/__init__.py: who raises it installs again, for results name what is installed.
+$(VENV)/.practice: $(VENV)/bin/python pyproject.toml constraints.txt $(wildcard grader/__init__.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from grader import __version__
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
@@ -108,4 +109,4 @@ def _project() -> str:
     listed = "[\n" + "".join(f'    "{one}",\n' for one in kept) + "]"
     rooms = [f"grader.{path.parent.name}" for path in sorted(_PACKAGE.glob("*/__init__.py"))]
     packages = json.dumps(["grader", *rooms, INSTALLED])
-    return _PROJECT.format(version=facts["version"], dependencies=listed, package=INSTALLED, packages=packages)
+    return _PROJECT.format(version=__version__, dependencies=listed, package=INSTALLED, packages=packages)
