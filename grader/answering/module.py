@@ -17,7 +17,7 @@ _COMPILED = re.compile(r"torch\.(optim|utils\.checkpoint)\b|from torch\.utils im
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import large packages inside: none of it is garbage, and to look for some, then or later, takes long."""
+    """Import large packages inside, with the garbage collector off: it would look through them for nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -44,7 +44,7 @@ def load_source(text: str, path: Path, name: str) -> ModuleType:
 
 
 def needed_ahead(exercise: Exercise) -> list[str]:
-    """What an exercise imports at its first use of an optimizer or a checkpoint, 1 s: not on a check's clock."""
+    """Modules to import before the checks: the first optimizer or checkpoint imports them, which takes 1 s."""
     files = [path for path in (exercise.checks.parent / "drivers.py", exercise.solution) if path.is_file()]
     return ["torch._dynamo"] if any(_COMPILED.search(path.read_text(encoding="utf-8")) for path in files) else []
 

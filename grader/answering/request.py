@@ -13,6 +13,6 @@ class Request(msgspec.Struct, frozen=True):
     """A public name of the learner's module, or of a driver."""
     driver: bool
     args: tuple[Any, ...]
-    """Of `each`: the arguments of every call, one tuple a call."""
+    """For `each`: a tuple of the arguments of every call."""
     kwargs: dict[str, Any]
     upstream: Any = None

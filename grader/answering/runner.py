@@ -100,7 +100,7 @@ def ringing_again() -> Iterator[None]:
 
 
 class Steady:
-    """What an attempt may set for the whole process, as it was when this was made."""
+    """The settings of the process that an attempt may change, as they were when this was made."""
 
     def __init__(self) -> None:
         self._dtype, self._grad = torch.get_default_dtype(), torch.is_grad_enabled()
@@ -115,7 +115,7 @@ class Steady:
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Put back what an attempt may set for the whole process."""
+    """Restore the settings of the process that an attempt may have changed."""
     before = Steady()
     torch.set_num_threads(1)  # the sizes are small: more threads only wait for each other
     try:

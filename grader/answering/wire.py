@@ -19,7 +19,7 @@ import torch
 LARGEST = 256 << 20
 """Bytes of the largest frame that is read."""
 LARGEST_TEXT = 4 << 20
-"""Bytes of the part of a frame that is no tensor: one byte of it can become an object of 70."""
+"""Bytes of a frame besides its tensors. The limit is low, since one such byte can become an object of 70 bytes."""
 _DEEPEST = 40
 _LONGEST_INTEGER = 1 << 12
 _COPIED = 1 << 16
@@ -41,11 +41,11 @@ _OF_NUMPY = {
 }
 """The commonest of those that numpy has too, which makes tensors of bytes, and bytes of tensors, in half the time."""
 _ARRAY_DTYPE = re.compile(r"[<>|=][biufc][0-9]{1,2}")
-"""What numpy's own parser may see of what arrives: it takes whole expressions, and raises what it likes."""
+"""The dtypes that are passed to numpy's own parser, which reads whole expressions and may raise anything."""
 
 
 class Malformed(Exception):
-    """What arrived is no frame of ours; the message says why. Whoever sent it is not to be believed."""
+    """What arrived is not a valid frame; the message says why. The sender can no longer be trusted."""
 
 
 _Shape = Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 40)]], msgspec.Meta(max_length=64)]
@@ -114,7 +114,7 @@ def receive(sock: socket.socket) -> bytearray | None:
 
 
 def _exactly(sock: socket.socket, size: int) -> bytearray:
-    """Up to `size` bytes, fewer only where the stream ends. Grows with what arrives, not with what is announced."""
+    """Up to `size` bytes, fewer only if the stream ends. Memory grows with what arrives, not with what is announced."""
     data = bytearray()
     while len(data) < size:
         piece = sock.recv(min(size - len(data), 1 << 20))

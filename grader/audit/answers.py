@@ -61,7 +61,7 @@ def solution(bench: Bench, seeds: int) -> Section:
 
 
 def withheld(bench: Bench) -> Section:
-    """No check passes where one of its first answers is withheld."""
+    """No check passes if one of its first answers is taken away."""
 
     def variant(number: int, *, refuse: bool) -> Variant:
         file, text = bench.collected.file, bench.solution

@@ -34,7 +34,7 @@ class Bench(msgspec.Struct):
 
 
 def broken(outcome: Outcome) -> list[CheckResult]:
-    """The checks that failed themselves, and those that stumbled over an answer and have no sentence for it."""
+    """The checks that are at fault themselves, and those that could not read an answer and cannot say why."""
     return [check for check in outcome.checks if check.verdict is Verdict.GRADER_ERROR or _unread(check)]
 
 

@@ -43,7 +43,7 @@ def facts(house: House, exercise: Exercise) -> Section:
 
 
 def files(house: House, exercise: Exercise) -> Section:
-    """Everything is there, nothing else is, and what is built is current."""
+    """All files of an exercise exist, there are no others, and the built ones are current."""
     found = []
     expected = {
         house.root / "exercises" / exercise.id: {
@@ -75,7 +75,7 @@ def _todos(path: Path, shown: str) -> list[str]:
 
 
 def checks(exercise: Exercise, collected: Collected) -> Section:
-    """Each part has checks; each check can be read by a learner; nothing runs at import."""
+    """Each part has checks, each check states its property in a sentence, and no check runs torch at import."""
     found = [f"part '{name}' has no check." for name, ids in collected.planned.items() if not ids]
     for item in collected.items:
         if not (item.obj.__doc__ or "").strip():

@@ -36,7 +36,7 @@ class Report(msgspec.Struct):
 
     @property
     def score(self) -> float:
-        """Generated mutants killed, of those not shown equivalent."""
+        """The share of generated mutants that are killed, of those not listed as equivalent."""
         counted = self.generated - self.equivalent
         return self.killed / counted if counted else 1.0
 

@@ -1,4 +1,4 @@
-"""Does a check look at the answers that it asks for? Whoever sits beside a driver may take them away."""
+"""Does a check look at the answers that it asks for? Code that runs beside a driver may take them away."""
 
 from typing import Any
 
@@ -39,5 +39,5 @@ class Withheld:
 
 
 def _says(value: Any) -> bool:
-    """Whether there is anything to withhold."""
+    """Whether an answer holds anything that can be taken away."""
     return value is not None and not (isinstance(value, list | tuple | dict) and not value)

@@ -67,7 +67,7 @@ class Exercise(msgspec.Struct, frozen=True):
 
     @property
     def number(self) -> str:
-        """`11` of `dl_011_kv_cache`: what a hand wants to type."""
+        """`11` of `dl_011_kv_cache`: short to type."""
         return str(int(self.id.split("_")[1]))
 
     @property
@@ -211,7 +211,7 @@ def read_exercise(root: Path, id: str) -> Exercise:
 
 
 def find_house(start: Path | None = None) -> House:
-    """The house around `start` (default: the current folder), else the one this package stands in."""
+    """The house that holds `start` (default: the current folder), or else the one that holds this package."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / "exercises" / "coverage.toml").is_file():

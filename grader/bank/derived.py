@@ -1,4 +1,4 @@
-"""Everything derived: stubs from solutions, the generated blocks of the READMEs. `--check` proves it current."""
+"""All built text: stubs from solutions, generated blocks of the READMEs. `--check` says whether it is current."""
 
 import re
 from collections.abc import Sequence

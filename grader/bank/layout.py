@@ -15,7 +15,7 @@ from grader.bank.source import lines_of, read_source, regions, stub
 SETUP = "setup"
 """The name of a notebook's cell that brings `check`, and says which exercise it is of."""
 PART = "part-"
-"""What the name of a part's graded cell begins with."""
+"""The name of a part's graded cell begins with this."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Cell(msgspec.Struct, frozen=True):
     id: str
     """`given-1`, `answer-KVCache`: kept once published, since notebooks that are out refer to it."""
     names: tuple[str, ...]
-    """What it defines for its part; empty for given code."""
+    """The names that it defines for its part; empty for given code."""
     text: str
 
     @property

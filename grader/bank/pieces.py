@@ -59,7 +59,7 @@ def _pieces(text: str) -> list[tuple[int, str]]:
 
 
 def refusing(name: str, said: str) -> str:
-    """What stands for a function or class in a cell that is no Python: one that says so when it is called."""
+    """The text of a function that takes the place of one in a cell that is not Python, and says so when called."""
     body = f"    def __new__(cls, *args, **kwargs):\n        raise SyntaxError({said!r}){_REFUSES}\n"
     return f"class {name}:\n{body}"
 

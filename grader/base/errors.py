@@ -2,7 +2,7 @@
 
 
 class HouseError(Exception):
-    """Something typed or written that cannot be used; the message is a sentence that says what to do."""
+    """Something that a person typed or wrote cannot be used; the message is a sentence that says what to do."""
 
 
 class RunError(Exception):
@@ -10,4 +10,4 @@ class RunError(Exception):
 
 
 class EngineError(RunError):
-    """The engine itself failed: nothing is known about the attempt."""
+    """The engine itself failed; this says nothing about the attempt."""

@@ -1,4 +1,4 @@
-"""What is read of a submission, and the seed that it is judged with. Imports nothing that is slow to import."""
+"""How a submission's file is read, and its seed. Imports nothing that is slow to import."""
 
 import errno
 import hashlib

@@ -10,7 +10,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Text that no terminal takes for a command: what cannot be printed becomes an escape. keep: leave these."""
+    """Text without commands to a terminal: characters that cannot be printed become escapes. keep: leave these."""
     return "".join(char if char.isprintable() or char in keep else _escape(char) for char in text)
 
 

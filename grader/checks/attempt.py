@@ -21,11 +21,11 @@ class Attempt:
         return lambda *args, **kwargs: self._ask(Request("call", name, False, args, kwargs))
 
     def run(self, driver: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a driver returns that runs beside the learner's code, with their module and this data."""
+        """Run a driver beside the learner's code, with their module and this data; returns what it returns."""
         return self._ask(Request("call", driver.__name__, True, args, kwargs))
 
     def each(self, target: str | Callable[..., Any], rows: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-        """The value for each row of arguments. One question: each of its own costs as much as a small answer."""
+        """The value for each row of arguments. One question, since each costs as much as a small answer."""
         return self._ask(Request("each", *_named(target), tuple(rows), kwargs))  # type: ignore[no-any-return]
 
     def cost(self, target: str | Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Cost]:

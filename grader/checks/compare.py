@@ -65,7 +65,7 @@ def difference(
 
 
 def other_kind(got: Any, want: Any, path: str = "") -> str | None:
-    """Where `got` is of another kind than `want`: None for a tensor, two values for three. Numbers may be any."""
+    """How `got` differs from `want` in kind (None for a tensor, two values for three), whatever the numbers are."""
     if isinstance(got, list | tuple) and isinstance(want, list | tuple) and len(got) == len(want):
         found = (other_kind(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(got, want, strict=True)))
     elif isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys():
@@ -270,7 +270,7 @@ def _map(wrong: torch.Tensor, axis: int, letter: str, pieces: Sequence[int] | No
 
 
 def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:
-    """A computed fact that names the kind of the mistake, or nothing. Never a guess."""
+    """A computed fact that names the kind of mistake, or "". It is never a guess."""
     if (
         got.is_complex()
         or not want.is_floating_point()
@@ -354,7 +354,7 @@ def _float(value: float) -> float:
 
 
 def _ratio(ratio: float) -> str:
-    """How many times too large or too small, where that is a telling number."""
+    """How many times too large or too small, if that is a number such as 2, 3 or 16."""
     for times in (2, 3, 4, 8, 16, 32, 64):
         for exact, said in ((times, f" ({times} times too large)"), (1 / times, f" ({times} times too small)")):
             if abs(ratio - exact) <= 1e-6 * exact:
@@ -366,7 +366,7 @@ Show = Callable[[Any], str]
 
 
 def _told_apart(shown: Callable[[Sequence[Any], Show], str], want: Sequence[Any], got: Sequence[Any]) -> list[str]:
-    """Both as messages print them; where that reads alike, such as 2 and 2.0, as Python writes them."""
+    """Both as messages print them; if they then look alike, such as 2 and 2.0, as Python writes them."""
     short, exact = ([shown(values, how) for values in (want, got)] for how in (number, _exact))
     return exact if short[0] == short[1] else short
 

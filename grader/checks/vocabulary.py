@@ -88,13 +88,13 @@ def at_most(value: float, limit: float, *, of: str, known: Mapping[str, float] |
 
 
 def _amount(value: float) -> str:
-    """A cost: whole, where it is large enough for fractions not to matter."""
+    """A cost as text; without decimals if it is large."""
     return f"{value:,.0f}" if value == int(value) or value >= 1000 else number(value)
 
 
 @contextmanager
 def refusal(kind: type[Exception], *, of: str) -> Iterator[None]:
-    """Hold that the attempt refuses what is asked inside with an exception of that kind."""
+    """Hold that a call inside raises an exception of that kind."""
     try:
         yield
     except (NotImplementedError, Fault):

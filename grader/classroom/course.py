@@ -109,7 +109,7 @@ def _write(folder: Path, path: str, text: str, record: dict[str, str], overwrite
 
 
 def _read(path: Path) -> dict[str, str]:
-    """The record; one that cannot be read counts as none, so that every file counts as a teacher's."""
+    """The record of what was written. If it cannot be read, it is empty: every file then counts as a teacher's."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except (FileNotFoundError, msgspec.DecodeError):

@@ -15,7 +15,7 @@ from grader.bank.catalog import Exercise, House, Part, find_house
 from grader.base.errors import HouseError
 
 INSTALLED = "dl_kata_student"
-"""The package under which the student edition brings its exercises."""
+"""The package that holds the exercises of the student edition."""
 
 
 class NotYet(Exception):
@@ -76,7 +76,7 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> None:
 
 
 def examples_of(text: str, exercise: Exercise, part: Part) -> list[str]:
-    """The example tests of a part: of all parts that they use, themselves or through a helper, it is the last."""
+    """The example tests whose last part, of all that they use directly or through a helper, is this one."""
     functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     uses = {
         name: {

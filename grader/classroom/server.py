@@ -97,7 +97,7 @@ class Judging:
                     pipe.close()
 
     def _write(self) -> None:
-        """Nobody waits for it: a class is more than a pipe holds, and the process reads once it has the checks."""
+        """Sent in a thread: a class is more than a pipe holds, and the process reads only when it has the checks."""
         assert self._process.stdin
         with contextlib.suppress(OSError, ValueError):  # it has ended, which `result` sees, or is closed
             while data := self._to_say.get():
@@ -129,7 +129,7 @@ def _seed_of(seeds: Mapping[tuple[str, str], int], one: Submission) -> int:
 
 
 def main() -> None:
-    """Serve until stdin closes, or nobody asks."""
+    """Serve until stdin closes, or until no question has come for too long."""
     from grader.base.errors import RunError
     from grader.engine.batch import Engine
     from grader.engine.cage import Level

@@ -82,7 +82,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
 
 
 def _tell_of_folders(found: Found, submitted: Path) -> None:
-    """What is left out, and what a teacher should know of the rest. Raises HouseError where nothing is left."""
+    """Print what is left out, and what a teacher should know about the rest. Raises HouseError if nothing is left."""
     notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
     for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
         warn(sentence)
@@ -93,7 +93,7 @@ def _tell_of_folders(found: Found, submitted: Path) -> None:
 
 
 def _judge(house: House, waiting: list[Submission], results: Results, level: Level, jobs: int, seed: int) -> bool:
-    """Judge what waits, keeping each result as it comes. False where the checks could not run."""
+    """Judge what is not graded yet, and keep each result as it comes. False if the checks could not run."""
     from grader.engine.batch import Engine
     from grader.engine.cage import Level
     from grader.engine.resume import submission_seed
@@ -128,7 +128,7 @@ def _judge(house: House, waiting: list[Submission], results: Results, level: Lev
 
 
 def _sum_up(latest: list[Result], path: Path) -> bool:
-    """Write the table of all that counts, and show it. Whether the grader itself failed on none."""
+    """Write and show the table of all results that count. True if the grader itself failed on none of them."""
     from grader.views.tables import print_class
 
     summary = path.parent / "summary.csv"

@@ -127,7 +127,7 @@ def hint(id: str, part: str | None) -> None:
 @click.command()
 @click.argument("id")
 @click.argument("part", required=False)
-@click.option("--give-up", is_flag=True, help="Show it although it is not earned; this is recorded.")
+@click.option("--give-up", is_flag=True, help="Show it even if you have not earned it; this is recorded.")
 def solution(id: str, part: str | None, give_up: bool) -> None:
     """The reference, of one part or of all, once earned."""
     house = find_house()

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from grader import __version__
 from grader.base.errors import HouseError
 from grader.cli import learner
 from grader.cli.classroom import class_, course, release
@@ -27,7 +28,7 @@ class Main(Commands):
 
 
 @click.group(cls=Main, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="dl-kata", prog_name="grader")
+@click.version_option(__version__, prog_name="grader")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Deep-learning katas: check attempts, keep progress, show coverage.

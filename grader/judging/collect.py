@@ -138,7 +138,7 @@ def _as_attempt(arg: str, folder: Path) -> str:
 
 
 def _need_attempt(folder: Path) -> None:
-    """Say so where the file of an exercise is gone: pytest would find nothing to collect, and not say why."""
+    """Say that the file of an exercise is missing: pytest would find nothing to collect and not say why."""
     if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
         return
     _, number, stem = folder.name.split("_", 2)
@@ -148,7 +148,7 @@ def _need_attempt(folder: Path) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the visible examples alone where the hidden checks say the same and more, unless they are asked for."""
+    """Skip the visible examples if the hidden checks are there, which say more, unless they are named."""
     if collection_path.name != "test_examples.py" or not EXERCISE_ID.fullmatch(collection_path.parent.name):
         return None
     named = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}
@@ -174,7 +174,7 @@ def part_of(item: pytest.Item) -> str:
 
 
 def _say_briefly(item: pytest.Item) -> None:
-    """Let a failure read as its message; only a check's own fault is worth a traceback, and the time to format one."""
+    """Show a failure as its message; only a check that is at fault itself gets a traceback, which takes time."""
     in_full = item.repr_failure
 
     def repr_failure(excinfo: Any, style: Any = None) -> Any:

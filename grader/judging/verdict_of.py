@@ -27,7 +27,7 @@ _LETTERS = {
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What one check's report carries home, also from a worker of pytest-xdist."""
+    """What the report of one check carries to the main process, also from a worker of pytest-xdist."""
 
     tree: str
     exercise: str

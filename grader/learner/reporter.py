@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from grader import __version__
 from grader.bank.catalog import read_exercise
 from grader.judging.collect import TREES
 from grader.judging.verdict_of import Seen, seen_of
@@ -54,7 +55,7 @@ class Reporter:
             seed=self.config.getoption("--grader-seed"),
             isolation="practice",
             source=seen[-1].source,
-            versions={"grader": version("dl-kata"), "torch": version("torch")},
+            versions={"grader": __version__, "torch": version("torch")},
         )
 
     def pytest_sessionfinish(self) -> None:

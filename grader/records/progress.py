@@ -1,4 +1,4 @@
-"""What a learner did, in `.grader/progress.sqlite`: every judged attempt, its source, and what happened around it.
+"""What a learner did, in `.grader/progress.sqlite`: every judged attempt with its source, hints, resets.
 
 Nothing is computed ahead: what is earned is read from the attempts, so a part once earned stays earned.
 """

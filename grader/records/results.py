@@ -71,7 +71,7 @@ class Results:
         return in_order(self._kept)
 
     def add(self, result: Result) -> None:
-        """Keep a result; when this returns it is on the disk."""
+        """Keep a result. It is on the disk when this returns."""
         line = msgspec.json.encode(result) + b"\n"
         try:
             with self.path.open("ab") as file:

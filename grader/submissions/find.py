@@ -41,7 +41,7 @@ class Found(msgspec.Struct):
 
     submissions: list[Submission]
     refused: list[str]
-    """Sentences about folders that name nothing."""
+    """A sentence for each folder whose name is no student or no exercise."""
 
 
 def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
@@ -104,7 +104,7 @@ def read_submission(student: str, exercise: Exercise, place: Path) -> Submission
 
 
 def _others(place: Path) -> str:
-    """What lies there instead, by name."""
+    """The names of the files that are there instead."""
     try:
         names = sorted(path.name for path in place.iterdir() if path.suffix in _SUFFIXES)
     except OSError as error:

@@ -21,7 +21,7 @@ LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
 _MOST_CELLS = 10_000
 _MOST_BRACKETS = 1_000_000
-"""What `json` makes of a bracket takes up to 60 times the memory."""
+"""The object that `json` makes of a bracket takes up to 60 times its memory."""
 
 
 class NotebookError(Exception):
@@ -97,7 +97,7 @@ def _put_together(cells: list[Any], layout: Sequence[Cell]) -> str:
 
 
 def _is_untouched(source: str, cell: Cell) -> bool:
-    """Whether an answer is still the stub, below the line that says where it stands."""
+    """Whether an answer is still the stub; its first line, which names its cell, does not count."""
     return source.partition("\n")[2].strip() == cell.text.strip()
 
 
@@ -106,12 +106,12 @@ def _is_ours(id: str, by_id: dict[str, Cell]) -> bool:
 
 
 def _readable(source: str) -> str:
-    """A cell of the student's own, or nothing where it is no Python."""
+    """A cell that the student added, or "" if it is not Python."""
     return "" if _error_in(source) else source
 
 
 def _broken(source: str, cell: Cell) -> str:
-    """For an answer that is no Python, what says so when it is called; the other answers count all the same."""
+    """Takes the place of an answer that is not Python, and says so when it is called; other answers still count."""
     error = _error_in(source)
     if error is None:
         return ""

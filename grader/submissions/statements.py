@@ -77,7 +77,7 @@ def _globals_of(table: symtable.SymbolTable) -> set[str]:
 
 
 def _reads_at_once(node: ast.stmt) -> set[str]:
-    """What a statement reads when it is executed; the body of a function is not, then."""
+    """The names that a statement reads when it runs; those in the body of a function are not read then."""
     if isinstance(node, ast.ClassDef):
         head = _reads(*node.bases, *node.keywords, *node.decorator_list)
         return head.union(*map(_reads_at_once, node.body))

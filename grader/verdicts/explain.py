@@ -32,7 +32,7 @@ class Explainer:
         self._no_memory = f"more than {memory_mb:,} MB of memory" if memory_mb else "out of memory"
 
     def loading(self, error: BaseException) -> Unusable:
-        """What to say when the file itself does not load."""
+        """The verdict and message for a file that cannot be imported."""
         name = self.path.name
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
             line = (error.text or "").strip()
@@ -89,7 +89,7 @@ class Explainer:
         return Told(Verdict.ERROR, self._sentence(raised) + beside, lines=self._lines(raised.lines))
 
     def not_begun(self, part: Part, stub: str) -> Told | None:
-        """What every check of a part says while it stands as in the stub; None once it has been begun."""
+        """The message of every check of a part that is still the stub; None once the learner has begun it."""
         line = self._first_stub(part) if source.untouched(self.text, stub, part.names) else 0
         return self._not_started(line) if line else None
 
@@ -131,7 +131,7 @@ class Explainer:
         return source.line_of(self.text)(number)
 
     def _is_refusal(self, raised: Raised) -> bool:
-        """Whether a cell of a notebook is no Python, and says so."""
+        """Whether the exception says that a cell of a notebook is not Python."""
         is_syntax = raised.base == "SyntaxError" and raised.lines and pieces.is_of_notebook(self.text)
         return bool(is_syntax) and pieces.is_refusal(self._line(raised.lines[-1]))
 

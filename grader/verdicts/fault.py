@@ -1,4 +1,4 @@
-"""What an attempt can do wrong other than raise an exception of its own. Each message is for the learner."""
+"""What an attempt can do wrong besides raising an exception of its own. Each message is for the learner."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class Fault(Exception):
 
 
 class Missing(Fault):
-    """The learner's file does not define the name that the message is."""
+    """The learner's file does not define a name; the message is that name."""
 
 
 class NotData(Fault):
@@ -22,11 +22,11 @@ class Changed(Fault):
 
 
 class Forbidden(Fault):
-    """The attempt called what its part is there to write."""
+    """The attempt called a function that its part asks the learner to write."""
 
 
 class NoLoopback(Fault):
-    """Ranks were asked for where the isolation leaves no network, not even an own one; nothing that the learner did."""
+    """Ranks cannot run, since this isolation has no network at all. It is not the learner's fault."""
 
 
 class Unusable(Fault):

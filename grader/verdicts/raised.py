@@ -48,7 +48,7 @@ def describe(error: BaseException, path: Path) -> Raised:
 
 
 def stopped(printed: str, path: Path) -> tuple[Raised, bool]:
-    """Where code stood as its time ran out, and whether it was being imported.
+    """The line that ran when the time was over, and whether the file was being imported.
 
     printed: with what `faulthandler` said in it, the innermost frame first.
     """

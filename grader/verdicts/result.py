@@ -67,7 +67,7 @@ class PartResult(msgspec.Struct, frozen=True):
 
     @property
     def first_failure(self) -> CheckResult | None:
-        """The one to show: checks run from the simplest to the whole."""
+        """The failure to show: the first, since checks run from the simplest to the whole."""
         return next((check for check in self.checks if check.verdict is not Verdict.PASSED), None)
 
 

@@ -16,4 +16,4 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output limit"
     GRADER_ERROR = "grader error"
     NOT_RUN = "not run"
-    """Nothing is known: the selection left out a check. Never a pass."""
+    """Unknown, since a check was not selected. It is never a pass."""
