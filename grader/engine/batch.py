@@ -99,8 +99,9 @@ class Asker(msgspec.Struct, frozen=True):
 
         control, level = self.engine.control, self.engine.level
         variants = [
-            Variant(str(i), one.text, seed=seed_of(one), channel=partial(Caged, control, self.exercise, one.text))
+            Variant(str(i), one.text, seed=seed_of(one), channel=caged, follow=caged)
             for i, one in enumerate(submissions)
+            for caged in [partial(Caged, control, self.exercise, one.text)]
         ]
         total = len(self.checks.items) * len(variants)
         deadline = self.exercise.limits.exercise_seconds + _GRACE_SECONDS

@@ -10,6 +10,7 @@ import pytest
 
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import HEARD, seed_of
+from grader.judging.follow import follow
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
@@ -54,7 +55,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
-    check = _check(item, told, seconds=round(call.duration, 3), printed=report.capstdout[-2000:])
+    followed = follow(file, item, told)
+    check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=report.capstdout[-2000:])
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
     )
@@ -71,7 +73,10 @@ def unrun(item: pytest.Item) -> CheckResult | None:
     """The result of a check that need not run to be known: its part stands as in the stub. None for any other."""
     file = item.getparent(ExerciseFile)
     known = file.not_begun(item) if file else None
-    return _check(item, known) if known else None
+    if not file or not known:
+        return None
+    file.failed.add(part_of(item))
+    return _check(item, known)
 
 
 def _told(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> Told:
