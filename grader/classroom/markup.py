@@ -29,9 +29,9 @@ _ACTIVE = rf"""
 _DEFINITION = re.compile(r"^[^A-Za-z\[\]\n]*\[(?:[^\\\[\]]|\\.)*+\](?=:)", re.MULTILINE | re.DOTALL)
 """`[x]: address`, to which `[x]` is then a link."""
 _NAMING = re.compile(
-    r"""^[^A-Za-z_\n\#]*+\#++[ \t]*+ (?=[^\s\u2060])                     # `# Title`
-      | (?<=[^\s\u2060]) (?=[ \t]*+\n[ \t>]*+(?:-+|=+)[ \t]*$)           # the line above `=====`
-      | (?:```|~~~)[^\S\n]*+ (?=(?i:mermaid))                            # code that is drawn by a script
+    r"""^[^A-Za-z_\n\#]*+\#++[ \t]*+ (?=[^ \t\n\u2060])                  # `# Title`
+      | (?<=[^ \t\n\u2060]) (?=[ \t]*+\n[ \t>]*+[-=]+[ \t]*$)       # the line above `=====`
+      | (?:```|~~~)[^\S\n]*+ (?=(?i:mermaid))              # code that is drawn by a script
     """,
     re.MULTILINE | re.VERBOSE,
 )
