@@ -104,7 +104,7 @@ class ReadAnything(NotebookExporter):
     def _files_as_text(self, facts: dict[str, str]) -> None:
         """See to the other files of a submission, which nbgrader has copied to autograded/ before."""
         for name in defuse(self._folder("autograded", facts["student"], facts), self._folder("source", ".", facts)):
-            self.log.warning("A browser might run %s: its copy ends in .txt now.", plain(name))
+            self.log.warning("A browser or nbgrader might run %s: its copy ends in .txt now.", plain(name))
 
     def _folder(self, step: str, student: str, facts: dict[str, str]) -> Path:
         course: Any = self.parent and self.parent.coursedir

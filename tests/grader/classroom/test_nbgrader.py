@@ -236,7 +236,7 @@ def test_other_files_of_a_submission_are_text_in_the_copy(course):
         "PAGE.HTM.txt", "data.csv", "helper.py", "more/nbgrader_config.py.txt", "more/page.xhtml.txt", "noend",
         "notes.docx", "page.html.txt", "picture.svg.txt", "running_mean.ipynb",
     ]  # fmt: skip
-    assert "A browser might run page.html: its copy ends in .txt now." in course.said
+    assert "A browser or nbgrader might run page.html: its copy ends in .txt now." in course.said
     assert (course.folder / "submitted" / "right" / ID / "page.html").exists()
 
 
