@@ -15,6 +15,7 @@ from urllib.parse import unquote
 _SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8"}
 _MOST_ATTACHED = 4 << 20
 """Characters of the pictures of one cell."""
+_MOST_PICTURES = 50
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _LINE_ENDS = re.compile(r"\r\n?|[\x85\u2028\u2029]")
 _TEX = "href|url|class|style|data|cssId|html[A-Za-z]*|require|unicode|mmlToken|bbox|texttip|mathtip|Tip|toggle"
@@ -26,7 +27,7 @@ _ACTIVE = rf"""
   | (?<=://) (?=\S) | (?<=\b[wW]{{3}}\.) (?=\S)     # an address, of which a page makes a link
   | (?<=\\) (?=(?:{_TEX})(?![A-Za-z]))
 """
-_DEFINITION = re.compile(r"^[^A-Za-z\[\]\n]*\[(?:[^\\\[\]]|\\.)*+\](?=:)", re.MULTILINE | re.DOTALL)
+_DEFINITION = re.compile(r"^[^A-Za-z\\\[\]\n]*+\[(?:[^\\\[\]]|\\.)*+\](?=:)", re.MULTILINE | re.DOTALL)
 """`[x]: address`, to which `[x]` is then a link."""
 _NAMING = re.compile(
     r"""^[^A-Za-z_\n\#]*+\#++[ \t]*+ (?=[^ \t\n\u2060])                  # `# Title`
@@ -76,11 +77,12 @@ def _pictures(attached: object) -> dict[str, dict[str, str]]:
     """The attachments that are pictures, by the name that the student gave them."""
     if not isinstance(attached, Mapping):
         return {}
-    out, room = {}, _MOST_ATTACHED
+    out: dict[str, dict[str, str]] = {}
+    room = _MOST_ATTACHED
     for name, bundle in attached.items():
         picture = _picture(bundle) if isinstance(bundle, Mapping) else {}
         room -= sum(map(len, picture.values()))
-        if picture and room >= 0:
+        if picture and room >= 0 and len(out) < _MOST_PICTURES:
             out[str(name)] = picture
     return out
 

@@ -25,7 +25,7 @@ from grader.base.files import LARGEST_FILE, read_file
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
-from grader.classroom.files import defuse, is_markup
+from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import exercise_named, part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
