@@ -26,7 +26,7 @@ from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
-from grader.classroom.notebook import exercise_named, part_named, shown
+from grader.classroom.notebook import exercise_named, part_named, shown, shown_unjudged
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.verdicts.result import PartResult, Result
@@ -278,7 +278,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 continue
             part = parts.get(_id(cell).removeprefix(PART))
             name = _id(cell).removeprefix(PART)
-            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], problem)
+            verdict = Verdict.ERROR if problem else Verdict.NOT_RUN
+            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], verdict, problem)
             share = part.earned / part.points if part and part.points else 0.0
             cell.outputs = [
                 from_dict({"output_type": "stream", "name": "stdout", "text": _safe(said) + "\n"}),
@@ -286,7 +287,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     {
                         "output_type": "execute_result",
                         "execution_count": 1,
-                        "metadata": shown(part) if part else {},
+                        "metadata": shown(part) if part else shown_unjudged(verdict),
                         "data": {"text/plain": repr(float(marks["points"]) * share)},
                     }
                 ),
@@ -305,9 +306,8 @@ def _source_of(text: str, stem: str, layout: tuple[Cell, ...]) -> str:
     return source_of_notebook(text, stem, LARGEST_FILE, layout)
 
 
-def _unjudged(name: str, points: float, problem: str) -> str:
-    """What a graded cell shows that no verdict stands behind."""
-    verdict = "error" if problem else "not run"
+def _unjudged(name: str, points: float, verdict: Verdict, problem: str) -> str:
+    """What a graded cell shows that no judge has seen."""
     why = problem or "Only parts of the exercise are run here. For points by hand, make it a manually graded answer."
     return f"{name}: {verdict}, 0 of {points:g} points\n      {why}"
 
