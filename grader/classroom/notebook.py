@@ -103,6 +103,11 @@ def shown(part: PartResult) -> dict[str, Any]:
     return {_SHOWN: msgspec.to_builtins(Shown(str(part.verdict), mistake))}
 
 
+def shown_unjudged(verdict: Verdict) -> dict[str, Any]:
+    """The metadata of the output of a part that no judge has seen."""
+    return {_SHOWN: msgspec.to_builtins(Shown(str(verdict)))}
+
+
 def read_shown(cell: Mapping[str, Any]) -> Shown:
     """What a graded cell shows; nothing where it was not graded by us."""
     for output in cell.get("outputs", []):
