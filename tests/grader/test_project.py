@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from grader.catalog import find_house
+from grader.bank.catalog import find_house
 
 import grader
 from grader.classroom.release import write_release
