@@ -8,9 +8,9 @@ SEEDS ?= 3
 
 .PHONY: grade test reference audit lint clean
 
-grade: $(VENV)/.practice  ## grade what is in exercises/ and print the coverage table
+grade: $(VENV)/.practice  ## grade what you have begun in exercises/, and say what is next
 	@$(BIN)/grader check; code=$$?; [ $$code -le 1 ] || exit $$code
-	@$(BIN)/grader status
+	@$(BIN)/grader
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/pytest -q -n 2 tests/grader tests/reference
@@ -40,10 +40,13 @@ $(VENV)/bin/python:
 # torch first and by itself: it is the large one, and no other package may choose its build.
 # The version stands in grader/__init__.py: who raises it installs again, for results name what is installed.
 $(VENV)/.practice: $(VENV)/bin/python pyproject.toml constraints.txt $(wildcard grader/__init__.py)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@echo "Installing torch into $(VENV): once, a minute or two."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@echo "Installing the grader."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.practice
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,reference]'
+	@echo "Installing what the tests need."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,reference]'
 	@touch $@

@@ -1,5 +1,6 @@
 """The commands of a learner."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,17 +14,46 @@ from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
 
 
+def desk_() -> None:
+    """Where one stands and what is next, in a few lines: what `grader` says without a command."""
+    house = find_house()
+    earned = _earned(house)
+    points = sum(p.points for e in house.exercises.values() for p in e.parts if p.name in earned.get(e.id, set()))
+    click.echo(f"{points} of {sum(exercise.points for exercise in house.exercises.values())} points")
+    following = desk.following(house, earned, _worked_on(house))
+    if following is None:
+        click.echo("You have earned every exercise of this collection.")
+    else:
+        exercise, part = following.exercise, following.part
+        click.echo(f"{'Continue' if following.begun else 'Begin'} with {part.name} · {exercise.title}")
+        click.echo(
+            f"  about {part.minutes} minutes, {part.points} points{following.said and f' · last: {following.said}'}"
+        )
+        click.echo(f"  edit   {_from_here(exercise.attempt)}")
+        click.echo(f"  read   {_from_here(exercise.attempt.parent / 'README.md')}")
+        click.echo(f"  check  pytest {_from_here(exercise.attempt.parent)}")
+        click.echo(f"  hint   grader hint {exercise.number} {part.name}")
+    click.echo("Everything: grader status · the exercises: grader list · all commands: grader -h")
+
+
 @click.command()
+@click.argument("id", required=False)
 @click.option("--topics", is_flag=True, help="Each topic, and the part that covers it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole table as JSON.")
-def status(topics: bool = False, as_json: bool = False) -> None:
-    """The coverage table: what is earned, what is covered, what is a gap."""
+def status(id: str | None, topics: bool, as_json: bool) -> None:
+    """The coverage table: what is earned, what is covered, what is a gap. With an ID the parts of that exercise."""
     import msgspec
 
     from grader.bank.coverage import coverage_table
 
     house = find_house()
     earned = _earned(house)
+    if id:
+        from grader.views.tables import print_parts
+
+        exercise = house.find(id)
+        print_parts(exercise, earned.get(exercise.id, set()))
+        return
     table = coverage_table(house, earned)
     if as_json:
         print_json(msgspec.to_builtins(table))
@@ -34,15 +64,7 @@ def status(topics: bool = False, as_json: bool = False) -> None:
         print_topics(table)
         return
     print_coverage(house, table)
-    tried = _tried(house)
-    following = desk.next_part(house, earned, tried)
-    if following:
-        exercise, part = following
-        verb = "go on" if exercise.id in tried else "begin"
-        click.echo(f"Next: {verb} with {part.name} in {exercise.attempt.relative_to(house.root)}")
-        click.echo(f"      then pytest exercises/{exercise.id}")
-    else:
-        click.echo("You have earned every exercise of this collection.")
+    desk_()
 
 
 @click.command("list")
@@ -64,7 +86,10 @@ def list_(as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the checks' random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
-    """Run the hidden checks on your files; all of them without an ID. Exit code 0 if all is earned, else 1."""
+    """Run the hidden checks on your files. Exit code 0 if all is earned, else 1.
+
+    Without an ID: on every file that you have begun.
+    """
     import msgspec
 
     from grader.base.bar import Bar
@@ -77,6 +102,8 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
             again = f"`grader reset {exercise.number}` writes it again"
             raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
         _need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
+    untouched = [] if ids or as_json else [exercise for exercise in exercises if desk.is_stub(exercise)]
+    exercises = [exercise for exercise in exercises if exercise not in untouched]
     from grader.engine.own import graded  # brings pytest
 
     results, bar = [], Bar("checks")
@@ -105,7 +132,9 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         bar.end()
     if as_json:
         print_json([msgspec.to_builtins(result) for result in results])
-    sys.exit(0 if all(result.earned for result in results) else 1)
+    if untouched:
+        click.echo(f"Not begun: {', '.join(exercise.number for exercise in untouched)} (grader list names them)")
+    sys.exit(0 if not untouched and all(result.earned for result in results) else 1)
 
 
 @click.command()
@@ -146,11 +175,16 @@ def solution(id: str, part: str | None, give_up: bool) -> None:
 
 @click.command()
 @click.argument("id")
-def reset(id: str) -> None:
-    """Put the stub back. Your attempt is kept: grader history shows it."""
+@click.argument("part", required=False)
+def reset(id: str, part: str | None) -> None:
+    """Put the stub back, of all or of one PART. Your attempt is kept: grader history shows it."""
     house = find_house()
     exercise = house.find(id)
     shown = exercise.attempt.relative_to(house.root)
+    if part and exercise.attempt.exists():
+        desk.reset_part(house, exercise, exercise.part(part))
+        click.echo(f"{part} in {shown} is the stub again. Your attempt is kept: grader history {exercise.number}")
+        return
     if desk.is_stub(exercise):
         click.echo(f"{shown} is the stub already.")
         return
@@ -187,11 +221,17 @@ def _earned(house: House) -> dict[str, set[str]]:
         return {}
 
 
-def _tried(house: House) -> set[str]:
+def _worked_on(house: House) -> dict[str, str]:
     try:
-        return Progress(house.root).tried()
+        return Progress(house.root).last_worked_on()
     except ProgressError:
-        return set()
+        return {}
+
+
+def _from_here(path: Path) -> str:
+    """A path as one types it in the current folder, if that lies in the house."""
+    here = os.path.relpath(path)
+    return str(path) if here.startswith("..") and len(here) > len(str(path)) else here
 
 
 def _need(path: Path, what: str) -> None:

@@ -1,5 +1,6 @@
 """The command `grader`: a page of talk around one call each; torch and pytest load only where a check runs."""
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Any
@@ -33,12 +34,14 @@ class Main(Commands):
 def main(ctx: click.Context) -> None:
     """Deep-learning katas: check attempts, keep progress, show coverage.
 
-    Without a command: grader status. An exercise may be typed as its number.
+    Without a command: what to do next. An exercise may be typed as its number.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+        ctx.color = False
     if ctx.invoked_subcommand is None:
-        ctx.invoke(learner.status)
+        learner.desk_()
 
 
 for command in (

@@ -124,11 +124,16 @@ def seen_of(report: Any) -> Seen | None:
     return None
 
 
-def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+_QUIET = (Verdict.NOT_STARTED, Verdict.WAITING)
+"""Verdicts that are no mistake of anybody's, and are not shown in red."""
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
     seen = seen_of(report)
     if seen is None or seen.check.verdict in (Verdict.PASSED, Verdict.GRADER_ERROR):
         return None
     verdict = seen.check.verdict
     # pytest has a section and a summary of its own for the category "error".
     category = "with an error" if verdict is Verdict.ERROR else str(verdict)
-    return category, _LETTERS.get(verdict, "?"), str(verdict).upper()
+    word = str(verdict).upper()
+    return category, _LETTERS.get(verdict, "?"), (word, {"light": True}) if verdict in _QUIET else word

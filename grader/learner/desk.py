@@ -7,10 +7,11 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.derived import stub_of
-from grader.bank.source import BEGIN, END, definitions, read_source
+from grader.bank.source import BEGIN, END, definition, definitions, read_source, replace_definition
 from grader.base.errors import HouseError
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
+from grader.verdicts.verdict import Verdict
 
 Earned = Mapping[str, set[str]]
 """Exercise id to the names of the parts that are earned."""
@@ -26,26 +27,60 @@ class Hint(msgspec.Struct, frozen=True):
     text: str
 
 
-def next_part(house: House, earned: Earned, tried: set[str]) -> tuple[Exercise, Part] | None:
-    """The part to do next: of an exercise begun already, else of the one with the best priority."""
+class Next(msgspec.Struct, frozen=True):
+    """What to do next."""
 
-    def order(exercise: Exercise) -> tuple[bool, int, str]:
+    exercise: Exercise
+    part: Part
+    begun: bool
+    """Whether anything of the exercise was tried before."""
+    said: str
+    """How its last run ended: `wrong, 4 of 8 checks pass`; empty where it was not run."""
+
+
+_LEVELS = ("easy", "medium", "hard")
+
+
+def following(house: House, earned: Earned, worked_on: Mapping[str, str]) -> Next | None:
+    """The first part not earned of what was worked on last; else of the easiest exercise, the best priority first.
+
+    worked_on: exercise to the time of its last attempt.
+    """
+
+    def easiest(exercise: Exercise) -> tuple[int, int, str]:
         task = house.task(exercise)
-        return exercise.id not in tried, task.priority if task else 9, exercise.id
+        return (_LEVELS.index(task.difficulty), task.priority, exercise.id) if task else (len(_LEVELS), 9, exercise.id)
 
-    for exercise in sorted(house.exercises.values(), key=order):
-        for part in exercise.parts:
-            if part.name not in earned.get(exercise.id, set()):
-                return exercise, part
+    latest = sorted(worked_on, key=lambda id: worked_on[id], reverse=True)
+    begun = [house.exercises[id] for id in latest if id in house.exercises]
+    fresh = sorted((one for one in house.exercises.values() if one not in begun), key=easiest)
+    for exercise in (*begun, *fresh):
+        part = next((one for one in exercise.parts if one.name not in earned.get(exercise.id, set())), None)
+        if part:
+            return Next(exercise, part, exercise in begun, _last_said(house, exercise, part))
     return None
+
+
+def _last_said(house: House, exercise: Exercise, part: Part) -> str:
+    try:
+        result = Progress(house.root).last_result(exercise.id)
+    except ProgressError:  # said where what is earned was asked for
+        return ""
+    told = next((one for one in result.parts if one.name == part.name), None) if result else None
+    if told is None or told.verdict is Verdict.NOT_RUN:
+        return ""
+    quiet = told.verdict in (Verdict.NOT_STARTED, Verdict.WAITING)
+    return str(told.verdict) if quiet else f"{told.verdict}, {told.tally}"
 
 
 def next_hint(house: House, exercise: Exercise, name: str | None) -> Hint:
     """The hint after the last one seen; it counts as seen. name: of the part; None for the first one not earned."""
     progress = Progress(house.root)
     earned = progress.earned().get(exercise.id, set())
-    following = next((one for one in exercise.parts if one.name not in earned), exercise.parts[0])
-    part = exercise.part(name) if name else following
+    open_parts = [one for one in exercise.parts if one.name not in earned]
+    if not name and not open_parts:
+        raise HouseError(f"You have earned every part of {exercise.id}. Name a part to see its hints all the same.")
+    part = exercise.part(name) if name else open_parts[0]
     if not part.hints:
         raise HouseError(f"{exercise.id} has no hints for {part.name}.")
     seen = progress.events(exercise.id, "hint", part.name)
@@ -90,6 +125,22 @@ def reset(house: House, exercise: Exercise) -> bool:
         keep_attempt(house, exercise, "reset")
     exercise.attempt.write_text(fresh, encoding="utf-8")
     return there
+
+
+def reset_part(house: House, exercise: Exercise, part: Part) -> None:
+    """Put the stub of one part back; the rest of the attempt stays, and all of it is kept. Raises HouseError."""
+    keep_attempt(house, exercise, "reset")
+    text, stub = read_source(exercise.attempt), stub_of(exercise)
+    try:
+        for name in part.names:
+            text = replace_definition(text, name, definition(stub, name))
+    except (SyntaxError, KeyError, ValueError, RecursionError):
+        shown = exercise.attempt.relative_to(house.root)
+        raise HouseError(
+            f"{part.name} cannot be found in {shown}, which is not valid Python or lacks it. The whole file: "
+            f"grader reset {exercise.number}"
+        ) from None
+    exercise.attempt.write_text(text, encoding="utf-8")
 
 
 def keep_attempt(house: House, exercise: Exercise, why: str) -> None:

@@ -16,6 +16,7 @@ from grader.judging.collect import TREES
 from grader.judging.verdict_of import Seen, seen_of
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result, assemble
+from grader.verdicts.verdict import Verdict
 from grader.views.render import result_lines
 
 
@@ -36,11 +37,14 @@ class Reporter:
         self.worker = hasattr(config, "workerinput")
         self.seen: dict[tuple[str, str], list[Seen]] = defaultdict(list)
         self.notes: list[str] = []
+        self.untouched: list[str] = []
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         seen = seen_of(report)
         if seen:
             self.seen[seen.tree, seen.exercise].append(seen)
+            if seen.check.verdict is Verdict.NOT_STARTED:
+                self.untouched.append(report.nodeid)
 
     def results(self, tree: str) -> dict[str, Result]:
         """Exercise id to result, of what ran from one tree."""
@@ -58,7 +62,9 @@ class Reporter:
             versions={"grader": __version__, "torch": version("torch")},
         )
 
+    @pytest.hookimpl(tryfirst=True)  # before pytest writes down what `--lf` runs again
     def pytest_sessionfinish(self) -> None:
+        self._forget_what_was_not_started()
         if self.worker or self.config.getoption("--no-progress"):
             return
         for id, result in self.results("exercises").items():
@@ -67,6 +73,13 @@ class Reporter:
                 Progress(root).record(result, source_of(read_exercise(root, id).attempt, result.source), door="pytest")
             except ProgressError as error:
                 self.notes.append(str(error))
+
+    def _forget_what_was_not_started(self) -> None:
+        """Let `--lf` leave alone what nobody has written yet."""
+        last = self.config.pluginmanager.get_plugin("lfplugin")
+        if last is not None:
+            for id in self.untouched:
+                last.lastfailed.pop(id, None)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for tree in TREES:

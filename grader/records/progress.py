@@ -5,7 +5,7 @@ Nothing is computed ahead: what is earned is read from the attempts, so a part o
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,7 +67,8 @@ class Progress:
         with self._open() as db:
             if text is not None:
                 _keep(db, text)
-            row = (_now(), result.exercise, result.revision, door, result.score, result.max_score, result.source)
+            worth = sum(part.points for part in ran)  # of those that were run, as `-k prefill` runs one
+            row = (_now(), result.exercise, result.revision, door, result.score, worth, result.source)
             cursor = db.execute(
                 "insert into attempts (at, exercise, revision, door, score, max_score, source, result)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -94,12 +95,23 @@ class Progress:
                 found.setdefault(exercise, set()).add(part)
         return found
 
-    def tried(self) -> set[str]:
-        """The exercises with any attempt."""
+    def last_worked_on(self) -> dict[str, str]:
+        """Each exercise with any attempt to the time of the last one, as ISO 8601."""
         if not self.path.exists():
-            return set()
+            return {}
         with self._open() as db:
-            return {row[0] for row in db.execute("select distinct exercise from attempts")}
+            return dict(db.execute("select exercise, max(at) from attempts group by exercise"))
+
+    def last_result(self, exercise: str) -> Result | None:
+        """The result of the last attempt; None where there is none, or where it was kept by another schema."""
+        if not self.path.exists():
+            return None
+        with self._open() as db:
+            query = "select result from attempts where exercise = ? order by id desc limit 1"
+            row = db.execute(query, (exercise,)).fetchone()
+        with suppress(msgspec.DecodeError):
+            return msgspec.json.decode(row[0], type=Result) if row else None
+        return None
 
     def history(self, exercise: str) -> list[Kept]:
         """The attempts at an exercise, oldest first, resets among them."""

@@ -28,7 +28,9 @@ class Line:
 def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises", encoding: str = "utf-8") -> list[Line]:
     """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next."""
     head = f"dl_{int(exercise.number):03} · {exercise.title}"
-    tail = f"{result.score} of {result.max_score} points"
+    ran = [part for part in result.parts if part.checks or result.complete]
+    tail = f"{result.score} of {sum(part.points for part in ran)} points"
+    tail += "" if len(ran) == len(result.parts) else f" in {len(ran)} of {len(result.parts)} parts"
     lines = [Line(f"{head}{tail:>{max(WIDTH - len(head), len(tail) + 2)}}", {"bold": True})]
     broken = _broken(result)
     for part in result.parts:
@@ -127,7 +129,8 @@ def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
     following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
     if following is None or tree != "exercises":
         return [Line(f"  {result.score} of {result.max_score} points.")]
-    verb = "Begin with" if following.verdict is Verdict.NOT_STARTED else "Next:"
+    fresh = all(part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING) for part in result.parts)
+    verb = "Begin with" if fresh else "Next:"
     return [
         Line(f"  {verb} {following.name} in {_folder(exercise, tree)}{exercise.stem}.py"),
         Line(f"  Stuck? grader hint {exercise.number} {following.name}"),

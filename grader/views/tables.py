@@ -1,8 +1,10 @@
 """Tables for the terminal: coverage, exercises, history. 80 columns, and no meaning in colour alone."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 
 from rich.box import ASCII, SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -29,21 +31,40 @@ _SECTIONS = {
 
 
 def print_coverage(house: House, table: CoverageTable) -> None:
-    """The coverage table, a block a section, then what it adds up to per role."""
+    """The coverage table, a block a section, then what it adds up to per role. It fits 60 columns."""
     console = _console()
+    narrow = console.width < WIDTH
     for section, title in _SECTIONS.items():
-        grid = _table("#:3", f"{title}:33", "P:1", "Level:6", "Exercise:11", ">Topics:7", ">Points:7")
+        heads = [f"{title}:23"] if narrow else [f"{title}:33", "P:1", "Level:6"]
+        grid = _table("#:3", *heads, "Exercise:11", ">Topics:7", ">Points:7")
         for row in (row for row in table.items if row.section == section):
-            grid.add_row(*_coverage_cells(house, row))
+            number, name, priority, level, *rest = _coverage_cells(house, row)
+            grid.add_row(number, name, *([] if narrow else [priority, level]), *rest)
         console.print(grid)
         console.print()
-    console.print("[dim]Topics: earned / covered by a part here / all of the item. P: priority.[/dim]")
+    console.print("Topics: earned / covered by a part here / all of the item.", style="dim")
+    console.print("gap: no part covers it yet. elsewhere: basics, in any course.", style="dim")
     for role in table.roles:
-        console.print(f"{role.title:<14} earned {role.earned:>4.0%}   the collection covers {role.collection:>4.0%}")
+        share = role.earned / role.collection if role.collection else 0.0
+        console.print(f"{role.title:<13} earned {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
+    console.print(f"{role.title}: {share:.0%} earned of what is here, which is {role.collection:.0%} of what is asked")
+    console.print(f"{'Points':<13} {table.points_earned} of {table.points}")
     console.print(
-        f"{'Overall':<14} {table.points_earned} of {table.points} points, {table.exercises_earned} of {table.exercises}"
-        f" exercises ({table.exercises_planned} planned), {table.topics_earned} of {table.topics} topics\n"
+        f"{'Exercises':<13} {table.exercises_earned} of {table.exercises} ({table.exercises_planned} planned)"
     )
+    console.print(f"{'Topics':<13} {table.topics_earned} of {table.topics}\n")
+
+
+def print_parts(exercise: Exercise, earned: set[str]) -> None:
+    """The parts of one exercise, and which are earned."""
+    grid = _table("", "Part:28", ">Points:6", ">Minutes:7", "After:14")
+    for part in exercise.parts:
+        mark = "earned" if part.name in earned else ""
+        grid.add_row(mark, part.name, str(part.points), str(part.minutes), ", ".join(part.after))
+    console = _console()
+    points = sum(part.points for part in exercise.parts if part.name in earned)
+    console.print(f"{exercise.id} · {exercise.title}: {points} of {exercise.points} points", highlight=False)
+    console.print(grid)
 
 
 def print_topics(table: CoverageTable) -> None:
@@ -79,7 +100,10 @@ def _uncovered(row: ItemRow) -> str:
 
 def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
     """The exercises, those still to come among them."""
-    grid = _table("#:2", "Exercise:36", "P:1", "Level:6", ">Minutes:7", ">Parts:5", ">Points:7")
+    narrow = _console().width < WIDTH
+    grid = _table(
+        "#:2", "Exercise:24" if narrow else "Exercise:36", "P:1", "Level:6", ">Minutes:7", ">Parts:5", ">Points:7"
+    )
     tasks = {task.id: task for task in house.coverage.task}
     for id in sorted(tasks.keys() | house.exercises.keys()):
         task, exercise = tasks.get(id), house.exercises.get(id)
@@ -100,15 +124,12 @@ def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
 def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
     """One line an attempt, oldest first; a row of equal attempts is one line."""
     grid = _table(">N", "When", "By", ">Points", "Parts earned")
-    last = None
-    for one in kept:
-        what = (one.door, one.score, one.source, one.earned)
-        if what == last:
-            continue
-        last = what
-        when = datetime.fromisoformat(one.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        points = f"{one.score}/{one.max_score}" if one.max_score else "kept"
-        grid.add_row(str(one.number), when, one.door, points, ", ".join(one.earned))
+    for _, alike in groupby(kept, key=lambda one: (one.door, one.score, one.max_score, one.source, one.earned)):
+        first, *more = alike
+        numbers = f"{first.number}-{more[-1].number}" if more else str(first.number)
+        when = datetime.fromisoformat(first.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        points = f"{first.score}/{first.max_score}" if first.max_score else "kept"
+        grid.add_row(numbers, when, first.door, points, ", ".join(first.earned))
     _console().print(grid)
 
 
@@ -138,7 +159,9 @@ def _table(*columns: str) -> Table:
 
 def _console() -> Console:
     """As wide as the terminal; 80 columns where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    # Asked for here, since rich takes a terminal that obeys no commands to be 80 columns wide.
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    return Console(highlight=False, width=width, height=24)
 
 
 def _unicode() -> bool:

@@ -1,8 +1,11 @@
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
+from conftest import environment
 from grader.bank.derived import stub_of
 
 ID = "dl_901_running_mean"
@@ -155,19 +158,93 @@ def test_status_counts_what_is_earned(checked, monkeypatch):
     home, _ = checked
     done = home.grader("status")
     assert done.code == 0
-    assert re.search(r"ML engineer\s+earned +12%", done.out)
-    assert re.search(r"LLM engineer\s+earned +10%", done.out)
-    assert "30 of 100 points, 0 of 1 exercises (2 planned), 1 of 6 topics" in done.out
-    assert f"Next: go on with RunningMean in {FILE}" in done.out
+    assert re.search(r"ML engineer\s+earned +50% of what is here: 25% of what is asked", done.out)
+    assert re.search(r"LLM engineer\s+earned +50% of what is here: 20% of what is asked", done.out)
+    for line in ("Points        30 of 100", "Exercises     0 of 1 (2 planned)", "Topics        1 of 6"):
+        assert line in done.out
+    assert "Continue with RunningMean" in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_the_table_fits_sixty_columns(checked):
+    home, _ = checked
+    command = f"stty cols 60; {sys.executable} -m grader status; {sys.executable} -m grader list"
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], cwd=home.root, capture_output=True, text=True, timeout=300,
+        env=environment(TERM="dumb"),
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert "Averages" in done.stdout
+    assert not [line for line in lines if len(line.rstrip()) > 80]
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Topics  "))]
+    assert max(len(line.rstrip()) for line in table) <= 60
+    assert "\x1b" not in done.stdout
+
+
+def test_the_desk_says_what_is_next_in_a_few_lines(checked):
+    home, _ = checked
+    done = home.grader()
+    lines = done.out.splitlines()
+    assert lines[:2] == ["30 of 100 points", "Continue with RunningMean · Running mean"]
+    assert "last: wrong, 0 of 1 checks pass" in done.out
+    assert f"  edit   {FILE}" in lines
+    assert len(lines) <= 9
+
+
+def test_the_desk_continues_where_one_was_and_begins_with_the_easiest():
+    from datetime import UTC, datetime
+
+    from grader.bank.catalog import find_house
+    from grader.learner import desk
+
+    house = find_house()
+    easiest = desk.following(house, {}, {})
+    task = house.task(easiest.exercise)
+    assert (task.difficulty, easiest.begun) == ("easy", False)
+    now = datetime.now(UTC).isoformat()
+    worked_on = {"dl_014_distributed": "2026-01-01T00:00:00", "dl_018_vit": now}
+    assert desk.following(house, {}, worked_on).exercise.id == "dl_018_vit"
+    earned = {"dl_018_vit": {part.name for part in house.exercises["dl_018_vit"].parts}}
+    assert desk.following(house, earned, worked_on).exercise.id == "dl_014_distributed"
+    everything = {id: {part.name for part in one.parts} for id, one in house.exercises.items()}
+    assert desk.following(house, everything, worked_on) is None
+
+
+def test_no_hint_is_given_where_all_is_earned(passed):
+    done = passed.grader("hint", "901")
+    assert (done.code, "You have earned every part" in done.err) == (2, True)
+    assert passed.grader("hint", "901", "batch_mean").code == 0
+
+
+def test_one_part_is_the_stub_again_and_the_rest_stays(home):
+    home.solve(WRONG)
+    done = home.grader("reset", "901", "batch_mean")
+    assert done.code == 0, done.said
+    text = home.attempt.read_text()
+    assert text[text.index("class") :] == home.solution.replace(*WRONG)[home.solution.index("class") :]
+    assert "raise NotImplementedError" in text[: text.index("class")]
+    assert "reset" in home.grader("history", "901").out
+    home.attempt.write_text("def batch_mean(x")
+    done = home.grader("reset", "901", "batch_mean")
+    assert (done.code, "cannot be found" in done.err) == (2, True)
+    assert home.attempt.read_text() == "def batch_mean(x"
+
+
+def test_the_parts_of_one_exercise(checked):
+    home, _ = checked
+    done = home.grader("status", "901")
+    assert "30 of 100 points" in done.out
+    assert re.search(r"earned\s+batch_mean\s+30\s+5", done.out)
 
 
 def test_status_of_a_fresh_house(cli):
     done = cli()
     assert done.code == 0
-    assert f"Next: begin with batch_mean in {FILE}" in done.out
+    assert done.out.startswith("0 of 100 points\nBegin with batch_mean")
+    table = cli("status")
+    assert table.code == 0
     for words in ("Averages", "Spread", "902 coming", "gap", "elsewhere", "0 of 100 points"):
-        assert words in done.out
+        assert words in table.out
 
 
 def test_nothing_in_the_table_is_cut_off(passed):
@@ -367,8 +444,8 @@ def test_history_lists_each_attempt_once_and_shows_its_source(home):
     home.solve()
     home.pytest(f"exercises/{ID}")
     done = home.grader("history", "901")
-    rows = [line.split() for line in done.out.splitlines() if re.match(r"\s*\d+ ", line)]
-    assert [(row[0], row[4]) for row in rows] == [("1", "30/100"), ("3", "100/100")]
+    rows = [line.split() for line in done.out.splitlines() if re.match(r"\s*\d+(-\d+)? ", line)]
+    assert [(row[0], row[4]) for row in rows] == [("1-2", "30/100"), ("3", "100/100")]
     assert home.grader("history", "901", "--show", "1").out == first
     assert home.grader("history", "901", "--show", "3").out == home.attempt.read_text()
     wrong = home.grader("history", "901", "--show", "4")

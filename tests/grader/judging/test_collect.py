@@ -154,7 +154,7 @@ def test_a_partial_selection_earns_nothing_it_did_not_prove_and_says_so(homes, s
     done = home.pytest(*args)
     assert done.code == 0
     assert re.search(rf"\b{ran} passed", done.out)
-    assert "0 of 100 points" in done.out
+    assert "0 of 30 points in 1 of 2 parts" in done.out
     assert f"0 of 2 parts ran in full. All of them: pytest {EXERCISE}" in done.out
     assert home.progress.earned() == {}
 
@@ -162,7 +162,7 @@ def test_a_partial_selection_earns_nothing_it_did_not_prove_and_says_so(homes, s
 def test_a_selection_that_holds_a_whole_part_earns_that_part(home):
     home.solve()
     done = home.pytest(EXERCISE, "-k", "mean_of")
-    assert "30 of 100 points" in done.out
+    assert "30 of 30 points in 1 of 2 parts" in done.out
     assert "1 of 2 parts ran in full" in done.out
     assert home.progress.earned() == {"dl_901_running_mean": {"batch_mean"}}
     home.pytest(EXERCISE, "-k", "stream")
@@ -458,7 +458,7 @@ def test_a_name_bound_below_its_stub_counts(home):
 
 
 def test_a_part_waits_for_the_one_that_it_builds_on(home):
-    home.solve((RIGHT_MEAN, "return x.sum(0)"))
+    home.solve((RIGHT_MEAN, "return x.sum(0)"), ("* len(x) / self.count", ""))  # wrong itself, too
     done = home.pytest(EXERCISE)
     assert part_line(done.out, "RunningMean") == "· RunningMean 70 waiting waits for batch_mean"
 
@@ -466,7 +466,7 @@ def test_a_part_waits_for_the_one_that_it_builds_on(home):
 def test_a_part_that_is_written_waits_for_one_not_begun(home):
     stub = home.attempt.read_text()
     head, tail = stub[: stub.index("class RunningMean")], home.solution[home.solution.index("class RunningMean") :]
-    home.attempt.write_text(head + tail)
+    home.attempt.write_text(head + tail.replace("* len(x) / self.count", ""))  # written, and wrong
     done = home.pytest(EXERCISE)
     assert " not started running_mean.py:" in part_line(done.out, "batch_mean")
     assert part_line(done.out, "RunningMean") == "· RunningMean 70 waiting waits for batch_mean"

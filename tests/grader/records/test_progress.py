@@ -31,7 +31,7 @@ def progress(tmp_path):
 
 def test_nothing_is_written_by_looking(progress, tmp_path):
     assert progress.earned() == {}
-    assert progress.tried() == set()
+    assert progress.last_worked_on() == {}
     assert progress.history(ID) == []
     assert progress.events(ID, "hint") == 0
     assert progress.source("x") is None
@@ -43,7 +43,7 @@ def test_an_attempt_is_kept_with_its_source(progress):
     (kept,) = progress.history(ID)
     assert (kept.number, kept.door, kept.score, kept.max_score, kept.earned) == (1, "pytest", 30, 100, ("a",))
     assert progress.source(kept.source) == "x = 1\n"
-    assert progress.tried() == {ID}
+    assert progress.last_worked_on().keys() == {ID}
 
 
 def test_an_earned_part_stays_earned(progress):
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_used_is_reported_and_left_as_it_is(progress, spoi
         lambda: progress.record(result("y", "b"), "y", "pytest"),
         lambda: progress.note(ID, "hint", part="a"),
         progress.earned,
-        progress.tried,
+        progress.last_worked_on,
         lambda: progress.history(ID),
     ):
         with pytest.raises(ProgressError, match=said) as caught:
