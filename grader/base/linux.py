@@ -20,8 +20,10 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 _MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _LAST_CAPABILITY = 40
 _HUGE_PAGE, _MADV_COLLAPSE = 2 << 20, 25
+_INSTRUCTION_BYTES = 8
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -79,6 +81,22 @@ def drop_capabilities() -> None:
     ctypes.set_errno(0)  # the landlock package takes a stale error for one of its own
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     _call(_libc.syscall(_CAPSET[os.uname().machine], header, bytes(24)), "capset")
+
+
+class Program(ctypes.Structure):
+    """A filter of system calls, as the kernel takes it."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+    @classmethod
+    def of(cls, instructions: bytes) -> "Program":
+        return cls(len(instructions) // _INSTRUCTION_BYTES, instructions)
+
+
+def load_filter(program: bytes) -> None:
+    """Have every system call of this process looked at by a program; see seccomp(2)."""
+    loaded = ctypes.byref(Program.of(program))
+    _call(_libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), loaded, 0, 0), "seccomp")
 
 
 def loopback_up() -> None:
