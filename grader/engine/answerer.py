@@ -187,8 +187,7 @@ def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end
     """The first process in the cage: waits for the answerer, passes on how it ended, and takes all others with it."""
     code = 1
     try:
-        if level is not cage.Level.FULL:
-            os.setpgid(0, 0)
+        os.setpgid(0, 0)  # or a signal to the whole group would reach the keeper, also from a pid namespace
         folder = cage.furnish(level)
         os.write(outside, folder.encode())
         os.close(outside)
