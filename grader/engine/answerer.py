@@ -189,7 +189,7 @@ def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end
     try:
         os.setpgid(0, 0)  # or a signal to the whole group would reach the keeper, also from a pid namespace
         if sys.platform == "linux":
-            system.adopt_orphans()  # in a pid namespace it does so anyway; elsewhere they would be somebody else's
+            linux.adopt_orphans()  # in a pid namespace it does so anyway; elsewhere they would be somebody else's
         folder = cage.furnish(level)
         os.write(outside, folder.encode())
         os.close(outside)

@@ -70,7 +70,8 @@ LIMITS = {
     ),
     "memory in orphans": (
         "for _ in range(2):\n        if os.fork() == 0:\n            if os.fork() == 0:\n"
-        "                kept = bytearray(b'x') * (180 << 20)\n                time.sleep(60)\n            os._exit(0)\n"
+        "                kept = bytearray(b'x') * (180 << 20)\n                time.sleep(60)\n"
+        "            os._exit(0)\n"
         "    time.sleep(60)",
         "memory", "more than 300 MB of memory",
     ),
