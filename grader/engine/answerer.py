@@ -187,8 +187,9 @@ def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end
     """The first process in the cage: waits for the answerer, passes on how it ended, and takes all others with it."""
     code = 1
     try:
-        if level is not cage.Level.FULL:
-            os.setpgid(0, 0)
+        os.setpgid(0, 0)  # or a signal to the whole group would reach the keeper, also from a pid namespace
+        if sys.platform == "linux":
+            linux.adopt_orphans()  # in a pid namespace it does so anyway; elsewhere they would be somebody else's
         folder = cage.furnish(level)
         os.write(outside, folder.encode())
         os.close(outside)

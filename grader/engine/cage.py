@@ -8,7 +8,6 @@ The warm process enters its half once (`enclose`); each fork of it adds the rest
 """
 
 import contextlib
-import functools
 import os
 import resource
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import msgspec
 
 from grader.base import linux
+from grader.engine import calls
 
 TMP_BYTES = 64 << 20
 """What the attempt may write, in its folder and its shared memory."""
@@ -49,31 +49,6 @@ class Limits(msgspec.Struct, frozen=True):
     cpu_seconds: int
     memory_mb: int
     output_bytes: int = 1 << 20
-
-
-# Calls that look outside, change the system, or make a namespace in which they would be allowed. Everything else is
-# allowed: what torch calls is too much, and too different from version to version, to list.
-_REFUSED = (
-    "mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "open_tree", "move_mount", "fsopen", "fsconfig",
-    "fsmount", "fspick", "mount_setattr", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
-    "kcmp", "pidfd_getfd", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "keyctl", "add_key", "request_key", "open_by_handle_at", "name_to_handle_at", "init_module",
-    "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct",
-    "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "quotactl",
-    "personality", "vhangup", "syslog", "fanotify_init", "lookup_dcookie", "move_pages", "migrate_pages",
-    # Memory that belongs to no process and to no file system of the cage: nobody could count it.
-    "memfd_create", "memfd_secret", "shmget", "semget", "msgget", "mq_open",
-)  # fmt: skip
-# Where no namespace holds the attempt: leaving its process group, and reaching processes by other means.
-_REFUSED_UNHIDDEN = (
-    "setsid", "setpgid", "tkill", "pidfd_open", "pidfd_send_signal", "setpriority", "ioprio_set",
-    # Landlock says nothing of the modes, owners and times of files, and other files of this user are in sight.
-    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes", "futimesat",
-    "utimensat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
-    "removexattrat", "file_setattr",
-)  # fmt: skip
-_NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW* bit
-_FAMILIES = {1: "unix", 2: "inet", 10: "inet6", 16: "netlink"}
 
 
 def readable() -> list[str]:
@@ -154,7 +129,7 @@ def enclose(level: Level) -> None:
         # Once here, not in each fork, which as another user may not even reach what is imported.
         import landlock  # noqa: F401
 
-        _filter(level, 0)
+        calls.program(hidden=level is Level.FULL)
         readable()
     if level is not Level.FULL:
         return
@@ -232,7 +207,8 @@ def enter(level: Level, limits: Limits, folder: str, slot: int) -> None:
     linux.drop_capabilities()
     linux.no_new_privileges()
     _landlock(level, folder)
-    _filter(level, os.getpid() if level is Level.LANDLOCK else 0).load()
+    linux.keep_signals_inside()  # a second wall: a number that was its own may be somebody else's after its end
+    calls.load(hidden=level is Level.FULL, own=os.getpid())
 
 
 def _limit(limits: Limits) -> None:
@@ -286,38 +262,6 @@ def _landlock(level: Level, folder: str) -> None:
         rules.allow("/dev/shm", rules=everything)
     rules.apply()
     os.close(rules._fd)  # the package leaves it open
-
-
-@functools.cache
-def _filter(level: Level, own: int) -> Any:
-    """Which system calls are refused. own: where no namespace hides other processes, the one that may be signalled."""
-    import errno
-
-    import pyseccomp as seccomp
-
-    refuse = seccomp.ERRNO(errno.EPERM)
-    rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    names = [*_REFUSED, *_REFUSED_UNHIDDEN] if level is Level.LANDLOCK else list(_REFUSED)
-    for name in names:
-        with contextlib.suppress(OSError, ValueError):  # a call that this architecture does not have
-            rules.add_rule(refuse, name)
-    for bit in range(32):
-        if _NAMESPACE_FLAGS >> bit & 1:
-            rules.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, 1 << bit, 1 << bit))
-    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags are behind a pointer; libc falls back to clone
-    if level is Level.LANDLOCK:  # no namespace hides this user's other processes: let it touch none but itself
-        for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
-            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, own))
-        for name in ("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setaffinity"):
-            rules.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, 0))
-    allowed = set() if level is Level.LANDLOCK else set(_FAMILIES)
-    for family in range(46):
-        if family not in allowed:
-            rules.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.EQ, family))
-    rules.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.GT, 45))
-    # Keys typed into the terminal that the grader was started from.
-    rules.add_rule(refuse, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, 0x5412))
-    return rules
 
 
 def remove(level: Level, folder: str) -> None:

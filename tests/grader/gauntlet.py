@@ -3,21 +3,44 @@
 `python gauntlet.py`: a job as JSON on stdin; on stdout what `world.run` says.
 """
 
+import contextlib
+import ctypes
 import json
+import os
+import resource
+import select
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import world
+from shared import refuse_namespaces
+
+from grader.base import linux
 
 HOUSE, RESULTS = Path("/tmp/house"), Path("/tmp/results")
 ID = "dl_901_running_mean"
 SEED = 7
+NOBODY = 65534
+IOPRIO_GET = {"x86_64": 252, "aarch64": 31}
 _GRACE_SECONDS = 5.0
 
+libc = ctypes.CDLL(None)
 
-def grade_class(house, texts):
-    """Judge every submission, one at a time; what came of it, and what the engine's process had below it after."""
+
+def grade_class(house, texts, who="root", level="full"):
+    """Judge every submission, one at a time; what came of it, and what the engine's process had below it after.
+
+    who: `root`, or `user` for nobody special. level: the best that the engine is to find.
+    """
+    if who == "user":
+        for become in (os.setresgid, os.setresuid):
+            become(*[NOBODY] * 3)
+        linux.set_dumpable(True)  # as after a login: its own /proc/self is its own
+    if level == "landlock":
+        refuse_namespaces()
     from grader.bank.catalog import House
     from grader.engine import batch
     from grader.engine.batch import Engine
@@ -35,18 +58,65 @@ def grade_class(house, texts):
         results.add(result)
         kept.append(result.student)
 
-    with Engine([exercise]) as engine:
+    with bystander() as untouched, Engine([exercise]) as engine:
+        own = [state(pid) for pid in (os.getpid(), engine.warm.pid)]
         submissions = [Submission(name, ID, text) for name, text in texts.items()]
         engine.judge(House(HOUSE), exercise, submissions, seed_of=lambda one: SEED, jobs=1, keep=keep)
         survivors = _survivors(engine.warm.pid)
+        touched = untouched() + ["the grader"] * (own != [state(pid) for pid in (os.getpid(), engine.warm.pid)])
     return {
         "kept": kept,
         "lines": [json.loads(line) for line in results.path.read_text().splitlines()],
         "beside": sorted(path.name for path in RESULTS.iterdir() if path != results.path),
         "survivors": survivors,
+        "touched": touched,
         "changed": world.files(HOUSE) != before,
         "level": str(engine.level),
     }
+
+
+@contextlib.contextmanager
+def bystander():
+    """Things of the same user beside the grader's: a process, two sockets, a segment, a file. Gives what is no longer
+    as it was.
+    """
+    process = subprocess.Popen(["sleep", "1000"])
+    sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    for sock, name in zip(sockets, (b"\0heard", "/tmp/heard"), strict=True):
+        sock.bind(name)
+        sock.setblocking(False)
+    segment = libc.shmget(0, 4096, 0o1600)
+    libc.shmat.restype = ctypes.c_void_p
+    memory = libc.shmat(segment, None, 0)
+    file = Path("/tmp/mine")
+    file.write_text("not yours")
+
+    def seen():
+        status = file.stat()
+        return {
+            "a process": (process.poll(), state(process.pid)),
+            "sockets": [bool(select.select([sock], [], [], 0)[0]) for sock in sockets],
+            "a segment": ctypes.string_at(memory, 16),
+            "a file": (file.read_text(), status.st_mode, status.st_mtime, os.listxattr(file)),
+        }
+
+    before = seen()
+    try:
+        yield lambda: [name for name, now in seen().items() if now != before[name]]
+    finally:
+        process.kill()
+        process.wait()
+        for thing in ("/tmp/heard", file):
+            Path(thing).unlink()
+        libc.shmctl(segment, 0, None)
+
+
+def state(pid):
+    """What somebody else may do to a process short of a signal that is heard."""
+    limits = [resource.prlimit(pid, what) for what in range(16)]
+    nice = os.getpriority(os.PRIO_PROCESS, pid), libc.syscall(IOPRIO_GET[os.uname().machine], 1, pid)
+    stopped = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] in "tT"
+    return limits, nice, os.sched_getscheduler(pid), os.sched_getaffinity(pid), stopped
 
 
 def _survivors(pid):
@@ -77,4 +147,4 @@ def _below(pid):
 if __name__ == "__main__":
     job = json.load(sys.stdin)
     kept = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])]
-    print(json.dumps(world.run(lambda: grade_class(job["house"], job["texts"]), kept, job["seconds"])))
+    print(json.dumps(world.run(lambda: grade_class(job["house"], job["texts"], *job["way"]), kept, job["seconds"])))

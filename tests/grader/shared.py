@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 def once(tmp_path_factory, name, work):
     """`work()`, which returns plain data: run by whoever comes first, read by all others of this test run.
@@ -37,6 +39,25 @@ def said(command, folder, seconds):
     done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_reach(command, folder):
+    """`command`, with the interpreter in its reach even where that lies in a home that others may not enter."""
+    needed = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, REPOSITORY)}
+    closed = {way for path in needed for way in (path, *path.parents) if not way.stat().st_mode & 0o001}
+    if not closed:
+        return command
+    # In a mount namespace of this command alone: the closed home is covered, and what is needed of it shown again.
+    lines = ["set -e"]
+    hidden = sorted(path for path in needed if any(path.is_relative_to(way) for way in closed))
+    for i, path in enumerate(hidden):
+        lines += [f"mkdir -p {folder}/shown{i}", f"mount --rbind {path} {folder}/shown{i}"]
+    lines += [f"mount -t tmpfs -o mode=755 tmpfs {way}" for way in sorted(closed)]
+    for i, path in enumerate(hidden):
+        lines += [f"mkdir -p {path}", f"mount --rbind {folder}/shown{i} {path}"]
+    lines += [f"umount -l {folder}/shown{i}; rmdir {folder}/shown{i}" for i in range(len(hidden))]
+    script = "\n".join([*lines, 'exec "$@"'])
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command]
 
 
 def refuse_namespaces():

@@ -11,17 +11,24 @@ A file of attacks/ is a submission to dl_901_running_mean whose leading comment 
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import tomllib
+from pathlib import Path
 
 import pytest
 import world
+from shared import in_reach
 
 from conftest import HERE, environment
 from grader.verdicts.verdict import Verdict
 
-FAMILIES = ["answers", "exit", "files", "forging", "lying", "overfitting", "resources", "state", "tampering"]
+FAMILIES = [
+    "answers", "exit", "files", "forging", "lying", "overfitting", "reaching", "resources", "state",
+    "tampering",
+]  # fmt: skip
 PARTS = {"batch_mean": 30, "RunningMean": 70}
 ATTACKS = sorted((HERE / "attacks").glob("*.py"))
 RIGHT = "right"
@@ -50,7 +57,7 @@ def deserved(path):
 
 
 def solution():
-    return (HERE / "bank/solutions/dl_901_running_mean/running_mean.py").read_text()
+    return (HERE / "house/solutions/dl_901_running_mean/running_mean.py").read_text()
 
 
 def wrong():
@@ -175,20 +182,27 @@ def test_naive_judge_is_beaten_as_the_header_says(naive, path):
 # Against the engine
 
 
-@pytest.fixture(scope="module", autouse=True)
-def engine(built):
-    """The engine's run, begun before any test here: it goes on beside the naive ones."""
+def begun(built, paths, way, folder=None):
+    """gauntlet.py at work on these attacks. folder: for the mounts that put the interpreter in a user's reach."""
     texts = {}
-    for path in ATTACKS:
+    for path in paths:
         texts[path.stem] = path.read_text(encoding="utf-8")
         texts[f"right after {path.stem}"] = solution()
         texts[f"wrong after {path.stem}"] = wrong()
+    command = [sys.executable, str(HERE / "gauntlet.py")]
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "gauntlet.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        in_reach(command, folder) if folder else command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=environment(), start_new_session=True,
     )  # fmt: skip
-    process.stdin.write(job(built, "engine", texts, seconds=ENGINE_SECONDS))
+    process.stdin.write(job(built, "engine", texts, seconds=ENGINE_SECONDS, way=way))
     process.stdin.close()
+    return process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine(built):
+    """The engine's run, begun before any test here: it goes on beside the naive ones."""
+    process = begun(built, ATTACKS, ["root", "full"])
     yield process
     process.kill()
     process.wait()
@@ -241,9 +255,52 @@ def test_engine_leaves_nothing_behind(graded):
 
 
 @needs_worlds
+def test_engine_lets_nothing_outside_be_touched(graded):
+    assert graded["said"]["touched"] == []
+
+
+@needs_worlds
 def test_results_are_whole(graded):
     said = graded["said"]
     assert [line["student"] for line in said["lines"]] == said["kept"]
     assert len(said["kept"]) == len(set(said["kept"])) == 3 * len(ATTACKS)
     assert said["beside"] == []
     assert {line["isolation"] for line in said["lines"]} == {said["level"]}
+
+
+# Where nothing but the list of calls stands between the code and the grader
+
+OUTWARD = [path for path in ATTACKS if path.stem.startswith(("reaching_", "forging_no_loopback", "exit_kill_"))]
+
+
+@pytest.fixture(scope="module", params=["root landlock", "user landlock", "user full"])
+def outward(request, built):
+    """What gauntlet.py says of the attacks that reach out, in another way of running the grader."""
+    who, level = request.param.split()
+    if os.getuid() != 0:
+        pytest.skip("only root can be both")
+    with tempfile.TemporaryDirectory(prefix="attacks-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        process = begun(built, OUTWARD, [who, level], folder)
+        try:
+            seen = json.loads(process.stdout.read())
+        finally:
+            process.kill()
+            process.wait()
+    assert seen["said"], "the grader was ended"
+    return {**seen, "level": level}
+
+
+@needs_worlds
+def test_no_way_out_is_open_at_any_level_to_anybody(outward):
+    said = outward["said"]
+    assert said["level"] == outward["level"]
+    assert said["touched"] == said["survivors"] == []
+    assert not said["changed"]
+    results = {line["student"]: line for line in said["lines"]}
+    assert len(results) == 3 * len(OUTWARD)
+    for path in OUTWARD:
+        for part in results[path.stem]["parts"]:
+            assert part["verdict"] in allowed(path, part["name"]), (path.stem, part)
+        scores = [results[f"{other} after {path.stem}"]["score"] for other in ("right", "wrong")]
+        assert scores == [100, PARTS["batch_mean"]], path.stem

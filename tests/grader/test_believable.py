@@ -1,21 +1,65 @@
 """What the asker makes of a reply, without a cage around it."""
 
+import marshal
+import socket
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from grader.answering.request import Request
+from grader.bank.catalog import find_house
 from grader.engine.channel import Caged
+from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import NoLoopback, NotData
 from grader.verdicts.raised import Raised
+from grader.verdicts.verdict import Verdict
+
+DRIVERS = """
+def own(module): return module.f()
+def ranks(module): return on_ranks(module, 2, lambda rank: rank)
+def through_another(module): return [ranks(module)]
+def in_a_function_of_its_own(module):
+    def work(): return ranks(module)
+    return work()
+"""
 
 
-@pytest.mark.parametrize(("level", "error"), [("landlock", NoLoopback), ("process", NoLoopback), ("full", NotData)])
-def test_only_where_there_is_none_may_code_say_so(level, error):
+def lacking(level, target, driver):
+    """What is raised where a cage of this level says that it has no loopback to answer this with."""
     channel = Caged.__new__(Caged)
-    channel.isolation = level
-    raised = Raised(kind="NoLoopback", base="NoLoopback", said="", lines=[], own=True)
-    with pytest.raises(error):
-        channel._believable(Request("call", "f", False, (), {}), {"raised": msgspec.to_builtins(raised)})
+    channel.isolation, channel._drivers = level, marshal.dumps(compile(DRIVERS, "drivers.py", "exec"))
+    raised = Raised(kind="NoLoopback", base="NoLoopback", said="", lines=[3], own=True)
+    with pytest.raises(Exception) as caught:  # which one is the question
+        channel._believable(Request("call", target, driver, (), {}), {"raised": msgspec.to_builtins(raised)})
+    return caught.value
+
+
+@pytest.mark.parametrize("target", ["ranks", "through_another", "in_a_function_of_its_own"])
+def test_code_lacks_a_loopback_only_where_there_is_none(target):
+    assert type(lacking("landlock", target, True)) is NoLoopback
+    for level in ("full", "process"):
+        assert type(lacking(level, target, True)) is RuntimeError
+
+
+def test_at_level_process_the_asker_looks_for_itself(monkeypatch):
+    def refused(*args):
+        raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", refused)
+    assert type(lacking("process", "ranks", True)) is NoLoopback
+    assert type(lacking("full", "ranks", True)) is RuntimeError
+
+
+@pytest.mark.parametrize(("target", "driver"), [("f", False), ("ranks", False), ("own", True), ("unknown", True)])
+@pytest.mark.parametrize("level", ["full", "landlock", "process"])
+def test_who_was_not_asked_for_ranks_needs_no_loopback(level, target, driver):
+    error = lacking(level, target, driver)
+    assert type(error) is RuntimeError
+    part = find_house().find("11").parts[0]
+    told = Explainer(Path("f.py"), "\n\nraise NoLoopback\n").learner(error, part)
+    assert told.verdict is Verdict.ERROR
+    assert told.message.splitlines() == ["NoLoopback: (no message)", "  f.py:3 in the module", "      raise NoLoopback"]
 
 
 @pytest.mark.parametrize("change", [{"lines": [1] * 5}, {"said": "x" * 10_000}, {"lines": ["1"]}])

@@ -2,8 +2,8 @@
 # mechanism = "SIGKILL to the own process group, in which the judge may be"
 # naive = "wins"
 # [required]
-# batch_mean = "crashed"
-# RunningMean = "crashed"
+# batch_mean = ["crashed", "error"]
+# RunningMean = ["crashed", "error"]
 import os
 import signal
 

@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shared import grants_namespaces, once, refuse_namespaces, said
+from shared import REPOSITORY, grants_namespaces, in_reach, once, refuse_namespaces, said
 
 HERE = Path(__file__).resolve().parents[1]
-REPOSITORY = HERE.parents[1]
 ID = "dl_901_running_mean"
 NOBODY = 65534
 SECRET = "9f1c-a-secret-that-no-learner-knows"
@@ -348,25 +347,6 @@ def _addresses():
 # The tests' side
 
 WAYS = ["root full", "user full", "root landlock", "user landlock"]
-
-
-def in_reach(command, folder):
-    """`command`, with the interpreter in its reach even where that lies in a home that others may not enter."""
-    needed = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, REPOSITORY)}
-    closed = {way for path in needed for way in (path, *path.parents) if not way.stat().st_mode & 0o001}
-    if not closed:
-        return command
-    # In a mount namespace of this command alone: the closed home is covered, and what is needed of it shown again.
-    lines = ["set -e"]
-    hidden = sorted(path for path in needed if any(path.is_relative_to(way) for way in closed))
-    for i, path in enumerate(hidden):
-        lines += [f"mkdir -p {folder}/shown{i}", f"mount --rbind {path} {folder}/shown{i}"]
-    lines += [f"mount -t tmpfs -o mode=755 tmpfs {way}" for way in sorted(closed)]
-    for i, path in enumerate(hidden):
-        lines += [f"mkdir -p {path}", f"mount --rbind {folder}/shown{i} {path}"]
-    lines += [f"umount -l {folder}/shown{i}; rmdir {folder}/shown{i}" for i in range(len(hidden))]
-    script = "\n".join([*lines, 'exec "$@"'])
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command]
 
 
 @pytest.fixture(scope="module", params=WAYS)

@@ -68,6 +68,13 @@ LIMITS = {
         "            time.sleep(60)\n    time.sleep(60)",
         "memory", "more than 300 MB of memory",
     ),
+    "memory in orphans": (
+        "for _ in range(2):\n        if os.fork() == 0:\n            if os.fork() == 0:\n"
+        "                kept = bytearray(b'x') * (180 << 20)\n                time.sleep(60)\n"
+        "            os._exit(0)\n"
+        "    time.sleep(60)",
+        "memory", "more than 300 MB of memory",
+    ),
     "output from Python": ("while True: print('x' * 1000)", "output limit", "more than 1,048,576 bytes printed"),
     "output past Python": (
         "while True: os.write(2, b'x' * 1000)", "output limit", "more than 1,048,576 bytes printed",
