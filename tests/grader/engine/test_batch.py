@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -297,11 +298,26 @@ def test_after_a_change_of_the_checks_it_is_judged_again(home, name, edit):
     assert not holds(home)
 
 
-@pytest.mark.parametrize("name", ["grader", "torch"])
+@pytest.mark.parametrize("name", ["grader", "code", "torch"])
 def test_after_a_change_of_versions_it_is_judged_again(home, name):
     one = judged(home, ANN)
     keep(home, msgspec.structs.replace(one, versions={**one.versions, name: "0.0.0"}))
     assert not holds(home)
+
+
+def test_after_a_change_of_the_graders_own_code_it_is_judged_again(home, monkeypatch, tmp_path):
+    """Of any module: a tolerance in compare.py, a sentence in explain.py, a file that is new."""
+    keep(home, judged(home, ANN))
+    package = tmp_path / "grader"
+    shutil.copytree(Path(resume.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(resume, "__file__", str(package / "engine" / "resume.py"))
+    for change in ("", "checks/compare.py", "verdicts/explain.py", "judging/new.py"):
+        if change:
+            (package / change).open("a").write("\n# mended\n")
+        resume.grader_code.cache_clear()
+        assert holds(home) == (not change), change
+        keep(home, judged(home, ANN))
+    resume.grader_code.cache_clear()
 
 
 def test_a_seed_given_again_is_held_and_another_is_not(home):
