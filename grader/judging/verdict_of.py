@@ -10,6 +10,7 @@ import pytest
 
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import HEARD, seed_of
+from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
@@ -45,7 +46,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     told = _told(file, item, call)
     if HEARD in item.stash:
         del item.stash[HEARD]  # it holds an answer
-    # An exception may say what no file can hold.
+    # An exception may say what no file can hold, and as much as it likes.
+    told = cut_told(told)
     told = msgspec.structs.replace(told, message=told.message.encode("utf-8", "backslashreplace").decode())
     item.stash[JUDGED] = told
     report = yield
@@ -54,7 +56,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
-    check = _check(item, told, seconds=round(call.duration, 3), printed=report.capstdout[-2000:])
+    check = _check(item, told, seconds=round(call.duration, 3), printed=report.capstdout[-LONGEST_PRINTED:])
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
     )
