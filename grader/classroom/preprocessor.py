@@ -20,12 +20,12 @@ from nbgrader.preprocessors import CheckCellMetadata, Execute, NbGraderPreproces
 from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.bank.catalog import Exercise, read_exercise
-from grader.bank.layout import PART, SETUP, Cell, layout_of
+from grader.bank.layout import PART, SETUP, Cell, exercise_named, layout_of
 from grader.base.files import LARGEST_FILE, read_file
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
 from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
-from grader.classroom.notebook import exercise_named, part_named, shown
+from grader.classroom.notebook import part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.verdicts.result import PartResult, Result

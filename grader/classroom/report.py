@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from grader.bank.catalog import Exercise, House
-from grader.bank.layout import PART, SETUP
+from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.base.text import defused, plain
-from grader.classroom.notebook import Shown, exercise_named, read_shown
+from grader.classroom.notebook import Shown, read_shown
 from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _MOST_MISTAKES = 3

@@ -11,6 +11,7 @@ import pytest
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import HEARD, seed_of
 from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
+from grader.verdicts.raised import timeout_seconds
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
@@ -84,6 +85,10 @@ def _told(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         return file.channel.explainer.learner(error, part)
     if part.name in file.hung:
         return Told(Verdict.TIMEOUT, str(error))
+    limit = timeout_seconds(error)
+    if limit is not None and HEARD in item.stash and item.stash[HEARD].kept:
+        said = f"the check was not over after {limit:g} s: what the code returned takes too long to look at"
+        return Told(Verdict.TIMEOUT, said)
     if isinstance(error, AssertionError):
         return Told(Verdict.WRONG, str(error), getattr(error, "finding", None))
     misread = _misread(file, item, error)

@@ -135,8 +135,12 @@ def test_a_script_is_read_as_it_is(home):
 
 @pytest.mark.parametrize("name", [f"{ID}.ipynb", "running_mean.ipynb"])
 def test_a_notebook_is_read_as_its_source(home, name):
-    hand_in(home, "ann", notebook("a = 1", "%time a", solution=True), name)
-    assert read(home) == Submission("ann", ID, "# cell 1\na = 1\n\n# cell 2\npass  # %time a\n")
+    hand_in(home, "ann", notebook("def helper(x):\n    return x", "%time helper(1)", solution=True), name)
+    got = read(home)
+    assert (got.problem, got.note) == ("", "")
+    assert got.text.startswith("# given code\n")
+    assert "# cell 1\ndef helper(x):\n    return x\n" in got.text
+    assert "%time" not in got.text
 
 
 def test_a_script_counts_before_a_notebook_and_that_is_said(home):
@@ -147,12 +151,12 @@ def test_a_script_counts_before_a_notebook_and_that_is_said(home):
 
 
 def test_nbgraders_name_of_a_notebook_counts_first(home):
-    hand_in(home, "ann", notebook("a = 1"), f"{ID}.ipynb")
-    hand_in(home, "ann", notebook("b = 2"), "running_mean.ipynb")
+    hand_in(home, "ann", notebook("def a(): pass"), f"{ID}.ipynb")
+    hand_in(home, "ann", notebook("def b(): pass"), "running_mean.ipynb")
     got = read(home)
-    assert (got.text, got.note) == (
-        "# cell 1\na = 1\n", f"{ID}.ipynb counts, and running_mean.ipynb beside it does not",
-    )  # fmt: skip
+    assert "def a()" in got.text
+    assert "def b()" not in got.text
+    assert got.note == f"{ID}.ipynb counts, and running_mean.ipynb beside it does not"
 
 
 def make_fifo(path):
