@@ -11,7 +11,7 @@ _MOST_NAMED = 10
 
 
 def needs_eyes(found: Found, results: Iterable[Result]) -> list[str]:
-    """What could not be read, was left out, counts under another name, is the same as another's, or failed the grader."""
+    """What could not be read, was left out, is renamed, is the same as another's, or made the grader fail."""
     results = list(results)
     out = [f"{one.student}/{one.exercise}: {one.problem}." for one in found.submissions if one.problem]
     out += [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]

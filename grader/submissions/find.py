@@ -55,7 +55,7 @@ class Found(msgspec.Struct):
 
     submissions: list[Submission]
     refused: list[str]
-    """Sentences about folders that name nothing."""
+    """A sentence for each folder whose name is no student or no exercise."""
 
 
 def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
@@ -193,7 +193,7 @@ def _names(place: Path, *suffixes: str) -> list[str]:
 
 
 def _others(place: Path) -> str:
-    """What lies there instead, by name."""
+    """The names of the files that are there instead."""
     names = _names(place, *_SUFFIXES)
     more = " and more" if len(names) > _MOST_NAMED else ""
     return f"; there is {', '.join(map(plain, names[:_MOST_NAMED]))}{more}" if names else ""

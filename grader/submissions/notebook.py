@@ -130,7 +130,7 @@ def _put_together(cells: list[tuple[int, str, str]], layout: Sequence[Cell], ste
 
 
 def _is_untouched(source: str, cell: Cell) -> bool:
-    """Whether an answer is still the stub, below the line that says where it stands."""
+    """Whether an answer is still the stub; its first line, which names its cell, does not count."""
     return source.partition("\n")[2].strip() == cell.text.strip()
 
 

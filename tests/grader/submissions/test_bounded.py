@@ -68,7 +68,8 @@ def fill(n):
 @pytest.mark.parametrize(
     ("work", "says"),
     [(spin, "cannot be read within 0.3 s"), (spin_in_c, "cannot be read within 0.3 s"),
-     (die, "cannot be read: Python ended over it with SIGSEGV"), (leave, "cannot be read: Python ended over it with exit code 0"),
+     (die, "cannot be read: Python ended over it with SIGSEGV"),
+     (leave, "cannot be read: Python ended over it with exit code 0"),
      (fill, "cannot be read: Python ended over it with exit code 1")],
 )  # fmt: skip
 def test_what_comes_to_no_end_costs_itself_alone(brief, work, says):
