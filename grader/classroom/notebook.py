@@ -87,21 +87,30 @@ class Shown(msgspec.Struct, frozen=True):
     verdict: str = ""
     mistake: str = ""
     """The known mistake, the property that does not hold, or what was raised; empty where nothing is wrong yet."""
+    problem: str = ""
+    """Why the whole notebook could not be read."""
+    source: str = ""
+    """The hash of what was judged; empty where the stub stands as it was."""
 
 
 _SHOWN = "grader"
+_LONGEST_PROBLEM = 300
 _NO_MISTAKE = (Verdict.PASSED, Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN)
 
 
-def shown(part: PartResult) -> dict[str, Any]:
-    """The metadata of the output that shows a part."""
+def shown(part: PartResult | None, problem: str, source: str) -> dict[str, Any]:
+    """The metadata of the output that shows a part. source: the hash of the text that was judged."""
+    if part is None:
+        return {_SHOWN: msgspec.to_builtins(Shown("error", problem=problem[:_LONGEST_PROBLEM]))} if problem else {}
     failure = part.first_failure
     mistake = ""
-    if failure and part.verdict not in _NO_MISTAKE:
+    if failure and not problem and part.verdict not in _NO_MISTAKE:
         known = failure.finding.mistake if failure.finding else ""
         raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
         mistake = known or raised or failure.property
-    return {_SHOWN: msgspec.to_builtins(Shown(str(part.verdict), mistake))}
+    begun = part.verdict not in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
+    told = Shown(str(part.verdict), mistake, problem[:_LONGEST_PROBLEM], source if begun else "")
+    return {_SHOWN: msgspec.to_builtins(told)}
 
 
 def read_shown(cell: Mapping[str, Any]) -> Shown:

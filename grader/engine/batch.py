@@ -64,13 +64,11 @@ class Engine:
 
         keep: gets each result as it comes. tick: called for each check that reports, with the number of all.
         """
-        readable = [one for one in submissions if not one.problem]
-        for submission in submissions:
-            if submission.problem:
-                keep(unreadable(exercise, submission, self.level, seed_of(submission)))
-
-        if readable:
-            self.asker(house, exercise).judge(readable, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
+        if any(not one.problem for one in submissions):
+            self.asker(house, exercise).judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
+            return
+        for one in submissions:
+            keep(_unreadable(exercise, one, self.level, seed_of(one)))
 
     def asker(self, house: House, exercise: Exercise) -> "Asker":
         """Collect an exercise's checks. Raises RunError where that cannot be."""
@@ -84,7 +82,7 @@ class Engine:
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """An exercise's checks, ready to judge submissions that can be read, any number of times."""
+    """An exercise's checks, ready to judge submissions, any number of times."""
 
     engine: Engine
     exercise: Exercise
@@ -101,6 +99,10 @@ class Asker(msgspec.Struct, frozen=True):
         tick: Callable[[int], None] = lambda total: None,
     ) -> None:
         """As `Engine.judge`."""
+        for one in submissions:
+            if one.problem:
+                keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))
+        submissions = [one for one in submissions if not one.problem]
         variants = [
             Variant(str(i), one.text, seed=seed_of(one), channel=partial(self._caged, one.text))
             for i, one in enumerate(submissions)
@@ -161,7 +163,7 @@ def _has_failed_check(result: Result) -> bool:
     return any(check.verdict is Verdict.GRADER_ERROR for part in result.parts for check in part.checks)
 
 
-def unreadable(exercise: Exercise, submission: Submission, level: cage.Level, seed: int) -> Result:
+def _unreadable(exercise: Exercise, submission: Submission, level: cage.Level, seed: int) -> Result:
     """The result of a submission that cannot be read: every part an error, which says so."""
     id = "reading the file"
     checks = [

@@ -175,10 +175,11 @@ def _text_of(exercise: Exercise, place: Path, name: str, note: str) -> str:
 def _renamed(exercise: Exercise, place: Path) -> list[str]:
     """The notebooks of other names whose cells say that they are of this exercise: `kv_cache (1).ipynb`."""
     found = []
+    answers = {cell.id for cell in layout_of(exercise) if cell.is_answer}
     for name in _names(place, ".ipynb")[:_MOST_LOOKED_AT]:
         try:
             text = read_file(place / name, LARGEST_NOTEBOOK).decode("utf-8-sig")
-            if is_of(cells_of_notebook(text), exercise.id, layout_of(exercise)):
+            if is_of(cells_of_notebook(text), exercise.id, answers):
                 found.append(name)
         except (OSError, UnicodeDecodeError, NotebookError):
             continue

@@ -8,7 +8,7 @@ those of the cell. Every door puts an attempt together here.
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from grader.bank.layout import Cell, exercise_named, kinds_of
@@ -51,10 +51,12 @@ def source_of_notebook(text: str, stem: str, largest: int, layout: Sequence[Cell
     return joined
 
 
-def is_of(cells: Sequence[Any], id: str, layout: Sequence[Cell]) -> bool:
-    """Whether cells are of a notebook that `grader course` made for an exercise: they carry its names, or say so."""
+def is_of(cells: Sequence[Any], id: str, answers: Set[str]) -> bool:
+    """Whether cells are of a notebook that `grader course` made for an exercise: they say so, or have its names.
+
+    answers: the names of its cells for answers.
+    """
     named = {exercise_named(_text_of(cell)) for cell in cells} - {""}
-    answers = {cell.id for cell in layout if cell.is_answer}
     return id in named or (not named and any(grade_id_of(cell) in answers for cell in cells))
 
 

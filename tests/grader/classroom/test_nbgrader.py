@@ -79,11 +79,11 @@ class Course:
                 cell["source"] = cell_of(self.source, marks(cell)["grade_id"])["source"]
         return notebook
 
-    def hand_in(self, student, notebook):
+    def hand_in(self, student, notebook, name="running_mean.ipynb"):
         folder = self.folder / "submitted" / student / ID
         folder.mkdir(parents=True, exist_ok=True)
         data = notebook if isinstance(notebook, bytes) else json.dumps(notebook).encode()
-        (folder / "running_mean.ipynb").write_bytes(data)
+        (folder / name).write_bytes(data)
 
     def scores(self):
         self.nbgrader("export", "--to", "grades.csv")
@@ -137,10 +137,54 @@ def submissions(course):
         "    ### BEGIN", '    raise RuntimeError("<script>x</script>")\n    ### BEGIN'
     )
     yield "markup", notebook, 0
+    notebook = right()
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
+    notebook["cells"].insert(3, own("import nothing_of_that_name\nnothing_of_that_name.style.use('dark')"))
+    yield "metadata stripped", notebook, 100
+    for id in ("answer-batch_mean", "answer-RunningMean"):
+        notebook = right()
+        notebook["cells"].append(copy.deepcopy(cell_of(course.released, id)))
+        yield f"stub copied {id}", notebook, 100
+        notebook["cells"].append({**copy.deepcopy(cell_of(course.released, id)), "metadata": {}})
+        yield f"stub copied twice {id}", notebook, 100
+        notebook = right()
+        notebook["cells"].insert(0, copy.deepcopy(cell_of(course.released, id)))
+        yield f"stub first {id}", notebook, 100
+        for kind in ("markdown", "raw", "nonsense"):
+            notebook = right()
+            cell_of(notebook, id)["cell_type"] = kind
+            yield f"{kind} {id}", notebook, 100
+        notebook = right()
+        cell_of(notebook, id)["source"] = f"%%time\nimport nothing_of_that_name as n\n{text_of(cell_of(notebook, id))}"
+        yield f"import in {id}", notebook, 100
+    notebook = right()
+    cell_of(notebook, "answer-batch_mean")["metadata"]["nbgrader"]["grade_id"] = "part-hack"
+    yield "answer named as a part", notebook, 100
+    notebook = right()
+    cell_of(notebook, "about-batch_mean")["cell_type"] = "code"
+    cell_of(notebook, "statement")["source"] = "def batch_mean(x):\n    return x"
+    cell_of(notebook, "statement")["cell_type"] = "code"
+    yield "text turned to code", notebook, 100
+    notebook = copy.deepcopy(course.released)
+    notebook["cells"].append(own(f"%%writefile running_mean.py\nimport nothing_of_that_name\n{RIGHT}"))
+    yield "a file written", notebook, 100
+    notebook = right()
+    answers = [cell_of(notebook, f"answer-{part}") for part in ("batch_mean", "RunningMean")]
+    answers[0]["source"] = "\n\n".join(map(text_of, answers))
+    answers[1]["source"] = cell_of(course.released, "answer-RunningMean")["source"]
+    yield "both in one cell", notebook, 100
+    notebook = right()
+    notebook["cells"].append(own("x = [" + ",".join(str(k * (2**61 - 1)) for k in range(1, 20_000)) + "]"))
+    yield "slow to read", notebook, 0
     yield "no json", b'{"cells": [', 0
     yield "a list", b"[]", 0
     yield "no text", b"\xff\xfe\x00", 0
     yield "odd cells", {"cells": [{"cell_type": 3}, {"source": {}}], "metadata": [], "nbformat": 4}, 0
+
+
+def text_of(cell):
+    return "".join(cell["source"])
 
 
 def notebook_wrong(notebook):
@@ -157,6 +201,9 @@ def course(tmp_path_factory):
     for student, notebook, points in submissions(course):
         course.hand_in(student, notebook)
         course.points[student] = points
+    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
+        course.hand_in(f"renamed {name}", course.right(), name)
+        course.points[f"renamed {name}"] = 100
     course.said = course.nbgrader("autograde", ID)
     course.nbgrader("generate_feedback", ID)
     return course
@@ -183,6 +230,34 @@ def test_a_release_is_the_stub_and_nothing_that_tells(course):
 
 def test_every_submission_ends_in_its_score(course):
     assert course.scores() == course.points
+
+
+def test_every_door_gives_the_same_score(course):
+    """`grader grade` on the very files that nbgrader graded."""
+    course.run("grader", "grade", "course/submitted", "--out", "results", cwd=course.house)
+    lines = [json.loads(line) for line in (course.house / "results" / "results.jsonl").read_text().splitlines()]
+    assert {line["student"]: line["score"] for line in lines} == course.points
+
+
+@pytest.mark.parametrize("student", ["no json", "a list", "no text", "slow to read"])
+def test_what_cannot_be_read_waits_for_a_person(course, student):
+    """In formgrader, with the reason as its comment; in the log, as a warning."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+        assert book.find_submission(ID, student).needs_manual_grade
+        for part in ("batch_mean", "RunningMean"):
+            assert book.find_grade(f"part-{part}", "running_mean", ID, student).needs_manual_grade
+            said = book.find_comment(f"answer-{part}", "running_mean", ID, student).auto_comment
+            assert said.startswith(("The notebook that was handed in is ", "the notebook cannot be read within "))
+        assert not book.find_submission(ID, "untouched").needs_manual_grade
+        assert book.find_comment("answer-batch_mean", "running_mean", ID, "wrong").auto_comment is None
+    assert f"Needs your eyes: {student}/{ID}: " in course.said
+
+
+def test_a_renamed_notebook_is_named_in_the_log(course):
+    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
+        assert f"renamed {name}/{ID} has no running_mean.ipynb, and {name} counts, by its cells." in course.said
 
 
 def test_each_ran_in_a_cage(course):
