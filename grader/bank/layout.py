@@ -22,9 +22,6 @@ PART = "part-"
 
 QUESTION = "question"
 """The name of the free-text cell."""
-STATEMENT = "statement"
-ABOUT = "about-"
-"""What the names of the cells that introduce a part, and the question, begin with."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -78,11 +75,10 @@ def exercise_named(setup: str) -> str:
 
 
 def kinds_of(layout: Sequence[Cell]) -> dict[str, str]:
-    """The name of each cell of a notebook of these exercises, to `code` or `markdown`."""
+    """The names that nbgrader knows the cells of an exercise's notebook by, each to `code` or `markdown`."""
     parts = [cell.id.removeprefix(ANSWER) for cell in layout if cell.is_answer]
-    texts = [STATEMENT, QUESTION, f"{ABOUT}{QUESTION}", *(f"{ABOUT}{part}" for part in parts)]
     codes = [SETUP, *(cell.id for cell in layout), *(f"{PART}{part}" for part in parts)]
-    return dict.fromkeys(texts, "markdown") | dict.fromkeys(codes, "code")
+    return {QUESTION: "markdown"} | dict.fromkeys(codes, "code")
 
 
 def layout_of(exercise: Exercise) -> tuple[Cell, ...]:

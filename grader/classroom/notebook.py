@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from grader.bank.catalog import Exercise, Part
-from grader.bank.layout import ABOUT, PART, QUESTION, SETUP, STATEMENT, cells_of
+from grader.bank.layout import PART, QUESTION, SETUP, cells_of
 from grader.bank.source import read_source
 from grader.verdicts.result import PartResult
 from grader.verdicts.verdict import Verdict
@@ -44,7 +44,7 @@ _ANSWER = "YOUR ANSWER HERE"  # what nbgrader puts there itself
 
 def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[str, Any]:
     """The teacher's notebook, solutions in it, as nbformat 4.5. question_points: of the free-text cell."""
-    cells = [_markdown(STATEMENT, _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
+    cells = [_markdown("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
     answers = cells_of(read_source(exercise.solution), exercise.parts)
     last = {
         part.name: [c.id for c in answers if part.name == _part_of(c.names, exercise)][-1] for part in exercise.parts
@@ -59,11 +59,11 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
         part = exercise.part(name)
         if name not in begun:
             begun.add(name)
-            cells.append(_markdown(f"{ABOUT}{name}", _about(part)))
+            cells.append(_markdown(f"about-{name}", _about(part)))
         cells.append(_code(cell.id, text, solution=True))
         if cell.id == last[name]:
             cells.append(_code(f"{PART}{name}", _CALL.format(name=name), points=part.points))
-    cells += [_markdown(f"{ABOUT}{QUESTION}", _QUESTION), _question(question_points)]
+    cells += [_markdown("about-question", _QUESTION), _question(question_points)]
     return {
         "cells": cells,
         "metadata": {

@@ -90,50 +90,54 @@ def _known(cells: Sequence[Any], kinds: Mapping[str, str]) -> list[tuple[int, st
 def _put_together(cells: list[tuple[int, str, str]], layout: Sequence[Cell], stem: str) -> str:
     """The learner's file from a notebook, its cells in the order of the layout.
 
-    The given code is the exercise's, whatever the notebook says. A cell of the student's own stands before the answer
-    that follows it; what it defines does not take the place of what an answer defines.
+    The given code is the exercise's, whatever the notebook says. A cell of the student's own stands before the next
+    answer that has been begun; what it defines does not take the place of what an answer defines.
     """
-    answers: dict[str, str] = {}
-    own: dict[str, list[str]] = {}
-    waiting: list[str] = []
     by_id = {cell.id: cell for cell in layout if cell.is_answer}
-    stubs = {cell.text.strip() for cell in by_id.values()}
-    for number, id, text in cells:
-        source = piece(f"cell {number}", plain_python(text))
-        if id in by_id:
-            answers[id] = source
-            own.setdefault(id, []).extend(waiting)
-            waiting = []
-        elif not id and not exercise_named(text) and text.strip() not in stubs:
-            waiting.append(source)
-    begun = {id: source for id, source in answers.items() if not _is_untouched(source, by_id[id])}
-    helpers = {id: [text for text in map(_readable, texts) if text] for id, texts in {**own, "": waiting}.items()}
-    written = {id: _broken(source, by_id[id]) or source for id, source in begun.items()}
-    beside = {name for some in helpers.values() for text in some for name in defined(text)}
     names = {name for cell in layout for name in cell.names}
+    begun, own = _sorted(cells, by_id)
+    written = {id: _broken(source, by_id[id]) or source for id, source in begun.items()}
     taken = set().union(*map(defined, written.values()))
     pieces = file_written([(number, text) for number, _, text in cells], stem)
     if pieces and not taken & names:
         return without_trials(_joined(pieces), names)
-    written |= {id: answers[id] for id in answers.keys() - begun if not (beside | taken).issuperset(by_id[id].names)}
-    taken |= set().union(*(by_id[id].names for id in written.keys() - begun))
-    counts = needed([*written.values(), *(text for some in helpers.values() for text in some)], names)
+    there = taken.union(*(defined(text) for texts in own.values() for text in texts))
+    numbers = {id: f"cell {number}" for number, id, _ in cells}
+    for id, cell in by_id.items():
+        if id not in begun and not there.issuperset(cell.names):
+            written[id] = piece(numbers.get(id, MISSING), cell.text.strip("\n"))
+            taken.update(cell.names)
+    counts = needed([*written.values(), *(text for texts in own.values() for text in texts)], names)
     out: list[str] = []
     for cell in layout:
-        out += [counted(_without(text, taken), counts) for text in helpers.get(cell.id, ())]
+        out += [counted(_without(text, taken), counts) for text in own.get(cell.id, ())]
         if not cell.is_answer:
             out.append(piece("given code", cell.text.strip("\n")))
         elif cell.id in written:
             out.append(counted(written[cell.id], counts))
-        elif not (beside | taken).issuperset(cell.names):
-            out.append(piece(MISSING, cell.text.strip("\n")))
-    out += [counted(_without(text, taken), counts) for text in helpers[""]]
+    out += [counted(_without(text, taken), counts) for text in own.get("", ())]
     return "\n\n".join(out)
 
 
-def _is_untouched(source: str, cell: Cell) -> bool:
-    """Whether an answer is still the stub; its first line, which names its cell, does not count."""
-    return source.partition("\n")[2].strip() == cell.text.strip()
+def _sorted(
+    cells: list[tuple[int, str, str]], by_id: Mapping[str, Cell]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The answers that have been begun; and the cells of the student's own that are Python, each under the answer that
+    follows it, the last ones under "".
+    """
+    stubs = {cell.text.strip() for cell in by_id.values()}
+    begun: dict[str, str] = {}
+    own: dict[str, list[str]] = {}
+    waiting: list[str] = []
+    for number, id, text in cells:
+        source = piece(f"cell {number}", plain_python(text))
+        if text.strip() in stubs or exercise_named(text):
+            continue  # a stub, also a copy of one, says nothing; nor does the cell that brings `check`
+        if id in by_id:
+            begun[id], own[id], waiting = source, waiting, []
+        elif not id:
+            waiting += filter(None, [_readable(source)])
+    return begun, {**own, "": waiting}
 
 
 def _readable(source: str) -> str:

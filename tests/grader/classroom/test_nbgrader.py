@@ -162,9 +162,9 @@ def submissions(course):
     cell_of(notebook, "answer-batch_mean")["metadata"]["nbgrader"]["grade_id"] = "part-hack"
     yield "answer named as a part", notebook, 100
     notebook = right()
-    cell_of(notebook, "about-batch_mean")["cell_type"] = "code"
-    cell_of(notebook, "statement")["source"] = "def batch_mean(x):\n    return x"
-    cell_of(notebook, "statement")["cell_type"] = "code"
+    for cell in notebook["cells"]:
+        cell["cell_type"] = "code"
+    cell_of(notebook, "question")["source"] = "def batch_mean(x):\n    return x"
     yield "text turned to code", notebook, 100
     notebook = copy.deepcopy(course.released)
     notebook["cells"].append(own(f"%%writefile running_mean.py\nimport nothing_of_that_name\n{RIGHT}"))
