@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import html
 import json
 import os
 import shutil
@@ -381,6 +382,23 @@ def test_a_report_of_the_class(course):
     assert "://" not in page  # it loads nothing
     earned = sum(float(row["earned"]) >= float(row["points"]) for row in rows if row["part"] == "batch_mean")
     assert f"{earned} of {len({row['student'] for row in rows})} (" in page
+
+
+def test_a_report_names_what_needs_eyes(course):
+    """What could not be read is no mistake of the class, and who handed in the same is said."""
+    (course.folder / "submitted" / "lost" / ID).mkdir(parents=True, exist_ok=True)
+    course.run("grader", "class", "report", str(course.folder), "-o", "report.html", cwd=course.house)
+    page = html.unescape((course.house / "report.html").read_text())
+    eyes, rest = page.split("<h2>Needs your eyes</h2>")[1].split('<h2 id="points">')
+    assert f"no json, {ID}: The notebook that was handed in is not JSON" in eyes
+    assert f"slow to read, {ID}: the notebook cannot be read within 5 s" in eyes
+    assert f"renamed Running_Mean.ipynb, {ID}: Running_Mean.ipynb counts as running_mean.ipynb." in eyes
+    assert f"lost, {ID}: handed in, but not graded." in eyes
+    (same,) = [line for line in eyes.splitlines() if "letter for letter" in line and "a cell twice" not in line]
+    assert "renamed Running_Mean.ipynb and right" in same or "right and" in same
+    assert "untouched" not in eyes
+    assert "is not JSON" not in rest
+    assert "cannot be read" not in rest
 
 
 def test_a_report_needs_a_gradebook(course, tmp_path):
