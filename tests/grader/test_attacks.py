@@ -50,7 +50,7 @@ def deserved(path):
 
 
 def solution():
-    return (HERE / "bank/solutions/dl_901_running_mean/running_mean.py").read_text()
+    return (HERE / "house/solutions/dl_901_running_mean/running_mean.py").read_text()
 
 
 def wrong():
