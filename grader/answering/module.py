@@ -4,10 +4,11 @@ import gc
 import linecache
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from grader.bank.catalog import Exercise, find_house
 from grader.bank.source import lines_of, read_source
@@ -28,14 +29,17 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def load_source(text: str, path: Path, name: str) -> ModuleType:
+def load_source(text: str, path: Path, name: str, given: Mapping[str, Any] | None = None) -> ModuleType:
     """Run `text` as the module `name` that claims to lie at `path`; what it raises goes through.
+
+    given: names that it finds defined already.
 
     The module is registered while and after it runs, so that dataclasses and typing find it.
     """
     code = compile(text, str(path), "exec", dont_inherit=True)
     module = ModuleType(name)
     module.__file__ = str(path)
+    module.__dict__.update(given or {})
     sys.modules[name] = module
     # Frames of this module show the text that ran, also where the file holds another.
     linecache.cache[str(path)] = (len(text), None, lines_of(text), str(path))

@@ -16,6 +16,7 @@ from grader.answering.module import load_source
 from grader.answering.request import Request
 from grader.bank.catalog import Part
 from grader.bank.source import read_source
+from grader.bank.standins import StandIns, without_definitions
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import Unusable
 
@@ -23,11 +24,19 @@ from grader.verdicts.fault import Unusable
 class Runner:
     """Answers requests with one file's code.
 
-    text: what to run in place of what the file holds. raised: the last exception that the attempt raised; a check that
-    ends with this very exception ended by the learner's doing.
+    text: what to run in place of what the file holds. standins: what takes the place of definitions of the file.
+    raised: the last exception that the attempt raised; a check that ends with this very exception ended by the
+    learner's doing.
     """
 
-    def __init__(self, path: Path, drivers: ModuleType | None, name: str, text: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        drivers: ModuleType | None,
+        name: str,
+        text: str | None = None,
+        standins: StandIns | None = None,
+    ) -> None:
         self.path = path
         self.drivers = drivers
         self.name = name
@@ -36,6 +45,7 @@ class Runner:
         self.raised: BaseException | None = None
         self.forbidden: Sequence[str] = ()
         self._text = text
+        self._standins = standins
         self._module: ModuleType | None = None
         self._unusable: Unusable | None = None
 
@@ -73,13 +83,20 @@ class Runner:
             try:
                 if self._text is None:
                     self._text = self.explainer.text = read_source(self.path)
-                self._module = load_source(self._text, self.path, self.name)
+                self._module = self._loaded(self._text)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 self._unusable = self.explainer.loading(error)
                 raise self._unusable from error
         return self._module
+
+    def _loaded(self, text: str) -> ModuleType:
+        if self._standins is None:
+            return load_source(text, self.path, self.name)
+        reference = load_source(self._standins.text, Path("predecessors.py"), f"{self.name}.predecessors")
+        given = {name: getattr(reference, name) for name in self._standins.names}
+        return load_source(without_definitions(text, given), self.path, self.name, given)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from grader.audit.bench import Section
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import build_exercise
 from grader.bank.source import definitions, lines_of, read_source
+from grader.bank.standins import names_read
 from grader.base.text import nearest
 from grader.judging.collected import Collected
 
@@ -37,9 +38,26 @@ def facts(house: House, exercise: Exercise) -> Section:
                 resolve(name)
             except (AttributeError, ModuleNotFoundError):
                 found.append(f"{here}: there is no '{name}' to forbid.")
+    found += [f"{where}: {said}" for said in _hidden_predecessors(exercise)]
     names = [part.name for part in exercise.parts]
     found += [f"{where}: two parts are named '{name}'." for name in {n for n in names if names.count(n) > 1}]
     return found, f"{len(exercise.parts)} parts, {exercise.points} points, {exercise.minutes} minutes"
+
+
+def _hidden_predecessors(exercise: Exercise) -> list[str]:
+    """Parts whose reference uses another part that `after` does not name, so that nothing could stand in for it."""
+    if not exercise.solution.is_file():
+        return []
+    owner = {name: part.name for part in exercise.parts for name in part.names}
+    reads = names_read(read_source(exercise.solution))
+    found = []
+    for part in exercise.parts:
+        used = {owner[name] for own in part.names for name in reads.get(own, ()) if name in owner}
+        found += [
+            f"part '{part.name}' uses '{name}': add that to its `after`."
+            for name in sorted(used - {part.name, *exercise.before(part)})
+        ]
+    return found
 
 
 def files(house: House, exercise: Exercise) -> Section:

@@ -107,6 +107,17 @@ class Exercise(msgspec.Struct, frozen=True):
                 return part
         raise HouseError(f"{self.id} has no part '{name}'.{nearest(name, [p.name for p in self.parts])}")
 
+    def before(self, part: Part) -> tuple[str, ...]:
+        """The names of all parts that a part builds on, themselves or through others, in the order of the exercise."""
+        found: set[str] = set()
+        waiting = list(part.after)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self.part(name).after
+        return tuple(one.name for one in self.parts if one.name in found)
+
 
 class Role(Facts, frozen=True):
     id: str

@@ -2,19 +2,21 @@
 
 Students break, delete, copy, reorder and rename cells, and nbgrader's own steps stop at some of that. What this gives
 holds every cell that the course asks for once, with the course's own marks, and the student's own cells beside them.
+Of the student's it holds text: what a page would take for markup is defused, except where it is the course's own text.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from grader.classroom.markup import passive, passive_cell
 from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of, source_of_cell
 
 _KINDS = ("code", "markdown", "raw")
 _LONGEST_CELL = 1 << 20
-_MOST_ATTACHED = 4 << 20
+Texts = Mapping[str, dict[str, Any]]
+"""Texts of cells that the course itself wrote, none of code, to the attachments of each."""
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -32,15 +34,28 @@ class Expected(msgspec.Struct, frozen=True):
         return bool(self.marks.get("locked"))
 
 
-def canonical(text: str, expected: Sequence[Expected]) -> dict[str, Any]:
-    """The notebook, as nbformat 4.5. Raises NotebookError for a text that is no notebook."""
-    return _notebook(_known(cells_of_notebook(text), {one.id: one for one in expected}), expected)
+def canonical(text: str, expected: Sequence[Expected], own: Texts) -> dict[str, Any]:
+    """The notebook, as nbformat 4.5. Raises NotebookError for a text that is no notebook.
+
+    own: texts of the course, as `texts_of` gives them. They stay as they are.
+    """
+    own = {one.source: {} for one in expected if one.kind != "code"} | dict(own)
+    return _notebook(_known(cells_of_notebook(text), {one.id: one for one in expected}, own), expected, own)
 
 
-def unreadable(problem: str, expected: Sequence[Expected]) -> dict[str, Any]:
+def texts_of(notebook: str) -> Texts:
+    """What stands in a notebook of the teacher's beside its code. Raises NotebookError."""
+    return {
+        source_of_cell(cell, number): cell.get("attachments", {})
+        for number, cell in enumerate(cells_of_notebook(notebook), 1)
+        if cell.get("cell_type") != "code"
+    }
+
+
+def unreadable(problem: str, expected: Sequence[Expected], own: Texts) -> dict[str, Any]:
     """What stands for a notebook that cannot be read: nothing answered, and the reason."""
-    note = _new("markdown", f"The notebook that was handed in {problem}.", {})
-    notebook = _notebook([note], expected)
+    note = _new("markdown", passive(f"The notebook that was handed in {problem}."), {})
+    notebook = _notebook([note], expected, own)
     notebook["metadata"]["grader"] = {"problem": problem[:500]}
     return notebook
 
@@ -49,10 +64,10 @@ def problem_of(notebook: Mapping[str, Any]) -> str:
     """Why the notebook that was handed in could not be read, or nothing."""
     said = notebook.get("metadata", {}).get("grader", {})
     problem = said.get("problem", "") if isinstance(said, Mapping) else ""
-    return problem if isinstance(problem, str) else ""
+    return _whole(problem) if isinstance(problem, str) else ""
 
 
-def _known(cells: Sequence[Any], expected: Mapping[str, Expected]) -> list[dict[str, Any]]:
+def _known(cells: Sequence[Any], expected: Mapping[str, Expected], own: Texts) -> list[dict[str, Any]]:
     """The submitted cells, clean; of several with one id the last keeps it, as nbgrader has it."""
     last = {grade_id_of(cell): number for number, cell in enumerate(cells)}
     out = []
@@ -64,22 +79,24 @@ def _known(cells: Sequence[Any], expected: Mapping[str, Expected]) -> list[dict[
             source = ""
         one = expected.get(grade_id_of(cell))
         if one and last[one.id] == number:
-            source = one.source if one.locked else source
-            out.append(_new(one.kind, source[:_LONGEST_CELL], {"nbgrader": dict(one.marks)}, _attached(cell, one.kind)))
+            kind, source, marks = one.kind, one.source if one.locked else source, {"nbgrader": dict(one.marks)}
         else:
-            kind = kind if kind in _KINDS else "raw"
-            out.append(_new(kind, source[:_LONGEST_CELL], {}, _attached(cell, kind)))
+            kind, marks = kind if kind in _KINDS else "raw", {}
+        attached: dict[str, Any] = own.get(source, {})
+        if kind != "code" and source not in own:
+            source, attached = passive_cell(source[:_LONGEST_CELL], cell.get("attachments"))
+        out.append(_new(kind, source[:_LONGEST_CELL], marks, attached))
     return out
 
 
-def _notebook(cells: list[dict[str, Any]], expected: Sequence[Expected]) -> dict[str, Any]:
+def _notebook(cells: list[dict[str, Any]], expected: Sequence[Expected], own: Texts) -> dict[str, Any]:
     """With what is missing put back, each behind the cell that it followed."""
     for number, one in enumerate(expected):
         places = {grade_id_of(cell): at for at, cell in enumerate(cells)}
         if one.id not in places:
             before = [places[other.id] for other in expected[:number] if other.id in places]
             at = before[-1] + 1 if before else 0
-            cells.insert(at, _new(one.kind, one.source, {"nbgrader": dict(one.marks)}))
+            cells.insert(at, _new(one.kind, one.source, {"nbgrader": dict(one.marks)}, own.get(one.source)))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     return {
@@ -94,8 +111,7 @@ def _notebook(cells: list[dict[str, Any]], expected: Sequence[Expected]) -> dict
 
 
 def _new(kind: str, source: str, metadata: dict[str, Any], attached: dict[str, Any] | None = None) -> dict[str, Any]:
-    source = source.encode("utf-8", "replace").decode()  # half a character cannot be written to a file
-    cell: dict[str, Any] = {"cell_type": kind, "id": "", "metadata": metadata, "source": source}
+    cell: dict[str, Any] = {"cell_type": kind, "id": "", "metadata": metadata, "source": _whole(source)}
     if kind == "code":
         cell |= {"execution_count": None, "outputs": []}
     elif attached:
@@ -103,13 +119,6 @@ def _new(kind: str, source: str, metadata: dict[str, Any], attached: dict[str, A
     return cell
 
 
-def _attached(cell: Any, kind: str) -> dict[str, Any]:
-    """The pictures in a text cell, where they have the form that nbformat asks for."""
-    found = cell.get("attachments")
-    if kind == "code" or not isinstance(found, dict) or len(json.dumps(found)) > _MOST_ATTACHED:
-        return {}
-    return {
-        name: bundle
-        for name, bundle in found.items()
-        if isinstance(bundle, dict) and all(isinstance(data, str) for data in bundle.values())
-    }
+def _whole(text: str) -> str:
+    """Half a character (a lone surrogate) cannot be written to a file."""
+    return text.encode("utf-8", "replace").decode()

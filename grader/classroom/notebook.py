@@ -4,12 +4,13 @@ A graded cell holds a call, not the checks. In the student's kernel it runs the 
 does not run it at all, and `preprocessor.GradeParts` writes its score.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import nbformat
+from nbformat import NotebookNode, v4
 
 from grader.bank.catalog import Exercise, Part
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
@@ -42,7 +43,7 @@ reads the cell below."""
 _ANSWER = "YOUR ANSWER HERE"  # what nbgrader puts there itself
 
 
-def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[str, Any]:
+def source_notebook(exercise: Exercise, question_points: float = 0.0) -> NotebookNode:
     """The teacher's notebook, solutions in it, as nbformat 4.5. question_points: of the free-text cell."""
     cells = [_markdown("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
     answers = cells_of(read_source(exercise.solution), exercise.parts)
@@ -64,15 +65,10 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> dict[st
         if cell.id == last[name]:
             cells.append(_code(f"{PART}{name}", _CALL.format(name=name), points=part.points))
     cells += [_markdown("about-question", _QUESTION), _question(question_points)]
-    return {
-        "cells": cells,
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook: NotebookNode = v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+    return notebook
 
 
 def part_named(id: str, source: str) -> str:
@@ -98,10 +94,13 @@ _LONGEST_PROBLEM = 300
 _NO_MISTAKE = (Verdict.PASSED, Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN)
 
 
-def shown(part: PartResult | None, problem: str, source: str) -> dict[str, Any]:
-    """The metadata of the output that shows a part. source: the hash of the text that was judged."""
+def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) -> dict[str, Any]:
+    """The metadata of the output that shows a part. verdict: of a part that no judge has seen.
+
+    problem: why the notebook cannot be read. source: the hash of the text that was judged.
+    """
     if part is None:
-        return {_SHOWN: msgspec.to_builtins(Shown("error", problem=problem[:_LONGEST_PROBLEM]))} if problem else {}
+        return {_SHOWN: msgspec.to_builtins(Shown(str(verdict), problem=problem[:_LONGEST_PROBLEM]))}
     failure = part.first_failure
     mistake = ""
     if failure and not problem and part.verdict not in _NO_MISTAKE:
@@ -123,9 +122,10 @@ def read_shown(cell: Mapping[str, Any]) -> Shown:
     return Shown()
 
 
-def as_text(notebook: dict[str, Any]) -> str:
-    """A notebook as Jupyter writes it."""
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+def as_text(notebook: NotebookNode) -> str:
+    """A notebook as Jupyter writes it. Raises nbformat's ValidationError for one that is none."""
+    nbformat.validate(notebook)
+    return f"{v4.writes(notebook)}\n"
 
 
 def _part_of(names: Iterable[str], exercise: Exercise) -> str:
@@ -147,31 +147,32 @@ def _about(part: Part) -> str:
     return f"## {part.name}\n\n{part.points} points · about {part.minutes} minutes{after}\n{hints}"
 
 
-def _cell(kind: str, id: str, source: str) -> dict[str, Any]:
-    plain = re.sub(r"[^a-zA-Z0-9-]", "-", id)[:64]
-    return {"cell_type": kind, "id": plain, "metadata": {}, "source": source}
+def _cell_id(id: str) -> str:
+    """A name in the letters that nbformat allows for the id of a cell."""
+    return re.sub(r"[^a-zA-Z0-9-]", "-", id)[:64]
 
 
-def _markdown(id: str, source: str) -> dict[str, Any]:
-    return _cell("markdown", id, source)
-
-
-def _marked(cell: dict[str, Any], id: str, **marks: Any) -> dict[str, Any]:
-    marks = {"grade": False, "locked": False, "solution": False, "task": False, **marks}
-    cell["metadata"] = {"nbgrader": {"grade_id": id, "schema_version": 3, **marks}}
+def _markdown(id: str, source: str) -> NotebookNode:
+    cell: NotebookNode = v4.new_markdown_cell(source, id=_cell_id(id))
     return cell
 
 
-def _code(id: str, source: str, *, solution: bool = False, points: float | None = None) -> dict[str, Any]:
-    cell = {**_cell("code", id, source), "execution_count": None, "outputs": []}
+def _marked(cell: NotebookNode, id: str, **marks: Any) -> NotebookNode:
+    marks = {"grade": False, "locked": False, "solution": False, "task": False, **marks}
+    cell.metadata = NotebookNode(nbgrader={"grade_id": id, "schema_version": 3, **marks})
+    return cell
+
+
+def _code(id: str, source: str, *, solution: bool = False, points: float | None = None) -> NotebookNode:
+    cell = v4.new_code_cell(source, id=_cell_id(id))
     if points is None:
         return _marked(cell, id, solution=solution, locked=not solution)
     return _marked(cell, id, grade=True, locked=True, points=points)
 
 
-def _locked(id: str, source: str) -> dict[str, Any]:
+def _locked(id: str, source: str) -> NotebookNode:
     return _code(id, source.rstrip("\n"))
 
 
-def _question(points: float) -> dict[str, Any]:
+def _question(points: float) -> NotebookNode:
     return _marked(_markdown(QUESTION, _ANSWER), QUESTION, grade=True, solution=True, points=points)

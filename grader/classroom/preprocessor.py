@@ -24,7 +24,8 @@ from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.files import read_file
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
-from grader.classroom.canonical import Expected, canonical, problem_of, unreadable
+from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
+from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
@@ -48,25 +49,41 @@ class ReadAnything(NotebookExporter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
+        self._refuse_names()
         for folder, notebooks in getattr(self.parent, "assignments", {}).items():
             self._find_renamed(folder, notebooks)
+
+    def _refuse_names(self) -> None:
+        """Leave out each student whose name would be markup in formgrader, before the gradebook hears of it."""
+        assignments: dict[str, list[str]] = getattr(self.parent, "assignments", {})
+        for folder in list(assignments):
+            name = Path(folder).parent.name
+            if is_markup(name):
+                del assignments[folder]
+                self.log.error(
+                    "Not graded: %s. formgrader cannot show the name of this student's folder as plain text. Rename it "
+                    "(letters, digits, '-', '_', '.'), and run autograde again.", plain(folder),
+                )  # fmt: skip
 
     def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> Any:
         expected = self.expected((resources or {}).get("nbgrader", {}))
         if not any(part_named(one.id, one.source) for one in expected):
             return super().from_filename(filename, resources=resources, **kwargs)
+        facts = resources["nbgrader"]
+        own = self.own_texts(facts)
+        self._files_as_text(facts)
         try:
             text = read_file(self.path_of(filename), LARGEST_NOTEBOOK).decode("utf-8-sig")
-            notebook = canonical(text, expected)
+            notebook = canonical(text, expected, own)
             said = problem_of(_json(text))
-            if said:
+            if said and not getattr(self.parent, "_sanitizing", False):  # we wrote it; of a student it says nothing
                 notebook["metadata"]["grader"] = {"problem": said}
         except NotebookError as error:
-            notebook = unreadable(str(error), expected)
+            notebook = unreadable(str(error), expected, own)
         except UnicodeDecodeError:
-            notebook = unreadable("is not UTF-8 text", expected)
+            notebook = unreadable("is not UTF-8 text", expected, own)
         except OSError as error:
-            notebook = unreadable(f"cannot be read: {error.strerror}", expected)
+            notebook = unreadable(f"cannot be read: {error.strerror}", expected, own)
         node, resources[_OURS] = from_dict(notebook), True
         return self.from_notebook_node(node, resources=resources, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
 
@@ -119,6 +136,26 @@ class ReadAnything(NotebookExporter):
             self._looked_up[key] = _expected(*key)
         found: list[Expected] = self._looked_up[key]
         return found
+
+    def own_texts(self, facts: dict[str, str]) -> Texts:
+        """The texts of an assignment's notebook, from the teacher's source; none where that is not there."""
+        path = self._folder("source", ".", facts) / f"{facts['notebook']}.ipynb"
+        if path not in self._looked_up:
+            try:
+                self._looked_up[path] = texts_of(read_file(path, LARGEST_NOTEBOOK).decode("utf-8-sig"))
+            except (NotebookError, OSError, UnicodeDecodeError):
+                self._looked_up[path] = {}
+        found: Texts = self._looked_up[path]
+        return found
+
+    def _files_as_text(self, facts: dict[str, str]) -> None:
+        """See to the other files of a submission, which nbgrader has copied to autograded/ before."""
+        for name in defuse(self._folder("autograded", facts["student"], facts), self._folder("source", ".", facts)):
+            self.log.warning("A browser or nbgrader might run %s: its copy ends in .txt now.", plain(name))
+
+    def _folder(self, step: str, student: str, facts: dict[str, str]) -> Path:
+        course: Any = self.parent and self.parent.coursedir
+        return Path(course.format_path(getattr(course, f"{step}_directory"), student, facts["assignment"]))
 
 
 class CheckOthers(CheckCellMetadata):  # type: ignore[misc]  # nbgrader ships no types
@@ -276,9 +313,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 }
                 try:
                     text = read_file(self.parent.path_of(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
-                    cells = canonical(text, self.parent.expected(facts))["cells"]
+                    cells = canonical(text, self.parent.expected(facts), {})["cells"]
                     asked.append(self._asked(exercise, other, cells))
-                except (NotebookError, OSError, UnicodeDecodeError):
+                except (NotebookError, OSError, UnicodeError):  # names of folders are not always characters
                     continue
         self._judge(exercise).announce(asked)
 
@@ -298,7 +335,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 continue
             part = parts.get(_id(cell).removeprefix(PART))
             name = _id(cell).removeprefix(PART)
-            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], problem)
+            verdict = Verdict.ERROR if problem else Verdict.NOT_RUN
+            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], verdict, problem)
             share = part.earned / part.points if part and part.points else 0.0
             cell.outputs = [
                 from_dict({"output_type": "stream", "name": "stdout", "text": _safe(said) + "\n"}),
@@ -306,7 +344,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     {
                         "output_type": "execute_result",
                         "execution_count": 1,
-                        "metadata": shown(part, problem, source),
+                        "metadata": shown(part, verdict, problem, source),
                         "data": {"text/plain": repr(float(marks["points"]) * share)},
                     }
                 ),
@@ -334,9 +372,8 @@ def _code_of(cells: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps({"cells": counting})
 
 
-def _unjudged(name: str, points: float, problem: str) -> str:
-    """What a graded cell shows that no verdict stands behind."""
-    verdict = "error" if problem else "not run"
+def _unjudged(name: str, points: float, verdict: Verdict, problem: str) -> str:
+    """What a graded cell shows that no judge has seen."""
     why = problem or "Only parts of the exercise are run here. For points by hand, make it a manually graded answer."
     return f"{name}: {verdict}, 0 of {points:g} points\n      {why}"
 

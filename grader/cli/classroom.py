@@ -1,5 +1,6 @@
 """The commands of a classroom: `grader course`, `grader release`, `grader class report`."""
 
+import importlib.util
 from pathlib import Path
 
 import click
@@ -20,10 +21,11 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     Then use nbgrader as ever: generate_assignment, release, collect, autograde, generate_feedback. Run it again after
     an upgrade of the exercises. What you changed is not overwritten, unless you say so.
     """
-    from grader.classroom.course import write_course
-
     house = find_house()
     house.need_whole()
+    _need_nbgrader("This writes nbgrader's notebooks")
+    from grader.classroom.course import write_course
+
     chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
     done = write_course(folder, house.root, chosen, question_points=question_points, overwrite=overwrite)
     for one in done:
@@ -68,11 +70,14 @@ def class_() -> None:
               help="The page to write; a CSV of the same name lies beside it.")  # fmt: skip
 def report(course: Path, output: Path) -> None:
     """Students by topics of the coverage table, and where each part fails, from the gradebook of an nbgrader COURSE."""
-    try:
-        import nbgrader  # noqa: F401
-    except ModuleNotFoundError:
-        raise HouseError("This reads nbgrader's gradebook: pip install nbgrader first.") from None
+    _need_nbgrader("This reads nbgrader's gradebook")
     from grader.classroom.report import write_report
 
     count = write_report(find_house(), course, output)
     click.echo(f"{count} students in {output}, and {output.with_suffix('.csv')}")
+
+
+def _need_nbgrader(why: str) -> None:
+    """Raises HouseError where nbgrader, which brings nbformat, is not installed."""
+    if importlib.util.find_spec("nbgrader") is None:
+        raise HouseError(f"{why}: pip install nbgrader first.")

@@ -255,7 +255,7 @@ def serve(data: socket.socket) -> None:
         return
     hello = msgspec.convert(wire.unpack(body), Hello)
     path = Path("/attempt", hello.file_name)
-    runner = Runner(path, _drivers(hello), "attempt", hello.text)
+    runner = Runner(path, _drivers(hello), "attempt", hello.text, hello.standins)
     while (body := wire.receive(data)) is not None:
         request = wire.unpack(body, strides=True)
         number, check = request.pop("number", 0), request.pop("check", None)

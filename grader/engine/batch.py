@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from grader.answering.module import needed_ahead
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
+from grader.bank.standins import StandIns
 from grader.base.errors import HouseError
 from grader.engine import cage
 from grader.engine.resume import versions
@@ -104,8 +105,9 @@ class Asker(msgspec.Struct, frozen=True):
                 keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))
         submissions = [one for one in submissions if not one.problem]
         variants = [
-            Variant(str(i), one.text, seed=seed_of(one), channel=partial(self._caged, one.text))
+            Variant(str(i), one.text, seed=seed_of(one), channel=caged, follow=caged)
             for i, one in enumerate(submissions)
+            for caged in [partial(self._caged, one.text)]
         ]
         total = len(self.checks.items) * len(variants)
         failed = []
@@ -144,7 +146,7 @@ class Asker(msgspec.Struct, frozen=True):
         if not _has_failed_check(again):
             return again
         text = read_source(self.exercise.solution)
-        (beside,) = self._outcomes([replace(variant, text=text, channel=partial(self._caged, text))])
+        (beside,) = self._outcomes([replace(variant, text=text, channel=partial(self._caged, text), follow=None)])
         charged = charged_checks(first, again, beside.checks)
         if not charged:
             return again
@@ -153,10 +155,10 @@ class Asker(msgspec.Struct, frozen=True):
             self.exercise, submission, checks, self.checks.planned, again.isolation, again.seed, self.versions
         )
 
-    def _caged(self, text: str) -> "Caged":
+    def _caged(self, text: str, standins: StandIns | None = None) -> "Caged":
         from grader.engine.channel import Caged
 
-        return Caged(self.engine.control, self.exercise, text)
+        return Caged(self.engine.control, self.exercise, text, standins)
 
 
 def _has_failed_check(result: Result) -> bool:

@@ -21,6 +21,7 @@ from grader.answering import wire
 from grader.answering.cost import Cost
 from grader.answering.request import Request
 from grader.bank.catalog import Exercise, Part
+from grader.bank.standins import StandIns
 from grader.base.errors import EngineError
 from grader.engine import cage
 from grader.engine.messages import Ended, Hello, Job
@@ -45,14 +46,16 @@ def drivers_beside(checks: Path) -> bytes:
 class Caged:
     """Answers requests with one file's code, in a cage.
 
-    control: the warm process's control socket. text: the learner's file. isolation: the level, once a cage has said it.
+    control: the warm process's control socket. text: the learner's file. standins: what takes the place of definitions
+    in it. isolation: the level, once a cage has said it.
     """
 
-    def __init__(self, control: socket.socket, exercise: Exercise, text: str) -> None:
+    def __init__(self, control: socket.socket, exercise: Exercise, text: str, standins: StandIns | None = None) -> None:
         self.explainer = Explainer(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
         self._control = control
+        self._standins = standins
         self._exercise = exercise
         self._drivers = drivers_beside(exercise.checks)
         self._answerer: _Answerer | None = None
@@ -126,7 +129,9 @@ class Caged:
         cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
         answerer = _Answerer(self._control, Job(cage_limits))
         self.isolation = str(answerer.level)
-        answerer.tell(msgspec.to_builtins(Hello(self.explainer.path.name, self.explainer.text, self._drivers)))
+        answerer.tell(
+            msgspec.to_builtins(Hello(self.explainer.path.name, self.explainer.text, self._drivers, self._standins))
+        )
         return answerer
 
     def _believable(self, request: Request, reply: Any) -> Any:

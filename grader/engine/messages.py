@@ -2,6 +2,7 @@
 
 import msgspec
 
+from grader.bank.standins import StandIns
 from grader.engine import cage
 
 CONTROL_FD = 3
@@ -21,6 +22,7 @@ class Hello(msgspec.Struct, frozen=True):
     text: str
     drivers: bytes
     """Code, as `marshal` writes it: of the asker, which is trusted, and of the same Python."""
+    standins: StandIns | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

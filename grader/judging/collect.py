@@ -7,7 +7,7 @@ so is `solutions/dl_011_kv_cache/kv_cache.py`. Nothing here imports torch before
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from grader.verdicts.verdict import Verdict
 if TYPE_CHECKING:
     from grader.answering.channel import Channel
     from grader.answering.runner import Runner
+    from grader.bank.standins import StandIns
 
 JUDGED = pytest.StashKey[Told]()
 """Of a check that has run: what its learner is told."""
@@ -73,19 +74,52 @@ class ExerciseFile(pytest.Module):
         except HouseError as error:
             raise self.CollectError(str(error)) from None
         self.reference = self.in_process(path=self.exercise.solution, tree="reference")
-        self.use(self.in_process())
+        self.use(self.in_process(), lambda standins: self.in_process(standins=standins))
         return checks
 
-    def use(self, channel: Channel) -> None:
-        """Judge what answers on this channel."""
+    def use(self, channel: Channel, follow: Callable[[StandIns], Channel] | None = None) -> None:
+        """Judge what answers on this channel.
+
+        follow: makes the same with other definitions in the place of its own; None to judge each check once.
+        """
         self.channel = channel
         self.hung: set[str] = set()
+        self.failed: set[str] = set()
+        self.lost: set[str] = set()
+        """Parts with a check that fails with the reference's predecessors too."""
+        self._follow = follow
+        self._followers: dict[StandIns, Channel] = {}
 
-    def in_process(self, text: str | None = None, *, path: Path | None = None, tree: str = "") -> Runner:
+    @property
+    def follows(self) -> bool:
+        """Whether a check that fails may run once more with the reference's predecessors."""
+        return self._follow is not None
+
+    def follower(self, standins: StandIns) -> Channel:
+        """The attempt, with these in the place of its own definitions."""
+        assert self._follow
+        if standins not in self._followers:
+            self._followers[standins] = self._follow(standins)
+        return self._followers[standins]
+
+    def close(self) -> None:
+        """End all that answers."""
+        for channel in (self.channel, *self._followers.values()):
+            channel.close()
+
+    def in_process(
+        self,
+        text: str | None = None,
+        *,
+        path: Path | None = None,
+        tree: str = "",
+        standins: StandIns | None = None,
+    ) -> Runner:
         """The file as it lies there, or `text` in its place, run in this process."""
         from grader.answering.runner import Runner
 
-        return Runner(path or self.path, self.drivers, f"{tree or self.tree}.{self.exercise.id}", text)
+        name = f"{tree or self.tree}.{self.exercise.id}{'.followed' if standins else ''}"
+        return Runner(path or self.path, self.drivers, name, text, standins)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Item)]

@@ -18,6 +18,7 @@ import pytest
 from _pytest.runner import runtestprotocol  # one check, without the reports of pytest's loop, which nobody reads
 
 from grader.answering.channel import Channel
+from grader.bank.standins import StandIns
 from grader.judging.collected import Collected
 from grader.judging.verdict_of import seen_of, unrun
 from grader.verdicts.result import CheckResult
@@ -45,6 +46,8 @@ class Variant(msgspec.Struct, frozen=True):
     check_seconds: float | None = None
     channel: Callable[[], Channel] | None = None
     """Makes what answers for it; None to run it in the fork itself."""
+    follow: Callable[[StandIns], Channel] | None = None
+    """Makes the same with the reference's predecessors, for checks that fail beside one of these."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -208,7 +211,7 @@ def _write(pipe: int, line: bytes) -> None:
 def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], None]) -> str:
     """Run the checks on a variant; returns the isolation that held."""
     file, items = collected.file, _ordered(collected, variant)
-    file.use(variant.channel() if variant.channel else file.in_process(variant.text))
+    file.use(variant.channel() if variant.channel else file.in_process(variant.text), variant.follow)
     file.config.option.grader_seed = variant.seed
     seconds = variant.check_seconds or file.exercise.limits.check_seconds
     # Around the call alone: what sets it around setup too belongs to pytest's loop.
@@ -219,7 +222,7 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
         say(check)
         if variant.stop_early and check.verdict is not Verdict.PASSED:
             break
-    file.channel.close()
+    file.close()
     return file.channel.isolation
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import HEARD, seed_of
+from grader.judging.follow import follow
 from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
 from grader.verdicts.raised import timeout_seconds
 from grader.verdicts.result import CheckResult
@@ -57,7 +58,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
-    check = _check(item, told, seconds=round(call.duration, 3), printed=report.capstdout[-LONGEST_PRINTED:])
+    followed = follow(file, item, told)
+    printed = report.capstdout[-LONGEST_PRINTED:]
+    check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=printed)
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
     )
@@ -74,7 +77,10 @@ def unrun(item: pytest.Item) -> CheckResult | None:
     """The result of a check that need not run to be known: its part stands as in the stub. None for any other."""
     file = item.getparent(ExerciseFile)
     known = file.not_begun(item) if file else None
-    return _check(item, known) if known else None
+    if not file or not known:
+        return None
+    file.failed.add(part_of(item))
+    return _check(item, known)
 
 
 def _told(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> Told:

@@ -48,8 +48,8 @@ def plain_python(source: str) -> str:
         if magic[1] not in _RUN_HERE:
             return _commented(source)
         begin = magic.end()
-    lines = source[begin:].split("\n")
-    for number in _commands(source[begin:]):
+    lines = _dedented(source[begin:].split("\n"))
+    for number in _commands("\n".join(lines)):
         indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
         goes_on = lines[number].endswith("\\")
         lines[number] = f"{indent}pass  # {lines[number].strip()}"
@@ -58,6 +58,13 @@ def plain_python(source: str) -> str:
             goes_on = lines[number].endswith("\\")
             lines[number] = f"# {lines[number].strip()}"
     return _commented(source[:begin]) + "\n".join(lines)
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    """The lines without what indents the first one, as IPython reads a cell that was pasted from inside a function."""
+    first = next((line for line in lines if line.strip()), "")
+    indent = first[: len(first) - len(first.lstrip())]
+    return [line.removeprefix(indent) for line in lines] if indent else lines
 
 
 def _commented(source: str) -> str:

@@ -16,6 +16,11 @@ SCHEMA = 2
 
 
 class CheckResult(msgspec.Struct, frozen=True):
+    @property  # above the field of that name
+    def passed(self) -> bool:
+        """Whether it speaks for its part."""
+        return self.verdict is Verdict.PASSED or bool(self.followed)
+
     id: str
     """The test's name with its parameters, as pytest takes it after `::`."""
     part: str
@@ -31,6 +36,8 @@ class CheckResult(msgspec.Struct, frozen=True):
     place: SourceLine | None = None
     of_file: bool = False
     """These as in `Told`."""
+    followed: tuple[str, ...] = ()
+    """Parts on which it builds and that failed: with the reference in their place it passes."""
 
     @classmethod
     def of(cls, id: str, part: str, told: Told, **more: Any) -> "CheckResult":
@@ -54,7 +61,7 @@ class PartResult(msgspec.Struct, frozen=True):
     @property
     def tally(self) -> str:
         """How many of its checks pass."""
-        right, ran = sum(check.verdict is Verdict.PASSED for check in self.checks), len(self.checks)
+        right, ran = sum(check.passed for check in self.checks), len(self.checks)
         return f"{right} of {ran} checks pass" + (f", of {self.planned} in all" if ran < self.planned else "")
 
     @property
@@ -69,7 +76,7 @@ class PartResult(msgspec.Struct, frozen=True):
     @property
     def first_failure(self) -> CheckResult | None:
         """The failure to show: the first, since checks run from the simplest to the whole."""
-        return next((check for check in self.checks if check.verdict is not Verdict.PASSED), None)
+        return next((check for check in self.checks if not check.passed), None)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -148,13 +155,14 @@ def assemble(
 
 
 def _part(part: Part, planned: Sequence[str], checks: list[CheckResult]) -> PartResult:
-    failed = next((check for check in checks if check.verdict is not Verdict.PASSED), None)
+    failed = next((check for check in checks if not check.passed), None)
+    followed = dict.fromkeys(name for check in checks for name in check.followed)
     if failed:
         verdict, message = failed.verdict, failed.message
     elif not planned or len(checks) < len(planned):
         verdict, message = Verdict.NOT_RUN, f"{len(checks)} of {len(planned)} checks ran"
     else:
-        verdict, message = Verdict.PASSED, ""
+        verdict, message = Verdict.PASSED, f"with the reference's {' and '.join(followed)}" if followed else ""
     earned = part.points if verdict is Verdict.PASSED else 0
     return PartResult(part.name, part.points, earned, verdict, message, checks, len(planned))
 

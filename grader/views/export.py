@@ -108,10 +108,10 @@ def as_gradescope(result: Result) -> str:
 
 def _output(part: PartResult) -> str:
     """What a student reads of a part: its verdict, and each check that failed."""
-    right = sum(check.verdict is Verdict.PASSED for check in part.checks)
+    right = sum(check.passed for check in part.checks)
     lines = [f"{part.verdict}: {right} of {len(part.checks)} checks pass"]
     for check in part.checks:
-        if check.verdict is not Verdict.PASSED:
+        if not check.passed:
             lines += ["", f"{check.id}: {check.verdict}", *filter(None, (check.property, check.message))]
     if not part.checks and part.message:
         lines.append(part.message)
@@ -156,7 +156,7 @@ def _case(suite: ElementTree.Element, name: str, check: CheckResult) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", classname=f"{name}/{plain(check.part)}", name=plain(check.id), time=f"{check.seconds:.3f}"
     )
-    if check.verdict is Verdict.PASSED:
+    if check.passed:
         return
     kind = "error" if check.verdict in _NOT_THE_CODE else "failure"
     first = (check.message.splitlines() or [""])[0]

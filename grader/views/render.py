@@ -72,11 +72,11 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
     note = ""
     if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
         note = _brief(part)
-    elif part.verdict is not Verdict.PASSED:
-        note = part.tally
+    else:
+        note = part.message if part.verdict is Verdict.PASSED else part.tally
     head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
     lines = [Line(head, _style(part.verdict))]
-    if brief or not note or part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
+    if brief or part.verdict in (Verdict.PASSED, Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
         return lines
     failure = part.first_failure
     return lines + (_failure_lines(exercise, failure, tree) if failure else [])

@@ -126,14 +126,14 @@ class Home:
         """Add a check to the exercise."""
         self.checks.write_text(self.checks.read_text() + "\n\n" + code)
 
-    def pytest(self, *args: str, cwd: str = ".", seconds: float = 60, **env: str) -> Done:
+    def pytest(self, *args: str, cwd: str = ".", seconds: float = 300, **env: str) -> Done:
         """`pytest ARGS` in a fork of a process that has torch imported."""
         return self._run("pytest", args, cwd, seconds, env)
 
-    def grader(self, *args: str, cwd: str = ".", seconds: float = 60, **env: str) -> Done:
+    def grader(self, *args: str, cwd: str = ".", seconds: float = 300, **env: str) -> Done:
         return self._run("grader", args, cwd, seconds, env)
 
-    def script(self, code: str, seconds: float = 60) -> Done:
+    def script(self, code: str, seconds: float = 300) -> Done:
         """Python code, in a fork of a process that has imported torch and run none of it."""
         (self.root / "probe.py").write_text(code)
         return self._run("probe", (), ".", seconds, {})

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from grader.catalog import find_house
 
 import grader
+from grader.bank.catalog import find_house
 from grader.classroom.release import write_release
 
 ROOT = Path(__file__).resolve().parents[2]

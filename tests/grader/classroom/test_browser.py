@@ -4,6 +4,7 @@ Skipped where there is no chromium. GRADER_PICTURES=DIR keeps screenshots, to be
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hostile_markup import TRAP, hostile
+from nbgrader.api import Gradebook
 from test_nbgrader import Course, cell_of, notebook_wrong
 
 from conftest import ID, environment
@@ -31,6 +34,10 @@ def course(tmp_path_factory):
     notebook = course.right()
     cell_of(notebook, "answer-RunningMean")["source"] = notebook_wrong(notebook)
     course.hand_in("ben", notebook)
+    course.hand_in("eve", hostile(course.released))
+    folder = course.folder / "submitted" / "eve" / ID
+    (folder / "page.html").write_text(f"<script>new Image().src = '{TRAP}page'</script>")
+    (folder / "nbgrader_config.py").write_text(f"open({str(course.folder / 'trapped')!r}, 'w').close()\n")
     (course.folder / "mine").mkdir()
     shutil.copy(course.folder / "release" / ID / "running_mean.ipynb", course.folder / "mine")
     return course
@@ -70,7 +77,7 @@ def page():
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page = browser.new_context(viewport={"width": 1200, "height": 1000}).new_page()
         page.set_default_timeout(SECONDS)
         yield page
         browser.close()
@@ -103,7 +110,7 @@ def graded(page, address):
     page.goto(f"{address}/formgrader?token=secret")
     page.goto(f"{address}/formgrader/manage_submissions/{ID}")
     rows = {}
-    for student in ("ada", "ben"):
+    for student in ("ada", "ben", "eve"):
         row = page.locator("tr", has_text=student)
         row.locator(".autograde a").click()
         page.locator(".modal.in", has_text="Success").get_by_role("button", name="OK").click()
@@ -111,8 +118,10 @@ def graded(page, address):
         row.get_by_text("/ 105").wait_for()
         rows[student] = row.inner_text()
     keep(page, "submissions")
-    page.locator("tr", has_text="ben").locator(".generate-feedback a").click()
-    page.locator(".modal.in", has_text="Success").wait_for()
+    for student in ("ben", "eve"):
+        page.locator("tr", has_text=student).locator(".generate-feedback a").click()
+        page.locator(".modal.in", has_text="Success").get_by_role("button", name="OK").click()
+        page.locator(".modal-backdrop").wait_for(state="detached")
     return rows
 
 
@@ -133,6 +142,94 @@ def test_feedback_is_a_page_that_a_student_can_read(page, course, graded):
     page.goto((course.folder / "feedback" / "ben" / ID / "running_mean.html").as_uri())
     assert "RunningMean: wrong, 0 of 70 points" in page.inner_text("body")
     keep(page, "feedback")
+
+
+class Watched:
+    """A page of the teacher's browser, and what it asked for beside reading: a trap that ran, a score that was set."""
+
+    def __init__(self, page):
+        self.page, self.trapped = page.context.new_page(), []
+        self.page.set_default_timeout(SECONDS)
+        self.page.on("request", lambda one: self._asked(one.method, one.url))
+
+    def _asked(self, method, url):
+        if TRAP in url or "formgrader?path" in url or ("/formgrader/" in url and method != "GET"):
+            self.trapped.append(f"{method} {url}")
+
+    def open(self, url):
+        self.page.goto(url)
+        self.page.wait_for_load_state("networkidle")
+
+
+@pytest.fixture
+def watched(page, graded):
+    watched = Watched(page)
+    yield watched
+    watched.page.close()
+
+
+def submission_of(course, student):
+    """The name that formgrader gives to a student's notebook, and its points."""
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+        one = book.find_submission_notebook("running_mean", ID, student)
+        return one.id, one.score
+
+
+def test_markup_of_a_student_does_nothing_in_formgrader(course, address, graded, watched):
+    assert "0 / 105" in graded["eve"]
+    id, _ = submission_of(course, "eve")
+    for place in (
+        "manage_assignments", f"manage_submissions/{ID}", "gradebook", f"gradebook/{ID}",
+        f"gradebook/{ID}/running_mean", "manage_students", "manage_students/eve", f"manage_students/eve/{ID}",
+        f"submissions/{id}/",
+    ):  # fmt: skip
+        watched.open(f"{address}/formgrader/{place}")
+    page = watched.page
+    page.wait_for_function("formgrader.grades && formgrader.grades.loaded")
+    assert page.evaluate("document.getElementById('part-RunningMean').tagName") == "INPUT"
+    cells = page.locator("#notebook-container").first
+    assert "< script>eval(atob(" in cells.inner_text()  # a teacher sees what it was
+    for tag in ("script", "iframe", "svg", "style", "link", "object", "embed", "video", "img", "form", "base", "meta"):
+        assert cells.locator(tag).count() == 0, tag
+    assert not [link for link in hrefs(cells) if not link.startswith("#")]
+    keep(page, "hostile")
+    assert watched.trapped == []
+    assert submission_of(course, "eve") == (id, 0)
+    assert not (course.folder / "trapped").exists()
+
+
+def hrefs(place):
+    return place.locator("a").evaluate_all("all => all.map(one => one.getAttribute('href') || '#')")
+
+
+def test_nor_in_feedback_nor_in_jupyterlab(course, address, watched):
+    watched.open((course.folder / "feedback" / "eve" / ID / "running_mean.html").as_uri())
+    cells = watched.page.locator("#notebook-container").first
+    assert "< script>eval(atob(" in cells.inner_text()
+    assert cells.locator("script, iframe, svg, style, link, object, embed, img").count() == 0
+    assert not [link for link in hrefs(cells) if not link.startswith("#")]
+    watched.page.goto(f"{address}/lab/tree/autograded/eve/{ID}/running_mean.ipynb?reset&token=secret")
+    watched.page.locator(".jp-Notebook .jp-Cell .jp-RenderedMarkdown").first.wait_for()
+    cells = watched.page.locator(".jp-Notebook .jp-RenderedMarkdown")
+    assert cells.locator("script, iframe, object, embed, img, a[href*=javascript]").count() == 0
+    assert watched.trapped == []
+    assert submission_of(course, "eve")[1] == 0
+
+
+def test_the_same_scripts_run_where_nothing_is_mended(course, address, watched):
+    """The traps are real: in a notebook as it was handed in, one of them sets the scores."""
+    id, score = submission_of(course, "ben")
+    path = course.folder / "autograded" / "ben" / ID / "running_mean.ipynb"
+    notebook = json.loads(path.read_text())
+    raw = cell_of(hostile(course.released), "question")["source"]
+    cell_of(notebook, "question")["source"] = raw[: raw.index("![x]")]  # what needs no attachment
+    path.chmod(0o644)
+    path.write_text(json.dumps(notebook))
+    with watched.page.expect_response(lambda one: one.request.method == "PUT" and one.ok):
+        watched.page.goto(f"{address}/formgrader/submissions/{id}/")
+    assert any(f"{TRAP}question" in one for one in watched.trapped)
+    watched.page.wait_for_load_state("networkidle")
+    assert submission_of(course, "ben")[1] > score
 
 
 def test_the_report_is_read_by_keyboard_and_in_print(page, course, graded):

@@ -1,11 +1,13 @@
 """A course with the real nbgrader, from `grader course` to feedback: commands run once, looked at from all sides."""
 
+import contextlib
 import copy
 import csv
 import html
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from test_attacks import ATTACKS, deserved
 from conftest import HERE, ID, environment
 from grader.bank.catalog import House
 from grader.bank.source import read_source, stub
+from grader.base.text import plain
 from grader.engine import cage
 
 RIGHT = read_source(HERE / "house" / "solutions" / ID / "running_mean.py")
@@ -34,6 +37,14 @@ FEW_ATTACKS = {
     "tampering_gc_functions",
     "tampering_builtins_len",
 }
+
+
+ODD_NAMES = ["<img src=x>", 'a";b', "back\\slash", os.fsdecode(b"k\xff")]
+"""Of folders of students: markup in a page of formgrader, or no text."""
+OTHER_FILES = (
+    "page.html", "PAGE.HTM", "picture.svg", "more/page.xhtml", "more/nbgrader_config.py", "data.csv", "helper.py",
+    "notes.docx", "noend",
+)  # fmt: skip
 
 
 def marks(cell):
@@ -178,6 +189,8 @@ def submissions(course):
     notebook = right()
     notebook["cells"].append(own("x = [" + ",".join(str(k * (2**61 - 1)) for k in range(1, 20_000)) + "]"))
     yield "slow to read", notebook, 0
+    yield "half characters", half(right()), 100
+    yield "half a problem", copy.deepcopy(course.released) | {"metadata": {"grader": {"problem": "\ud800"}}}, 0
     yield "no json", b'{"cells": [', 0
     yield "a list", b"[]", 0
     yield "no text", b"\xff\xfe\x00", 0
@@ -186,6 +199,23 @@ def submissions(course):
 
 def text_of(cell):
     return "".join(cell["source"])
+
+
+def half(notebook):
+    """With lone surrogates wherever a notebook has text, but in the answers."""
+    lone = "\ud800 \udfff"
+    for cell in notebook["cells"]:
+        cell["id"] += lone
+        cell["metadata"][lone] = {lone: [lone]}
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [{"output_type": "stream", "name": lone, "text": [lone]}]
+        else:
+            cell["attachments"] = {lone: {lone: lone, "image/png": lone}, "a.png": {"image/png": lone}}
+            cell["source"] = [*cell["source"], f"{lone} ![x](attachment:{lone})"]
+    cell_of(notebook, "part-batch_mean")["metadata"]["nbgrader"] |= {"grade_id": lone, "points": lone, lone: lone}
+    notebook["cells"] += [own(f"# {lone}"), own(lone, "markdown"), own(lone, "raw"), own(lone, lone)]
+    notebook["metadata"] |= {lone: lone, "title": lone, "grader": {"problem": [lone]}, "widgets": {lone: lone}}
+    return notebook
 
 
 def notebook_wrong(notebook):
@@ -205,6 +235,12 @@ def course(tmp_path_factory):
     for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
         course.hand_in(f"renamed {name}", course.right(), name)
         course.points[f"renamed {name}"] = 100
+    for name in ODD_NAMES:
+        course.hand_in(name, course.released)
+    for name in OTHER_FILES:
+        path = course.folder / "submitted" / "right" / ID / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<script>x</script>")
     course.said = course.nbgrader("autograde", ID)
     course.nbgrader("generate_feedback", ID)
     return course
@@ -235,9 +271,9 @@ def test_every_submission_ends_in_its_score(course):
 
 def test_every_door_gives_the_same_score(course):
     """`grader grade` on the very files that nbgrader graded."""
-    course.run("grader", "grade", "course/submitted", "--out", "results", cwd=course.house)
+    course.run("grader", "grade", "course/submitted", "--out", "results", cwd=course.house, code=2)  # a name of bytes
     lines = [json.loads(line) for line in (course.house / "results" / "results.jsonl").read_text().splitlines()]
-    assert {line["student"]: line["score"] for line in lines} == course.points
+    assert {line["student"]: line["score"] for line in lines if line["student"] in course.points} == course.points
 
 
 @pytest.mark.parametrize("student", ["no json", "a list", "no text", "slow to read"])
@@ -259,6 +295,34 @@ def test_what_cannot_be_read_waits_for_a_person(course, student):
 def test_a_renamed_notebook_is_named_in_the_log(course):
     for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
         assert f"renamed {name}/{ID} has no running_mean.ipynb, and {name} counts, by its cells." in course.said
+
+
+def test_a_folder_whose_name_is_no_plain_text_is_left_out_and_named(course):
+    for name in ODD_NAMES:
+        assert f"Not graded: {course.folder}/submitted/{plain(name)}/{ID}." in course.said
+        assert not (course.folder / "autograded" / name).exists()
+    assert not set(ODD_NAMES) & set(course.scores())
+
+
+def test_other_files_of_a_submission_are_text_in_the_copy(course):
+    """formgrader serves them from the address where the scores are."""
+    folder = course.folder / "autograded" / "right" / ID
+    copied = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert copied == [
+        "PAGE.HTM.txt", "data.csv", "helper.py", "more/nbgrader_config.py.txt", "more/page.xhtml.txt", "noend",
+        "notes.docx", "page.html.txt", "picture.svg.txt", "running_mean.ipynb",
+    ]  # fmt: skip
+    assert "A browser or nbgrader might run page.html: its copy ends in .txt now." in course.said
+    assert (course.folder / "submitted" / "right" / ID / "page.html").exists()
+
+
+def test_the_course_s_own_text_stays_as_it_is(course):
+    """The statement and the hints hold markup of ours, which a teacher can open and read."""
+    texts = [cell["source"] for cell in course.released["cells"] if cell["cell_type"] == "markdown"]
+    assert any("<details>" in "".join(text) for text in texts)
+    for student in ("right", "reordered", "untouched"):
+        graded = [cell["source"] for cell in course.read("autograded", student)["cells"]]
+        assert [text for text in texts if text not in graded] == []
 
 
 def test_each_ran_in_a_cage(course):
@@ -365,8 +429,12 @@ def test_an_assignment_has_any_name_and_nothing_is_executed_where_the_house_has_
 
 def test_a_report_of_the_class(course):
     """Students by topic, and where each part fails; nothing that a student wrote is markup or a formula in it."""
-    course.hand_in("=1+1<img src=x>", course.released)
-    course.nbgrader("autograde", ID, "--student", "=1+1<img src=x>")
+    course.hand_in("=1+1", course.released)
+    course.nbgrader("autograde", ID, "--student", "=1+1")
+    (course.folder / "autograded" / "=1+1").rename(course.folder / "autograded" / "=1+1<img src=x>")
+    with contextlib.closing(sqlite3.connect(course.folder / "gradebook.db")) as book, book:
+        book.execute("update student set id = '=1+1<img src=x>' where id = '=1+1'")
+        book.execute("update submitted_assignment set student_id = '=1+1<img src=x>' where student_id = '=1+1'")
     course.run("grader", "class", "report", str(course.folder), "-o", "report.html", cwd=course.house)
     page = (course.house / "report.html").read_text()
     with (course.house / "report.csv").open() as file:

@@ -19,7 +19,8 @@ sizes, lines, checks = [], {}, {}
 def keep(result):
     import msgspec
     sizes.append(len(msgspec.json.encode(result)))
-    checks[result.student] = {check.id: [check.verdict, check.message] for part in result.parts for check in part.checks}
+    ran = [check for part in result.parts for check in part.checks]
+    checks[result.student] = {check.id: [check.verdict, check.message] for check in ran}
     lines[result.student] = {part.name: [part.verdict, part.message] for part in result.parts}
 
 def resident():
@@ -59,7 +60,7 @@ HOSTILE = {
     "surrogate in a type": "raise type('A\\u0131\\x01', (ValueError,), {})('x')",
     "no loopback": "import grader.verdicts.fault as f; raise f.NoLoopback()",
     "engine error": "import grader.base.errors as e; raise e.EngineError('mine')",
-    "unusable": "import grader.verdicts.fault as f; raise f.Unusable(__import__('grader.verdicts.told').verdicts.told.Told('grader error', 'mine'))",
+    "unusable": "from grader.verdicts import fault, told; raise fault.Unusable(told.Told('grader error', 'mine'))",
     "usage error": "import pytest; raise pytest.UsageError('mine')",
     "long text": "return '\\x01' * 600_000",
     "long exception": "raise ValueError('\\x01' * 32_000_000)",
