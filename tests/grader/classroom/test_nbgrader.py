@@ -88,7 +88,7 @@ class Course:
         notebook = copy.deepcopy(self.released)
         for cell in notebook["cells"]:
             if marks(cell).get("solution") and cell["cell_type"] == "code":
-                cell["source"] = cell_of(self.source, marks(cell)["grade_id"])["source"]
+                cell["source"] = text_of(cell_of(self.source, marks(cell)["grade_id"]))
         return notebook
 
     def hand_in(self, student, notebook, name="running_mean.ipynb"):
