@@ -4,6 +4,7 @@ The cells of a text, joined, are the text. A notebook is made of them, and its a
 """
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,8 +15,13 @@ from grader.bank.source import lines_of, read_source, regions, stub
 
 SETUP = "setup"
 """The name of a notebook's cell that brings `check`, and says which exercise it is of."""
+ANSWER = "answer-"
 PART = "part-"
 """The name of a part's graded cell begins with this."""
+
+
+QUESTION = "question"
+"""The name of the free-text cell."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -54,7 +60,7 @@ def cells_of(text: str, parts: Sequence[Part]) -> list[Cell]:
     lines, cells, first, seen = lines_of(text), [], 0, dict[str, int]()
     for number, (part, last, names) in enumerate(reversed(blocks), 1):
         end = len(lines) if number == len(blocks) else last
-        kind = f"answer-{part}" if part else "given"
+        kind = f"{ANSWER}{part}" if part else "given"
         seen[kind] = seen.get(kind, 0) + 1
         id = kind if part and seen[kind] == 1 else f"{kind}-{seen[kind]}"
         cells.append(Cell(id, names, "".join(lines[first:end])))
@@ -62,11 +68,24 @@ def cells_of(text: str, parts: Sequence[Part]) -> list[Cell]:
     return cells
 
 
+def exercise_named(setup: str) -> str:
+    """The id of the exercise that a setup cell names, or nothing. An assignment may have any name."""
+    named = re.search(r'check = exercise\("(\w+)", globals\(\)\)', setup)
+    return named[1] if named else ""
+
+
+def kinds_of(layout: Sequence[Cell]) -> dict[str, str]:
+    """The names that nbgrader knows the cells of an exercise's notebook by, each to `code` or `markdown`."""
+    parts = [cell.id.removeprefix(ANSWER) for cell in layout if cell.is_answer]
+    codes = [SETUP, *(cell.id for cell in layout), *(f"{PART}{part}" for part in parts)]
+    return {QUESTION: "markdown"} | dict.fromkeys(codes, "code")
+
+
 def layout_of(exercise: Exercise) -> tuple[Cell, ...]:
     """The cells of an exercise's stub."""
     return _layout(read_source(exercise.solution), exercise.parts)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)  # a class hands in all exercises, one student after the other
 def _layout(solution: str, parts: Sequence[Part]) -> tuple[Cell, ...]:
     return tuple(msgspec.structs.replace(cell, text=stub(cell.text)) for cell in cells_of(solution, parts))

@@ -1,5 +1,6 @@
 """How a submission's file is read, and its seed. Imports nothing that is slow to import."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -49,6 +50,7 @@ def write_file(path: Path, text: str) -> None:
         if not in_place:
             partial.replace(path)
     except OSError as error:
-        if not in_place:
-            partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that may not be written has no such file
+            if not in_place:
+                partial.unlink(missing_ok=True)
         raise HouseError(f"{plain(str(path))} cannot be written: {error.strerror}.") from None

@@ -3,8 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 _FORMULA = tuple("=+-@|%＝＋－＠")
+
+_LONGEST_NAME = 100
+_MOST_NAMES = 1000
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -31,9 +35,15 @@ def defused(cell: object) -> object:
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
+def shortened(text: str, longest: int) -> str:
+    """The text where it is short enough, else its beginning and how long it is."""
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
+
+
 def nearest(typed: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing."""
-    known = list(known)
+    """` Did you mean 'x'?`, or nothing. A stranger's file may hold many names, and long ones: some are looked at."""
+    typed = typed[:_LONGEST_NAME]
+    known = [name for name in islice(known, _MOST_NAMES) if len(name) <= _LONGEST_NAME]
     heads = [typed, typed[:-1] if len(typed) > 3 else typed]  # the second for a slip at the end
     begun = [name for head in heads if head for name in known if name.startswith(head)]
     inside = [name for name in known if len(typed) > 1 and typed in name]

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import torch
 
+from grader.base.text import shortened
 from grader.checks.levels import levels_of
 from grader.verdicts.finding import Finding, Kind
 
@@ -26,6 +27,9 @@ TOLERANCE = {
 _NUMBER_TOLERANCE = 1e-9
 _WIDEST_MAP = 48
 _LONGEST_INTEGER = 10**30
+_LONGEST_TEXT = 200
+"""Characters of a text that a message shows of an answer."""
+_MOST_KEYS = 8
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -81,10 +85,22 @@ def other_kind(got: Any, want: Any, path: str = "") -> str | None:
 def number(value: Any) -> str:
     """A number as messages print it."""
     if isinstance(value, bool) or not isinstance(value, int | float | complex):
-        return repr(value)
+        return _quoted(value)
     if isinstance(value, int):
         return f"{value:,}" if abs(value) < _LONGEST_INTEGER else f"an integer of {value.bit_length():,} bits"
     return f"{value:.6g}"
+
+
+def _quoted(value: Any) -> str:
+    """A value as Python writes it; of a long text the beginning, which is cut before it is quoted."""
+    if isinstance(value, str | bytes) and len(value) > _LONGEST_TEXT:
+        return f"{value[:_LONGEST_TEXT]!r}... ({len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'})"
+    return shortened(repr(value), 2 * _LONGEST_TEXT)
+
+
+def _listed(keys: Sequence[Any]) -> str:
+    more = f" and {len(keys) - _MOST_KEYS:,} more" if len(keys) > _MOST_KEYS else ""
+    return ", ".join(map(_quoted, keys[:_MOST_KEYS])) + more
 
 
 def _expected(want: Any, got: Any) -> str:
@@ -107,7 +123,7 @@ def _dicts(got: Any, want: Mapping[Any, Any], path: str, **how: Any) -> Differen
     missing = [key for key in want if key not in got]
     extra = [key for key in got if key not in want]
     if missing or extra:
-        said = [f"{name} {', '.join(map(repr, keys))}" for name, keys in (("misses", missing), ("adds", extra)) if keys]
+        said = [f"{name} {_listed(keys)}" for name, keys in (("misses", missing), ("adds", extra)) if keys]
         return _differs(path, f"the dict has other keys: it {' and '.join(said)}")
     found = (difference(got[key], want[key], path=f"{path}[{key!r}]", **how) for key in want)
     return next((said for said in found if said), None)

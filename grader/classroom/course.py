@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 
 from grader.bank.catalog import Exercise
+from grader.bank.layout import QUESTION
 from grader.base.errors import HouseError
 from grader.base.files import digest
-from grader.classroom.notebook import QUESTION, as_text, source_notebook
+from grader.classroom.notebook import as_text, source_notebook
 from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _RECORD = ".grader-course.json"

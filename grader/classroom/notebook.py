@@ -13,13 +13,10 @@ import nbformat
 from nbformat import NotebookNode, v4
 
 from grader.bank.catalog import Exercise, Part
-from grader.bank.layout import PART, SETUP, cells_of
+from grader.bank.layout import PART, QUESTION, SETUP, cells_of
 from grader.bank.source import read_source
 from grader.verdicts.result import PartResult
 from grader.verdicts.verdict import Verdict
-
-QUESTION = "question"
-"""The grade_id of the free-text cell."""
 
 _SETUP = '''# Run this cell first: it brings the `check` that stands below each part. It is not graded.
 try:
@@ -86,26 +83,33 @@ class Shown(msgspec.Struct, frozen=True):
     verdict: str = ""
     mistake: str = ""
     """The known mistake, the property that does not hold, or what was raised; empty where nothing is wrong yet."""
+    problem: str = ""
+    """Why the whole notebook could not be read."""
+    source: str = ""
+    """The hash of what was judged; empty where the stub stands as it was."""
 
 
 _SHOWN = "grader"
+_LONGEST_PROBLEM = 300
 _NO_MISTAKE = (Verdict.PASSED, Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN)
 
 
-def shown(part: PartResult) -> dict[str, Any]:
-    """The metadata of the output that shows a part."""
+def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) -> dict[str, Any]:
+    """The metadata of the output that shows a part. verdict: of a part that no judge has seen.
+
+    problem: why the notebook cannot be read. source: the hash of the text that was judged.
+    """
+    if part is None:
+        return {_SHOWN: msgspec.to_builtins(Shown(str(verdict), problem=problem[:_LONGEST_PROBLEM]))}
     failure = part.first_failure
     mistake = ""
-    if failure and part.verdict not in _NO_MISTAKE:
+    if failure and not problem and part.verdict not in _NO_MISTAKE:
         known = failure.finding.mistake if failure.finding else ""
         raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
         mistake = known or raised or failure.property
-    return {_SHOWN: msgspec.to_builtins(Shown(str(part.verdict), mistake))}
-
-
-def shown_unjudged(verdict: Verdict) -> dict[str, Any]:
-    """The metadata of the output of a part that no judge has seen."""
-    return {_SHOWN: msgspec.to_builtins(Shown(str(verdict)))}
+    begun = part.verdict not in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
+    told = Shown(str(part.verdict), mistake, problem[:_LONGEST_PROBLEM], source if begun else "")
+    return {_SHOWN: msgspec.to_builtins(told)}
 
 
 def read_shown(cell: Mapping[str, Any]) -> Shown:
@@ -116,12 +120,6 @@ def read_shown(cell: Mapping[str, Any]) -> Shown:
         except (KeyError, TypeError, msgspec.ValidationError):
             continue
     return Shown()
-
-
-def exercise_named(setup: str) -> str:
-    """The id of the exercise that a setup cell names, or nothing. An assignment may have any name."""
-    named = re.search(r'check = exercise\("(\w+)", globals\(\)\)', setup)
-    return named[1] if named else ""
 
 
 def as_text(notebook: NotebookNode) -> str:

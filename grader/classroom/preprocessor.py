@@ -8,7 +8,6 @@ import atexit
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,42 @@ from nbformat import from_dict
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import CheckCellMetadata, Execute, NbGraderPreprocessor, SaveAutoGrades
+from nbgrader.utils import is_grade, is_solution
 from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.bank.catalog import Exercise, read_exercise
-from grader.bank.layout import PART, SETUP, Cell, layout_of
-from grader.base.files import LARGEST_FILE, read_file
+from grader.bank.layout import PART, SETUP, exercise_named
+from grader.base.files import read_file
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
-from grader.classroom.notebook import exercise_named, part_named, shown, shown_unjudged
+from grader.classroom.notebook import part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
-from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
+from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
 from grader.verdicts.result import PartResult, Result
 from grader.verdicts.verdict import Verdict
 from grader.views.render import part_text
 
 _OURS = "grader"
 """Key of nbconvert's resources for a notebook that `ReadAnything` has put in order."""
+_EYES = "grader_eyes"
+"""Key for why a person should look at a notebook."""
+_MOST_LOOKED_AT = 10
 
 
 class ReadAnything(NotebookExporter):
     """Reads a submitted notebook of ours as the course made it; every other notebook as nbconvert does."""
 
     _looked_up: Any = Dict()
+    _renamed: Any = Dict()
+    """The name that a notebook should have, to the one that it has."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
         self._refuse_names()
+        for folder, notebooks in getattr(self.parent, "assignments", {}).items():
+            self._find_renamed(folder, notebooks)
 
     def _refuse_names(self) -> None:
         """Leave out each student whose name would be markup in formgrader, before the gradebook hears of it."""
@@ -66,10 +73,10 @@ class ReadAnything(NotebookExporter):
         own = self.own_texts(facts)
         self._files_as_text(facts)
         try:
-            text = read_file(Path(filename), LARGEST_NOTEBOOK).decode("utf-8-sig")
+            text = read_file(self.path_of(filename), LARGEST_NOTEBOOK).decode("utf-8-sig")
             notebook = canonical(text, expected, own)
             said = problem_of(_json(text))
-            if said:
+            if said and not getattr(self.parent, "_sanitizing", False):  # we wrote it; of a student it says nothing
                 notebook["metadata"]["grader"] = {"problem": said}
         except NotebookError as error:
             notebook = unreadable(str(error), expected, own)
@@ -79,6 +86,46 @@ class ReadAnything(NotebookExporter):
             notebook = unreadable(f"cannot be read: {error.strerror}", expected, own)
         node, resources[_OURS] = from_dict(notebook), True
         return self.from_notebook_node(node, resources=resources, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert's
+
+    def path_of(self, notebook: str) -> Path:
+        """Where a notebook lies, whose name nbgrader believes to be another."""
+        return Path(self._renamed.get(notebook, notebook))
+
+    def _find_renamed(self, folder: str, notebooks: list[str]) -> None:
+        """Let the one notebook of a folder that holds our cells count, whatever it is called: `kv_cache (1).ipynb`."""
+        names = self._names_of_ours(Path(folder).name)
+        if len(names) != 1 or any(Path(path).stem in names for path in notebooks):
+            return
+        ((name, expected),) = names.items()
+        ours = [path for path in sorted(notebooks)[:_MOST_LOOKED_AT] if _holds(Path(path), expected)]
+        wanted = str(Path(folder) / f"{name}.ipynb")
+        there = plain(" and ".join(Path(path).name for path in ours))
+        if len(ours) == 1:
+            notebooks[:], self._renamed[wanted] = [wanted], ours[0]
+            self.log.warning(
+                "Needs your eyes: %s has no %s.ipynb; %s counts, by its cells.", plain(folder), name, there
+            )
+        else:
+            why = f"{there} are of this exercise: keep one" if ours else "no notebook there is of this exercise"
+            self.log.warning("Needs your eyes: %s has no %s.ipynb, and %s.", plain(folder), name, why)
+
+    def _names_of_ours(self, assignment: str) -> dict[str, list[Expected]]:
+        """The notebooks of an assignment that `grader course` made, with their cells."""
+        if assignment not in self._looked_up:
+            converter: Any = self.parent
+            db_url = converter.coursedir.db_url
+            with Gradebook(db_url) as gradebook:
+                try:
+                    names = [notebook.name for notebook in gradebook.find_assignment(assignment).notebooks]
+                except MissingEntry:
+                    names = []
+            facts = {"db_url": db_url, "assignment": assignment}
+            found = {name: self.expected({**facts, "notebook": name}) for name in names}
+            self._looked_up[assignment] = {
+                name: cells for name, cells in found.items() if any(part_named(one.id, one.source) for one in cells)
+            }
+        ours: dict[str, list[Expected]] = self._looked_up[assignment]
+        return ours
 
     def expected(self, facts: dict[str, str]) -> list[Expected]:
         """The cells of an assignment's notebook. They are looked up once: an exporter serves one run of nbgrader."""
@@ -139,8 +186,19 @@ class SaveAtOnce(SaveAutoGrades):  # type: ignore[misc]  # nbgrader ships no typ
         with Gradebook(facts["db_url"]) as self.gradebook:
             commit, self.gradebook.db.commit = self.gradebook.db.commit, lambda: None
             nb, resources = super(SaveAutoGrades, self).preprocess(nb, resources)  # past its own, which opens another
+            if resources.get(_EYES):
+                self._flag(nb, resources[_EYES])
             commit()
         return nb, resources
+
+    def _flag(self, nb: Any, why: str) -> None:
+        """Have formgrader list the notebook under what needs a person; the reason is the comment of its answers."""
+        place = self.notebook_id, self.assignment_id, self.student_id
+        for cell in nb.cells:
+            if is_grade(cell):
+                self.gradebook.find_grade(_id(cell), *place).needs_manual_grade = True
+            if is_solution(cell):
+                self.gradebook.find_comment(_id(cell), *place).auto_comment = why
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -197,20 +255,19 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         if not any(part_named(_id(cell), cell.source) for cell in nb.cells):
             return super().preprocess(nb, resources)
         exercise = self._exercise(nb)
-        problem, text = problem_of(nb), ""
-        if not problem:
-            try:
-                text = _source(exercise, nb.cells)
-            except NotebookError as error:
-                problem = str(error)
+        student, assignment = resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
+        problem, parts, source = problem_of(nb), list[PartResult](), ""
         if problem:
-            self._fill(nb, {}, f"The notebook that was handed in {problem}.")
-            return nb, resources
-        student = resources["nbgrader"]["student"]
-        self._announce_others(exercise, resources["nbgrader"]["assignment"], student)
-        result = self._judge(exercise).result(self._asked(exercise, student, text))
-        self._trust(result)
-        self._fill(nb, {part.name: part for part in result.parts}, "")
+            problem = f"The notebook that was handed in {problem}."
+        else:
+            self._announce_others(exercise, assignment, student)
+            result = self._judge(exercise).result(self._asked(exercise, student, nb.cells))
+            self._trust(result)
+            problem, parts, source = result.problem, result.parts, result.source
+        if problem:
+            resources[_EYES] = _safe(problem)
+            self.log.warning("Needs your eyes: %s/%s: %s", plain(student), plain(assignment), _safe(problem))
+        self._fill(nb, {part.name: part for part in parts}, problem, source)
         return nb, resources
 
     def _exercise(self, nb: Any) -> Exercise:
@@ -223,9 +280,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             )
         return read_exercise(Path(self.house), id)
 
-    def _asked(self, exercise: Exercise, student: str, text: str) -> Asked:
+    def _asked(self, exercise: Exercise, student: str, cells: Sequence[Mapping[str, Any]]) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
-        return Asked(student, text, derive(seed, f"{student}/{exercise.id}") % (1 << 31))
+        return Asked(student, _code_of(cells), derive(seed, f"{student}/{exercise.id}") % (1 << 31))
 
     def _judge(self, exercise: Exercise) -> Judging:
         if exercise.id not in self._judging or self._judging[exercise.id].has_ended:
@@ -255,9 +312,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     "notebook": Path(notebook).stem,
                 }
                 try:
-                    text = read_file(Path(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
+                    text = read_file(self.parent.path_of(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
                     cells = canonical(text, self.parent.expected(facts), {})["cells"]
-                    asked.append(self._asked(exercise, other, _source(exercise, cells)))
+                    asked.append(self._asked(exercise, other, cells))
                 except (NotebookError, OSError, UnicodeError):  # names of folders are not always characters
                     continue
         self._judge(exercise).announce(asked)
@@ -270,7 +327,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         if result.isolation != "full":
             self.log.warning("Graded in isolation '%s', which is weaker than full: see SECURITY.md.", result.isolation)
 
-    def _fill(self, nb: Any, parts: dict[str, PartResult], problem: str) -> None:
+    def _fill(self, nb: Any, parts: dict[str, PartResult], problem: str, source: str) -> None:
         """Give each graded code cell the outputs from which nbgrader reads its score, and a student the reason."""
         for cell in nb.cells:
             marks = cell.metadata.get("nbgrader", {})
@@ -287,7 +344,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     {
                         "output_type": "execute_result",
                         "execution_count": 1,
-                        "metadata": shown(part) if part else shown_unjudged(verdict),
+                        "metadata": shown(part, verdict, problem, source),
                         "data": {"text/plain": repr(float(marks["points"]) * share)},
                     }
                 ),
@@ -295,15 +352,24 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             cell.execution_count = 1
 
 
-def _source(exercise: Exercise, cells: Sequence[Mapping[str, Any]]) -> str:
-    """What is judged of a notebook. Raises NotebookError."""
-    counting = [{name: cell[name] for name in ("cell_type", "source", "metadata")} for cell in cells]
-    return _source_of(json.dumps({"cells": counting}), exercise.stem, layout_of(exercise))
+def _holds(path: Path, expected: Sequence[Expected]) -> bool:
+    """Whether a notebook is of the exercise whose cells are expected."""
+    id = exercise_named(next((one.source for one in expected if one.id == SETUP), ""))
+    answers = {one.id for one in expected if one.kind == "code" and one.marks.get("solution")}
+    try:
+        return is_of(cells_of_notebook(read_file(path, LARGEST_NOTEBOOK).decode("utf-8-sig")), id, answers)
+    except (NotebookError, OSError, UnicodeDecodeError):
+        return False
 
 
-@lru_cache(maxsize=1024)  # a notebook is announced, and comes up later
-def _source_of(text: str, stem: str, layout: tuple[Cell, ...]) -> str:
-    return source_of_notebook(text, stem, LARGEST_FILE, layout)
+def _code_of(cells: Sequence[Mapping[str, Any]]) -> str:
+    """A notebook with what counts of its cells: announced, and asked for later, it is the same text."""
+    counting = []
+    for cell in cells:
+        id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+        source = cell["source"] if cell["cell_type"] == "code" else ""
+        counting.append({"cell_type": cell["cell_type"], "source": source, "metadata": {"nbgrader": {"grade_id": id}}})
+    return json.dumps({"cells": counting})
 
 
 def _unjudged(name: str, points: float, verdict: Verdict, problem: str) -> str:

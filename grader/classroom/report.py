@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from grader.bank.catalog import Exercise, House
-from grader.bank.layout import PART, SETUP
+from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.base.text import defused, plain
-from grader.classroom.notebook import Shown, exercise_named, read_shown
+from grader.classroom.notebook import Shown, read_shown
 from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
 
 _MOST_MISTAKES = 3
@@ -35,6 +35,10 @@ class Graded(msgspec.Struct, frozen=True):
     """As the student read it; empty where no message of ours is left in the notebook."""
     mistake: str
     """The known mistake that it was, or the property that does not hold; empty for a part that is earned."""
+    problem: str = ""
+    """Why the whole notebook could not be read."""
+    source: str = ""
+    """The hash of what was judged; empty for a stub."""
 
     @property
     def passed(self) -> bool:
@@ -109,6 +113,8 @@ def _read_submission(course: Path, exercise: Exercise, submission: object) -> li
                 grade.max_score,
                 told.verdict,
                 told.mistake,
+                told.problem,
+                told.source,
             )
             found.append(one)
     return found
@@ -121,6 +127,36 @@ def _said(path: Path) -> dict[str, Shown]:
     except (OSError, UnicodeDecodeError, NotebookError):
         return {}
     return {grade_id_of(cell).removeprefix(PART): read_shown(cell) for cell in cells if grade_id_of(cell)}
+
+
+def needs_eyes(house: House, course: Path, graded: Sequence[Graded]) -> list[str]:
+    """What a person should look at: sentences about what could not be read, was not graded, or is the same twice."""
+    unread = {(one.student, one.exercise): one.problem for one in graded if one.problem}
+    out = [f"{student}, {id}: {problem}" for (student, id), problem in unread.items()]
+    same: dict[tuple[str, str], list[str]] = {}
+    for one in graded:
+        if one.source and one.student not in same.setdefault((one.exercise, one.source), []):
+            same[one.exercise, one.source].append(one.student)
+    out += [f"{id}: {' and '.join(students)} handed in the same, letter for letter."
+            for (id, _), students in same.items() if len(students) > 1]  # fmt: skip
+    return out + _not_graded(course)
+
+
+def _not_graded(course: Path) -> list[str]:
+    """What was handed in under another name, or was not graded, as the folders of the course show."""
+    out = []
+    for folder in sorted(course.glob("submitted/*/*")):
+        student, assignment = folder.parent.name, folder.name
+        graded = {path.name for path in (course / "autograded" / student / assignment).glob("*.ipynb")}
+        handed = {path.name for path in folder.glob("*.ipynb")}
+        known = {path.name for path in (course / "source" / assignment).glob("*.ipynb")}
+        if not folder.is_dir() or not known:
+            continue
+        if not graded:
+            out.append(f"{student}, {assignment}: handed in, but not graded. The log of nbgrader autograde says why.")
+        elif not graded & handed:
+            out.append(f"{student}, {assignment}: {' and '.join(sorted(handed))} counts as {' and '.join(graded)}.")
+    return out
 
 
 def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:
@@ -170,7 +206,7 @@ def topic_tables(house: House, graded: Sequence[Graded]) -> list[TopicTable]:
     return tables
 
 
-def as_page(house: House, course: str, graded: Sequence[Graded]) -> str:
+def as_page(house: House, course: str, graded: Sequence[Graded], eyes: Sequence[str] = ()) -> str:
     """One HTML page that needs nothing else. What students wrote stands in it as text only."""
     from jinja2 import Environment
 
@@ -196,6 +232,7 @@ def as_page(house: House, course: str, graded: Sequence[Graded]) -> str:
         whole=whole,
         parts=part_rows(house, graded),
         topics=topic_tables(house, graded),
+        eyes=eyes,
     )
 
 
@@ -207,7 +244,7 @@ def as_csv(graded: Sequence[Graded]) -> str:
     """A row for each student and part. No cell of it is a formula to a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out)
-    fields = [field.name for field in msgspec.structs.fields(Graded)]
+    fields = [field.name for field in msgspec.structs.fields(Graded) if field.name != "source"]
     writer.writerow(fields)
     for one in graded:
         writer.writerow([defused(getattr(one, field)) for field in fields])
@@ -219,6 +256,6 @@ def write_report(house: House, course: Path, page: Path) -> int:
     graded = read_course(house, course)
     if not graded:
         raise HouseError(f"{course} has no graded submission of these exercises: run nbgrader autograde there first.")
-    write_file(page, as_page(house, course.resolve().name, graded))
+    write_file(page, as_page(house, course.resolve().name, graded, needs_eyes(house, course, graded)))
     write_file(page.with_suffix(".csv"), as_csv(graded))
     return len({one.student for one in graded})

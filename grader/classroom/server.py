@@ -11,27 +11,42 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from grader.bank.catalog import House
+from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
-from grader.submissions.find import Submission
+from grader.submissions.find import Handed, read_all
 from grader.verdicts.result import Result
+
+if TYPE_CHECKING:
+    from grader.engine.batch import Asker
 
 _IDLE_SECONDS = 120.0
 """After which it ends by itself: formgrader's own process lives for days, and checks may change meanwhile."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One submission to judge."""
+    """One submission to judge. notebook: the text of one, whose cells may hold anything: it is put together there."""
 
     student: str
-    text: str
+    notebook: str
     seed: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.student, digest(self.notebook)
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """The result of what was asked, known by its keys: one source text may have come in several notebooks."""
+
+    keys: list[tuple[str, str]]
+    result: Result
 
 
 class ServerError(Exception):
@@ -64,22 +79,22 @@ class Judging:
 
     def announce(self, asked: list[Asked]) -> None:
         """Begin to judge these; `result` waits for one of them."""
-        new = [one for one in asked if (one.student, digest(one.text)) not in self._asked]
+        new = [one for one in asked if one.key not in self._asked]
         if new:
-            self._asked |= {(one.student, digest(one.text)) for one in new}
+            self._asked |= {one.key for one in new}
             self._to_say.put(msgspec.json.encode(new) + b"\n")
 
     def result(self, one: Asked) -> Result:
         """The result of a submission. Raises ServerError."""
-        key = one.student, digest(one.text)
+        key = one.key
         self.announce([one])
         while key not in self._results:
             line = self._came.get()
             if not line:
                 self._came.put(b"")  # for the next who asks
                 raise self._ended()
-            result = msgspec.json.decode(line, type=Result)
-            self._results[result.student, result.source] = result
+            judged = msgspec.json.decode(line, type=Judged)
+            self._results |= dict.fromkeys(judged.keys, judged.result)
         return self._results[key]
 
     @property
@@ -118,19 +133,17 @@ class Judging:
 
 def _lines(descriptor: int) -> Iterator[bytes]:
     """The lines that come in, until the other side closes or says nothing for too long."""
-    data = b""
+    begun: list[bytes] = []
     while select.select([descriptor], [], [], _IDLE_SECONDS)[0] and (piece := os.read(descriptor, 1 << 20)):
-        *whole, data = (data + piece).split(b"\n")
-        yield from whole
-
-
-def _seed_of(seeds: Mapping[tuple[str, str], int], one: Submission) -> int:
-    return seeds[one.student, one.source]
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            yield b"".join([*begun, line])
+            begun = []
+        begun.append(last)
 
 
 def main() -> None:
     """Serve until stdin closes, or until no question has come for too long."""
-    from grader.base.errors import RunError
     from grader.engine.batch import Engine
     from grader.engine.cage import Level
 
@@ -140,8 +153,8 @@ def main() -> None:
     questions, answers = os.dup(0), os.dup(1)  # pytest takes stdin for itself
     os.dup2(2, 1)  # what anything prints is no result
 
-    def say(result: Result) -> None:
-        data = memoryview(msgspec.json.encode(result) + b"\n")
+    def say(judged: Judged) -> None:
+        data = memoryview(msgspec.json.encode(judged) + b"\n")
         while data:
             data = data[os.write(answers, data) :]
 
@@ -149,16 +162,27 @@ def main() -> None:
         with Engine([exercise], Level(level)) as engine:
             asker = engine.asker(house, exercise)
             for line in _lines(questions):
-                asked = msgspec.json.decode(line, type=list[Asked])
-                seeds = {(one.student, digest(one.text)): one.seed for one in asked}
-                asker.judge(
-                    [Submission(one.student, id, one.text) for one in asked],
-                    seed_of=partial(_seed_of, seeds),
-                    jobs=int(jobs),
-                    keep=say,
-                )
-    except RunError as error:
+                _judge(asker, msgspec.json.decode(line, type=list[Asked]), int(jobs), say)
+    except (RunError, HouseError) as error:
         sys.exit(f"the checks could not run; what went wrong:\n{error}")
+
+
+def _judge(asker: "Asker", asked: list[Asked], jobs: int, say: Callable[[Judged], None]) -> None:
+    """Put each notebook together, and judge it; a notebook that cannot be read has a result too, which says so."""
+    exercise = asker.exercise
+    read = read_all([Handed(one.student, exercise, notebook=one.notebook) for one in asked])
+    keys: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    seeds = {}
+    for one, submission in zip(asked, read, strict=True):
+        keys.setdefault((submission.student, submission.source), []).append(one.key)
+        seeds[submission.student, submission.source] = one.seed
+    distinct = {(one.student, one.source): one for one in read}.values()
+    asker.judge(
+        list(distinct),
+        seed_of=lambda one: seeds[one.student, one.source],
+        jobs=jobs,
+        keep=lambda result: say(Judged(keys[result.student, result.source], result)),
+    )
 
 
 if __name__ == "__main__":

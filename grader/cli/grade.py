@@ -60,12 +60,8 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     chosen = [house.find(id).id for id in only]
     house.need_whole()
     found = find_submissions(house, submitted, chosen)
-    _tell_of_folders(found, submitted)
+    _need_some(found, submitted)
     results = Results(out)
-    there = {(one.student, one.exercise) for one in found.submissions}
-    for old in results.latest():
-        if (old.student, old.exercise) not in there and (not chosen or old.exercise in chosen):
-            warn(f"{old.student}/{old.exercise} is not there any more. Its result stands, and counts.")
     level = Level(require)
     waiting = [
         one
@@ -77,16 +73,17 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     drawn = new_seed() if seed is None else seed
     if waiting and not _judge(house, waiting, results, level, jobs or os.cpu_count() or 1, drawn):
         return 1
-    whole = _sum_up([result for result in results.latest() if not chosen or result.exercise in chosen], results.path)
-    return 1 if not whole else 2 if found.refused else 0
+    latest = [result for result in results.latest() if not chosen or result.exercise in chosen]
+    _sum_up(latest, results.path)
+    _tell_what_needs_eyes(found, latest)
+    return 1 if any(result.grader_failed for result in latest) else 2 if found.refused else 0
 
 
-def _tell_of_folders(found: Found, submitted: Path) -> None:
-    """Print what is left out, and what a teacher should know about the rest. Raises HouseError if nothing is left."""
-    notes = [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
-    for sentence in [*(f"{sentence} It is left out." for sentence in found.refused), *notes]:
-        warn(sentence)
+def _need_some(found: Found, submitted: Path) -> None:
+    """Raises HouseError where there is nothing to grade."""
     if not found.submissions:
+        for sentence in found.refused:
+            warn(f"{sentence} It is left out.")
         inside = submitted / "submitted"
         meant = f" Did you mean {inside}?" if inside.is_dir() else ""
         raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
@@ -127,17 +124,25 @@ def _judge(house: House, waiting: list[Submission], results: Results, level: Lev
     return True
 
 
-def _sum_up(latest: list[Result], path: Path) -> bool:
-    """Write and show the table of all results that count. True if the grader itself failed on none of them."""
+def _sum_up(latest: list[Result], path: Path) -> None:
+    """Show the table of all that counts, and write it."""
     from grader.views.tables import print_class
 
     summary = path.parent / "summary.csv"
-    write_file(summary, as_summary(latest))
     print_class(latest)
-    click.echo(f"Details: {path}   Table: {summary}")
-    failed = [result for result in latest if result.grader_failed]
-    for result in failed:
-        click.secho(
-            f"grader: the grader failed on {plain(f'{result.student}/{result.exercise}')}: grade it again.", err=True
-        )
-    return not failed
+    write_file(summary, as_summary(latest))
+    click.echo(plain(f"Details: {path}   Table: {summary}"))
+
+
+def _tell_what_needs_eyes(found: Found, latest: list[Result]) -> None:
+    """Say last what a person should look at."""
+    from grader.submissions.eyes import needs_eyes
+
+    there = {(one.student, one.exercise) for one in found.submissions}
+    gone = [one for one in latest if (one.student, one.exercise) not in there]
+    sentences = needs_eyes(found, latest)
+    sentences += [f"{one.student}/{one.exercise} is not there any more. Its result stands, and counts." for one in gone]
+    if sentences:
+        warn(f"{len(sentences)} need{'s' * (len(sentences) == 1)} your eyes:")
+    for sentence in sentences:
+        warn(sentence)

@@ -26,7 +26,7 @@ class Commands(click.Group):
 
 def stop(message: str, code: int) -> NoReturn:
     """Say why, and end with this exit code."""
-    click.secho(f"grader: {message}", err=True)
+    click.secho(f"grader: {plain(message, keep=chr(10))}", err=True)
     sys.exit(code)
 
 

@@ -1,22 +1,29 @@
 """Judge submissions in the engine: one warm answering process for a batch, one asker an exercise."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from grader.answering.module import needed_ahead
 from grader.bank.catalog import Exercise, House
+from grader.bank.source import read_source
+from grader.bank.standins import StandIns
 from grader.base.errors import HouseError
 from grader.engine import cage
 from grader.engine.resume import versions
+from grader.engine.second import charged_checks
 from grader.engine.warm import Warm
 from grader.judging.collected import Collected, collect_checks
 from grader.judging.pool import Outcome, Variant, judge
 from grader.submissions.find import Submission
 from grader.verdicts.result import CheckResult, Result, assemble
 from grader.verdicts.verdict import Verdict
+
+if TYPE_CHECKING:
+    from grader.engine.channel import Caged
 
 _GRACE_SECONDS = 10.0
 """Beyond the limit of an exercise, for the asker to say what it knows."""
@@ -58,13 +65,11 @@ class Engine:
 
         keep: gets each result as it comes. tick: called for each check that reports, with the number of all.
         """
-        readable = [one for one in submissions if not one.problem]
-        for submission in submissions:
-            if submission.problem:
-                keep(_unreadable(exercise, submission, self.level, seed_of(submission)))
-
-        if readable:
-            self.asker(house, exercise).judge(readable, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
+        if any(not one.problem for one in submissions):
+            self.asker(house, exercise).judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
+            return
+        for one in submissions:
+            keep(_unreadable(exercise, one, self.level, seed_of(one)))
 
     def asker(self, house: House, exercise: Exercise) -> "Asker":
         """Collect an exercise's checks. Raises RunError where that cannot be."""
@@ -78,7 +83,7 @@ class Engine:
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """An exercise's checks, ready to judge submissions that can be read, any number of times."""
+    """An exercise's checks, ready to judge submissions, any number of times."""
 
     engine: Engine
     exercise: Exercise
@@ -95,19 +100,69 @@ class Asker(msgspec.Struct, frozen=True):
         tick: Callable[[int], None] = lambda total: None,
     ) -> None:
         """As `Engine.judge`."""
-        from grader.engine.channel import Caged
-
-        control, level = self.engine.control, self.engine.level
+        for one in submissions:
+            if one.problem:
+                keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))
+        submissions = [one for one in submissions if not one.problem]
         variants = [
             Variant(str(i), one.text, seed=seed_of(one), channel=caged, follow=caged)
             for i, one in enumerate(submissions)
-            for caged in [partial(Caged, control, self.exercise, one.text)]
+            for caged in [partial(self._caged, one.text)]
         ]
         total = len(self.checks.items) * len(variants)
-        deadline = self.exercise.limits.exercise_seconds + _GRACE_SECONDS
-        for outcome in judge(self.checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
+        failed = []
+        for outcome in self._outcomes(variants, jobs, lambda: tick(total)):
             submission = submissions[int(outcome.variant.name)]
-            keep(_result(self.exercise, submission, outcome, self.checks.planned, level, self.versions))
+            result = self._result(submission, outcome)
+            if _has_failed_check(result):
+                failed.append((submission, outcome.variant, result))  # looked at again, on its own, after the others
+            else:
+                keep(result)
+        for submission, variant, result in failed:
+            keep(self._looked_at_again(submission, variant, result))
+
+    def _outcomes(
+        self, variants: Sequence[Variant], jobs: int = 1, tick: Callable[[], None] = lambda: None
+    ) -> Iterator[Outcome]:
+        deadline = self.exercise.limits.exercise_seconds + _GRACE_SECONDS
+        return judge(self.checks, variants, jobs=jobs, deadline=deadline, tick=tick)
+
+    def _result(self, submission: Submission, outcome: Outcome) -> Result:
+        """The result of an outcome; whatever goes wrong on the way is the grader's error, and costs no other."""
+        level, planned = self.engine.level, self.checks.planned
+        try:
+            return _result(self.exercise, submission, outcome, planned, level, self.versions)
+        except Exception as error:
+            broken = Outcome(outcome.variant, [], died=f"its checks cannot be read: {type(error).__name__}: {error}")
+            return _result(self.exercise, submission, broken, planned, level, self.versions)
+
+    def _looked_at_again(self, submission: Submission, variant: Variant, first: Result) -> Result:
+        """The result of a submission at which the grader failed: judged once more, and beside the solution.
+
+        The same failure again, where the solution passes with the same inputs, is the submission's own doing.
+        """
+        (outcome,) = self._outcomes([variant])
+        again = self._result(submission, outcome)
+        if not _has_failed_check(again):
+            return again
+        text = read_source(self.exercise.solution)
+        (beside,) = self._outcomes([replace(variant, text=text, channel=partial(self._caged, text), follow=None)])
+        charged = charged_checks(first, again, beside.checks)
+        if not charged:
+            return again
+        checks = [charged.get(check.id, check) for part in again.parts for check in part.checks]
+        return _assembled(
+            self.exercise, submission, checks, self.checks.planned, again.isolation, again.seed, self.versions
+        )
+
+    def _caged(self, text: str, standins: StandIns | None = None) -> "Caged":
+        from grader.engine.channel import Caged
+
+        return Caged(self.engine.control, self.exercise, text, standins)
+
+
+def _has_failed_check(result: Result) -> bool:
+    return any(check.verdict is Verdict.GRADER_ERROR for part in result.parts for check in part.checks)
 
 
 def _unreadable(exercise: Exercise, submission: Submission, level: cage.Level, seed: int) -> Result:

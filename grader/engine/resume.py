@@ -3,6 +3,7 @@
 import hashlib
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 from grader.bank.catalog import Exercise
 from grader.base.seeds import derive
@@ -16,13 +17,30 @@ def _strength(level: str) -> int:
 
 
 def versions(exercise: Exercise) -> dict[str, str]:
-    """What a result depends on besides the submission: the grader, torch, and the exercise's checks and solution."""
+    """What a result depends on besides the submission: the grader and its code, torch, the exercise's checks and
+    solution.
+    """
     content = hashlib.sha256()
     for path in sorted([*exercise.checks.parent.glob("*.py"), exercise.solution]):
         content.update(path.read_bytes())
     facts = (exercise.attempt.parent / "exercise.toml").read_bytes()
     content.update(facts)
-    return {"grader": _installed("dl-kata"), "torch": _installed("torch"), "checks": content.hexdigest()[:16]}
+    return {
+        "grader": _installed("dl-kata"),
+        "code": grader_code(),
+        "torch": _installed("torch"),
+        "checks": content.hexdigest()[:16],
+    }
+
+
+@cache
+def grader_code() -> str:
+    """A hash of the grader's own code: after a repair of the grader, what it judged before is judged again."""
+    root = Path(__file__).resolve().parents[1]
+    content = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        content.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return content.hexdigest()[:16]
 
 
 _installed = cache(version)

@@ -26,6 +26,9 @@ from grader.verdicts.verdict import Verdict
 
 _MEMORY = 8 << 30
 _LAST = b"judged in isolation: "
+_LONGEST_LINE = 256 << 10
+_LONGEST_REPORT = 16 << 20
+"""Bytes of one check, and of all that a process may report: what is said of an attempt is cut long before."""
 _LOOK_SECONDS = 0.1
 """Between looks at what has been reported: to be woken by each check of each process costs more than the looks."""
 
@@ -118,6 +121,8 @@ class _Child:
         self.ends = time.monotonic() + deadline
         self.deadline = deadline
         self.killed = False
+        self._is_too_long = False
+        self._reported = 0
         self._lines: list[bytes] = []
         self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
         self.pipe, write = os.pipe()
@@ -136,9 +141,13 @@ class _Child:
         """Take what is there: how many checks have been reported with it."""
         data = bytearray()
         with contextlib.suppress(BlockingIOError):
-            while piece := os.read(self.pipe, 1 << 16):
+            while len(data) < _LONGEST_REPORT and (piece := os.read(self.pipe, 1 << 16)):
                 data += piece
         *whole, self._cut = (self._cut + data).split(b"\n")
+        self._reported += len(data)
+        if self._reported > _LONGEST_REPORT or any(len(line) > _LONGEST_LINE for line in (*whole, self._cut)):
+            self._is_too_long, self._cut, whole = True, b"", []
+            self.kill()
         self._lines += whole
         return sum(not line.startswith(_LAST) for line in whole)
 
@@ -157,8 +166,16 @@ class _Child:
         if last:
             return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
+        if self._is_too_long:
+            ended = "the asker reported more than it may"
         left = [item.name for item in _ordered(self.collected, self.variant)][len(checks) :]
-        return Outcome(self.variant, checks, died=ended, running=left[0] if left else "", timed_out=self.killed)
+        return Outcome(
+            self.variant,
+            checks,
+            died=ended,
+            running=left[0] if left else "",
+            timed_out=self.killed and not self._is_too_long,
+        )
 
 
 def _child(collected: Collected, variant: Variant, write: int) -> None:

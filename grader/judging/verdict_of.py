@@ -11,6 +11,8 @@ import pytest
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import HEARD, seed_of
 from grader.judging.follow import follow
+from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
+from grader.verdicts.raised import timeout_seconds
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
@@ -46,7 +48,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     told = _told(file, item, call)
     if HEARD in item.stash:
         del item.stash[HEARD]  # it holds an answer
-    # An exception may say what no file can hold.
+    # An exception may say what no file can hold, and as much as it likes.
+    told = cut_told(told)
     told = msgspec.structs.replace(told, message=told.message.encode("utf-8", "backslashreplace").decode())
     item.stash[JUDGED] = told
     report = yield
@@ -56,7 +59,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
     followed = follow(file, item, told)
-    check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=report.capstdout[-2000:])
+    printed = report.capstdout[-LONGEST_PRINTED:]
+    check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=printed)
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check
     )
@@ -87,6 +91,10 @@ def _told(file: ExerciseFile, item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         return file.channel.explainer.learner(error, part)
     if part.name in file.hung:
         return Told(Verdict.TIMEOUT, str(error))
+    limit = timeout_seconds(error)
+    if limit is not None and HEARD in item.stash and item.stash[HEARD].kept:
+        said = f"the check was not over after {limit:g} s: what the code returned takes too long to look at"
+        return Told(Verdict.TIMEOUT, said)
     if isinstance(error, AssertionError):
         return Told(Verdict.WRONG, str(error), getattr(error, "finding", None))
     misread = _misread(file, item, error)

@@ -1,43 +1,65 @@
 """`results.jsonl`: one line a result; of a student and an exercise the newest line counts."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from grader.base.errors import HouseError
-from grader.verdicts.result import SCHEMA, Result
+from grader.verdicts.result import SCHEMA, CheckResult, Result
 from grader.verdicts.verdict import Verdict
+
+_LONGEST_BRIEF = 300
 
 Kept = dict[tuple[str, str], Result]
 """(student, exercise) to the result that counts."""
 
 
-def read_results(path: Path) -> tuple[Kept, int]:
+def read_results(path: Path, keep: Callable[[Result], Result] = lambda result: result) -> tuple[Kept, int]:
     """The results of a file, and the length in bytes of its whole lines: what follows was cut short by a crash.
 
-    Raises HouseError with the number of the line that is no result, and FileNotFoundError.
+    keep: what to keep of each. Raises HouseError with the number of the line that is no result, and FileNotFoundError.
     """
+    kept: Kept = {}
+    whole = 0
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:  # line by line: a class may have filled a great deal of it
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    whole += len(line)
+                    result = keep(_read(path, number, line))
+                    kept[result.student, result.exercise] = result
     except FileNotFoundError:
         raise
     except OSError as error:
         raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
-    kept: Kept = {}
-    whole = data[: data.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            result = msgspec.json.decode(line, type=Result)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HouseError(
-                f"{path}, line {number} is no result of this grader: {error}. Take that line out."
-            ) from None
-        if result.schema > SCHEMA:
-            raise HouseError(f"{path}, line {number} was written by a newer grader (schema {result.schema}): update.")
-        kept[result.student, result.exercise] = _of_now(result)
-    return kept, len(whole)
+    return kept, whole
+
+
+def _read(path: Path, number: int, line: bytes) -> Result:
+    """The result on a line."""
+    try:
+        result = msgspec.json.decode(line, type=Result)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HouseError(f"{path}, line {number} is no result of this grader: {error}. Take that line out.") from None
+    if result.schema > SCHEMA:
+        raise HouseError(f"{path}, line {number} was written by a newer grader (schema {result.schema}): update.")
+    return _of_now(result)
+
+
+def _brief(result: Result) -> Result:
+    """What a batch needs of a result that is on the disk: its points, verdicts and the first sentence of each part.
+
+    A result may have 256 KB, and a thousand of them are held.
+    """
+    parts = []
+    for part in result.parts:
+        first = part.first_failure
+        checks = [CheckResult(first.id, first.part, first.verdict, of_file=first.of_file)] if first else []
+        parts.append(replace(part, message=part.message[:_LONGEST_BRIEF], checks=checks))
+    return replace(result, parts=parts)
 
 
 def _of_now(result: Result) -> Result:
@@ -56,7 +78,10 @@ def in_order(kept: Kept) -> list[Result]:
 
 
 class Results:
-    """`results.jsonl` of an out folder: appended durably, read back to resume."""
+    """`results.jsonl` of an out folder: appended durably, read back to resume.
+
+    It holds in memory what a batch needs of each result: not the single checks, which are on the disk.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "results.jsonl"
@@ -82,7 +107,7 @@ class Results:
             raise HouseError(
                 f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
             ) from None
-        self._kept[result.student, result.exercise] = result
+        self._kept[result.student, result.exercise] = _brief(result)
 
     def of(self, student: str, exercise: str) -> Result | None:
         """The result that counts, of one submission."""
@@ -91,7 +116,7 @@ class Results:
     def _read(self) -> Kept:
         """What is there. A line cut short by a crash is dropped, in the file too: its submission is judged again."""
         try:
-            kept, whole = read_results(self.path)
+            kept, whole = read_results(self.path, _brief)
         except FileNotFoundError:
             return {}
         if self.path.stat().st_size > whole:

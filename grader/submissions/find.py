@@ -11,14 +11,19 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.layout import layout_of
+from grader.bank.source import survey
 from grader.base.errors import HouseError
 from grader.base.files import LARGEST_FILE, digest, read_file
-from grader.base.text import nearest
-from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
+from grader.base.text import nearest, plain
+from grader.submissions import bounded
+from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of, source_of_notebook
+from grader.submissions.script import ScriptError, text_of_script
 
 _SUFFIXES = (".py", ".ipynb")
 
 _MOST_NAMED = 5
+_MOST_LOOKED_AT = 10
+"""Notebooks of other names in one folder."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -36,6 +41,15 @@ class Submission(msgspec.Struct, frozen=True):
         return digest(self.text) if not self.problem else digest(self.problem)
 
 
+class Handed(msgspec.Struct, frozen=True):
+    """Where something was handed in: a folder, or the text of a notebook itself."""
+
+    student: str
+    exercise: Exercise
+    place: Path | None = None
+    notebook: str = ""
+
+
 class Found(msgspec.Struct):
     """What lies in a folder of submissions."""
 
@@ -48,12 +62,12 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
     """Every submission below `folder`, in order. only: ids of exercises. Follows no link below `folder`."""
     if not folder.is_dir():
         raise HouseError(f"{folder} is no folder. Submissions lie in submitted/<student>/<exercise id>/.")
-    found = Found([], [])
+    found, handed = Found([], []), []
     for student in _folders(folder, "", found):
         try:
             student.name.encode()
         except UnicodeEncodeError:
-            found.refused.append(f"the name of the folder {student.name} is not UTF-8.")
+            found.refused.append(f"the name of the folder {plain(student.name)} is not UTF-8.")
             continue
         for place in _folders(student, f"{student.name}/", found):
             exercise = house.exercises.get(place.name)
@@ -61,7 +75,8 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
                 known = nearest(place.name, house.exercises)
                 found.refused.append(f"{student.name}/{place.name}: there is no exercise '{place.name}'.{known}")
             elif not only or exercise.id in only:
-                found.submissions.append(read_submission(student.name, exercise, place))
+                handed.append(Handed(student.name, exercise, place))
+    found.submissions += read_all(handed)
     return found
 
 
@@ -83,31 +98,103 @@ def _folders(folder: Path, shown: str, found: Found) -> list[Path]:
 
 def read_submission(student: str, exercise: Exercise, place: Path) -> Submission:
     """The file that lies in a folder, or why it cannot be judged. A script counts before a notebook."""
-    names = [f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"]
-    name, *passed_over = [name for name in names if os.path.lexists(place / name)] or names[:1]
-    note = f"{name} counts, and {' and '.join(passed_over)} beside it does not" if passed_over else ""
+    return read_all([Handed(student, exercise, place)])[0]
+
+
+def read_all(handed: Sequence[Handed]) -> list[Submission]:
+    """Each submission, read within limits of time and memory; whatever goes wrong is its own problem, in a sentence."""
+    return list(bounded.each(_read, handed, Submission, _unread))
+
+
+def _unread(one: Handed, said: str) -> Submission:
+    name = "what was handed in" if one.place else "the notebook"
+    return Submission(one.student, one.exercise.id, "", f"{name} {said}")
+
+
+def _read(one: Handed) -> Submission:
+    """Read one, in a process of its own."""
     try:
-        data = read_file(place / name, LARGEST_NOTEBOOK if name.endswith(".ipynb") else LARGEST_FILE)
-        text = data.decode("utf-8-sig")
-        if name.endswith(".ipynb"):
-            text = source_of_notebook(text, exercise.stem, LARGEST_FILE, layout_of(exercise))
-        return Submission(student, exercise.id, text, note=note)
-    except FileNotFoundError:
-        problem = f"neither {names[0]} nor {names[1]} was handed in{_others(place)}"
-    except UnicodeDecodeError:
-        problem = f"{name} is not UTF-8 text"
+        if one.place is None:
+            text, note = source_of_notebook(one.notebook, one.exercise.stem, LARGEST_FILE, layout_of(one.exercise)), ""
+        else:
+            text, note = _file_of(one.exercise, one.place)
+        survey(text)
+    except _Unreadable as error:
+        return Submission(one.student, one.exercise.id, "", plain(str(error)), error.note)
     except NotebookError as error:
-        problem = f"{name} {error}"
+        return Submission(one.student, one.exercise.id, "", plain(f"the notebook {error}"))
+    except MemoryError:
+        return _unread(one, f"cannot be read with {bounded.MEMORY_MB:,} MB of memory")
+    except Exception as error:  # a reader's own mistake costs one submission, and is said
+        return _unread(one, plain(f"cannot be read: {type(error).__name__}: {error}"[:500]))
+    return Submission(one.student, one.exercise.id, text, note=note)
+
+
+class _Unreadable(Exception):
+    """Why the file of a submission cannot be judged. note: what was left out beside it."""
+
+    def __init__(self, said: str, note: str = "") -> None:
+        super().__init__(said)
+        self.note = note
+
+
+def _file_of(exercise: Exercise, place: Path) -> tuple[str, str]:
+    """The text that counts of what lies in a folder, and what a teacher should know of it."""
+    names = [f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"]
+    there = [name for name in names if os.path.lexists(place / name)]
+    if not there:
+        renamed = _renamed(exercise, place)
+        if len(renamed) != 1:
+            more = f"; {' and '.join(map(plain, renamed))} are of this exercise: keep one" if renamed else ""
+            said = f"neither {names[0]} nor {names[1]} was handed in{more or _others(place)}"
+            raise _Unreadable(said)
+        note = f"{plain(renamed[0])} counts, by its cells: its name should be {names[1]}"
+        return _text_of(exercise, place, renamed[0], note), note
+    name, *passed_over = there
+    note = f"{name} counts, and {' and '.join(passed_over)} beside it does not" if passed_over else ""
+    return _text_of(exercise, place, name, note), note
+
+
+def _text_of(exercise: Exercise, place: Path, name: str, note: str) -> str:
+    """The learner's file as one text."""
+    is_notebook = name.endswith(".ipynb")
+    try:
+        data = read_file(place / name, LARGEST_NOTEBOOK if is_notebook else LARGEST_FILE)
+        if is_notebook:
+            return source_of_notebook(data.decode("utf-8-sig"), exercise.stem, LARGEST_FILE, layout_of(exercise))
+        return text_of_script(data, {name for part in exercise.parts for name in part.names})
+    except UnicodeDecodeError:
+        said = "is not UTF-8 text"
+    except (NotebookError, ScriptError) as error:
+        said = str(error)
     except OSError as error:
-        problem = f"{name} cannot be read: {error.strerror or error}"
-    return Submission(student, exercise.id, "", problem, note)
+        said = f"cannot be read: {error.strerror or error}"
+    raise _Unreadable(f"{name} {said}", note)
+
+
+def _renamed(exercise: Exercise, place: Path) -> list[str]:
+    """The notebooks of other names whose cells say that they are of this exercise: `kv_cache (1).ipynb`."""
+    found = []
+    answers = {cell.id for cell in layout_of(exercise) if cell.is_answer}
+    for name in _names(place, ".ipynb")[:_MOST_LOOKED_AT]:
+        try:
+            text = read_file(place / name, LARGEST_NOTEBOOK).decode("utf-8-sig")
+            if is_of(cells_of_notebook(text), exercise.id, answers):
+                found.append(name)
+        except (OSError, UnicodeDecodeError, NotebookError):
+            continue
+    return found
+
+
+def _names(place: Path, *suffixes: str) -> list[str]:
+    try:
+        return sorted(p.name for p in place.iterdir() if p.suffix in suffixes and not p.name.startswith("."))
+    except OSError:
+        return []
 
 
 def _others(place: Path) -> str:
     """The names of the files that are there instead."""
-    try:
-        names = sorted(path.name for path in place.iterdir() if path.suffix in _SUFFIXES)
-    except OSError as error:
-        return f": {error.strerror}"
+    names = _names(place, *_SUFFIXES)
     more = " and more" if len(names) > _MOST_NAMED else ""
-    return f"; there is {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
+    return f"; there is {', '.join(map(plain, names[:_MOST_NAMED]))}{more}" if names else ""

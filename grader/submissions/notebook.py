@@ -1,24 +1,24 @@
 """The JSON text of a notebook, to the learner's source text. Runs nothing, and believes nothing that it reads.
 
-Of a notebook of `grader course`, the answers count, and the definitions in cells of the student's own; the given code
-is the exercise's, whatever the notebook says. Of another that nbgrader made, the solution cells count and the locked
-cells that are not graded (imports, given code); of any other, every code cell does. Commands of IPython become `pass`,
-each on its own line, so that the lines of an error are those of the cell. A cell `%%writefile <stem>.py` is the source,
-by itself.
+With the layout of an exercise, the answers count, the definitions in cells of the student's own, and what these need;
+the given code is the exercise's, whatever the notebook says. A cell `%%writefile <stem>.py` is the source by itself,
+where no answer is written. Commands of IPython become `pass`, each on its own line, so that the lines of an error are
+those of the cell. Every door puts an attempt together here.
 """
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from grader.bank.layout import PART, SETUP, Cell
+from grader.bank.layout import Cell, exercise_named, kinds_of
 from grader.bank.pieces import MISSING, piece, place, placed, refusing
 from grader.submissions.ipython import file_written, plain_python
-from grader.submissions.statements import counted, defined, needed, without
+from grader.submissions.statements import counted, defined, needed, without, without_trials
 
 LARGEST_NOTEBOOK = 20 << 20
 """In bytes; most of it are pictures that the cells have drawn."""
+_NO_CODE = "has no code in it that counts: no solution cell, or none at all"
 _MOST_CELLS = 10_000
 _MOST_BRACKETS = 1_000_000
 """The object that `json` makes of a bracket takes up to 60 times its memory."""
@@ -31,78 +31,113 @@ class NotebookError(Exception):
 def source_of_notebook(text: str, stem: str, largest: int, layout: Sequence[Cell] = ()) -> str:
     """The Python source that a notebook holds, at most `largest` bytes of it. stem: the learner's file is `<stem>.py`.
 
-    layout: the cells of the exercise's stub, by which a notebook of `grader course` is put together again.
+    layout: the cells of the exercise's stub, by which the learner's file is put together again.
     Raises NotebookError, and nothing else, whatever the text is.
     """
     cells = cells_of_notebook(text)
-    if any(grade_id_of(cell) == one.id for cell in cells for one in layout if one.is_answer):
-        joined = _put_together(cells, layout)
+    if layout:
+        known = _known(cells, kinds_of(layout))
+        if not any(source.strip() for _, _, source in known):
+            raise NotebookError(_NO_CODE)
+        _need_small(sum(len(source) for _, _, source in known), largest)
+        joined = _put_together(known, layout, stem)
     else:
         chosen = [(number, source) for number, source in _chosen(cells) if source.strip()]
         if not chosen:
-            raise NotebookError("has no code in it that counts: no solution cell, or none at all")
+            raise NotebookError(_NO_CODE)
         pieces = file_written(chosen, stem) or [(number, plain_python(source)) for number, source in chosen]
-        joined = "\n".join(piece(f"cell {number}", source) for number, source in pieces)
-    try:
-        size = len(joined.encode())
-    except UnicodeEncodeError:
-        raise NotebookError("holds half a character (a lone surrogate) in its code") from None
-    if size > largest:
-        raise NotebookError(f"holds {size:,} bytes of code, more than {largest:,}")
+        joined = _joined(pieces)
+    _need_small(len(joined.encode()), largest)
     return joined
 
 
-def _put_together(cells: list[Any], layout: Sequence[Cell]) -> str:
-    """The learner's file from a notebook of `grader course`, its cells in the order of the layout.
+def is_of(cells: Sequence[Any], id: str, answers: Set[str]) -> bool:
+    """Whether cells are of a notebook that `grader course` made for an exercise: they say so, or have its names.
 
-    Of two cells with one name the last counts, as nbgrader has it. A cell of the student's own stands before the answer
-    that follows it; what it defines does not take the place of what an answer defines.
+    answers: the names of its cells for answers.
     """
-    answers: dict[str, str] = {}
-    own: dict[str, list[str]] = {}
-    waiting: list[str] = []
-    by_id = {cell.id: cell for cell in layout}
+    named = {exercise_named(_text_of(cell)) for cell in cells} - {""}
+    return id in named or (not named and any(grade_id_of(cell) in answers for cell in cells))
+
+
+def _need_small(size: int, largest: int) -> None:
+    """Looked at before anything is parsed."""
+    if size > largest:
+        raise NotebookError(f"holds {size:,} bytes of code, more than {largest:,}")
+
+
+def _joined(pieces: Iterable[tuple[int, str]]) -> str:
+    return "\n".join(piece(f"cell {number}", source) for number, source in pieces)
+
+
+def _known(cells: Sequence[Any], kinds: Mapping[str, str]) -> list[tuple[int, str, str]]:
+    """Of each cell that is code its number as a reader counts it, the course's name for it or nothing, and its text.
+
+    Students break, copy and rename cells, and change their kind. Of several cells with one name the last keeps it, as
+    nbgrader has it, and it is code or text as the course made it; the others are the student's own.
+    """
+    last = {grade_id_of(cell): number for number, cell in enumerate(cells, 1)}
+    found = []
     for number, cell in enumerate(cells, 1):
-        if cell.get("cell_type") != "code":
-            continue
-        id, source = grade_id_of(cell), piece(f"cell {number}", plain_python(source_of_cell(cell, number)))
-        if id in by_id and by_id[id].is_answer:
-            answers[id] = source
-            own.setdefault(id, []).extend(waiting)
-            waiting = []
-        elif _nbgrader(cell) is None or not _is_ours(id, by_id):
-            waiting.append(source)
+        id = grade_id_of(cell)
+        if id not in kinds or last[id] != number:
+            id = ""
+        if (kinds[id] if id else cell.get("cell_type")) == "code":
+            found.append((number, id, _text_of(cell)))
+    return found
+
+
+def _put_together(cells: list[tuple[int, str, str]], layout: Sequence[Cell], stem: str) -> str:
+    """The learner's file from a notebook, its cells in the order of the layout.
+
+    The given code is the exercise's, whatever the notebook says. A cell of the student's own stands before the next
+    answer that has been begun; what it defines does not take the place of what an answer defines.
+    """
+    by_id = {cell.id: cell for cell in layout if cell.is_answer}
     names = {name for cell in layout for name in cell.names}
-    helpers = {id: [text for text in map(_readable, texts) if text] for id, texts in {**own, "": waiting}.items()}
-    elsewhere = {name for some in helpers.values() for text in some for name in defined(text)}
-    written = {
-        id: _broken(source, by_id[id]) or source
-        for id, source in answers.items()
-        if not (elsewhere.issuperset(by_id[id].names) and _is_untouched(source, by_id[id]))
-    }
-    texts = [*written.values(), *(text for some in helpers.values() for text in some)]
-    counts = needed(texts, names)
+    begun, own = _sorted(cells, by_id)
+    written = {id: _broken(source, by_id[id]) or source for id, source in begun.items()}
     taken = set().union(*map(defined, written.values()))
+    pieces = file_written([(number, text) for number, _, text in cells], stem)
+    if pieces and not taken & names:
+        return without_trials(_joined(pieces), names)
+    there = taken.union(*(defined(text) for texts in own.values() for text in texts))
+    numbers = {id: f"cell {number}" for number, id, _ in cells}
+    for id, cell in by_id.items():
+        if id not in begun and not there.issuperset(cell.names):
+            written[id] = piece(numbers.get(id, MISSING), cell.text.strip("\n"))
+            taken.update(cell.names)
+    counts = needed([*written.values(), *(text for texts in own.values() for text in texts)], names)
     out: list[str] = []
     for cell in layout:
-        out += [counted(_without(text, taken), counts) for text in helpers.get(cell.id, ())]
+        out += [counted(_without(text, taken), counts) for text in own.get(cell.id, ())]
         if not cell.is_answer:
             out.append(piece("given code", cell.text.strip("\n")))
         elif cell.id in written:
             out.append(counted(written[cell.id], counts))
-        elif not elsewhere.issuperset(cell.names):
-            out.append(piece(MISSING, cell.text.strip("\n")))
-    out += [counted(_without(text, taken), counts) for text in helpers[""]]
+    out += [counted(_without(text, taken), counts) for text in own.get("", ())]
     return "\n\n".join(out)
 
 
-def _is_untouched(source: str, cell: Cell) -> bool:
-    """Whether an answer is still the stub; its first line, which names its cell, does not count."""
-    return source.partition("\n")[2].strip() == cell.text.strip()
-
-
-def _is_ours(id: str, by_id: dict[str, Cell]) -> bool:
-    return id in by_id or id == SETUP or id.startswith(PART)
+def _sorted(
+    cells: list[tuple[int, str, str]], by_id: Mapping[str, Cell]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The answers that have been begun; and the cells of the student's own that are Python, each under the answer that
+    follows it, the last ones under "".
+    """
+    stubs = {cell.text.strip() for cell in by_id.values()}
+    begun: dict[str, str] = {}
+    own: dict[str, list[str]] = {}
+    waiting: list[str] = []
+    for number, id, text in cells:
+        source = piece(f"cell {number}", plain_python(text))
+        if text.strip() in stubs or exercise_named(text):
+            continue  # a stub, also a copy of one, says nothing; nor does the cell that brings `check`
+        if id in by_id:
+            begun[id], own[id], waiting = source, waiting, []
+        elif not id:
+            waiting += filter(None, [_readable(source)])
+    return begun, {**own, "": waiting}
 
 
 def _readable(source: str) -> str:
@@ -190,8 +225,17 @@ def _nbgrader(cell: Any) -> dict[str, Any] | None:
     return marks if isinstance(marks, dict) else None
 
 
+def _text_of(cell: Any) -> str:
+    """The text of a cell; nothing where it has none that can be read."""
+    try:
+        return source_of_cell(cell, 0)
+    except NotebookError:
+        return ""
+
+
 def source_of_cell(cell: Any, number: int) -> str:
-    """The text of a cell: a string, or a list of them. Line ends become \\n, as Python reads them.
+    """The text of a cell: a string, or a list of them. Line ends become \\n, as Python reads them; half a character
+    (a lone surrogate), which no file can hold, becomes a question mark.
 
     number: as a reader counts the cells, for the message of a NotebookError.
     """
@@ -199,7 +243,5 @@ def source_of_cell(cell: Any, number: int) -> str:
     pieces = source if isinstance(source, list) else [source]
     if not all(isinstance(piece, str) for piece in pieces):
         raise NotebookError(f"is no notebook: the source of its cell {number} is no text")
-    return "".join(pieces).replace("\r\n", "\n").replace("\r", "\n")
-
-
-# ---- IPython
+    text = "".join(pieces).replace("\r\n", "\n").replace("\r", "\n")
+    return text.encode("utf-8", "replace").decode()

@@ -2,6 +2,7 @@
 
 import ast
 import symtable
+import sys
 from collections.abc import Callable, Iterable, Set
 
 from grader.bank.source import lines_of
@@ -42,6 +43,57 @@ def _lines(node: ast.stmt) -> range:
     """The lines of a statement, from 1, those of its decorators with them."""
     first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
     return range(first, (node.end_lineno or node.lineno) + 1)
+
+
+_TRIED = {"print", "display", "exit", "quit", "input", "help"}
+_THERE = sys.stdlib_module_names | {"numpy", "torch"}
+"""What an answer may import, by the first word of its name."""
+
+
+def without_trials(text: str, names: Set[str]) -> str:
+    """A script without what was only tried out at its top level, in the lines where it stands.
+
+    Of `assert`, `print(...)` and `sys.exit()`, and of an import of another package than numpy, torch and the standard
+    library that nothing of `names` needs, with the statements that use it (`plt.style.use("ggplot")`), none is to cost
+    an answer: a notebook leaves them out too. All else is executed. A text that is no Python stays as it is.
+    """
+    try:
+        body, wanted = ast.parse(text).body, needed([text], names)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
+    gone, dropped = set[ast.stmt](), set[str]()
+    for node in body:
+        is_foreign = isinstance(node, ast.Import | ast.ImportFrom) and not _is_there(node)
+        is_statement = not isinstance(node, _DEFINITIONS) and not _is_guard(node)
+        is_useless = _is_trial(node) or is_foreign or (is_statement and _reads(node) & dropped)
+        if is_useless and not _sets(node) & wanted:
+            gone.add(node)
+            dropped |= _sets(node)
+    places = {(node.lineno, node.col_offset) for node in gone}
+    return without(text, lambda node: (node.lineno, node.col_offset) in places) if gone else text
+
+
+def _is_trial(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assert):
+        return True
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+            return name in _TRIED
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="sys"), attr="exit"))):
+            return True
+    return False
+
+
+def _is_there(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether all that is imported may be."""
+    if isinstance(node, ast.ImportFrom):
+        return node.level == 0 and (node.module or "").split(".")[0] in _THERE
+    return all(alias.name.split(".")[0] in _THERE for alias in node.names)
+
+
+def _is_guard(node: ast.stmt) -> bool:
+    """Whether it is `if __name__ == "__main__":`, which is executed in no grading."""
+    return isinstance(node, ast.If) and "__name__" in _reads(node.test)
 
 
 def needed(texts: Iterable[str], names: Set[str]) -> Set[str]:
@@ -110,8 +162,19 @@ def _sets(node: ast.stmt) -> set[str]:
             root: ast.expr = inner
             while isinstance(root, ast.Attribute | ast.Subscript):
                 root = root.value
-            if isinstance(root, ast.Name):
-                found.add(root.id)
+            found |= {root.id} if isinstance(root, ast.Name) else _sets_by_call(inner)
         elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(inner.name)
+        else:
+            found |= _sets_by_call(inner)
     return found
+
+
+def _sets_by_call(node: ast.AST) -> set[str]:
+    """`setattr(KVCache, "append", append)` changes KVCache; `globals()["f"] = g` sets f."""
+    match node:
+        case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[ast.Name(id=name), *_]):
+            return {name}
+        case ast.Subscript(value=ast.Call(func=ast.Name(id="globals")), slice=ast.Constant(value=str(name))):
+            return {name}
+    return set()

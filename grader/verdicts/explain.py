@@ -1,12 +1,13 @@
 """From an exception to a verdict and a sentence. The learner sees their own lines, an author sees everything."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grader.bank import pieces, source
 from grader.bank.catalog import Part
-from grader.base.text import nearest
+from grader.base.text import nearest, shortened
+from grader.verdicts.bounds import LONGEST_WORD
 from grader.verdicts.fault import Unusable
 from grader.verdicts.finding import Finding
 from grader.verdicts.raised import Raised, described, timeout_seconds
@@ -14,7 +15,6 @@ from grader.verdicts.told import SourceLine, Told
 from grader.verdicts.verdict import Verdict
 
 _LONGEST_ERROR = 12
-_LONGEST_LINE = 200
 _OF_FORM = ("TypeError", "AttributeError", "ValueError", "IndexError", "KeyError")
 """What a caller meets that cannot use what came back. A rank that died, or did not end, says so itself."""
 _BESIDE = "raised not in your lines but by what calls them: the call did not fit, or what came back could not be used"
@@ -125,7 +125,8 @@ class Explainer:
 
     def _source_line(self, number: int) -> SourceLine:
         file, line = pieces.located(self.text, self.path.name, number)
-        return SourceLine(file, line, self._holder(number), self._line(number).strip()[:_LONGEST_LINE])
+        holder = shortened(self._holder(number), LONGEST_WORD)
+        return SourceLine(file, line, holder, self._line(number).strip()[:LONGEST_WORD])
 
     def _line(self, number: int) -> str:
         return source.line_of(self.text)(number)
@@ -156,17 +157,22 @@ class Explainer:
 
     def _first_stub(self, part: Part) -> int:
         """The first line of a part that is still the stub's, or 0."""
-        spans = [span for name, span in source.definitions(self.text).items() if name in part.names]
+        spans = [span for name, span in self._definitions().items() if name in part.names]
         return next(
             (line for line in source.stub_lines(self.text) if any(first <= line <= last for first, last in spans)), 0
         )
 
     def _missing(self, name: str) -> str:
-        known = source.definitions(self.text)
+        known = self._definitions()
+        name = shortened(name, LONGEST_WORD)
         return f"{self.path.name} does not define '{name}'.{nearest(name, known)} Keep the names of the stub."
 
     def _holder(self, line: int) -> str:
+        return source.holder(self.text, line) if self._definitions() else ""
+
+    def _definitions(self) -> Mapping[str, tuple[int, int]]:
+        """Where each definition stands; none where the text is no Python, or nested too deep to be read from here."""
         try:
-            return source.holder(self.text, line)
-        except SyntaxError:
-            return ""
+            return source.definitions(self.text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return {}

@@ -11,21 +11,22 @@ import msgspec
 from grader.verdicts.fault import FAULTS, Fault, Unusable
 
 _LONGEST_SAID = 4000
+_LONGEST_KIND = 200
 _MOST_LINES = 4
 _FRAME = re.compile(r'^  File "([^"\n]*)", line ([0-9]{1,6}) in (.*)', re.MULTILINE)
 
 
 class Raised(msgspec.Struct, frozen=True):
-    kind: str
+    kind: Annotated[str, msgspec.Meta(max_length=_LONGEST_KIND)]
     """The name of its type, the learner's own or a built-in one."""
-    base: str
+    base: Annotated[str, msgspec.Meta(max_length=_LONGEST_KIND)]
     """The nearest type that both sides know: a built-in, or one of `fault`."""
     said: Annotated[str, msgspec.Meta(max_length=2 * _LONGEST_SAID)]
     lines: Annotated[list[int], msgspec.Meta(max_length=_MOST_LINES)]
     """The learner's lines that it went through, outermost first; a long recursion is cut."""
     own: bool
     """Whether the last of all frames is the learner's."""
-    verdict: str = ""
+    verdict: Annotated[str, msgspec.Meta(max_length=_LONGEST_KIND)] = ""
     """Of an Unusable; `lines` are then those that it tells of."""
 
 
@@ -38,7 +39,7 @@ def describe(error: BaseException, path: Path) -> Raised:
     except BaseException as worse:  # a __str__ of the learner's own
         said = f"(its text cannot be shown: {type(worse).__name__})"
     return Raised(
-        kind=type(error).__name__[:200],
+        kind=type(error).__name__[:_LONGEST_KIND],
         base=_base(type(error)),
         said=said.strip()[:_LONGEST_SAID],
         lines=_cut(error.numbers if isinstance(error, Unusable) else own),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from grader.bank.catalog import Exercise, Part
+from grader.verdicts.bounds import cut_result
 from grader.verdicts.finding import Finding
 from grader.verdicts.told import SourceLine, Told
 from grader.verdicts.verdict import Verdict
@@ -129,7 +130,7 @@ def assemble(
     """Put the verdicts of checks together.
 
     planned: part to the ids of all its checks. A part is earned when each of them passed; a check that did not report,
-    or a part without checks, earns nothing.
+    or a part without checks, earns nothing. As JSON the result has at most `LARGEST_RESULT` bytes.
     """
     reported = {check.id: check for check in checks}
     parts: dict[str, PartResult] = {}
@@ -138,7 +139,7 @@ def assemble(
         parts[part.name] = _part(part, ids, [reported[id] for id in ids if id in reported])
     for part in exercise.parts:
         parts[part.name] = _waiting(part, parts)
-    return Result(
+    result = Result(
         exercise=exercise.id,
         revision=exercise.revision,
         score=sum(part.earned for part in parts.values()),
@@ -150,6 +151,7 @@ def assemble(
         source=source,
         versions=versions or {},
     )
+    return cut_result(result)
 
 
 def _part(part: Part, planned: Sequence[str], checks: list[CheckResult]) -> PartResult:

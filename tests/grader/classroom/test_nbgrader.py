@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import csv
+import html
 import json
 import os
 import shutil
@@ -87,14 +88,14 @@ class Course:
         notebook = copy.deepcopy(self.released)
         for cell in notebook["cells"]:
             if marks(cell).get("solution") and cell["cell_type"] == "code":
-                cell["source"] = cell_of(self.source, marks(cell)["grade_id"])["source"]
+                cell["source"] = text_of(cell_of(self.source, marks(cell)["grade_id"]))
         return notebook
 
-    def hand_in(self, student, notebook):
+    def hand_in(self, student, notebook, name="running_mean.ipynb"):
         folder = self.folder / "submitted" / student / ID
         folder.mkdir(parents=True, exist_ok=True)
         data = notebook if isinstance(notebook, bytes) else json.dumps(notebook).encode()
-        (folder / "running_mean.ipynb").write_bytes(data)
+        (folder / name).write_bytes(data)
 
     def scores(self):
         self.nbgrader("export", "--to", "grades.csv")
@@ -148,12 +149,56 @@ def submissions(course):
         "    ### BEGIN", '    raise RuntimeError("<script>x</script>")\n    ### BEGIN'
     )
     yield "markup", notebook, 0
+    notebook = right()
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
+    notebook["cells"].insert(3, own("import nothing_of_that_name\nnothing_of_that_name.style.use('dark')"))
+    yield "metadata stripped", notebook, 100
+    for id in ("answer-batch_mean", "answer-RunningMean"):
+        notebook = right()
+        notebook["cells"].append(copy.deepcopy(cell_of(course.released, id)))
+        yield f"stub copied {id}", notebook, 100
+        notebook["cells"].append({**copy.deepcopy(cell_of(course.released, id)), "metadata": {}})
+        yield f"stub copied twice {id}", notebook, 100
+        notebook = right()
+        notebook["cells"].insert(0, copy.deepcopy(cell_of(course.released, id)))
+        yield f"stub first {id}", notebook, 100
+        for kind in ("markdown", "raw", "nonsense"):
+            notebook = right()
+            cell_of(notebook, id)["cell_type"] = kind
+            yield f"{kind} {id}", notebook, 100
+        notebook = right()
+        cell_of(notebook, id)["source"] = f"%%time\nimport nothing_of_that_name as n\n{text_of(cell_of(notebook, id))}"
+        yield f"import in {id}", notebook, 100
+    notebook = right()
+    cell_of(notebook, "answer-batch_mean")["metadata"]["nbgrader"]["grade_id"] = "part-hack"
+    yield "answer named as a part", notebook, 100
+    notebook = right()
+    for cell in notebook["cells"]:
+        cell["cell_type"] = "code"
+    cell_of(notebook, "question")["source"] = "def batch_mean(x):\n    return x"
+    yield "text turned to code", notebook, 100
+    notebook = copy.deepcopy(course.released)
+    notebook["cells"].append(own(f"%%writefile running_mean.py\nimport nothing_of_that_name\n{RIGHT}"))
+    yield "a file written", notebook, 100
+    notebook = right()
+    answers = [cell_of(notebook, f"answer-{part}") for part in ("batch_mean", "RunningMean")]
+    answers[0]["source"] = "\n\n".join(map(text_of, answers))
+    answers[1]["source"] = cell_of(course.released, "answer-RunningMean")["source"]
+    yield "both in one cell", notebook, 100
+    notebook = right()
+    notebook["cells"].append(own("x = [" + ",".join(str(k * (2**61 - 1)) for k in range(1, 20_000)) + "]"))
+    yield "slow to read", notebook, 0
     yield "half characters", half(right()), 100
     yield "half a problem", copy.deepcopy(course.released) | {"metadata": {"grader": {"problem": "\ud800"}}}, 0
     yield "no json", b'{"cells": [', 0
     yield "a list", b"[]", 0
     yield "no text", b"\xff\xfe\x00", 0
     yield "odd cells", {"cells": [{"cell_type": 3}, {"source": {}}], "metadata": [], "nbformat": 4}, 0
+
+
+def text_of(cell):
+    return "".join(cell["source"])
 
 
 def half(notebook):
@@ -187,6 +232,9 @@ def course(tmp_path_factory):
     for student, notebook, points in submissions(course):
         course.hand_in(student, notebook)
         course.points[student] = points
+    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
+        course.hand_in(f"renamed {name}", course.right(), name)
+        course.points[f"renamed {name}"] = 100
     for name in ODD_NAMES:
         course.hand_in(name, course.released)
     for name in OTHER_FILES:
@@ -219,6 +267,34 @@ def test_a_release_is_the_stub_and_nothing_that_tells(course):
 
 def test_every_submission_ends_in_its_score(course):
     assert course.scores() == course.points
+
+
+def test_every_door_gives_the_same_score(course):
+    """`grader grade` on the very files that nbgrader graded."""
+    course.run("grader", "grade", "course/submitted", "--out", "results", cwd=course.house, code=2)  # a name of bytes
+    lines = [json.loads(line) for line in (course.house / "results" / "results.jsonl").read_text().splitlines()]
+    assert {line["student"]: line["score"] for line in lines if line["student"] in course.points} == course.points
+
+
+@pytest.mark.parametrize("student", ["no json", "a list", "no text", "slow to read"])
+def test_what_cannot_be_read_waits_for_a_person(course, student):
+    """In formgrader, with the reason as its comment; in the log, as a warning."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
+        assert book.find_submission(ID, student).needs_manual_grade
+        for part in ("batch_mean", "RunningMean"):
+            assert book.find_grade(f"part-{part}", "running_mean", ID, student).needs_manual_grade
+            said = book.find_comment(f"answer-{part}", "running_mean", ID, student).auto_comment
+            assert said.startswith(("The notebook that was handed in is ", "the notebook cannot be read within "))
+        assert not book.find_submission(ID, "untouched").needs_manual_grade
+        assert book.find_comment("answer-batch_mean", "running_mean", ID, "wrong").auto_comment is None
+    assert f"Needs your eyes: {student}/{ID}: " in course.said
+
+
+def test_a_renamed_notebook_is_named_in_the_log(course):
+    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
+        assert f"renamed {name}/{ID} has no running_mean.ipynb, and {name} counts, by its cells." in course.said
 
 
 def test_a_folder_whose_name_is_no_plain_text_is_left_out_and_named(course):
@@ -374,6 +450,23 @@ def test_a_report_of_the_class(course):
     assert "://" not in page  # it loads nothing
     earned = sum(float(row["earned"]) >= float(row["points"]) for row in rows if row["part"] == "batch_mean")
     assert f"{earned} of {len({row['student'] for row in rows})} (" in page
+
+
+def test_a_report_names_what_needs_eyes(course):
+    """What could not be read is no mistake of the class, and who handed in the same is said."""
+    (course.folder / "submitted" / "lost" / ID).mkdir(parents=True, exist_ok=True)
+    course.run("grader", "class", "report", str(course.folder), "-o", "report.html", cwd=course.house)
+    page = html.unescape((course.house / "report.html").read_text())
+    eyes, rest = page.split("<h2>Needs your eyes</h2>")[1].split('<h2 id="points">')
+    assert f"no json, {ID}: The notebook that was handed in is not JSON" in eyes
+    assert f"slow to read, {ID}: the notebook cannot be read within 5 s" in eyes
+    assert f"renamed Running_Mean.ipynb, {ID}: Running_Mean.ipynb counts as running_mean.ipynb." in eyes
+    assert f"lost, {ID}: handed in, but not graded." in eyes
+    same = [line for line in eyes.splitlines() if "letter for letter" in line]
+    assert any("renamed my homework.ipynb" in line and "right" in line for line in same)
+    assert "untouched" not in eyes
+    assert "is not JSON" not in rest
+    assert "cannot be read" not in rest
 
 
 def test_a_report_needs_a_gradebook(course, tmp_path):

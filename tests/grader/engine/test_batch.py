@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -134,8 +135,12 @@ def test_a_script_is_read_as_it_is(home):
 
 @pytest.mark.parametrize("name", [f"{ID}.ipynb", "running_mean.ipynb"])
 def test_a_notebook_is_read_as_its_source(home, name):
-    hand_in(home, "ann", notebook("a = 1", "%time a", solution=True), name)
-    assert read(home) == Submission("ann", ID, "# cell 1\na = 1\n\n# cell 2\npass  # %time a\n")
+    hand_in(home, "ann", notebook("def helper(x):\n    return x", "%time helper(1)", solution=True), name)
+    got = read(home)
+    assert (got.problem, got.note) == ("", "")
+    assert got.text.startswith("# given code\n")
+    assert "# cell 1\ndef helper(x):\n    return x\n" in got.text
+    assert "%time" not in got.text
 
 
 def test_a_script_counts_before_a_notebook_and_that_is_said(home):
@@ -146,12 +151,12 @@ def test_a_script_counts_before_a_notebook_and_that_is_said(home):
 
 
 def test_nbgraders_name_of_a_notebook_counts_first(home):
-    hand_in(home, "ann", notebook("a = 1"), f"{ID}.ipynb")
-    hand_in(home, "ann", notebook("b = 2"), "running_mean.ipynb")
+    hand_in(home, "ann", notebook("def a(): pass"), f"{ID}.ipynb")
+    hand_in(home, "ann", notebook("def b(): pass"), "running_mean.ipynb")
     got = read(home)
-    assert (got.text, got.note) == (
-        "# cell 1\na = 1\n", f"{ID}.ipynb counts, and running_mean.ipynb beside it does not",
-    )  # fmt: skip
+    assert "def a()" in got.text
+    assert "def b()" not in got.text
+    assert got.note == f"{ID}.ipynb counts, and running_mean.ipynb beside it does not"
 
 
 def make_fifo(path):
@@ -297,11 +302,26 @@ def test_after_a_change_of_the_checks_it_is_judged_again(home, name, edit):
     assert not holds(home)
 
 
-@pytest.mark.parametrize("name", ["grader", "torch"])
+@pytest.mark.parametrize("name", ["grader", "code", "torch"])
 def test_after_a_change_of_versions_it_is_judged_again(home, name):
     one = judged(home, ANN)
     keep(home, msgspec.structs.replace(one, versions={**one.versions, name: "0.0.0"}))
     assert not holds(home)
+
+
+def test_after_a_change_of_the_graders_own_code_it_is_judged_again(home, monkeypatch, tmp_path):
+    """Of any module: a tolerance in compare.py, a sentence in explain.py, a file that is new."""
+    keep(home, judged(home, ANN))
+    package = tmp_path / "grader"
+    shutil.copytree(Path(resume.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(resume, "__file__", str(package / "engine" / "resume.py"))
+    for change in ("", "checks/compare.py", "verdicts/explain.py", "judging/new.py"):
+        if change:
+            (package / change).open("a").write("\n# mended\n")
+        resume.grader_code.cache_clear()
+        assert holds(home) == (not change), change
+        keep(home, judged(home, ANN))
+    resume.grader_code.cache_clear()
 
 
 def test_a_seed_given_again_is_held_and_another_is_not(home):

@@ -1,0 +1,38 @@
+"""What a person should look at after a batch: sentences, so that nothing counts 0 in silence."""
+
+from collections.abc import Iterable, Sequence
+
+from grader.submissions.find import Found
+from grader.verdicts.result import Result
+from grader.verdicts.verdict import Verdict
+
+_NOT_BEGUN = (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
+_MOST_NAMED = 10
+
+
+def needs_eyes(found: Found, results: Iterable[Result]) -> list[str]:
+    """What could not be read, was left out, is renamed, is the same as another's, or made the grader fail."""
+    results = list(results)
+    out = [f"{one.student}/{one.exercise}: {one.problem}." for one in found.submissions if one.problem]
+    out += [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
+    out += [f"{sentence} It is left out." for sentence in found.refused]
+    out += [
+        f"{' and '.join(names)} handed in the same for {id}, letter for letter." for id, names in identical(results)
+    ]
+    out += [f"{one.student}/{one.exercise}: the grader failed on it. Grade it again." for one in results
+            if one.grader_failed]  # fmt: skip
+    return out
+
+
+def identical(results: Iterable[Result]) -> list[tuple[str, list[str]]]:
+    """Exercises with the students who handed in one and the same text, which is more than the stub."""
+    same: dict[tuple[str, str], list[str]] = {}
+    for one in results:
+        if not one.problem and any(part.verdict not in _NOT_BEGUN for part in one.parts):
+            same.setdefault((one.exercise, one.source), []).append(one.student)
+    return [(exercise, _some(names)) for (exercise, _), names in same.items() if len(names) > 1]
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    more = [f"{len(names) - _MOST_NAMED} others"] if len(names) > _MOST_NAMED else []
+    return [*names[:_MOST_NAMED], *more]
