@@ -41,7 +41,7 @@ def softmax(x: Tensor, dim: int) -> Tensor:
     """
     ### BEGIN SOLUTION
     top = x.detach().amax(dim, keepdim=True)
-    weights = (x - top.masked_fill(top == -torch.inf, 0)).exp()  # -inf - -inf would be NaN
+    weights = (x - top.masked_fill(top.isneginf(), 0)).exp()  # -inf - -inf would be NaN
     total = weights.sum(dim, keepdim=True)
     return weights / total.masked_fill(total == 0, 1)
     ### END SOLUTION
@@ -97,7 +97,7 @@ def attention_mask(lengths: Tensor, t: int, s: int, causal: bool = False) -> Ten
     [[[[1, 1, 1, 0], [1, 1, 1, 1]]]]
     """
     ### BEGIN SOLUTION
-    if ((lengths < 0) | (lengths > s)).any():
+    if (lengths != lengths.clamp(0, s)).any():
         raise ValueError(f"lengths {lengths.tolist()} of {s} keys")
     seen = torch.ones(t, s, dtype=torch.bool)
     if causal:
@@ -132,7 +132,7 @@ class MultiHeadAttention(nn.Module):
         if heads < 1 or width % heads:
             raise ValueError(f"{heads} heads do not share a width of {width}")
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width) * width**-0.5)
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
         ### END SOLUTION
@@ -158,15 +158,16 @@ class MultiHeadAttention(nn.Module):
         ### BEGIN SOLUTION
         memory = x if memory is None else memory
         if mask is not None:
-            seen = mask.expand(len(x), self.heads, x.shape[1], memory.shape[1]).any(2).any(1)
+            seen = mask.expand(len(x), self.heads, x.shape[1], memory.shape[1]).any((1, 2))
             memory = memory.masked_fill(~seen[..., None], 0)
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        q, k, v = (
-            (y @ w.T + bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for y, w, bias in zip((x, memory, memory), weights, biases, strict=True)
-        )
-        output, attention = scaled_dot_product_attention(q, k, v, mask)
-        return self.out_proj(output.transpose(1, 2).flatten(2)), attention
+
+        def project(tokens: Tensor, i: int) -> Tensor:
+            weight, bias = self.in_proj_weight.chunk(3)[i], self.in_proj_bias.chunk(3)[i]
+            return (tokens @ weight.T + bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        q, k, v = project(x, 0), project(memory, 1), project(memory, 2)
+        output, weights = scaled_dot_product_attention(q, k, v, mask)
+        return self.out_proj(output.transpose(1, 2).flatten(2)), weights
         ### END SOLUTION
 
 

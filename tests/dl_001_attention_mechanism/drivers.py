@@ -55,8 +55,9 @@ def multi_head_backward_cost(module, x, memory, heads, weights, upstream, *, met
     layer = _layer(module, heads, weights)
     leaves = [x.requires_grad_(), memory.requires_grad_()]
     total = (layer(*leaves)[0] * upstream).sum()
+    parameters = dict(layer.named_parameters())
     with meter:
-        return torch.autograd.grad(total, [*leaves, *layer.parameters()])
+        return torch.autograd.grad(total, [*leaves, *(parameters[name] for name in _NAMES)])
 
 
 def attend_cost(module, q, k, v, mask, grad, *, meter):

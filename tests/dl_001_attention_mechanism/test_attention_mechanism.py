@@ -251,7 +251,8 @@ def test_scores_of_any_size(attempt, draw, size, dtype):
     q, k, v = (x.abs() + 0.1 for x in inputs_of(draw, 2, 3, dtype=of_type(dtype)))
     mask = holes(draw, 2, 3, 5, 7)
     q[:, :, 2], k[:, :, 4] = 0.0, 0.0  # the scores of one query, and of one key, are all 0
-    k[:, :, 5] = k[:, :, 6]  # two keys that share alike
+    if size < 1e4:  # two keys that share alike; further out a log-sum-exp in float32 does not tell one from two
+        k[:, :, 5] = k[:, :, 6]
     for sign in (1, -1):
         of = f"(output, weights) of scores up to {sign * size:g} in size"
         want = attend(size * q, sign * k, v, mask)
@@ -574,7 +575,7 @@ def test_a_layer_may_be_called_again(attempt, draw):
     """Calls of other sizes, with and without a mask, leave no trace in the next one."""
     weights = layer_weights(draw, 6)
     rows = []
-    for b, t, s in ((2, 5, 7), (3, 4, 2), (1, 7, 5)):
+    for b, t, s in ((2, 5, 7), (3, 4, 2), (1, 7, 5), (2, 5, 7)):
         rows.append((draw.normal(b, t, 6), draw.normal(b, s, 6), holes(draw, b, 1, t, s)))
         rows.append((draw.normal(b, t, 6), None, None))
     found = attempt.run(drivers.several, rows, 2, weights)
@@ -853,11 +854,12 @@ def test_additive_scores_obey_the_mask(attempt, draw, dtype):
         want = additive_oracle(*inputs, mask)
         got = attempt.additive_attention(*inputs, mask)
         agree(got, want, of=f"(output, weights) with a mask {shape}", known=additive_mistakes(inputs, mask))
-    far = [*inputs[:5], 1e4 * inputs[5]]
     mask = holes(draw, 2, 3, 5)
-    got = attempt.additive_attention(*far, mask=mask)
-    of = "(output, weights) of scores up to ±10,000 and more, with a mask"
-    agree(got, additive_oracle(*far, mask), of=of, tol=3e-2 if dtype == "float32" else 1e-8)
+    for sign in (1, -1):
+        far = [*(x.abs() + 0.1 for x in inputs[:5]), sign * 1e4 * (inputs[5].abs() + 0.1)]
+        got = attempt.additive_attention(*far, mask=mask)
+        of = f"(output, weights) of scores {'above 1,000' if sign > 0 else 'below -1,000'}, with a mask"
+        agree(got, additive_oracle(*far, mask), of=of, tol=3e-2 if dtype == "float32" else 1e-8)
 
 
 @part("additive_attention")
