@@ -16,10 +16,11 @@ Unless a docstring says otherwise:
 * Costs count with and without gradients. FLOPs are those of matrix products: 2 for each multiply-add.
 * Nothing is kept between calls: once the caller lets the results go, no tensor and no graph of them is left.
 
-The softmax of the first part is to be written without torch's: `softmax` and `log_softmax` (of torch,
-`torch.nn.functional`, `torch.special` or a tensor) and `torch.nn.functional.softmin` are refused there. In the parts
-that say so, `torch.nn.functional.scaled_dot_product_attention` and
-`torch.nn.functional.multi_head_attention_forward`, which `nn.MultiheadAttention` calls, are refused.
+Refused, by whatever name they are called: in `softmax`, torch's softmax, log_softmax and softmin (of torch,
+`torch.nn.functional`, `torch.special`, `torch.ops` or a tensor); in `scaled_dot_product_attention` and
+`MultiHeadAttention`, `torch.nn.functional.scaled_dot_product_attention` and
+`torch.nn.functional.multi_head_attention_forward`, which `nn.MultiheadAttention` calls; in `attention_backward`,
+autograd. Elsewhere torch's softmax is as good as yours.
 """
 
 import torch

@@ -39,8 +39,8 @@ def memory_gradients(module, x, memory, heads, *weights, mask):
 
 
 def several(module, rows, heads, weights):
-    """One layer, called with each (x, memory, mask) in turn, and the first once more."""
-    layer = _layer(module, heads, weights)
+    """One layer, in evaluation, called with each (x, memory, mask) in turn, and the first once more."""
+    layer = _layer(module, heads, weights).eval()
     with torch.no_grad():
         return [tuple(layer(*row)) for row in [*rows, rows[0]]]
 
