@@ -133,8 +133,8 @@ def contrastive_loss(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0) ->
 
         d²/2 where same, else max(0, m - d)²/2              d = ‖a[i] - b[i]‖
 
-    a, b: (n, d). same: (n,) bool, True for a similar pair (the paper's Y is 0 there). No eps is added to a distance.
-    At distance 0 the gradient is finite. (An early version of Caffe had m - d² for (m - d)².)
+    a, b: (n, d). same: (n,) bool, True for a similar pair. No eps is added to a distance. At distance 0 the
+    gradient is finite. (An early version of Caffe had m - d² for (m - d)².)
 
     >>> a, b = torch.zeros(2, 2), torch.tensor([[0.3, 0.4], [0.3, 0.4]])                    # d = 0.5
     >>> contrastive_loss(a, b, torch.tensor([True, False]), 2.0)                            # (0.125 + 1.125) / 2

@@ -175,8 +175,8 @@ def contrastive_loss(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0) ->
 
         d²/2 where same, else max(0, m - d)²/2              d = ‖a[i] - b[i]‖
 
-    a, b: (n, d). same: (n,) bool, True for a similar pair (the paper's Y is 0 there). No eps is added to a distance.
-    At distance 0 the gradient is finite. (An early version of Caffe had m - d² for (m - d)².)
+    a, b: (n, d). same: (n,) bool, True for a similar pair. No eps is added to a distance. At distance 0 the
+    gradient is finite. (An early version of Caffe had m - d² for (m - d)².)
 
     >>> a, b = torch.zeros(2, 2), torch.tensor([[0.3, 0.4], [0.3, 0.4]])                    # d = 0.5
     >>> contrastive_loss(a, b, torch.tensor([True, False]), 2.0)                            # (0.125 + 1.125) / 2
@@ -232,11 +232,11 @@ def batch_hard_triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2) 
     distances = torch.linalg.vector_norm(embeddings[:, None] - embeddings, dim=2)
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool)
-    anchors = positive.any(1) & ~same.all(1)
+    anchors = positive.any(1)
     if not anchors.any():
         return 0 * embeddings.sum()
     near = distances.masked_fill(~positive, -torch.inf).amax(1)
-    far = distances.masked_fill(same, torch.inf).amin(1)
+    far = distances.masked_fill(same, torch.inf).amin(1)  # infinite without a negative: then the loss is 0
     return (near - far + margin)[anchors].relu().mean()
     ### END SOLUTION
 
