@@ -19,8 +19,8 @@ Each optimizer is a class with a method `step`, on the base class `Optimizer` be
 
 `torch.optim` is what you write: what each part may not call is named in its docstring.
 
-Further reading: Polyak 1964, Duchi et al. 2011 (Adagrad), Kingma and Ba 2015 (Adam), Loshchilov and Hutter 2019 (AdamW),
-Reddi et al. 2018 (AMSGrad), Shazeer and Stern 2018 (Adafactor), Chen et al. 2023 (Lion), Jordan et al. 2024 (Muon).
+Further reading: Polyak 1964, Duchi et al. 2011 (Adagrad), Kingma and Ba 2015 (Adam), Reddi et al. 2018 (AMSGrad),
+Shazeer and Stern 2018 (Adafactor), Loshchilov and Hutter 2019 (AdamW), Chen et al. 2023 (Lion), Jordan et al. 2024.
 """
 
 import copy
@@ -204,8 +204,8 @@ class RMSprop(Optimizer):
 
     State: one tensor in the shape of p. Not to be called: torch.optim.RMSprop, torch.optim.rmsprop.rmsprop.
 
-    Source: Tieleman and Hinton 2012, "Neural networks for machine learning", lecture 6.5; eps outside of the root, as in
-    torch.optim.RMSprop (others put it inside).
+    Source: Tieleman and Hinton 2012, "Neural networks for machine learning", lecture 6.5; eps outside of the root, as
+    in torch.optim.RMSprop (others put it inside).
 
     >>> p = torch.tensor([0.0])
     >>> optimizer = RMSprop([p], lr=1.0, alpha=0.75)
@@ -237,7 +237,7 @@ class Adam(Optimizer):
         p <- p - lr · m̂ / (√v̂ + eps)
 
     t counts the steps of *this* parameter. The size of the gradient cancels: the first step is lr · g / (|g| + eps).
-    Averages of constant gradients are right from the first step on: with g = 2 always, every step is lr · 2 / (2 + eps).
+    Averages of constant gradients are right from the first step on: with g = 2 always, a step is lr · 2 / (2 + eps).
     eps is outside of the root and added after the correction. There is no weight decay: see AdamW.
 
     State: two tensors in the shape of p. Not to be called: torch.optim.Adam, torch.optim.adam.adam, torch._fused_adam_,
@@ -328,12 +328,12 @@ class AMSGrad(Optimizer):
         top <- max(top, v)                         from 0; entry by entry, *before* the correction
         p   <- p - lr · m̂ / (√(top / (1 - β2^t)) + eps)          m̂ = m / (1 - β1^t)
 
-    Adam forgets a rare large gradient after about 1/(1 - β2) steps and can then walk the wrong way for ever. The maximum
-    is over v as it is, as in torch; the paper corrects nothing. With gradients 4 and 0, betas (0, 0.5): top is 8, then
-    8 (v is 8, then 4); 8 / 0.5 = 16, then 8 / 0.75.
+    Adam forgets a rare large gradient after about 1/(1 - β2) steps and can then walk the wrong way for ever. The
+    maximum is over v as it is, as in torch; the paper corrects nothing. With gradients 4 and 0, betas (0, 0.5): v is 8,
+    then 4; top is 8, then 8; corrected 8 / 0.5, then 8 / 0.75.
 
-    State: three tensors in the shape of p. Not to be called: torch.optim.Adam, torch.optim.AdamW, torch.optim.adam.adam,
-    torch.optim.adamw.adamw, torch._fused_adam_, torch._fused_adamw_.
+    State: three tensors in the shape of p. Not to be called: torch.optim.Adam, torch.optim.AdamW,
+    torch.optim.adam.adam, torch.optim.adamw.adamw, torch._fused_adam_, torch._fused_adamw_.
 
     Source: Reddi, Kale, Kumar 2018, algorithm 2; torch.optim.Adam(amsgrad=True) for the correction.
 
