@@ -193,8 +193,8 @@ def layer_norm_backward(dout: Tensor, x: Tensor, weight: Tensor, eps: float = 1e
     centred = x - x.mean(dim=-1, keepdim=True)
     root = (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()
     normal = centred / root
-    rows = tuple(range(x.dim() - 1))
-    dweight, dbias = ((dout * normal).sum(dim=rows), dout.sum(dim=rows)) if rows else (dout * normal, dout.clone())
+    dweight = (dout * normal).reshape(-1, len(weight)).sum(dim=0)
+    dbias = dout.reshape(-1, len(weight)).sum(dim=0)
     h = dout * weight
     dx = (h - h.mean(dim=-1, keepdim=True) - normal * (h * normal).mean(dim=-1, keepdim=True)) / root
     return dx, dweight, dbias

@@ -671,9 +671,7 @@ def group_mistakes(x, groups, weight, bias, eps):
         "groups of channels that are `groups` apart": lambda: (
             ((strided - mean) / (var + eps).sqrt()).reshape(x.shape) * w + b
         ),
-        "groups of that many channels": lambda: (
-            F.group_norm(x, c // groups, weight, bias, eps) if c % (c // groups) == 0 else x
-        ),
+        "groups of that many channels": lambda: F.group_norm(x, c // groups, weight, bias, eps),
         "one mean for all channels (LayerNorm)": lambda: F.group_norm(x, 1, weight, bias, eps),
         "a mean for each channel (InstanceNorm)": lambda: F.group_norm(x, c, weight, bias, eps),
         "the unbiased variance": lambda: (
