@@ -47,7 +47,6 @@ def print_coverage(house: House, table: CoverageTable) -> None:
     for role in table.roles:
         share = role.earned / role.collection if role.collection else 0.0
         console.print(f"{role.title:<13} earned {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
-    console.print(f"{role.title}: {share:.0%} earned of what is here, which is {role.collection:.0%} of what is asked")
     console.print(f"{'Points':<13} {table.points_earned} of {table.points}")
     console.print(
         f"{'Exercises':<13} {table.exercises_earned} of {table.exercises} ({table.exercises_planned} planned)"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from grader.load import solution
+from grader.answering.module import solution
 
 SHAPES = [(7, 5), (11,), (2, 3, 4), ()]
 

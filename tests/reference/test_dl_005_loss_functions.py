@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.load import solution
+from grader.answering.module import solution
 
 
 @pytest.fixture(scope="module")

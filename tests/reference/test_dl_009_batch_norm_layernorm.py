@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from grader.load import solution
+from grader.answering.module import solution
 
 
 @pytest.fixture(scope="module")
