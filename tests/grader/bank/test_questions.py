@@ -1,5 +1,6 @@
 import pytest
 
+from grader.bank.catalog import find_house
 from grader.bank.derived import build_exercise
 from grader.bank.questions import folded, read_questions
 from grader.base.errors import HouseError
@@ -58,3 +59,14 @@ def test_a_changed_answer_makes_the_statement_stale(home):
     home.edit(FILE, ("There is none", "There never is one"))
     stale = [file.path.name for file in build_exercise(home.house, home.exercise) if not file.current]
     assert stale == ["README.md"]
+
+
+HOUSE = find_house()
+
+
+@pytest.mark.parametrize("id", HOUSE.exercises)
+def test_every_part_says_why_and_every_statement_asks(id):
+    exercise = HOUSE.exercises[id]
+    assert [part.name for part in exercise.parts if not part.why.isascii()] == []
+    assert [part.name for part in exercise.parts if not 60 <= len(part.why) <= 480] == []
+    assert read_questions(exercise)
