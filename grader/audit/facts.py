@@ -1,12 +1,14 @@
 """What can be said of an exercise without running it: its facts, its files, how its checks are written."""
 
 import ast
+import re
 from pathlib import Path
 
 from grader.answering.forbidden import resolve
 from grader.audit.bench import Section
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import build_exercise
+from grader.bank.questions import read_questions
 from grader.bank.source import definitions, lines_of, read_source
 from grader.bank.standins import names_read
 from grader.base.text import nearest
@@ -33,15 +35,30 @@ def facts(house: House, exercise: Exercise) -> Section:
             found.append(f"{here} covers no topic.")
         if len(part.hints) != 3:
             found.append(f"{here} has {len(part.hints)} hints; give three, from a nudge to nearly the answer.")
+        if not part.why.strip():
+            found.append(f"{here} has no `why`: say in two sentences why the reference does it this way.")
         for name in part.forbidden:
             try:
                 resolve(name)
             except (AttributeError, ModuleNotFoundError):
                 found.append(f"{here}: there is no '{name}' to forbid.")
     found += [f"{where}: {said}" for said in _hidden_predecessors(exercise)]
+    found += _questions(exercise)
     names = [part.name for part in exercise.parts]
     found += [f"{where}: two parts are named '{name}'." for name in {n for n in names if names.count(n) > 1}]
     return found, f"{len(exercise.parts)} parts, {exercise.points} points, {exercise.minutes} minutes"
+
+
+def _questions(exercise: Exercise) -> list[str]:
+    """There are interview questions, and the statement shows them. Raises HouseError for a bad questions.toml."""
+    where = f"exercises/{exercise.id}"
+    found = (
+        [] if read_questions(exercise) else [f"{where}/questions.toml asks nothing: give at least one [[question]]."]
+    )
+    readme = exercise.attempt.with_name("README.md")
+    if readme.is_file() and not re.search(r"<!-- questions -->.*<!-- /questions -->", read_source(readme), re.DOTALL):
+        found.append(f"{where}/README.md has no place for the questions: <!-- questions --> and <!-- /questions -->.")
+    return found
 
 
 def _hidden_predecessors(exercise: Exercise) -> list[str]:
@@ -65,7 +82,7 @@ def files(house: House, exercise: Exercise) -> Section:
     found = []
     expected = {
         house.root / "exercises" / exercise.id: {
-            "README.md", "exercise.toml", f"{exercise.stem}.py", "test_examples.py",
+            "README.md", "exercise.toml", "questions.toml", f"{exercise.stem}.py", "test_examples.py",
         },
         house.root / "solutions" / exercise.id: {f"{exercise.stem}.py"},
         house.root / "tests" / exercise.id: {f"test_{exercise.stem}.py", "drivers.py", "mutants.toml"},

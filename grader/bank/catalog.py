@@ -36,6 +36,8 @@ class Part(Facts, frozen=True):
     minutes: int
     topics: tuple[str, ...]
     hints: tuple[str, ...]
+    why: str = ""
+    """Two sentences, read once it is earned: why the reference does it this way, what goes wrong otherwise."""
     after: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     defines: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from grader.bank.catalog import Exercise, House
+from grader.bank.questions import folded, read_questions
 from grader.bank.source import MarkerError, read_source, stub
 from grader.base.errors import HouseError
 
@@ -37,7 +38,8 @@ def build_exercise(house: House, exercise: Exercise) -> list[Built]:
     readme = exercise.attempt.parent / "README.md"
     if readme.is_file():
         text = _filled(readme.read_text(), "facts", _facts(house, exercise))
-        built.append(Built(readme, _filled(text, "parts", _part_table(exercise))))
+        text = _filled(text, "parts", _part_table(exercise))
+        built.append(Built(readme, _filled(text, "questions", folded(read_questions(exercise)))))
     return built
 
 

@@ -16,6 +16,7 @@ points = 100
 minutes = 15
 topics = []                       # TODO: ids of exercises/coverage.toml
 hints = ["TODO: a nudge", "TODO: the idea", "TODO: nearly the answer"]
+why = "TODO: two sentences: why the reference does it this way, and what goes wrong otherwise."
 """
 
 _README = """# TODO
@@ -36,9 +37,18 @@ TODO: why it matters, and a picture.
 
 ## Not in this one
 
-## Questions this answers
+## Questions this answers in an interview
+
+<!-- questions -->
+<!-- /questions -->
 
 ## References
+"""
+
+_QUESTIONS = """[[question]]
+asks = "TODO: what an interviewer asks?"
+part = "first_part"               # the part whose work answers it
+answer = "TODO: two to six sentences."
 """
 
 _SOLUTION = f'''"""TODO: one line.
@@ -108,6 +118,7 @@ def scaffold(house: House, id: str) -> list[Path]:
     stem = id.split("_", 2)[2]
     files = {
         f"exercises/{id}/exercise.toml": _TOML,
+        f"exercises/{id}/questions.toml": _QUESTIONS,
         f"exercises/{id}/README.md": _README,
         f"exercises/{id}/test_examples.py": _EXAMPLES.format(stem=stem),
         f"solutions/{id}/{stem}.py": _SOLUTION,

@@ -38,8 +38,8 @@ _CALL = 'check("{name}")'
 
 _QUESTION = """## In your own words
 
-Choose one of the interview questions above and answer it in a few sentences, as you would at a whiteboard. A person
-reads the cell below."""
+Choose one of the interview questions above and answer it in a few sentences of your own, as you would at a whiteboard,
+before you open the answer that stands there. A person reads the cell below."""
 _ANSWER = "YOUR ANSWER HERE"  # what nbgrader puts there itself
 
 

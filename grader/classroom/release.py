@@ -13,7 +13,7 @@ from grader.base.errors import HouseError
 from grader.classroom.lab import INSTALLED
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_SHOWN = ("README.md", "exercise.toml", "test_examples.py")
+_SHOWN = ("README.md", "exercise.toml", "questions.toml", "test_examples.py")
 
 _PROJECT = """# The student edition of dl-kata, written by `grader release`. Install torch first, from where you like.
 [build-system]

@@ -111,12 +111,13 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     def keep(exercise: Exercise, result: Result) -> None:
         results.append(result)
         bar.end()
+        gained: tuple[str, ...] = ()
         try:
-            desk.record(house, exercise, result, door="check")
+            gained = desk.record(house, exercise, result, door="check")
         except ProgressError as error:
             click.secho(str(error), fg="yellow", err=True)
         if not as_json:
-            for line in result_lines(exercise, result, encoding=sys.stdout.encoding or "ascii"):
+            for line in result_lines(exercise, result, gained=gained, encoding=sys.stdout.encoding or "ascii"):
                 click.secho(line.text, **style(line.markup))
             click.echo()
 
@@ -151,6 +152,22 @@ def hint(id: str, part: str | None) -> None:
         click.echo(f"\nOnce more for the next: grader hint {exercise.number} {given.part}")
     else:
         click.echo(f"\nThat was the last. The reference: grader solution {exercise.number} {given.part} --give-up")
+
+
+@click.command()
+@click.argument("id")
+@click.argument("part", required=False)
+@click.option("--answers", is_flag=True, help="Show the answers to what you have not earned too.")
+def questions(id: str, part: str | None, answers: bool) -> None:
+    """What an interviewer asks about an exercise, or about one PART; the answers, once it is earned."""
+    from grader.views.questions import question_lines
+
+    house = find_house()
+    exercise = house.find(id)
+    chosen = exercise.part(part) if part else None
+    known = {one.name for one in exercise.parts} if answers else _earned(house).get(exercise.id, set())
+    for line in question_lines(exercise, chosen, known):
+        click.echo(line)
 
 
 @click.command()

@@ -45,7 +45,7 @@ def main(ctx: click.Context) -> None:
 
 
 for command in (
-    learner.status, learner.list_, learner.check, learner.hint, learner.solution, learner.reset, learner.history,
-    grade, export, course, release, class_, dev, *moved,
+    learner.status, learner.list_, learner.check, learner.hint, learner.questions, learner.solution,
+    learner.reset, learner.history, grade, export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

@@ -156,9 +156,12 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
         raise HouseError(f"{shown} was left as it is, since it cannot be kept. {error}") from None
 
 
-def record(house: House, exercise: Exercise, result: Result, door: str) -> None:
-    """Keep a result, with the text that was judged if it is still there. Raises ProgressError."""
-    Progress(house.root).record(result, source_of(exercise.attempt, result.source), door=door)
+def record(house: House, exercise: Exercise, result: Result, door: str) -> tuple[str, ...]:
+    """Keep a result, with the text that was judged if it is still there; the parts that it is first to earn.
+
+    Raises ProgressError.
+    """
+    return Progress(house.root).record(result, source_of(exercise.attempt, result.source), door=door)
 
 
 def attempt_text(house: House, exercise: Exercise, number: int) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from grader import __version__
-from grader.bank.catalog import read_exercise
+from grader.bank.catalog import House, read_exercise
 from grader.judging.collect import TREES
 from grader.judging.verdict_of import Seen, seen_of
-from grader.records.progress import Progress, ProgressError, source_of
+from grader.learner.desk import record
+from grader.records.progress import ProgressError
 from grader.verdicts.result import Result, assemble
 from grader.verdicts.verdict import Verdict
 from grader.views.render import result_lines
@@ -38,6 +39,8 @@ class Reporter:
         self.seen: dict[tuple[str, str], list[Seen]] = defaultdict(list)
         self.notes: list[str] = []
         self.untouched: list[str] = []
+        self.gained: dict[str, tuple[str, ...]] = {}
+        """Exercise id to the parts that this run is first to earn."""
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         seen = seen_of(report)
@@ -70,7 +73,7 @@ class Reporter:
         for id, result in self.results("exercises").items():
             root = Path(self.seen["exercises", id][0].root)
             try:
-                Progress(root).record(result, source_of(read_exercise(root, id).attempt, result.source), door="pytest")
+                self.gained[id] = record(House(root), read_exercise(root, id), result, door="pytest")
             except ProgressError as error:
                 self.notes.append(str(error))
 
@@ -86,7 +89,8 @@ class Reporter:
             for id, result in self.results(tree).items():
                 exercise = read_exercise(Path(self.seen[tree, id][0].root), id)
                 terminalreporter.write_line("")
-                for line in result_lines(exercise, result, tree=tree, encoding=_encoding()):
+                gained = self.gained.get(id, ()) if tree == "exercises" else ()
+                for line in result_lines(exercise, result, tree=tree, gained=gained, encoding=_encoding()):
                     terminalreporter.write_line(line.text, **line.markup)
         for note in dict.fromkeys(self.notes):
             terminalreporter.write_line(note, yellow=True)

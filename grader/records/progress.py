@@ -59,12 +59,14 @@ class Progress:
     def __init__(self, root: Path) -> None:
         self.path = root / ".grader" / "progress.sqlite"
 
-    def record(self, result: Result, text: str | None, door: str) -> None:
-        """Keep one judged attempt and, if given, the text that was judged."""
+    def record(self, result: Result, text: str | None, door: str) -> tuple[str, ...]:
+        """Keep one judged attempt and, if given, the text that was judged; the parts that it is first to earn."""
         ran = [part for part in result.parts if part.checks]
         if not ran:
-            return
+            return ()
         with self._open() as db:
+            before = "select part from parts where exercise = ? and earned"
+            known = {row[0] for row in db.execute(before, (result.exercise,))}
             if text is not None:
                 _keep(db, text)
             worth = sum(part.points for part in ran)  # of those that were run, as `-k prefill` runs one
@@ -78,6 +80,7 @@ class Progress:
                 "insert into parts values (?, ?, ?, ?, ?)",
                 [(cursor.lastrowid, result.exercise, part.name, part.earned > 0, part.verdict) for part in ran],
             )
+        return tuple(part.name for part in ran if part.earned and part.name not in known)
 
     def note(self, exercise: str, kind: str, *, part: str = "", text: str | None = None) -> None:
         """Keep an event (`hint`, `give up`, `reset`), with a copy of the learner's file if it is about to go."""

@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ WIDTH = 80
 _INDENT = 6
 _LONGEST_MESSAGE = 24
 _LONGEST_PRINT = 8
+_MOST_TOLD = 3  # a whole solution pasted at once is told in a few lines too
 _MARKS = {Verdict.PASSED: "✓", Verdict.NOT_STARTED: "○", Verdict.WAITING: "·", Verdict.NOT_RUN: "·"}
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "○": "o", "·": "-", "─": "-", "…": "."})
 
@@ -25,8 +27,18 @@ class Line:
     """pytest's names of styles: red, green, yellow, bold, light ..."""
 
 
-def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises", encoding: str = "utf-8") -> list[Line]:
-    """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next."""
+def result_lines(
+    exercise: Exercise,
+    result: Result,
+    *,
+    tree: str = "exercises",
+    gained: Sequence[str] = (),
+    encoding: str = "utf-8",
+) -> list[Line]:
+    """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next.
+
+    gained: the parts that this run is first to earn; they are told why the reference does it its way.
+    """
     head = f"dl_{int(exercise.number):03} · {exercise.title}"
     ran = [part for part in result.parts if part.checks or result.complete]
     tail = f"{result.score} of {sum(part.points for part in ran)} points"
@@ -38,6 +50,7 @@ def result_lines(exercise: Exercise, result: Result, *, tree: str = "exercises",
             lines += _part_lines(exercise, part, tree, brief=broken is not None)
     if broken:
         lines += [Line(""), *_failure_lines(exercise, broken, tree, whole=True)]
+    lines += gained_lines(exercise, gained)
     lines += [Line(""), *_next_lines(exercise, result, tree)]
     return lines if _speaks(encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
 
@@ -110,6 +123,20 @@ def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: boo
     return lines
 
 
+def gained_lines(exercise: Exercise, gained: Sequence[str]) -> list[Line]:
+    """What a part gives when it is first earned: points, why the reference does it this way, and its questions."""
+    lines = [Line("")] if gained else []
+    for number, name in enumerate(gained):
+        part = exercise.part(name)
+        lines.append(Line(f"  +{part.points}  {name}", {"green": True, "bold": True}))
+        if number < _MOST_TOLD:
+            lines += [Line(text) for text in paragraph(part.why, _INDENT)]
+            lines.append(Line(f"{' ' * _INDENT}grader questions {exercise.number} {name}", {"light": True}))
+    if len(gained) > _MOST_TOLD:
+        lines.append(Line(f"  Why so, and what interviews ask: grader questions {exercise.number}", {"light": True}))
+    return lines
+
+
 def _folder(exercise: Exercise, tree: str) -> str:
     """The exercise's folder with a slash behind it, as one types it here: nothing if this is the one."""
     if not Path.cwd().is_relative_to(exercise.root):
@@ -146,6 +173,15 @@ def _fold(text: str) -> list[str]:
         text.strip(), WIDTH, initial_indent=inner, subsequent_indent=inner + "  ", break_long_words=False,
         break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False,
     ) or [""]  # fmt: skip
+
+
+def paragraph(text: str, indent: int) -> list[str]:
+    """Prose, wrapped at the width with one indentation; nothing for an empty text."""
+    space = " " * indent
+    return textwrap.wrap(
+        " ".join(text.split()), WIDTH, initial_indent=space, subsequent_indent=space,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _style(verdict: Verdict) -> dict[str, bool]:

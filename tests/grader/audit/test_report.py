@@ -10,6 +10,7 @@ from grader.cli.main import main
 
 ID = "dl_901_running_mean"
 TOML, README, STUB = (f"exercises/{ID}/{name}" for name in ("exercise.toml", "README.md", "running_mean.py"))
+QUESTIONS = f"exercises/{ID}/questions.toml"
 SOLUTION = f"solutions/{ID}/running_mean.py"
 CHECKS, DRIVERS, MUTANTS = (f"tests/{ID}/{name}" for name in ("test_running_mean.py", "drivers.py", "mutants.toml"))
 
@@ -57,7 +58,8 @@ def faulty(homes):
         file.write('\n[[part]]\nname = "median"\npoints = 5\nminutes = 1\ntopics = ["mean.batch"]\n')
         file.write('hints = ["a", "b", "c"]\nforbidden = ["torch.meen"]\n')
     home.edit("exercises/coverage.toml", ('id = "dl_901_running_mean"', 'id = "dl_903_running_mean"'))
-    home.edit(README, ("# Running mean", "# Running mean\n\nTODO: a picture"))
+    home.edit(README, ("# Running mean", "# Running mean\n\nTODO: a picture"), ("<!-- /questions -->", ""))
+    (home.root / QUESTIONS).write_text("")
     home.edit(STUB, ("Running mean", "My running mean"))
     home.edit(
         SOLUTION,
@@ -110,6 +112,9 @@ def test_faults_are_an_exit_code_of_1_and_no_traceback(faulty):
         f"{TOML}: part 'median': there is no 'torch.meen' to forbid",
         f"{TOML}: part 'batch_mean' has 2 hints; give three",
         f"{TOML}: part 'RunningMean' covers no topic",
+        f"{TOML}: part 'median' has no `why`: say in two sentences",
+        f"{QUESTIONS} asks nothing: give at least one [[question]]",
+        f"{README} has no place for the questions: <!-- questions --> and <!-- /questions -->",
         f"{TOML}: part 'median': the solution defines no 'median'",
         "exercises/coverage.toml has no [[task]] for dl_901_running_mean",
         f"{README} is not current: run `grader dev build`",

@@ -37,6 +37,7 @@ def test_a_new_exercise_can_be_built_run_and_audited_at_once(home, cli):
         "part 'first_part' covers no topic",
         f"exercises/{ID}/README.md:1 still says TODO",
         f"exercises/{ID}/exercise.toml:1 still says TODO",
+        f"exercises/{ID}/questions.toml:2 still says TODO",
         f"solutions/{ID}/beam_search.py:1 still says TODO",
         f"tests/{ID}/test_beam_search.py:8 still says TODO",
         f"tests/{ID}/mutants.toml:2 still says TODO",

@@ -47,6 +47,15 @@ def test_no_check_and_no_solution_is_in_it(tmp_path):
                 assert f"{line.partition('(')[0]}(attempt" not in text
 
 
+def test_the_questions_are_handed_out_with_their_answers(released):
+    assert (released / "exercises" / ID / "questions.toml").read_bytes() == (
+        EXERCISE.attempt.with_name("questions.toml").read_bytes()
+    )
+    code, said = run(released, "grader", "questions", "901", "batch_mean", "--answers")
+    assert code == 0
+    assert "Refuse it, or the NaN" in said
+
+
 def test_a_learners_work_in_the_house_is_not_handed_out(home, tmp_path):
     home.attempt.write_text("the teacher's own attempt")
     done = home.grader("release", str(tmp_path / "out"))

@@ -44,6 +44,7 @@ def passed(home):
         (["hint", "901", "RuningMean"], "has no part 'RuningMean'. Did you mean 'RunningMean'?"),
         (["solution", "901", "batch"], "has no part 'batch'. Did you mean 'batch_mean'?"),
         (["history", "901", "--show", "1"], "has no attempt yet"),
+        (["questions", "901", "batch"], "has no part 'batch'. Did you mean 'batch_mean'?"),
         (["reset", "running"], "Did you mean 'running_mean'?"),
         (["dev", "audit", "901", "--mutants", "some"], "--mutants takes all, none or a number, not 'some'"),
         (["dev", "audit", "nope"], "There is no exercise 'nope'"),
@@ -72,8 +73,22 @@ def test_a_bad_key_in_the_facts_stops_a_command_in_one_sentence(home, cli, comma
 def test_help_lists_every_command(cli):
     done = cli("--help")
     assert done.code == 0
-    for command in ("status", "list", "check", "hint", "solution", "reset", "history", "grade", "dev"):
+    for command in ("status", "list", "check", "hint", "questions", "solution", "reset", "history", "grade", "dev"):
         assert re.search(rf"^  {command}\b", done.out, flags=re.MULTILINE)
+
+
+# ---- questions
+
+
+def test_the_answers_come_with_the_parts_or_when_asked_for(home, cli):
+    assert "Refuse it, or the NaN" not in cli("questions", "901").out
+    assert "Earn batch_mean, or: grader questions 901 batch_mean --answers" in cli("questions", "901").out
+    assert "Refuse it, or the NaN" in cli("questions", "901", "batch_mean", "--answers").out
+    home.solve(WRONG)
+    home.grader("check", "901")
+    said = cli("questions", "901").out
+    assert "Refuse it, or the NaN" in said
+    assert "Batches differ in size" not in said
 
 
 # ---- check
@@ -105,10 +120,18 @@ def test_check_is_recorded_with_its_source(checked):
 def test_practice_and_check_count_alike(checked, homes):
     home = homes()
     home.solve(WRONG)
-    home.pytest(f"exercises/{ID}")
+    practised = home.pytest(f"exercises/{ID}")
     home.solve()
-    assert home.grader("check").code == 0
+    checked = home.grader("check")
+    assert checked.code == 0
     assert [(kept.door, kept.score) for kept in home.progress.history(ID)] == [("pytest", 30), ("check", 100)]
+    assert (
+        "  +30  batch_mean\n      The sum is divided by" in practised.out
+    )  # each is told by the run that first earns it
+    assert "+70" not in practised.out
+    assert "  +70  RunningMean\n" in checked.out
+    assert "grader questions 901 RunningMean\n" in checked.out
+    assert "+30" not in checked.out
 
 
 def test_check_prints_json_and_nothing_else(home):

@@ -53,6 +53,15 @@ def test_an_earned_part_stays_earned(progress):
     assert progress.earned() == {ID: {"a", "b"}}
 
 
+def test_what_a_result_is_first_to_earn_is_said_once(progress):
+    assert progress.record(result("1", "a"), "1", "pytest") == ("a",)
+    assert progress.record(result("2", "a", "b"), "2", "check") == ("b",)
+    assert progress.record(result("3"), "3", "pytest") == ()
+    assert progress.record(result("4", "a", "b"), "4", "pytest") == ()
+    assert progress.record(result("5", "a", exercise="dl_902_variance"), "5", "pytest") == ("a",)
+    assert progress.record(result("6", ran=()), "6", "pytest") == ()
+
+
 def test_the_same_text_is_kept_once_and_each_attempt_all_the_same(progress):
     for _ in range(3):
         progress.record(result("x"), "x", "pytest")

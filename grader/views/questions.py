@@ -1,0 +1,34 @@
+"""Interview questions as lines of text: 80 columns, plain."""
+
+from collections.abc import Collection
+
+from grader.bank.catalog import Exercise, Part
+from grader.bank.questions import Question, read_questions
+from grader.views.render import paragraph
+
+
+def question_lines(exercise: Exercise, part: Part | None, known: Collection[str]) -> list[str]:
+    """The questions about an exercise, or about one part of it, as `grader questions` prints them.
+
+    known: the names of the parts whose why and whose answers are shown. Raises HouseError for a bad questions.toml.
+    """
+    parts = [part] if part else list(exercise.parts)
+    asked = read_questions(exercise)
+    lines = [f"{exercise.id} · {exercise.title} · what an interviewer asks"]
+    for one in parts:
+        own = [question for question in asked if question.part == one.name]
+        if own or part or one.name in known:
+            lines += ["", f"{one.name}", *_about(exercise, one, own, one.name in known)]
+    return lines
+
+
+def _about(exercise: Exercise, part: Part, questions: list[Question], known: bool) -> list[str]:
+    blocks = [paragraph(part.why, 2)] if known else []
+    blocks += [
+        [*paragraph(question.asks, 2), *(paragraph(question.answer, 6) if known else [])] for question in questions
+    ]
+    if not questions:
+        blocks.append(["  No question is about this part alone."])
+    if not known:
+        blocks.append([f"  Earn {part.name}, or: grader questions {exercise.number} {part.name} --answers"])
+    return [line for block in blocks if block for line in (*block, "")][:-1]
