@@ -16,3 +16,5 @@ class Request(msgspec.Struct, frozen=True):
     """Of `each`: the arguments of every call, one tuple a call."""
     kwargs: dict[str, Any]
     upstream: Any = None
+    calls: bool = False
+    """Answer with what was called of the learner's code meanwhile, as in `calls.Call`, in place of the value."""
