@@ -16,6 +16,7 @@ import torch
 from grader.answering.calls import recorded
 from grader.answering.cost import Meter
 from grader.answering.data import copied, identical, plain
+from grader.answering.draws import drawn
 from grader.answering.request import Request
 from grader.verdicts.fault import Changed, Missing
 
@@ -85,7 +86,11 @@ def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, 
     return plain(value), plain(grads, "the gradients")
 
 
-_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients}
+def _draws(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return drawn(lambda generator: _call(function, request, args, {**kwargs, "generator": generator}), request.seed)
+
+
+_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients, "draws": _draws}
 
 
 def _function(request: Request, module: ModuleType, drivers: ModuleType | None) -> Callable[..., Any]:

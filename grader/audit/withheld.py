@@ -32,7 +32,7 @@ class Withheld:
         self._asked += 1
         if self._asked != self._number:
             return value
-        said, *rest = value if request.kind in ("cost", "gradients") else (value,)
+        said, *rest = value if request.kind in ("cost", "gradients", "draws") else (value,)
         rows = said if request.kind == "each" else [said]
         assert not self._refuse or not any(map(_says, rows)), "this question is asked"
         given = [type(row)() if isinstance(row, list | tuple | dict) else None for row in rows]

@@ -1,7 +1,8 @@
 """Which function of the learner's is behind a failure: what it was called with, and what it gave back.
 
 A check looks at what its driver returned. Once it has failed, its latest questions are asked again, of the attempt
-and of the solution, for the calls that each makes of the learner's functions: the first result of another kind is named.
+and of the solution, for the calls of the learner's functions that each makes. The first one that gave back another kind
+of value is named.
 """
 
 import contextlib

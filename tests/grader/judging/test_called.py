@@ -1,4 +1,4 @@
-"""Each function of each exercise in turn gives back something else than it promises: the message names it and what came.
+"""Each function of each exercise in turn gives back something it does not promise: the message names it and what came.
 
 GRADER_EVERY_FUNCTION=1 spoils every function of every exercise in each way, in place of a few. Run as a program with
 the id of an exercise, this file prints what is said of each.

@@ -381,7 +381,7 @@ def test_an_argument_that_is_rearranged_is_wrong_too(home):
     )
     home.solve((RIGHT_MEAN, "x[0] = 1\n    return len(x)"))
     done = home.pytest(f"{FILE}::test_of_lists")
-    assert "the call wrote to its argument 'x'" in done.out
+    assert "batch_mean wrote to its argument 'x'" in done.out
 
 
 def test_what_the_code_prints_is_shown_with_the_failure(home):
