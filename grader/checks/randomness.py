@@ -19,23 +19,32 @@ ALARM = 1e-7
 
 
 def hold_generator(
-    attempt: Attempt, target: str | Callable[..., Any], *args: Any, seed: int, of: str, **kwargs: Any
+    attempt: Attempt,
+    target: str | Callable[..., Any],
+    *args: Any,
+    seed: int,
+    of: str,
+    alone: bool = True,
+    **kwargs: Any,
 ) -> Any:
     """Hold that all random numbers of a call come from its parameter `generator`; returns the first draw.
 
     target: a public name, or a driver with a keyword parameter `generator`. Equal states give equal results whatever
-    the global states are, and these are left alone. A second call, a generator that has given numbers before, and one
-    of another seed give others: choose inputs for which two draws are hardly ever the same.
+    the global states are. A second call, a generator that has given numbers before, and one of another seed give
+    others: choose inputs for which two draws are hardly ever the same. Of a dict each entry is such a draw.
+    alone: whether the global states are left alone; False where torch's own layers draw from them as they are made.
     """
     values, did = attempt.draws(target, *args, seed=seed, **kwargs)
     said = f"{of}, from a generator in an equal state, but with other seeds of torch, numpy and random"
     agree(values["equal"], values["first"], of=said)
     moved = ", ".join(did["moved"])
-    assert not moved, f"{of} drew from, or seeded, the global state of {moved}: draw from the generator alone"
+    assert not (alone and moved), f"{of} drew from, or seeded, the global state of {moved}: draw from the generator"
+    first = _entries(values["first"])
     for name, when in _OTHERS.items():
-        assert difference(values[name], values["first"]) is not None, (
-            f"{of} gave the same draw {when}: draw from the generator itself, neither seeded anew nor copied"
-        )
+        for entry, value in _entries(values[name]).items():
+            assert difference(value, first[entry]) is not None, (
+                f"{of}{entry} gave the same draw {when}: draw from the generator itself, neither seeded anew nor copied"
+            )
     assert did["consumed"], (
         f"{of} left its generator in the state it was in: draw from the generator itself, not from a copy"
     )
@@ -47,6 +56,13 @@ _OTHERS = {
     "later": "from a generator of the same seed that had given numbers before",
     "other": "from a generator of another seed",
 }
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    """The draws that a value holds, by how a message calls them."""
+    return {
+        f", {name}," if name else "": one for name, one in (value if isinstance(value, dict) else {"": value}).items()
+    }
 
 
 def improbable(successes: float, trials: int, p: float, looks: int = 1) -> bool:

@@ -61,6 +61,13 @@ def initial(module, kind, arguments, options, names, seed=None):
     return {name: named[name] for name in names if name in named}
 
 
+def drawn(module, kind, arguments, options, names, generator):
+    """The parameters of these names that a module draws from a generator."""
+    model = getattr(module, kind)(*arguments, **options, generator=generator)
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return {name: named[name] for name in names if name in named}
+
+
 def initial_by_torch(module, kind, arguments, options, names, seed):
     """The same without a generator, three times: torch's own is seeded before the first and before the last."""
     with torch.random.fork_rng():

@@ -8,6 +8,7 @@ import torch
 
 from grader.checks import agree, at_most, part, refusal
 from grader.checks.cases import each_dtype, of_type
+from grader.checks.randomness import hold_generator
 
 from . import drivers
 
@@ -612,14 +613,13 @@ def test_beta_scales_values_outputs_and_the_network(attempt, draw):
 
 
 def check_generator(attempt, draw, kind, arguments, options, w):
-    """The generator alone decides: the same seed gives the same parameters, another one others."""
-    seed = int(draw.integers(0, 10**6))
-    build = lambda seed: attempt.run(drivers.initial, kind, arguments, options, list(w), seed)
-    first, again, other = build(seed), build(seed), build(seed + 1)
-    agree(again, first, of=f"{kind}, built twice with generators of one seed")
-    same = [n for n in first if first[n].ndim == 2 and torch.equal(first[n], other[n])]
-    assert not same, f"{kind}: generators of two seeds give the same {', '.join(same)}"
-    pairs = itertools.combinations([n for n in first if first[n].ndim == 2], 2)
+    """The generator alone decides, and is used up: equal states give equal parameters, others other ones."""
+    seed, matrices = int(draw.integers(0, 10**6)), [name for name in w if w[name].ndim == 2]
+    first = hold_generator(
+        attempt, drivers.drawn, kind, arguments, options, matrices, seed=seed, of=f"a new {kind}", alone=False
+    )
+    agree(list(first), matrices, of=f"matrices among the parameters of a new {kind}")
+    pairs = itertools.combinations(first, 2)
     twins = [(a, b) for a, b in pairs if first[a].shape == first[b].shape and torch.equal(first[a], first[b])]
     assert not twins, f"{kind}: {' and '.join(twins[0])} start with the same values"
     first, after, again = attempt.run(drivers.initial_by_torch, kind, arguments, options, list(w), seed)
