@@ -1010,7 +1010,7 @@ def test_block_is_parallel_and_its_state_small(attempt, draw):
     got, cost = attempt.cost(drivers.block_forward_cost, SIZES, weights, x)
     want = mamba_block(weights, x)[0]
     agree(got, want, axes="b l dim", of="512 tokens")
-    at_most(sum(cost.calls.values()), 3 * 512, of="operators of forward at 512 tokens")
+    at_most(sum(cost.calls.values()), 6 * 512, of="operators of forward at 512 tokens")
     costs = {}
     for seen in (9, 101):
         (y, state), costs[seen] = attempt.cost(drivers.block_step_cost, SIZES, weights, x[:, : seen + 1])

@@ -393,11 +393,10 @@ def test_loss_is_scaled_with_its_graph(attempt, draw, dtype):
 
 
 @part("DynamicGradScaler")
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_unscale_divides_in_place(attempt, draw, dtype, groups):
+def test_unscale_divides_in_place(attempt, draw, groups):
     """unscale_ divides the gradients of all groups by S, in place; a missing gradient stays missing, weights stay."""
-    kind = of_type(dtype)
+    kind = torch.float32
     gradients = [draw.normal(3, 5, dtype=kind), None, draw.normal(7, 2, dtype=kind).T, draw.normal(0, dtype=kind)]
     gradients += [draw.normal(dtype=kind), draw.normal(11, dtype=kind)]
     values = [torch.ones(2) if g is None else draw.normal(*g.shape, dtype=kind) for g in gradients]
@@ -406,7 +405,7 @@ def test_unscale_divides_in_place(attempt, draw, dtype, groups):
     agree(
         got["gradients"],
         [None if g is None else g / 1000 for g in gradients],
-        of=f"{dtype} gradients in {groups} groups after unscale_ at S = 1000",
+        of=f"gradients in {groups} groups after unscale_ at S = 1000",
         known={"leaving the gradients as they were (`p.grad = ...` puts another tensor in their place)": gradients},
     )
     assert all(got["same_object"]), "p.grad is another tensor after unscale_: divide the tensor that was there"
