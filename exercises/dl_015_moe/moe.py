@@ -132,7 +132,8 @@ def combine(outputs: Tensor, weights: Tensor, experts: Tensor, slots: Tensor) ->
     outputs: (e, c, d). weights, experts: (n, k). slots: (n, k) from `dispatch`. Returns (n, d).
     A dropped choice (slot -1) adds nothing, and the weights of the others stay as they are: a token dropped by all its
     experts gets zeros, and only the residual connection around the layer carries it on (Switch, section 2.2).
-    What lies in places that no token holds does not matter (also NaN). Gradients flow to outputs and weights: to a
+    What lies in places that no token holds does not matter (also NaN). In a place that is held nothing is hidden: NaN
+    and Inf reach their token, also times a weight of 0. Gradients flow to outputs and weights: to a
     place that no token holds and to the weight of a dropped choice they are 0.
     0 matrix FLOPs, and no tensor of n·e·c or n·n elements, as in `dispatch`.
 

@@ -11,6 +11,7 @@ from grader.audit import answers, facts
 from grader.audit.bench import Bench
 from grader.audit.examples import examples
 from grader.audit.generated import try_mutants
+from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
@@ -71,6 +72,7 @@ def audit(
     section("stub", *answers.stub(bench))
     section("solution", *answers.solution(bench, seeds))
     section("answers", *answers.withheld(bench))
+    section("mistakes", *knowns(bench))
     section("examples", *examples(exercise))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known))

@@ -187,7 +187,15 @@ def check_masks(attempt, draw, name, wiring, options=None):
             "no mask": lambda w=w, x=x, k=kind: block(w, wiring, H, x, kind=k),
             "a pre-norm block": lambda w=w, x=x, m=mask, k=kind: block(w, "pre", H, x, m, kind=k),
         }
+        if wiring == "pre":
+            del known["a pre-norm block"]
         agree(got, block(w, wiring, H, x, mask, kind=kind), axes="b t d", of=of, known=known)
+    for name_of, value in (("q_proj", 1e6), ("k_proj", -1e6)):  # all scores are equal, and below what may hide: -1e9
+        w[f"attention.{name_of}.weight"] = torch.zeros(D, D, dtype=torch.float64)
+        w[f"attention.{name_of}.bias"] = torch.full((D,), value, dtype=torch.float64)
+    got = attempt.run(drivers.module_output, name, [D, H, HIDDEN], {"kind": kind, **(options or {})}, w, x, mask)
+    want = block(w, wiring, H, x, mask, kind=kind)
+    agree(got, want, axes="b t d", of=f"{of}, all scores of the attention near -10^12")
 
 
 def check_cross(attempt, draw, name, wiring, options=None):
@@ -1067,7 +1075,7 @@ def test_one_number_a_block_in_order(attempt, draw, container):
         }
         of = f"gradient norms of {depth} blocks in a {container}"
         agree(got, want, of=of, tol=NORM_TOLERANCE, known=known if depth > 1 else None)
-        agree(after, before, of="parameters, their requires_grad and .grad, and the blocks' mode after the call")
+        agree(after, before, of="parameters, their requires_grad and .grad, hooks, and the blocks' mode after the call")
 
 
 @part("gradient_norm_by_depth")

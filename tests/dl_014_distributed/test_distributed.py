@@ -994,7 +994,9 @@ def test_large_scores_do_not_overflow(attempt, draw):
             qs[rank][..., 0] = 50.0
             ks[rank][..., 0] = far * 40.0 * (rank + 1)
         cases += [(qs, ks, vs, lengths, causal) for causal in (True, False)]
-    check_rings(attempt, cases)
+    qs, ks, vs, lengths, _ = draw_case(draw, [3, 4, 2], True)
+    below = [torch.full_like(q, 1e6) for q in qs], [torch.full_like(k, -1e6) for k in ks]
+    check_rings(attempt, [*cases, (*below, vs, lengths, True)])  # all scores near -10^12: -1e9 would hide nothing
 
 
 @part("ring_attention")

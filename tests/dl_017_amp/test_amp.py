@@ -55,7 +55,9 @@ def test_formats_that_have_a_name(attempt, name):
     wrong_max = {
         "the highest field taken for numbers": {"max": 2 * largest},
         "the highest field kept for Inf": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1) - 1)},
-        "the NaN code taken for a number": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1))} if e < 11 else {},
+        "the NaN code taken for a number": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1))}
+        if not options.get("infinity", True)
+        else {},
         "the smallest normal taken for the smallest subnormal": {"smallest_subnormal": normal},
         "half an ulp for eps": {"eps": eps / 2},
     }
@@ -130,7 +132,7 @@ def test_rounding_of_ties(attempt):
 
 
 @part("round_to_bfloat16")
-@pytest.mark.parametrize("low", [0x0000, 0x0001, 0x7FFF, 0x8000, 0x8001, 0xFFFF], ids=hex)
+@pytest.mark.parametrize("low", [0x0000, 0x0001, 0x7FFF, 0x8001, 0x8000, 0xFFFF], ids=hex)
 def test_rounding_of_every_upper_half(attempt, low):
     """With every upper half, the result is torch's cast, bit for bit: subnormals, overflow to Inf, Inf, NaN, -0.0."""
     x = patterns(low)
@@ -138,6 +140,8 @@ def test_rounding_of_every_upper_half(attempt, low):
     want = x.bfloat16().float()
     agree(got.isnan(), want.isnan(), axes="i", of=f"where a NaN is, lower half {low:#06x}")
     known = {name: lambda call=call: as_bits(call(x)) for name, call in KNOWN_ROUNDINGS.items()}
+    if low == 0x8000:  # a tie: cutting is what ties towards zero are, and shows elsewhere
+        known = {name: value for name, value in known.items() if not name.startswith("cutting")}
     agree(as_bits(got), as_bits(want), axes="i", of=f"bits of the result, lower half {low:#06x}", known=known)
 
 
