@@ -4,9 +4,9 @@ Notation
     n  examples in a batch      t  tokens of a sequence      c  classes
     d  width of a layer         L  layers                    g  a gradient
 
-Norms are L2 norms. A *parameter* is a tensor with a `.grad`, which may be None: norms and clips skip such a parameter.
-*In place* means that `p.grad` stays the same tensor object and keeps its memory, which optimizers and DDP buckets hold
-views of: `p.grad.data = ...` leaves the views behind.
+Norms are L2 norms. float32 and float64 work alike. A *parameter* is a tensor with a `.grad`, which may be None: norms
+and clips skip such a parameter. *In place* means that `p.grad` stays the same tensor object and keeps its memory, which
+optimizers and DDP buckets hold views of: `p.grad.data = ...` leaves the views behind.
 
 torch's own functions for these jobs (`clip_grad_norm_`, `clip_grads_with_norm_`, `get_total_norm`, `clip_grad_value_`)
 are what you write: do not call them.

@@ -11,7 +11,7 @@ A layer in one line, with w the router's weights for the k experts that it chose
 
 `experts` (n, k) int64 always holds the numbers of the chosen experts, different ones in a row; `weights` (n, k) what
 they are weighed by. `logits` (n, e) are the router's raw scores. Inputs are never changed. Everything works for n = 0
-unless a docstring says otherwise.
+unless a docstring says otherwise. float32 and float64 work alike, and results keep the dtype.
 
 Further reading: Shazeer et al. 2017 (1701.06538), GShard (2006.16668), Switch (2101.03961), ST-MoE (2202.08906),
 Mixtral (2401.04088), DeepSeekMoE (2401.06066), DeepSeek-V3 (2412.19437).

@@ -13,6 +13,7 @@ from grader.audit.examples import examples
 from grader.audit.generated import try_mutants
 from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
+from grader.audit.stated import stated
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
@@ -73,6 +74,7 @@ def audit(
     section("solution", *answers.solution(bench, seeds))
     section("answers", *answers.withheld(bench))
     section("mistakes", *knowns(bench))
+    section("stated", *stated(bench))
     section("examples", *examples(exercise))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known))
