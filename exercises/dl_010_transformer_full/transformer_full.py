@@ -432,8 +432,8 @@ def gradient_norm_by_depth(blocks: Sequence[nn.Module], x: Tensor, upstream: Ten
     A parameter that is frozen or unused counts as 0; at least one in the stack is trained. Modules that stand in the
     stack twice count in both places, with their whole gradient.
 
-    Leaves no trace: no parameter's `.grad` is set or changed, x gets no gradient, blocks stay in training or
-    evaluation as they are.
+    Leaves no trace: no parameter's `.grad` is set or changed, x gets no gradient, no hook stays on a module or a
+    parameter, and blocks stay in training or evaluation as they are.
     Costs one forward and one backward pass, however many blocks there are.
 
     >>> scale = [nn.Linear(1, 1, bias=False) for _ in range(2)]

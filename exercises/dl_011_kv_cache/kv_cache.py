@@ -9,7 +9,8 @@ The contract, in one line: however a sequence is cut into calls, the outputs are
 
     out[i] = sum over j <= i of softmax_j( q[i] · k[j] / sqrt(d) ) v[j]
 
-Everything runs without gradients in mind, except `MultiHeadLatentAttention.forward`. Inputs are never changed.
+Everything runs without gradients in mind, except `MultiHeadLatentAttention.forward`. Inputs are never changed. Results
+of attention have the dtype of q, k and v, which is one; a cache has its own.
 """
 
 from collections import Counter
@@ -107,6 +108,7 @@ def prefill(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, counts: Tensor | No
         query 1                  x x x | x x
 
     Raises what `KVCache.append` raises, with the cache unchanged.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
     Costs 4·b·h·t·s·d FLOPs, s the longest sequence after the call. The capacity costs nothing: no tensor grows with it,
     and none holds s² scores.
 
@@ -126,6 +128,7 @@ def decode_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, active: Tensor 
         nothing, and their rows of the result are zero, whatever their rows of q, k, v hold.
 
     Raises what `KVCache.append` raises, with the cache unchanged.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
     Costs 4·b·h·s·d FLOPs, s the longest sequence after the call: linear in the length. The capacity costs nothing: no
     tensor grows with it.
 
@@ -142,9 +145,10 @@ def grouped_query_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     q: (b, h, t, d). k, v: (b, g, s, d). Returns (b, h, t, d).
     Query head i reads key/value head i // (h/g): with h = 4, g = 2 heads 0 and 1 share the first one.
-    The t queries are the last t of the s positions: query i sees keys 0 .. s - t + i.
+    The t queries are the last t of the s positions: query i sees keys 0 .. s - t + i. t and s may be 0.
 
     Raises ValueError if g does not divide h, or if t > s.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
     Makes no tensor larger than the largest of q, k and the scores (b·h·t·s): nothing of b·h·s·d, so no copy
     per query head.
 
@@ -189,7 +193,7 @@ def evict(policy: str, weights: Tensor, budget: int, *, sinks: int = 0, recent: 
     """Which of the s cached positions to keep when only `budget` fit.
 
     weights: (..., t, s) attention probabilities of the t queries so far over the s positions; ... is batch, heads, or
-        nothing.
+        nothing. t and s may be 0.
     Returns (..., min(s, budget)) int64: for each of ..., the kept positions in ascending order.
 
     policy
@@ -232,6 +236,7 @@ class MultiHeadLatentAttention(nn.Module):
 
     `forward` builds k and v. `decode` never does: q · (k_up[i] @ c) = (k_up[i].T @ q) · c, so k_up moves into the
     query, and v_up behind the weighted sum of latents.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
     """
 
     def __init__(self, dim: int, heads: int, head_dim: int, rope_dim: int, latent_dim: int, value_dim: int) -> None:

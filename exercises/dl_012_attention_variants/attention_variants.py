@@ -46,6 +46,7 @@ def cross_attention(
     padding: (b, s) bool, True where memory is padding. Such a key is not seen, whatever it holds (also NaN), and gets
         gradient 0. None: no padding.
     Returns (b, t, o). A sequence whose memory is all padding gets zeros.
+    Forbidden: torch's `F.scaled_dot_product_attention` and `F.multi_head_attention_forward` (`nn.MultiheadAttention`).
 
     >>> x, memory, one = torch.zeros(1, 1, 2), torch.tensor([[[3.0], [5.0], [100.0]]]), torch.ones(1, 1)
     >>> cross_attention(x, memory, torch.ones(1, 2), one, one, one, 1, torch.tensor([[False, False, True]]))
@@ -72,6 +73,7 @@ def sliding_window_attention(
     With m = window or 2·window + 1 keys a query, and n much larger: at most 3 times the 2·b·h·n·(m + 2g)·(d + e) FLOPs
     of the pairs, and no tensor of more than 1.5·b·h·n·(m + 2g)·max(d, e) elements: no n × n scores or mask.
     All other work is linear in n too.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
 
     >>> q, v = torch.zeros(1, 1, 4, 1), torch.tensor([2.0, 4.0, 6.0, 11.0]).reshape(1, 1, 4, 1)
     >>> sliding_window_attention(q, q, v, 2).flatten().tolist()
@@ -130,6 +132,7 @@ def flash_attention_forward(
     Makes no tensor larger than the largest of q, k, v, out and one tile of scores (b·h·block_q·block_k). All that it
     holds at once takes at most twice the memory of q, k, v and out, and twelve tiles.
     Skips the tiles that no query sees: with causal=True and t = s about half the FLOPs.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
 
     >>> q, v = torch.zeros(1, 1, 3, 1), torch.tensor([3.0, 5.0, 10.0]).reshape(1, 1, 3, 1)
     >>> out, lse = flash_attention_forward(q, q, v, causal=True, block_q=2, block_k=2)
@@ -143,6 +146,7 @@ class FlashAttention(torch.autograd.Function):
     """`flash_attention_forward` with a backward pass that recomputes the scores instead of keeping them.
 
     FlashAttention.apply(q, k, v, causal, block_q, block_k) returns out: (b, h, t, e) alone. (differentiable, once)
+    Forbidden: torch's `F.scaled_dot_product_attention`.
     """
 
     @staticmethod
@@ -243,6 +247,7 @@ def soft_capped_attention(q: Tensor, k: Tensor, v: Tensor, cap: float, causal: b
     takes the place of q · k / sqrt(d). What is hidden stays hidden: it gets weight 0, however small the cap. Under
     a cap far above all scores (5,000) nothing overflows and nothing vanishes: what is left is plain attention.
     Raises ValueError for cap <= 0.
+    Forbidden: torch's `F.scaled_dot_product_attention`.
 
     >>> q, k, v = (torch.tensor(x).reshape(1, 1, -1, 1) for x in ([[1.0], [1e4, 0.0], [3.0, 1.0]]))
     >>> weight = (soft_capped_attention(q, k, v, 2.0).item() - 1) / 2       # of the first key

@@ -160,7 +160,9 @@ def ring_all_reduce(x: Tensor) -> Tensor:
     sends at most 2·(p - 1) messages and 2·(p - 1)·c numbers, whatever its place: no root, no bottleneck.
     (Patarasuk and Yuan 2009, section 3.)
 
-    Forbidden: the collectives of torch.distributed, and of a process group. Messages only: `exchange`, isend, recv, ...
+    Forbidden: the collectives of torch.distributed, and of a process group: all_reduce, all_reduce_coalesced, reduce,
+    reduce_scatter, reduce_scatter_tensor, all_gather, all_gather_into_tensor, all_gather_object, gather, scatter,
+    broadcast, all_to_all, all_to_all_single. Messages only: `exchange`, isend, recv, ...
 
     >>> run_ranks(2, lambda rank: ring_all_reduce(torch.tensor([1, 2, 3]) * 10**rank).tolist())
     [[11, 22, 33], [11, 22, 33]]
@@ -175,7 +177,8 @@ class DataParallel(nn.Module):
         place. It stays reachable as `.module`.
     bucket_bytes: gradients travel in buckets, one all-reduce each. Going through `module.parameters()` from last to
         first (backward's order), a parameter joins the open bucket if that then holds at most `bucket_bytes`; else it
-        opens the next one. So a larger parameter travels alone. 4, 8, 4, 4 bytes with 12: {4, 4}, {8, 4}.
+        opens the next one. So a larger parameter travels alone. 4, 8, 4, 4 bytes with 12: {4, 4}, {8, 4}. What travels
+        may be padded with zeros to a multiple of p numbers.
 
     A bucket goes out during backward, as soon as all its gradients are there and the buckets before it are gone (all
     ranks must send in one order). Each rank's gradient has the weight 1/p. Parameters that do not require gradients
@@ -506,12 +509,13 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], causal: 
     causal: token i sees the tokens up to and including itself, counted over the whole sequence.
     Returns (b, h, t, e), in the dtype of v: what attention over the whole sequence gives for this rank's tokens.
 
-    Keys and values go round the ring, block after block (`exchange`): a rank sends p - 1 blocks of each, and keeps
-    none that it has passed on. Partial results are joined as in online softmax (running maximum, running sum), so
+    Keys and values go round the ring, block after block (`exchange`, or the other way round): a rank sends at most
+    p - 1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in online softmax (running maximum, running sum), so
     nobody ever has b·h·t scores against more than one block. Causal: a block that lies wholly in the future of this
     rank's tokens is passed on, but costs no product. Scores of ±1000 must not overflow.
 
-    Forbidden: collectives, and torch's scaled_dot_product_attention.
+    Forbidden: torch's `F.scaled_dot_product_attention`, and the collectives: all_reduce, all_gather,
+    all_gather_into_tensor, all_gather_object, gather, broadcast, all_to_all, all_to_all_single.
 
     >>> one = lambda *values: torch.tensor(values).reshape(1, 1, -1, 1)
     >>> run_ranks(2, lambda r: ring_attention(0 * one(1.0), 0 * one(1.0), one(4.0 + 2 * r), [1, 1], causal=True).item())

@@ -9,7 +9,8 @@ Axes
 
 Whatever is laid out in two dimensions becomes a sequence row by row: the place in row i and column j of a grid of
 C columns is number i · C + j. Sizes and grids are (rows, columns), heights first. Boxes are (x1, y1, x2, y2), x to
-the right and y down, unless said otherwise. Inputs are never changed, and need not be contiguous.
+the right and y down, unless said otherwise. Inputs are never changed, and need not be contiguous. float32 and float64
+work alike, and results keep the dtype.
 """
 
 from collections.abc import Sequence
@@ -264,6 +265,7 @@ class WindowAttention(nn.Module):
         weights = softmax( q · k / sqrt(d / h) + B )      B = table[relative_position_index, head]
 
     State beside qkv and out: table ((2w - 1)², h).
+    Forbidden: torch's `F.scaled_dot_product_attention` and `F.multi_head_attention_forward` (`nn.MultiheadAttention`).
     """
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
@@ -322,7 +324,8 @@ def attention_rollout(maps: Sequence[Tensor], heads: str = "mean") -> Tensor:
     """How much of each input token reaches each output token, through all layers (Abnar and Zuidema, arXiv 2005.00928).
 
     maps: the attention weights of at least one layer, the first layer first: a list of (b, h, t, t), or one tensor
-        with the layers along its first axis. heads: "mean" or "max", how the heads of a layer become one map.
+        with the layers along its first axis. Layers of a list may have unlike numbers of heads.
+    heads: "mean" or "max", how the heads of a layer become one map.
     Returns (b, t, t): R[i, j] for output i and input j; every row sums to 1.
 
         A = (fused + I), each row divided by its sum          R = A_last ··· A_2 A_1

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 import torch
 
+from grader.answering.calls import recorded
 from grader.answering.cost import Meter
 from grader.answering.data import copied, identical, plain
+from grader.answering.draws import drawn
 from grader.answering.request import Request
 from grader.verdicts.fault import Changed, Missing
 
@@ -24,6 +26,9 @@ def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> 
 
     Raises NotData for a result that is no data, Missing for an undefined name, Changed for a written argument.
     """
+    if request.calls:
+        asked = msgspec.structs.replace(request, calls=False)
+        return recorded(module, lambda: answer(asked, module, drivers))
     function = _function(request, module, drivers)
     args, kwargs = copied(request.args), copied(request.kwargs)
     try:
@@ -81,7 +86,11 @@ def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, 
     return plain(value), plain(grads, "the gradients")
 
 
-_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients}
+def _draws(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return drawn(lambda generator: _call(function, request, args, {**kwargs, "generator": generator}), request.seed)
+
+
+_KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients, "draws": _draws}
 
 
 def _function(request: Request, module: ModuleType, drivers: ModuleType | None) -> Callable[..., Any]:

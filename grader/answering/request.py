@@ -8,7 +8,7 @@ import msgspec
 class Request(msgspec.Struct, frozen=True):
     """One question to an attempt; everything in it is data."""
 
-    kind: Literal["call", "each", "cost", "gradients"]
+    kind: Literal["call", "each", "cost", "gradients", "draws"]
     target: str
     """A public name of the learner's module, or of a driver."""
     driver: bool
@@ -16,3 +16,7 @@ class Request(msgspec.Struct, frozen=True):
     """For `each`: a tuple of the arguments of every call."""
     kwargs: dict[str, Any]
     upstream: Any = None
+    seed: int = 0
+    """Of `draws`: the seed of the generators."""
+    calls: bool = False
+    """Answer with what was called of the learner's code meanwhile, as in `calls.Call`, in place of the value."""

@@ -11,7 +11,9 @@ from grader.audit import answers, facts
 from grader.audit.bench import Bench
 from grader.audit.examples import examples
 from grader.audit.generated import try_mutants
+from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
+from grader.audit.stated import stated
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
@@ -71,6 +73,8 @@ def audit(
     section("stub", *answers.stub(bench))
     section("solution", *answers.solution(bench, seeds))
     section("answers", *answers.withheld(bench))
+    section("mistakes", *knowns(bench))
+    section("stated", *stated(bench))
     section("examples", *examples(exercise))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known))

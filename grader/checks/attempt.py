@@ -40,6 +40,13 @@ class Attempt:
         value, grads = self._ask(Request("gradients", *_named(target), args, kwargs, upstream))
         return value, grads
 
+    def draws(
+        self, target: str | Callable[..., Any], *args: Any, seed: int, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a call gives that takes a `generator`, from several generators, and what it did to them: see `draws`."""
+        values, did = self._ask(Request("draws", *_named(target), args, kwargs, seed=seed))
+        return values, did
+
 
 def _named(target: str | Callable[..., Any]) -> tuple[str, bool]:
     return (target, False) if isinstance(target, str) else (target.__name__, True)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from grader.checks.compare import Difference, difference, number
+from grader.checks.knowns import listener
 from grader.verdicts.fault import Fault
 from grader.verdicts.finding import Finding
 
@@ -48,9 +49,11 @@ def agree(
     known: name of a known mistake to the value it gives, or to a function that computes it.
     """
     found = difference(got, want, axes=axes, tol=tol, dtype=dtype, along=along)
-    if found:
+    if found is None:
+        listener.note(want, known, tol, of)
+    else:
         only_dtype = dtype and difference(got, want, tol=tol, dtype=False) is None
-        raise _wrong(of, "", found, "" if only_dtype else _recognised(got, known, tol))
+        raise _wrong(of, "", found, [] if only_dtype else _recognised(got, known, tol))
 
 
 def agree_one_of(
@@ -67,6 +70,7 @@ def agree_one_of(
     found = {name: difference(got, want, axes=axes, tol=tol, dtype=dtype) for name, want in wants.items()}
     fitting = next((name for name, wrong in found.items() if wrong is None), None)
     if fitting is not None:
+        listener.note(wants[fitting], known, tol, of)
         return fitting
     (name, first), *_ = found.items()
     assert first
@@ -81,9 +85,9 @@ def at_most(value: float, limit: float, *, of: str, known: Mapping[str, float] |
     if value <= limit:
         return
     times = f", {value / limit:.3g} times as much" if limit else ""
-    same = next((name for name, cost in (known or {}).items() if abs(value - cost) <= 0.1 * cost), None)
-    named = f"\n  That is about what {same} costs." if same else ""
-    finding = Finding(kind="cost", of=of, expected=_amount(limit), got=_amount(value), mistake=same or "")
+    alike = [name for name, cost in (known or {}).items() if abs(value - cost) <= 0.1 * cost]
+    named = _said(alike, "That is about what {} costs.", "{} and {} both cost about that.")
+    finding = Finding(kind="cost", of=of, expected=_amount(limit), got=_amount(value), mistake=_mistake(alike))
     raise Wrong(f"{of}: at most {_amount(limit)} allowed, got {_amount(value)}{times}{named}", finding)
 
 
@@ -110,16 +114,24 @@ def refusal(kind: type[Exception], *, of: str) -> Iterator[None]:
     raise Wrong(f"{of}: expected {kind.__name__}, but nothing was raised", finding)
 
 
-def _wrong(of: str, also: str, found: Difference, mistake: str) -> Wrong:
-    named = f"\n  This is what {mistake} gives." if mistake else ""
-    finding = msgspec.structs.replace(found.finding, of=of, mistake=mistake)
+def _wrong(of: str, also: str, found: Difference, alike: Sequence[str]) -> Wrong:
+    named = _said(alike, "This is what {} gives.", "Both {} and {} give this.")
+    finding = msgspec.structs.replace(found.finding, of=of, mistake=_mistake(alike))
     return Wrong(f"{of}: {found.said}{also}{named}", finding)
 
 
-def _recognised(got: Any, known: Mapping[str, Any] | None, tol: float | None) -> str:
-    """The name of the known mistake that gives exactly this, or nothing."""
-    for name, value in (known or {}).items():
-        wrong = value() if callable(value) else value
-        if difference(got, wrong, tol=tol, dtype=False) is None:
-            return name
-    return ""
+def _recognised(got: Any, known: Mapping[str, Any] | None, tol: float | None) -> list[str]:
+    """The names of the known mistakes that give exactly this."""
+    values = {name: value() if callable(value) else value for name, value in (known or {}).items()}
+    return [name for name, wrong in values.items() if difference(got, wrong, tol=tol, dtype=False) is None]
+
+
+def _said(alike: Sequence[str], one: str, two: str) -> str:
+    """A line that names the mistake, or the two, that what came may be; of more nothing can be said."""
+    said = {1: one, 2: two}.get(len(alike))
+    return f"\n  {said.format(*alike)}" if said else ""
+
+
+def _mistake(alike: Sequence[str]) -> str:
+    """The one mistake that it is; empty where it may be another."""
+    return alike[0] if len(alike) == 1 else ""

@@ -12,8 +12,11 @@ from grader.judging.collect import ExerciseFile, part_of
 from grader.verdicts.fault import Unusable
 
 if TYPE_CHECKING:
+    from grader.judging.called import Called
     from grader.judging.misread import Heard
 
+CALLED: pytest.StashKey[Called | None] = pytest.StashKey()
+"""Of a check that has failed: what the calls of its last questions show."""
 HEARD: pytest.StashKey[Heard] = pytest.StashKey()
 """Of a check that is running: its latest question to the attempt, with the answer."""
 
@@ -90,4 +93,27 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     from grader.answering.runner import ringing_again, steady  # torch comes with it
 
     with steady(), ringing_again():
-        return (yield)
+        try:
+            return (yield)
+        except Exception as error:
+            item.stash[CALLED] = _called(file, item, error)
+            raise
+
+
+def _called(file: ExerciseFile, item: pytest.Item, error: Exception) -> Called | None:
+    """What the calls of a failed check show. Asked on the check's own clock: what it ends has nothing to say."""
+    from grader.judging.called import called
+
+    if HEARD not in item.stash:
+        return None
+    raised = file.channel.raised
+    try:
+        file.reference.begin(None, seed_of(item, "attempt"))
+        asked, mine = item.stash[HEARD].asked, file.channel.ask
+        return called(asked, mine, file.reference.ask, error, raised=error is raised)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the code ended, or the clock rang
+        return None
+    finally:
+        file.channel.raised = raised

@@ -21,9 +21,12 @@ class Heard:
         self._ask = ask
         self._number = number
         self.count = 0
+        self.asked: list[Request] = []
+        """All of them, with the one that raised."""
         self.kept: tuple[Request, Any] | None = None
 
     def __call__(self, request: Request) -> Any:
+        self.asked.append(request)
         value = self._ask(request)
         self.count += 1
         if self._number in (0, self.count):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
-from grader.judging.fixtures import HEARD, seed_of
+from grader.judging.fixtures import CALLED, HEARD, seed_of
 from grader.judging.follow import follow
 from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
 from grader.verdicts.raised import timeout_seconds
@@ -46,6 +46,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if file is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
         return (yield)
     told = _told(file, item, call)
+    shown = item.stash.get(CALLED, None)
+    if shown:
+        from grader.judging.called import explained  # torch comes with it
+
+        told = explained(told, shown)
     if HEARD in item.stash:
         del item.stash[HEARD]  # it holds an answer
     # An exception may say what no file can hold, and as much as it likes.

@@ -75,7 +75,7 @@ class Explainer:
             case "Changed":
                 return Told(Verdict.WRONG, f"the call wrote to its {raised.said}; inputs must be left as they were")
             case "Forbidden":
-                return self._tell(Verdict.FORBIDDEN, raised.said, raised)
+                return self._forbidden(raised, part)
             case "NoLoopback":
                 said = "this machine isolates without a loopback network, which ranks talk over"
                 return Told(Verdict.GRADER_ERROR, said)
@@ -87,6 +87,14 @@ class Explainer:
                 return self._to_write(self._stub_line(raised), part)
         beside = f"\n  {_BESIDE}" if raised.base in _OF_FORM and not raised.lines else ""
         return Told(Verdict.ERROR, self._sentence(raised) + beside, lines=self._lines(raised.lines))
+
+    def _forbidden(self, raised: Raised, part: Part) -> Told:
+        """A call that is forbidden here; where another part makes it, which is in use here, this one waits for that."""
+        holder = self._holder(raised.lines[-1]) if raised.lines else ""
+        if holder.split(".")[0] not in part.after:
+            return self._tell(Verdict.FORBIDDEN, raised.said, raised)
+        said = f"waits for {holder}, which this part uses: {raised.said.split(' is what ')[0]} is called there"
+        return self._tell(Verdict.WAITING, said, raised)
 
     def not_begun(self, part: Part, stub: str) -> Told | None:
         """The message of every check of a part that is still the stub; None once the learner has begun it."""

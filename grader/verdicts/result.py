@@ -170,7 +170,7 @@ def _part(part: Part, planned: Sequence[str], checks: list[CheckResult]) -> Part
 def _waiting(part: Part, parts: Mapping[str, PartResult]) -> PartResult:
     """A part that fails while one that it builds on fails too waits for that one: mend the cause first."""
     result = parts[part.name]
-    if result.verdict not in (Verdict.WRONG, Verdict.ERROR, Verdict.FORBIDDEN):
+    if result.verdict not in (Verdict.WRONG, Verdict.ERROR):  # what is forbidden stands in the part's own lines
         return result
     for name in part.after:
         if parts[name].verdict in (Verdict.PASSED, Verdict.NOT_RUN) or parts[name].of_file:

@@ -4,9 +4,9 @@ Notation
     n  examples in a batch      t  tokens of a sequence      c  classes
     d  width of a layer         L  layers                    g  a gradient
 
-Norms are L2 norms. A *parameter* is a tensor with a `.grad`, which may be None: norms and clips skip such a parameter.
-*In place* means that `p.grad` stays the same tensor object and keeps its memory, which optimizers and DDP buckets hold
-views of: `p.grad.data = ...` leaves the views behind.
+Norms are L2 norms. float32 and float64 work alike. A *parameter* is a tensor with a `.grad`, which may be None: norms
+and clips skip such a parameter. *In place* means that `p.grad` stays the same tensor object and keeps its memory, which
+optimizers and DDP buckets hold views of: `p.grad.data = ...` leaves the views behind.
 
 torch's own functions for these jobs (`clip_grad_norm_`, `clip_grads_with_norm_`, `get_total_norm`, `clip_grad_value_`)
 are what you write: do not call them.
@@ -33,6 +33,7 @@ def global_grad_norm(parameters: Iterable[Tensor]) -> Tensor:
     Returns a 0-d tensor: float64 if some gradient is float64, else float32. Half precision is widened to float32
     *before* it is squared and summed (60,000 fits into float16, its square does not); torch's own function
     stays in float16 and says Inf. An Inf among the gradients gives Inf, a NaN gives NaN. No gradient: 0.
+    Forbidden: torch's `get_total_norm` and `clip_grad_norm_`.
 
     Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
@@ -63,6 +64,7 @@ def clip_by_norm(parameters: Iterable[Tensor], max_norm: float, *, error_if_nonf
     Raises ValueError if max_norm is negative or NaN (0 is fine: it zeroes), and, where error_if_nonfinite is True,
     RuntimeError if the norm is Inf or NaN, for whatever max_norm (four float32 entries of 3e38 have norm Inf, too). In
     both cases no gradient has been touched.
+    Forbidden: torch's `clip_grad_norm_`, `clip_grads_with_norm_` and `get_total_norm`.
 
     Source: Pascanu et al. 2013, algorithm 1; `torch.nn.utils.clip_grad_norm_`.
 

@@ -11,7 +11,7 @@ A layer in one line, with w the router's weights for the k experts that it chose
 
 `experts` (n, k) int64 always holds the numbers of the chosen experts, different ones in a row; `weights` (n, k) what
 they are weighed by. `logits` (n, e) are the router's raw scores. Inputs are never changed. Everything works for n = 0
-unless a docstring says otherwise.
+unless a docstring says otherwise. float32 and float64 work alike, and results keep the dtype.
 
 Further reading: Shazeer et al. 2017 (1701.06538), GShard (2006.16668), Switch (2101.03961), ST-MoE (2202.08906),
 Mixtral (2401.04088), DeepSeekMoE (2401.06066), DeepSeek-V3 (2412.19437).
@@ -168,7 +168,8 @@ def combine(outputs: Tensor, weights: Tensor, experts: Tensor, slots: Tensor) ->
     outputs: (e, c, d). weights, experts: (n, k). slots: (n, k) from `dispatch`. Returns (n, d).
     A dropped choice (slot -1) adds nothing, and the weights of the others stay as they are: a token dropped by all its
     experts gets zeros, and only the residual connection around the layer carries it on (Switch, section 2.2).
-    What lies in places that no token holds does not matter (also NaN). Gradients flow to outputs and weights: to a
+    What lies in places that no token holds does not matter (also NaN). In a place that is held nothing is hidden: NaN
+    and Inf reach their token, also times a weight of 0. Gradients flow to outputs and weights: to a
     place that no token holds and to the weight of a dropped choice they are 0.
     0 matrix FLOPs, and no tensor of n·e·c or n·n elements, as in `dispatch`.
 

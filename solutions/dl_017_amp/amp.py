@@ -181,7 +181,9 @@ class DynamicGradScaler:
     One iteration: `scale(loss).backward()`, perhaps `unscale_(optimizer)` to look at or clip gradients,
     `step(optimizer)` for each optimizer, then `update()` once. Gradients are float32 (weights are, under autocast).
 
-    Source: Micikevicius et al. 2018, section 3.2; `torch.amp.GradScaler`, whose rules and state these are.
+    Forbidden: `torch.amp.GradScaler`, whose rules and state these are.
+
+    Source: Micikevicius et al. 2018, section 3.2.
 
     >>> p = nn.Parameter(torch.tensor(1.0))
     >>> scaler, optimizer = DynamicGradScaler(init_scale=8.0), torch.optim.SGD([p], lr=0.5)
@@ -337,6 +339,7 @@ class mini_autocast(TorchFunctionMode):  # noqa: N801  # lower case as torch.aut
 
     Contexts nest: the innermost alone decides; with enabled=False, nothing is cast inside it. Leaving one, by an
     exception too, brings back the one around it. Nothing is cached (torch keeps casts of weights until the end).
+    Forbidden: torch's own autocast: `torch.autocast`, `torch.set_autocast_enabled`.
 
     Source: PyTorch documentation, "Autocast Op Reference"; `torch.overrides.TorchFunctionMode`.
 

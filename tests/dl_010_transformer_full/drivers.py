@@ -61,6 +61,13 @@ def initial(module, kind, arguments, options, names, seed=None):
     return {name: named[name] for name in names if name in named}
 
 
+def drawn(module, kind, arguments, options, names, generator):
+    """The parameters of these names that a module draws from a generator."""
+    model = getattr(module, kind)(*arguments, **options, generator=generator)
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return {name: named[name] for name in names if name in named}
+
+
 def initial_by_torch(module, kind, arguments, options, names, seed):
     """The same without a generator, three times: torch's own is seeded before the first and before the last."""
     with torch.random.fork_rng():
@@ -143,6 +150,14 @@ def _stack(blocks):
     return made
 
 
+def _hooks(modules, tensors):
+    """How many hooks hang on modules, with those inside them, and on tensors."""
+    of_modules = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    tables = [getattr(m, name) for module in modules for m in module.modules() for name in of_modules]
+    tables += [getattr(p, name, None) for p in tensors for name in ("_backward_hooks", "_post_accumulate_grad_hooks")]
+    return sum(len(table) for table in tables if table)
+
+
 def depth(module, blocks, x, upstream, container="list"):
     """The norms, and what the stack looked like before and after."""
     stack = _stack(blocks)
@@ -158,6 +173,7 @@ def depth(module, blocks, x, upstream, container="list"):
             (p.detach().clone(), p.requires_grad, None if p.grad is None else p.grad.clone()) for p in [x, *parameters]
         ],
         "in training": [block.training for block in stack],
+        "hooks": _hooks(stack, [x, *parameters]),
     }
     before = state()
     given = {"list": list, "tuple": tuple, "ModuleList": nn.ModuleList}[container](stack)

@@ -8,6 +8,7 @@ import torch
 
 from grader.checks import agree, at_most, part, refusal
 from grader.checks.cases import each_dtype, of_type
+from grader.checks.randomness import hold_generator
 
 from . import drivers
 
@@ -186,7 +187,15 @@ def check_masks(attempt, draw, name, wiring, options=None):
             "no mask": lambda w=w, x=x, k=kind: block(w, wiring, H, x, kind=k),
             "a pre-norm block": lambda w=w, x=x, m=mask, k=kind: block(w, "pre", H, x, m, kind=k),
         }
+        if wiring == "pre":
+            del known["a pre-norm block"]
         agree(got, block(w, wiring, H, x, mask, kind=kind), axes="b t d", of=of, known=known)
+    for name_of, value in (("q_proj", 1e6), ("k_proj", -1e6)):  # all scores are equal, and below what may hide: -1e9
+        w[f"attention.{name_of}.weight"] = torch.zeros(D, D, dtype=torch.float64)
+        w[f"attention.{name_of}.bias"] = torch.full((D,), value, dtype=torch.float64)
+    got = attempt.run(drivers.module_output, name, [D, H, HIDDEN], {"kind": kind, **(options or {})}, w, x, mask)
+    want = block(w, wiring, H, x, mask, kind=kind)
+    agree(got, want, axes="b t d", of=f"{of}, all scores of the attention near -10^12")
 
 
 def check_cross(attempt, draw, name, wiring, options=None):
@@ -612,14 +621,13 @@ def test_beta_scales_values_outputs_and_the_network(attempt, draw):
 
 
 def check_generator(attempt, draw, kind, arguments, options, w):
-    """The generator alone decides: the same seed gives the same parameters, another one others."""
-    seed = int(draw.integers(0, 10**6))
-    build = lambda seed: attempt.run(drivers.initial, kind, arguments, options, list(w), seed)
-    first, again, other = build(seed), build(seed), build(seed + 1)
-    agree(again, first, of=f"{kind}, built twice with generators of one seed")
-    same = [n for n in first if first[n].ndim == 2 and torch.equal(first[n], other[n])]
-    assert not same, f"{kind}: generators of two seeds give the same {', '.join(same)}"
-    pairs = itertools.combinations([n for n in first if first[n].ndim == 2], 2)
+    """The generator alone decides, and is used up: equal states give equal parameters, others other ones."""
+    seed, matrices = int(draw.integers(0, 10**6)), [name for name in w if w[name].ndim == 2]
+    first = hold_generator(
+        attempt, drivers.drawn, kind, arguments, options, matrices, seed=seed, of=f"a new {kind}", alone=False
+    )
+    agree(list(first), matrices, of=f"matrices among the parameters of a new {kind}")
+    pairs = itertools.combinations(first, 2)
     twins = [(a, b) for a, b in pairs if first[a].shape == first[b].shape and torch.equal(first[a], first[b])]
     assert not twins, f"{kind}: {' and '.join(twins[0])} start with the same values"
     first, after, again = attempt.run(drivers.initial_by_torch, kind, arguments, options, list(w), seed)
@@ -1067,7 +1075,7 @@ def test_one_number_a_block_in_order(attempt, draw, container):
         }
         of = f"gradient norms of {depth} blocks in a {container}"
         agree(got, want, of=of, tol=NORM_TOLERANCE, known=known if depth > 1 else None)
-        agree(after, before, of="parameters, their requires_grad and .grad, and the blocks' mode after the call")
+        agree(after, before, of="parameters, their requires_grad and .grad, hooks, and the blocks' mode after the call")
 
 
 @part("gradient_norm_by_depth")

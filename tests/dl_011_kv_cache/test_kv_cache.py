@@ -80,7 +80,7 @@ def test_llama_2_7b_takes_half_a_mebibyte_a_token(attempt):
     rows = [("mha", 1, 32, sizes), ("mha", 28 * 1024, 32, sizes), ("mha", 0, 32, sizes)]
     rows.append(("mha", 1_000_003, 61, {"heads": 7, "head_dim": 129}))
     one, many, none, odd = attempt.each(drivers.kv_cache_bytes, rows)
-    known = {"keys without values": 262_144, "values instead of bytes": 262_144, "4 bytes a value": 1_048_576}
+    known = {"one of two factors of 2 (keys and values, bytes of a number)": 262_144, "4 bytes a value": 1_048_576}
     agree(one, 524_288, of="one token of Llama-2-7B", known=known)
     agree(many, 14 * 2**30, of="28 · 1024 tokens of Llama-2-7B")
     agree(none, 0, of="no token at all")
@@ -265,7 +265,9 @@ def test_one_prefill_is_causal_attention(attempt, draw, dtype):
     known = {
         NO_SCALE: lambda: attention(q, k, v, scale=1.0),
         "attention scaled by 1/d": lambda: attention(q, k, v, scale=1 / 5),
-        "attention without a causal mask": lambda: attention(q, k, v, mask=False),
+        "attention without a causal mask (or one that takes the lengths after the append for the past)": lambda: (
+            attention(q, k, v, mask=False)
+        ),
         "attention that also sees one token of the future": lambda: attention(q, k, v, offset=1),
         "the values alone": v,
     }
@@ -281,6 +283,15 @@ def by_chunk(q, k, v, chunks, *, alone=False, **how):
         first = start if alone else 0
         outs.append(attention(q[:, :, start:end], k[:, :, first:end], v[:, :, first:end], **how))
     return torch.cat(outs, 2)
+
+
+@part("prefill")
+def test_no_score_of_a_chunk_lies_below_what_is_hidden(attempt, draw):
+    """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
+    q, v = torch.full((2, 3, 7, 5), 1e6, dtype=torch.float64), draw.normal(2, 3, 7, 5)
+    out, held = attempt.run(drivers.prefill, q, -q, v, [4, 3], capacity=11)
+    agree(out, attention(q, -q, v), axes="b h t d", of="prefill of chunks of 4 and 3 tokens, all scores near -10^12")
+    agree(held, holds(-q, v, [7, 7]), of="the cache after a prefill of chunks of 4 and 3 tokens")
 
 
 @part("prefill")
@@ -425,7 +436,7 @@ def _past_only(q, k, v, start):
 
 @part("decode_step")
 @pytest.mark.parametrize("active", [None, [True, True, False, True], [False, True, True, False], [False] * 4], ids=str)
-@pytest.mark.parametrize("scale", [1.0, 400.0])
+@pytest.mark.parametrize("scale", [1.0, 400.0, 1e6])
 def test_each_sequence_at_its_own_length(attempt, draw, active, scale):
     """A step attends within each active sequence; the others append nothing, and their rows are zero, also for NaN."""
     b, h, t, d, held = 4, 3, 6, 5, [4, 0, 6, 1]
@@ -534,6 +545,15 @@ def test_heads_of_a_group_share_one_key_head(attempt, draw, dtype, g):
     got = attempt.grouped_query_attention(q, k, v)
     of = f"6 query heads over {g} key/value heads, b=2 t=s=7 d=5"
     agree(got, grouped(q, k, v), axes="b h t d", of=of, known=_grouped_mistakes(q, k, v))
+
+
+@part("grouped_query_attention")
+def test_no_score_lies_below_what_is_hidden(attempt, draw):
+    """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
+    q, v = torch.full((2, 6, 4, 5), 1e6, dtype=torch.float64), draw.normal(2, 3, 7, 5)
+    k = torch.full((2, 3, 7, 5), -1e6, dtype=torch.float64)
+    of = "the last 4 of 7 queries, b=2 h=6 g=3 d=5, all scores near -10^12"
+    agree(attempt.grouped_query_attention(q, k, v), grouped(q, k, v), axes="b h t d", of=of)
 
 
 @part("grouped_query_attention")
@@ -758,7 +778,8 @@ def test_sinks_keep_both_ends(attempt, draw):
 @part("evict")
 def test_heavy_hitters_stay(attempt, draw):
     """The positions that received most attention from all queries stay, beside the newest, in order."""
-    rows = []
+    apart = torch.tensor([[0.2, 0.7, 0.1, 0, 0], [0.1, 0.5, 0, 0.4, 0], [0.1, 0.2, 0.05, 0.35, 0.3]]).double()
+    rows = [("heavy", apart, [(1, {"recent": 0}), (2, {"recent": 1})])]  # here each known mistake keeps others
     for s, t in ((1, 1), (5, 5), (7, 3)):
         cases = [(budget, {"recent": recent}) for recent in range(s + 2) for budget in range(recent, s + 2)]
         rows.append(("heavy", probabilities(draw, t, s), cases))

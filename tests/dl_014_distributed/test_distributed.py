@@ -313,7 +313,8 @@ def test_buckets_go_out_during_backward(attempt, draw):
             agree(said["grads"], want, of=f"averaged gradients: {of}")
             check_kinds(said["during"], {"allreduce": len(groups)}, f"messages during backward: {of}")
             check_kinds(said["after"], {"allreduce": 0}, f"messages during finish: {of}")
-            agree(bytes_by(said["during"], "allreduce"), 8 * sum(sizes), of=f"bytes sent: {of}")
+            padded = sum(-(-sum(sizes[i] for i in group) // 2) * 2 for group in groups)
+            at_most(bytes_by(said["during"], "allreduce"), 8 * padded, of=f"bytes sent: {of}")
             for done, group in enumerate(groups, 1):
                 place = min(group)  # its gradient comes last; then backward passes the mark of that parameter
                 if place > 0:
@@ -993,7 +994,9 @@ def test_large_scores_do_not_overflow(attempt, draw):
             qs[rank][..., 0] = 50.0
             ks[rank][..., 0] = far * 40.0 * (rank + 1)
         cases += [(qs, ks, vs, lengths, causal) for causal in (True, False)]
-    check_rings(attempt, cases)
+    qs, ks, vs, lengths, _ = draw_case(draw, [3, 4, 2], True)
+    below = [torch.full_like(q, 1e6) for q in qs], [torch.full_like(k, -1e6) for k in ks]
+    check_rings(attempt, [*cases, (*below, vs, lengths, True)])  # all scores near -10^12: -1e9 would hide nothing
 
 
 @part("ring_attention")
@@ -1007,8 +1010,10 @@ def test_blocks_travel_once_round_the_ring(attempt, draw):
             of = f"rank {rank} of {p}, blocks of {lengths} tokens, {causal=}"
             others = sorted(name for name in said["calls"] if name != "send")
             assert not others, f"{of}: the collective {others[0] if others else ''} was called"
-            passed = sum(lengths) - lengths[(rank + 1) % p]
-            agree(said["bytes"].get("send", 0), 8 * b * h * (d + e) * passed, of=f"bytes sent: {of}")
+            passed = sum(lengths) - min(lengths[(rank + 1) % p], lengths[rank - 1])  # whichever way the ring turns
+            known = {"sending every block to every rank": 8 * b * h * (d + e) * (p - 1) * lengths[rank]}
+            at_most(said["bytes"].get("send", 0), 8 * b * h * (d + e) * passed, of=f"bytes sent: {of}", known=known)
+            assert said["bytes"].get("send", 0), f"{of}: nothing was sent through torch.distributed"
             at_most(said["calls"].get("send", 0), 2 * (p - 1), of=f"messages sent: {of}")
             limit = b * h * max(lengths[rank] * max(lengths), (d + e) * max(lengths))
             known = {"scores against all tokens": b * h * lengths[rank] * sum(lengths)}

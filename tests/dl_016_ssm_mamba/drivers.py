@@ -80,6 +80,11 @@ def new_block(module, dim, d_state, seed, other):
     return {"shapes": shapes, "trained": trained, "A_log": block.A_log, "D": block.D, "biases": biases}
 
 
+def drawn_block(module, dim, d_state, generator):
+    """What a new block draws from its generator."""
+    return {"dt_proj.bias": module.MambaBlock(dim, d_state, generator=generator).dt_proj.bias}
+
+
 def _block(module, sizes, weights):
     block = module.MambaBlock(*sizes).to(weights["D"].dtype)
     block.load_state_dict(weights)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
 from grader.checks.cases import compositions, each_dtype, of_type
+from grader.checks.randomness import hold_generator
 
 from . import drivers
 
@@ -862,6 +863,7 @@ def test_dt_bias_inverts_softplus(attempt, draw):
         shares = [((place >= i / 4) & (place < (i + 1) / 4)).double().mean().item() for i in range(4)]
         agree(shares, [0.25] * 4, of=f"shares of the four quarters, {said}", tol=0.16)
     assert not torch.equal(again[0], drawn[0]), "two seeds gave the same biases"
+    hold_generator(attempt, "initial_dt_bias", 7, seed=seed, of="initial_dt_bias(7)")
     first, second = attempt.run(drivers.dt_bias_of_torch, 7, seed)
     agree([first.dtype, list(first.shape)], [torch.float32, [7]], of="dtype and shape of 7 biases without a generator")
     step = F.softplus(first)
@@ -897,6 +899,7 @@ def test_a_new_block(attempt, draw):
     agree(got["D"].detach(), torch.ones(76), axes="d", of="D")
     first, second = got["biases"]
     agree(first, second, axes="d", of="dt_proj.bias of two blocks from generators of one seed")
+    hold_generator(attempt, drivers.drawn_block, 38, 5, seed=seed, of="a new MambaBlock", alone=False)
     step = F.softplus(first)
     assert 0.00099 < step.min() < 0.003 < 0.03 < step.max() < 0.101, (
         f"softplus(dt_proj.bias) of 76 channels lies in {step.min():.4g} .. {step.max():.4g}, not all over 0.001 .. 0.1"
@@ -1007,7 +1010,7 @@ def test_block_is_parallel_and_its_state_small(attempt, draw):
     got, cost = attempt.cost(drivers.block_forward_cost, SIZES, weights, x)
     want = mamba_block(weights, x)[0]
     agree(got, want, axes="b l dim", of="512 tokens")
-    at_most(sum(cost.calls.values()), 3 * 512, of="operators of forward at 512 tokens")
+    at_most(sum(cost.calls.values()), 6 * 512, of="operators of forward at 512 tokens")
     costs = {}
     for seen in (9, 101):
         (y, state), costs[seen] = attempt.cost(drivers.block_step_cost, SIZES, weights, x[:, : seen + 1])

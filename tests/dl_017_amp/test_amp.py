@@ -55,7 +55,9 @@ def test_formats_that_have_a_name(attempt, name):
     wrong_max = {
         "the highest field taken for numbers": {"max": 2 * largest},
         "the highest field kept for Inf": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1) - 1)},
-        "the NaN code taken for a number": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1))} if e < 11 else {},
+        "the NaN code taken for a number": {"max": (2 - eps) * 2.0 ** (2 ** (e - 1))}
+        if not options.get("infinity", True)
+        else {},
         "the smallest normal taken for the smallest subnormal": {"smallest_subnormal": normal},
         "half an ulp for eps": {"eps": eps / 2},
     }
@@ -130,7 +132,7 @@ def test_rounding_of_ties(attempt):
 
 
 @part("round_to_bfloat16")
-@pytest.mark.parametrize("low", [0x0000, 0x0001, 0x7FFF, 0x8000, 0x8001, 0xFFFF], ids=hex)
+@pytest.mark.parametrize("low", [0x0000, 0x0001, 0x7FFF, 0x8001, 0x8000, 0xFFFF], ids=hex)
 def test_rounding_of_every_upper_half(attempt, low):
     """With every upper half, the result is torch's cast, bit for bit: subnormals, overflow to Inf, Inf, NaN, -0.0."""
     x = patterns(low)
@@ -138,6 +140,8 @@ def test_rounding_of_every_upper_half(attempt, low):
     want = x.bfloat16().float()
     agree(got.isnan(), want.isnan(), axes="i", of=f"where a NaN is, lower half {low:#06x}")
     known = {name: lambda call=call: as_bits(call(x)) for name, call in KNOWN_ROUNDINGS.items()}
+    if low == 0x8000:  # a tie: cutting is what ties towards zero are, and shows elsewhere
+        known = {name: value for name, value in known.items() if not name.startswith("cutting")}
     agree(as_bits(got), as_bits(want), axes="i", of=f"bits of the result, lower half {low:#06x}", known=known)
 
 
@@ -393,11 +397,10 @@ def test_loss_is_scaled_with_its_graph(attempt, draw, dtype):
 
 
 @part("DynamicGradScaler")
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_unscale_divides_in_place(attempt, draw, dtype, groups):
+def test_unscale_divides_in_place(attempt, draw, groups):
     """unscale_ divides the gradients of all groups by S, in place; a missing gradient stays missing, weights stay."""
-    kind = of_type(dtype)
+    kind = torch.float32
     gradients = [draw.normal(3, 5, dtype=kind), None, draw.normal(7, 2, dtype=kind).T, draw.normal(0, dtype=kind)]
     gradients += [draw.normal(dtype=kind), draw.normal(11, dtype=kind)]
     values = [torch.ones(2) if g is None else draw.normal(*g.shape, dtype=kind) for g in gradients]
@@ -406,7 +409,7 @@ def test_unscale_divides_in_place(attempt, draw, dtype, groups):
     agree(
         got["gradients"],
         [None if g is None else g / 1000 for g in gradients],
-        of=f"{dtype} gradients in {groups} groups after unscale_ at S = 1000",
+        of=f"gradients in {groups} groups after unscale_ at S = 1000",
         known={"leaving the gradients as they were (`p.grad = ...` puts another tensor in their place)": gradients},
     )
     assert all(got["same_object"]), "p.grad is another tensor after unscale_: divide the tensor that was there"

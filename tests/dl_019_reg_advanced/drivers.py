@@ -1,8 +1,5 @@
 """Runs beside the learner's code: makes generators, models and optimizers from data, and returns data."""
 
-import random
-
-import numpy as np
 import torch
 from torch import nn
 
@@ -38,37 +35,9 @@ def several(module, function, *data, seed, count, **options):
     return torch.stack(results)
 
 
-def randomness(module, function, *data, seed, **options):
-    """Two results from equal generators under unlike global states, a third from the generator of the second."""
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    try:
-        _seed_everything(1)
-        first = _call(module, function, data, _generator(seed), options)
-        _seed_everything(2)
-        generator = _generator(seed)
-        start = _global_states()
-        second = _call(module, function, data, generator, options)
-        moved = [name for name, state in _global_states().items() if state != start[name]]
-        third = _call(module, function, data, generator, options)
-    finally:
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        np.random.set_state(before[2])
-    return {"first": first, "second": second, "third": third, "moved": moved}
-
-
-def _seed_everything(seed):
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)
-
-
-def _global_states():
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "random": random.getstate(),
-        "numpy": (np.random.get_state()[1].tobytes(), np.random.get_state()[2]),
-    }
+def drawn(module, function, *data, generator, **options):
+    """One result of a random function, from this generator."""
+    return _call(module, function, data, generator, options)
 
 
 def rates(module, *data):

@@ -1,8 +1,7 @@
 """Hidden checks of dl_019. A right answer fails a statement about a distribution with probability below ALARM = 1e-7.
 
-The bounds hold for every sample size: Chernoff's for counts, which Hoeffding proved for means of numbers in [0, 1],
-Dvoretzky-Kiefer-Wolfowitz-Massart's for distribution functions; several looks of one statement share the alarm, and no
-check makes more than five statements.
+`grader.checks.randomness` has the bounds for counts; Hoeffding proved them for means of numbers in [0, 1], too. For
+distribution functions it is Dvoretzky-Kiefer-Wolfowitz-Massart's. No check makes more than five statements.
 """
 
 import bisect
@@ -15,31 +14,15 @@ from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, part, refusal
 from grader.checks.cases import DTYPES, of_type
+from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_permutations, hold_rate, improbable
 
 from . import drivers
 
 NAN = math.nan
-ALARM = 1e-7
 
 
 def seed_from(draw):
     return draw.random.randrange(2**40)
-
-
-def improbable(successes, trials, p, looks=1):
-    """Whether so many successes, or so few, have a probability below ALARM / looks (Chernoff's bound, both sides)."""
-    share = successes / trials
-    terms = [(a, b) for a, b in ((share, p), (1 - share, 1 - p)) if a > 0]
-    if any(b <= 0 for _, b in terms):
-        return True
-    return trials * sum(a * math.log(a / b) for a, b in terms) > math.log(2 * looks / ALARM)
-
-
-def hold_rate(successes, trials, p, of, looks=1):
-    """Hold that an event of probability p happened about p·trials times."""
-    assert not improbable(successes, trials, p, looks), (
-        f"{of}: expected in {100 * p:.2f} % of {trials:,} cases, got {100 * successes / trials:.2f} %"
-    )
 
 
 def hold_mean(sample, mean, of):
@@ -89,16 +72,9 @@ def beta_cdf(alpha):
     return cdf
 
 
-def hold_generator(attempt, of, function, *data, seed, **options):
+def hold_own(attempt, of, function, *data, seed, **options):
     """Hold that all randomness comes from the generator."""
-    got = attempt.run(drivers.randomness, function, *data, seed=seed, **options)
-    agree(got["second"], got["first"], of=f"{of} with an equal generator, but another seed of torch, numpy and random")
-    assert not got["moved"], f"{of} drew from, or seeded, the global state of {', '.join(got['moved'])}"
-    try:
-        agree(got["third"], got["second"], of="")
-    except AssertionError:
-        return
-    raise Wrong(f"{of}: a second call with the same generator gave the same draw again: it must not be seeded anew")
+    hold_generator(attempt, drivers.drawn, function, *data, seed=seed, of=of, **options)
 
 
 def gradient_of(attempt, function, x, *data, upstream, seed):
@@ -148,6 +124,17 @@ def test_branch_is_dropped_or_scaled_as_a_whole(attempt, draw, shape, dtype):
             "scaling by 1 - p": x * kept * (1 - p),
         },
     )
+
+
+@part("drop_path")
+@pytest.mark.parametrize("p", [0.15, 0.6])
+def test_branches_are_dropped_independently(attempt, draw, p):
+    """Each example is dropped with probability p, independently of every other example of its batch."""
+    n = draw.pick((8, 10, 12))
+    got = attempt.run(drivers.several, "drop_path", torch.ones(n, 1), p, seed=seed_from(draw), count=2000)
+    agree(list(got.shape), [2000, n, 1], of=f"the shape of 2,000 results of drop_path of x ({n}, 1)")
+    of = f"examples of a batch of {n} dropped at p = {p}"
+    hold_independent(got.flatten(1) == 0, p, of, lambda i: f"example {i}")
 
 
 @part("drop_path")
@@ -213,7 +200,7 @@ def test_branch_refuses_what_is_no_probability(attempt, draw, p, training):
 @part("drop_path")
 def test_branch_draws_from_the_generator(attempt, draw):
     """All randomness of drop_path comes from its generator."""
-    hold_generator(attempt, "drop_path", "drop_path", draw.normal(101, 2), 0.5, seed=seed_from(draw))
+    hold_own(attempt, "drop_path", "drop_path", draw.normal(101, 2), 0.5, seed=seed_from(draw))
 
 
 def schedule(rate, depth, rule, progress=1.0):
@@ -227,7 +214,7 @@ def schedule(rate, depth, rule, progress=1.0):
 
 @part("drop_path")
 @pytest.mark.parametrize("rule", ["constant", "linear", "linspace"])
-@pytest.mark.parametrize("depth", [0, 1, 2, 7])
+@pytest.mark.parametrize("depth", [7, 2, 1, 0])
 def test_schedule_by_depth(attempt, draw, rule, depth):
     """Each rule gives its rates, one plain float a block."""
     rate = draw.random.uniform(0.1, 0.9)
@@ -324,20 +311,20 @@ def test_mixup_of_images(attempt, draw, dtype):
 @pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_mixup_lambda_is_beta(attempt, draw, alpha):
     """λ has the distribution Beta(alpha, alpha), and every permutation is equally likely."""
-    count, eye = 1000, torch.eye(3, dtype=torch.float64)
+    count, eye = 1000, torch.eye(4, dtype=torch.float64)
     _, weights = attempt.run(drivers.several, "mixup", eye, eye, alpha, seed=seed_from(draw), count=count)
     lams, counts = _lams_and_partners(weights)
+    hold_permutations({(0, 1, 2, 3): 0} | counts, 4, count, "mixup's partners")
     hold_beta(lams, alpha, f"λ of mixup with alpha = {alpha}")
-    for order in itertools.permutations(range(3)):
-        hold_rate(counts.get(order, 0), count, 1 / 6, f"permutation {order} of mixup's partners", looks=6)
 
 
 def _lams_and_partners(weights):
-    """λ where it can be seen, and how often each order of three partners came."""
+    """λ where it can be seen, and how often each order of the partners came."""
+    own = torch.arange(weights.shape[1])
     diagonal = weights.diagonal(dim1=1, dim2=2)
     off = weights - torch.diag_embed(diagonal)
-    partners = torch.where(off.max(dim=2).values > 0, off.argmax(dim=2), torch.arange(3))
-    moved = partners != torch.arange(3)
+    partners = torch.where(off.max(dim=2).values > 0, off.argmax(dim=2), own)
+    moved = partners != own
     first = moved.int().argmax(dim=1)
     lams = diagonal[torch.arange(len(weights)), first][moved.any(dim=1)]
     counts = {}
@@ -366,7 +353,7 @@ def test_mixup_refuses_a_negative_alpha(attempt, draw, alpha):
 def test_mixup_draws_from_the_generator(attempt, draw):
     """All randomness of mixup comes from its generator."""
     x = draw.normal(31, 2)
-    hold_generator(attempt, "mixup", "mixup", x, x, 1.0, seed=seed_from(draw))
+    hold_own(attempt, "mixup", "mixup", x, x, 1.0, seed=seed_from(draw))
 
 
 # --- cutmix -----------------------------------------------------------------------------------------------------------
@@ -496,16 +483,16 @@ def area_cdf(law, pixels):
 def test_cutmix_boxes_follow_their_law(attempt, draw, alpha):
     """λ is Beta(alpha, alpha), the centre uniform over all pixels, each permutation equally likely."""
     height, width, count = 5, 8, 2000
-    x = (1 + torch.arange(3.0)).view(3, 1, 1, 1).expand(3, 1, height, width).double()
-    eye = torch.eye(3, dtype=torch.float64)
+    x = (1 + torch.arange(4.0)).view(4, 1, 1, 1).expand(4, 1, height, width).double()
+    eye = torch.eye(4, dtype=torch.float64)
     images, weights = attempt.run(drivers.several, "cutmix", x, eye, alpha, seed=seed_from(draw), count=count)
     moved = (images != x).flatten(2).any(dim=2)
     law = box_law(height, width, alpha)
     visible = sum(chance for (a, b, c, d), chance in law.items() if b > a and d > c)
     lams, counts = _lams_and_partners(weights)
-    hold_rate(int(moved.any(dim=1).sum()), count, visible * 5 / 6, f"cutmix changes an image at alpha = {alpha}")
-    for order in ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
-        hold_rate(counts.get(order, 0), count, visible / 6, f"permutation {order} of cutmix's partners", looks=5)
+    hold_rate(int(moved.any(dim=1).sum()), count, visible * 23 / 24, f"cutmix changes an image at alpha = {alpha}")
+    counts.pop((0, 1, 2, 3), None)  # nobody moves, or the box is empty
+    hold_permutations(counts, 4, count, f"cutmix's partners at alpha = {alpha}", share=visible)
     seen = area_cdf({box: p / visible for box, p in law.items() if box[1] > box[0] and box[3] > box[2]}, height * width)
     hold_distribution([1 - lam for lam in lams], seen, f"pasted share 1 - λ' at alpha = {alpha}, where it is not 0")
     first = moved.int().argmax(dim=1)
@@ -538,7 +525,7 @@ def test_cutmix_refuses_a_negative_alpha(attempt, draw, alpha):
 def test_cutmix_draws_from_the_generator(attempt, draw):
     """All randomness of cutmix comes from its generator."""
     x = draw.normal(31, 1, 8, 6)
-    hold_generator(attempt, "cutmix", "cutmix", x, torch.eye(31), 8.0, seed=seed_from(draw))  # hardly ever an empty box
+    hold_own(attempt, "cutmix", "cutmix", x, torch.eye(31), 8.0, seed=seed_from(draw))  # hardly ever an empty box
 
 
 # --- label_smoothing_loss ---------------------------------------------------------------------------------------------
@@ -693,6 +680,23 @@ def corners_over(h, w, b):
 
 
 @part("drop_block")
+@pytest.mark.parametrize("examples", [4, 6])
+def test_blocks_fall_independently(attempt, draw, examples):
+    """What is dropped in one map says nothing about another: every pair of examples and channels is looked at."""
+    p, channels = draw.random.uniform(0.3, 0.5), 2
+    gamma = p / 4 * 20 / 12
+    x = torch.ones(examples, channels, 4, 5)
+    got = attempt.run(drivers.several, "drop_block", x, p, 2, seed=seed_from(draw), count=1500)
+    agree(list(got.shape), [1500, *x.shape], of=f"the shape of 1,500 results of drop_block of x {tuple(x.shape)}")
+    hold_independent(
+        (got[..., 1, 2] == 0).flatten(1),
+        1 - (1 - gamma) ** 4,
+        f"maps of {examples} examples, 4 x 5, whose pixel (1, 2) drop_block drops, with b = 2, p = {p:.3f}",
+        lambda i: f"example {i // channels}, channel {i % channels}",
+    )
+
+
+@part("drop_block")
 @pytest.mark.parametrize("size", [(5, 8, 3), (7, 4, 2), (4, 5, 1)], ids=str)
 def test_blocks_come_with_probability_gamma(attempt, draw, size):
     """Each pixel is dropped with 1 - (1 - gamma)^(corners that reach it), in each channel on its own."""
@@ -815,7 +819,7 @@ def test_blocks_refuse(attempt, draw, case, training):
 @part("drop_block")
 def test_blocks_draw_from_the_generator(attempt, draw):
     """All randomness of drop_block comes from its generator."""
-    hold_generator(attempt, "drop_block", "drop_block", draw.normal(17, 5, 6, 5), 0.4, 2, seed=seed_from(draw))
+    hold_own(attempt, "drop_block", "drop_block", draw.normal(17, 5, 6, 5), 0.4, 2, seed=seed_from(draw))
 
 
 # --- MixPipeline ------------------------------------------------------------------------------------------------------
@@ -938,7 +942,7 @@ def test_pipeline_draws_from_the_generator(attempt, draw):
     for way in ways:
         options = {"num_classes": 31, "cutmix_alpha": 8.0} | way  # of 8: hardly ever an empty box
         of = f"MixPipeline({', '.join(f'{k}={v}' for k, v in options.items())})"
-        hold_generator(attempt, of, "MixPipeline", x, labels, seed=seed_from(draw), **options)
+        hold_own(attempt, of, "MixPipeline", x, labels, seed=seed_from(draw), **options)
 
 
 # --- ModelEMA ---------------------------------------------------------------------------------------------------------

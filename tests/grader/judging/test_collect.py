@@ -337,7 +337,7 @@ BODIES = {
     "dtype": ("return x.sum(0).float() / len(x)", "wrong", ["wrong dtype: expected float64, got float32"]),
     "shape": ("return x.sum(0, keepdim=True) / len(x)", "wrong", ["wrong shape", "expected  d=3", "got       (1, 3)"]),
     "NaN": ("return x.sum(0) / 0 * 0", "wrong", ["3 of 3 values are NaN or Inf"]),
-    "written to": ("x /= len(x)\n    return x.sum(0)", "wrong", ["the call wrote to its argument 'x'"]),
+    "written to": ("x /= len(x)\n    return x.sum(0)", "wrong", ["batch_mean wrote to its argument 'x'"]),
     "a missing name": ("return mean_of(x)", "error", ["NameError: name 'mean_of' is not defined", "running_mean.py:"]),
     "an exception": ("return x.sum(7)", "error", ["IndexError: Dimension out of range", "return x.sum(7)"]),
     "its own assert": (
@@ -381,7 +381,7 @@ def test_an_argument_that_is_rearranged_is_wrong_too(home):
     )
     home.solve((RIGHT_MEAN, "x[0] = 1\n    return len(x)"))
     done = home.pytest(f"{FILE}::test_of_lists")
-    assert "the call wrote to its argument 'x'" in done.out
+    assert "batch_mean wrote to its argument 'x'" in done.out
 
 
 def test_what_the_code_prints_is_shown_with_the_failure(home):
