@@ -102,6 +102,12 @@ class Exercise(msgspec.Struct, frozen=True):
     def minutes(self) -> int:
         return sum(part.minutes for part in self.parts)
 
+    def need_files(self) -> None:
+        """Raises HouseError where the solution or the hidden checks are missing."""
+        for path in (self.solution, self.checks):
+            if not path.is_file():
+                raise HouseError(f"{path} is missing, so {self.id} cannot be graded. Put it back, as from a new clone.")
+
     def part(self, name: str) -> Part:
         """The part of that name; raises HouseError naming the nearest one."""
         for part in self.parts:

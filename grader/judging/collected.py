@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from grader.bank.catalog import Exercise, House
-from grader.base.errors import RunError
+from grader.base.errors import HouseError, RunError
 from grader.judging.collect import ExerciseFile
 
 _IDLE = ("cacheprovider", "logging", "warnings", "unraisableexception", "threadexception")
@@ -32,6 +32,10 @@ class Collected(msgspec.Struct):
 
 def collect_checks(house: House, exercise: Exercise) -> Collected:
     """Let pytest collect the checks of an exercise. Raises RunError with what pytest printed where it cannot."""
+    try:
+        exercise.need_files()
+    except HouseError as error:
+        raise RunError(str(error)) from None
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts threads that no fork has
     keeper, printed = _Keeper(), io.StringIO()
     settings = house.root / "pyproject.toml"

@@ -102,7 +102,12 @@ def read_submission(student: str, exercise: Exercise, place: Path) -> Submission
 
 
 def read_all(handed: Sequence[Handed]) -> list[Submission]:
-    """Each submission, read within limits of time and memory; whatever goes wrong is its own problem, in a sentence."""
+    """Each submission, read within limits of time and memory; whatever goes wrong is its own problem, in a sentence.
+
+    Raises HouseError where files of an exercise are missing, for which no submission is to blame.
+    """
+    for exercise in {one.exercise.id: one.exercise for one in handed}.values():
+        exercise.need_files()
     return list(bounded.each(_read, handed, Submission, _unread))
 
 

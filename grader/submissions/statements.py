@@ -58,14 +58,16 @@ def without_trials(text: str, names: Set[str]) -> str:
     an answer: a notebook leaves them out too. All else is executed. A text that is no Python stays as it is.
     """
     try:
-        body, wanted = ast.parse(text).body, needed([text], names)
+        body = ast.parse(text).body
+        if not any(_is_trial(node) or _is_foreign(node) for node in body):
+            return text  # as most are: what the answers need is then not worth the time to find out
+        wanted = needed([text], names)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
     gone, dropped = set[ast.stmt](), set[str]()
     for node in body:
-        is_foreign = isinstance(node, ast.Import | ast.ImportFrom) and not _is_there(node)
         is_statement = not isinstance(node, _DEFINITIONS) and not _is_guard(node)
-        is_useless = _is_trial(node) or is_foreign or (is_statement and _reads(node) & dropped)
+        is_useless = _is_trial(node) or _is_foreign(node) or (is_statement and _reads(node) & dropped)
         if is_useless and not _sets(node) & wanted:
             gone.add(node)
             dropped |= _sets(node)
@@ -84,11 +86,11 @@ def _is_trial(node: ast.stmt) -> bool:
     return False
 
 
-def _is_there(node: ast.Import | ast.ImportFrom) -> bool:
-    """Whether all that is imported may be."""
+def _is_foreign(node: ast.stmt) -> bool:
+    """Whether it imports what an answer may not."""
     if isinstance(node, ast.ImportFrom):
-        return node.level == 0 and (node.module or "").split(".")[0] in _THERE
-    return all(alias.name.split(".")[0] in _THERE for alias in node.names)
+        return node.level > 0 or (node.module or "").split(".")[0] not in _THERE
+    return isinstance(node, ast.Import) and any(alias.name.split(".")[0] not in _THERE for alias in node.names)
 
 
 def _is_guard(node: ast.stmt) -> bool:

@@ -49,9 +49,9 @@ def put_together(cells):
 
 
 def assert_same(cells):
-    seen = canonical(json.dumps({"cells": cells}), EXPECTED)["cells"]
+    seen = canonical(json.dumps({"cells": cells}), EXPECTED, {})["cells"]
     assert put_together(seen) == put_together(cells)
-    again = canonical(json.dumps({"cells": seen}), EXPECTED)["cells"]
+    again = canonical(json.dumps({"cells": seen}), EXPECTED, {})["cells"]
     assert put_together(again) == put_together(cells)
 
 

@@ -242,7 +242,8 @@ def course(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         path.write_text("<script>x</script>")
     course.said = course.nbgrader("autograde", ID)
-    course.nbgrader("generate_feedback", ID)
+    for student in ("wrong", "markup"):  # those whose pages are looked at
+        course.nbgrader("generate_feedback", ID, "--student", student)
     return course
 
 

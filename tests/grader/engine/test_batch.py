@@ -591,6 +591,19 @@ def test_checks_that_cannot_be_collected_are_the_graders_fault(home):
     assert lines(home) == []
 
 
+@pytest.mark.parametrize("name", [f"tests/{ID}", f"tests/{ID}/test_running_mean.py", f"solutions/{ID}"])
+@pytest.mark.parametrize("args", [["grade", "submitted", "--out", "results"], ["check", "901"]])
+def test_an_exercise_whose_files_are_missing_is_a_sentence(home, name, args):
+    hand_in(home, "ann", home.solution)
+    gone = home.root / name
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    done = home.grader(*args)
+    assert done.code in (2, 3)
+    assert "Traceback" not in done.said
+    assert "is missing" in done.err
+    assert lines(home) == []
+
+
 def test_a_folder_without_a_submission_is_refused_and_the_right_one_named(home):
     hand_in(home, "ann", home.solution)
     (home.root / "week1").mkdir()
