@@ -40,9 +40,7 @@ def test_attention_is_a_weighted_mean():
 
 def test_a_mask_and_a_row_of_nothing():
     q, k, v = torch.zeros(2, 1), torch.zeros(3, 1), column(2.0, 4.0, math.nan)
-    output, weights = scaled_dot_product_attention(
-        q, k, v, torch.tensor([[True, True, False], [False, False, False]])
-    )
+    output, weights = scaled_dot_product_attention(q, k, v, torch.tensor([[True, True, False], [False, False, False]]))
     assert output.flatten().tolist() == pytest.approx([3.0, 0.0])
     assert weights.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
 
