@@ -741,9 +741,9 @@ def test_hard_gradients(attempt, draw):
 @part("batch_hard_triplet")
 def test_equal_rows(attempt, draw):
     """Equal rows have distance 0, as hardest positive, as hardest negative, and finite gradients."""
-    x, labels = draw.normal(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
-    x[1] = x[0]  # a class in one point
-    x[4] = x[2]  # two classes in one point
+    x, labels = draw.normal(7, 3), torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    x[1], x[2] = x[0], x[0]  # a class in one point: three distances of 0 that are added
+    x[5] = x[3]  # two classes in one point: two that are taken away
     want = batch_hard(x, labels, 9.0).mean()  # a margin that every anchor pays
     out, grads = attempt.gradients("batch_hard_triplet", x, labels, 9.0, upstream=torch.tensor(1.0).double())
     agree(out, want, of="batch_hard_triplet with equal rows, of one class and of two", tol=1e-6)
