@@ -741,16 +741,16 @@ def test_hard_gradients(attempt, draw):
 @part("batch_hard_triplet")
 def test_equal_rows(attempt, draw):
     """Equal rows have distance 0, as hardest positive, as hardest negative, and finite gradients."""
-    x, labels = draw.normal(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
-    x[1] = x[0]  # a class in one point
-    x[4] = x[2]  # two classes in one point
-    want = batch_hard(x, labels, 1.0).mean()
-    out, grads = attempt.gradients("batch_hard_triplet", x, labels, 1.0, upstream=torch.tensor(1.0).double())
+    x, labels = draw.normal(7, 3), torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    x[1], x[2] = x[0], x[0]  # a class in one point: three distances of 0 that are added
+    x[5] = x[3]  # two classes in one point: two that are taken away
+    want = batch_hard(x, labels, 9.0).mean()  # a margin that every anchor pays
+    out, grads = attempt.gradients("batch_hard_triplet", x, labels, 9.0, upstream=torch.tensor(1.0).double())
     agree(out, want, of="batch_hard_triplet with equal rows, of one class and of two", tol=1e-6)
     hold_finite(grads[0], "gradient for equal rows")
     far = 1e3 * x + 5e3
-    got = attempt.batch_hard_triplet(far, labels, 1.0)
-    agree(got, batch_hard(far, labels, 1.0).mean(), of="batch_hard_triplet of rows far from 0, some equal", tol=1e-5)
+    got = attempt.batch_hard_triplet(far, labels, 9e3)
+    agree(got, batch_hard(far, labels, 9e3).mean(), of="batch_hard_triplet of rows far from 0, some equal", tol=1e-5)
 
 
 # ----------------------------------------------------------------------------------------------------------- info_nce
@@ -837,6 +837,17 @@ def test_nce_gradients(attempt, draw):
         of = f"info_nce of 5 pairs, temperature 0.4 as a tensor, {'no ' if given is None else ''}log_q"
         oracle = lambda a, b, t, given=given: nce(a, b, t, given)
         hold_gradients(attempt, drivers.learned_temperature, oracle, [a, b, t], (given,), ["a", "b", "temperature"], of)
+
+
+@part("info_nce")
+def test_the_correction_learns_nothing(attempt, draw):
+    """log_q gets no gradient: it is a fact about the batch, not a bias to be learnt."""
+    a, b, t = draw.normal(5, 3), draw.normal(5, 3), torch.tensor(0.4).double()
+    log_q, upstream = draw.uniform(5, low=-3.0, high=-0.5), torch.tensor(1.0).double()
+    out, got = attempt.gradients(drivers.learned_temperature, a, b, t, log_q, upstream=upstream)
+    agree(out, nce(a, b, t, log_q), of="info_nce of 5 pairs with log_q")
+    none = torch.zeros_like(log_q)
+    agree(none if got[3] is None else got[3], none, axes="n", of="gradient of info_nce for log_q")
 
 
 @part("info_nce")
