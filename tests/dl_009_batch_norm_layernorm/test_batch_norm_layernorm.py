@@ -812,7 +812,7 @@ def test_merge_by_hand(attempt):
 
 @part("merge_moments")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [(3, 5), (1, 1), (4, 1, 7, 2), (6,), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize("sizes", [(3, 5), (1, 1), (4, 1, 7, 2), (6,), (2, 2, 2), (1,)], ids=str)
 def test_merge_is_the_whole_batch(attempt, draw, sizes, dtype):
     """Merged moments are those of all values together, however unlike the shares are."""
     shares = [draw.normal(k, 5, scale=draw.random.uniform(0.5, 3.0)) + draw.normal(5, scale=2.0) for k in sizes]
