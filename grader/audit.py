@@ -19,7 +19,7 @@ import msgspec
 
 from grader.build import build_exercise, stub_of
 from grader.catalog import Exercise, House, HouseError, nearest
-from grader.forbidden import resolve
+from grader.forbidden import watchable
 from grader.misread import UNREAD
 from grader.mutants import Generated, MutantFile, apply, generate, read_mutants
 from grader.result import CheckResult, Verdict
@@ -150,9 +150,11 @@ def _facts(house: House, exercise: Exercise) -> Section:
             found.append(f"{here} has {len(part.hints)} hints; give three, from a nudge to nearly the answer.")
         for name in part.forbidden:
             try:
-                resolve(name)
+                watchable(name)
             except (AttributeError, ModuleNotFoundError):
                 found.append(f"{here}: there is no '{name}' to forbid.")
+            except TypeError as error:
+                found.append(f"{here}: {error}.")
     names = [part.name for part in exercise.parts]
     found += [f"{where}: two parts are named '{name}'." for name in {n for n in names if names.count(n) > 1}]
     return found, f"{len(exercise.parts)} parts, {exercise.points} points, {exercise.minutes} minutes"

@@ -23,6 +23,10 @@ class Forbidden(Fault):
     """The attempt called what its part is there to write."""
 
 
+class Elsewhere(Fault):
+    """The attempt worked in another thread or process while its cost was measured, or its calls were watched."""
+
+
 class NoLoopback(Fault):
     """Ranks were asked for where the isolation leaves no network, not even an own one; nothing that the learner did."""
 
@@ -37,5 +41,5 @@ class Unusable(Fault):
 
 
 FAULTS: dict[str, type[Fault]] = {
-    kind.__name__: kind for kind in (Missing, NotData, Changed, Forbidden, NoLoopback, Unusable)
+    kind.__name__: kind for kind in (Missing, NotData, Changed, Forbidden, Elsewhere, NoLoopback, Unusable)
 }

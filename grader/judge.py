@@ -63,6 +63,8 @@ class Judge:
                 return Verdict.WRONG, f"the call wrote to its {raised.said}; inputs must be left as they were"
             case "Forbidden":
                 return Verdict.FORBIDDEN, self._with_lines(raised.said, raised)
+            case "Elsewhere":
+                return Verdict.WRONG, self._with_lines(raised.said, raised)
             case "NoLoopback":
                 return Verdict.GRADER_ERROR, "this machine isolates without a loopback network, which ranks talk over"
             case "MemoryError":

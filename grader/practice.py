@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from grader import alone
 from grader.answer import Request, answer
 from grader.catalog import Part
 from grader.fault import Unusable
@@ -72,6 +73,7 @@ class Practice:
             try:
                 if self._text is None:
                     self._text = self.judge.text = read_source(self.path)
+                alone.at_home()
                 self._module = load_source(self._text, self.path, self.name)
             except KeyboardInterrupt:
                 raise
