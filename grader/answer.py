@@ -29,6 +29,7 @@ class Request(msgspec.Struct, frozen=True):
     """Of `each`: the arguments of every call, one tuple a call."""
     kwargs: dict[str, Any]
     upstream: Any = None
+    """Of `gradients`, and of a `cost` that is to have the backward pass in it."""
 
 
 def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> Any:
@@ -54,9 +55,7 @@ def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> 
 
 
 def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if _takes_meter(function):
-        kwargs = {**kwargs, "meter": nullcontext()}
-    return plain(function(*args, **kwargs))
+    return plain(_run(function, args, kwargs))
 
 
 def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -65,21 +64,42 @@ def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
 
 def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     meter = Meter()
-    if _takes_meter(function):
-        value = function(*args, **kwargs, meter=meter)
+    if request.upstream is None:
+        value = _run(function, args, kwargs, meter)
     else:
-        with meter:
-            value = function(*args, **kwargs)
+        value = _differentiated(function, request, args, kwargs, meter)
+    if not meter.has_weighed:
+        meter.kept(value)
     return plain(value), msgspec.structs.asdict(meter.cost)
 
 
 def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    value, grads = _differentiated(function, request, args, kwargs)
+    return plain(value), plain(grads, "the gradients")
+
+
+def _run(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], meter: Meter | None = None
+) -> Any:
+    """The value of a call; a driver says itself what is measured of it."""
+    if _takes_meter(function):
+        return function(*args, **kwargs, meter=meter or nullcontext())
+    with meter or nullcontext():
+        return function(*args, **kwargs)
+
+
+def _differentiated(
+    function: Callable[..., Any],
+    request: Request,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    meter: Meter | None = None,
+) -> tuple[Any, list[Any]]:
+    """The value of a call, and for each argument the gradient of sum(value * upstream); both are measured."""
     leaves = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and arg.is_floating_point()]
     for i in leaves:
         args[i].requires_grad_()
-    if _takes_meter(function):
-        kwargs = {**kwargs, "meter": nullcontext()}
-    value = function(*args, **kwargs)
+    value = _run(function, args, kwargs, meter)
     outputs = [out for out in (value if isinstance(value, list | tuple) else [value]) if isinstance(out, torch.Tensor)]
     upstream = request.upstream if isinstance(request.upstream, list | tuple) else [request.upstream]
     pairs = [(out, g) for out, g in zip(outputs, upstream, strict=False) if out.requires_grad]
@@ -87,10 +107,11 @@ def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, 
     if pairs and leaves:
         # A scalar, since `grad` imports a symbolic algebra, 0.4 s, to look at the shapes of anything else.
         total = torch.stack([(out * g).sum() for out, g in pairs]).sum()
-        found = torch.autograd.grad(total, [args[i] for i in leaves], allow_unused=True)
+        with meter or nullcontext():
+            found = torch.autograd.grad(total, [args[i] for i in leaves], allow_unused=True)
         for i, grad in zip(leaves, found, strict=True):
             grads[i] = grad
-    return plain(value), plain(grads, "the gradients")
+    return value, grads
 
 
 _KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients}

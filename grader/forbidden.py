@@ -206,11 +206,11 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
             raise raised("sys.setprofile would take away the watch over this part's forbidden calls")
 
     with ExitStack() as stack:
-        stack.enter_context(Alone("while its calls were watched"))
         stack.enter_context(trapped(names, offend))
         stack.enter_context(_taken_out(sought.functions, offend))
         stack.enter_context(_on(_Mode(sought.by_torch, offend, profile)))
         if sought.profiled:
+            stack.enter_context(Alone("while its calls were watched"))  # a profiler is each thread's own
             stack.enter_context(_profiling(profile))
         yield offences
         compiled = sought.compiled()

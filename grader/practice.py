@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from grader import alone
+from grader import alone, leaving
 from grader.answer import Request, answer
 from grader.catalog import Part
 from grader.fault import Unusable
@@ -74,6 +74,7 @@ class Practice:
                 if self._text is None:
                     self._text = self.judge.text = read_source(self.path)
                 alone.at_home()
+                leaving.lay()
                 self._module = load_source(self._text, self.path, self.name)
             except KeyboardInterrupt:
                 raise

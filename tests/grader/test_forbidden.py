@@ -301,11 +301,43 @@ def test_another_thread_is_refused_also_where_the_code_swallows_it(start):
     ran = []
     with (
         pytest.raises(Elsewhere, match="a thread was started while its calls were watched"),
-        watched(["torch.mean"]),
+        watched(["math.sqrt"]),
         contextlib.suppress(BaseException),
     ):
         start(lambda: ran.append(1))
     assert ran == []
+
+
+def test_an_operator_is_caught_in_a_thread_that_was_there_before():
+    go, done = threading.Event(), threading.Event()
+
+    def work():
+        go.wait(5)
+        with contextlib.suppress(Forbidden):
+            torch.mean(X)
+        done.set()
+
+    threading.Thread(target=work).start()
+    with watched(["torch.mean"]) as offences:
+        go.set()
+        assert done.wait(5)
+    assert [type(offence) for offence in offences] == [Forbidden]
+
+
+def test_a_function_in_python_is_caught_in_a_thread():
+    caught = []
+
+    def work():
+        try:
+            nn.utils.clip_grad_norm_([X], 1.0)
+        except Forbidden as error:
+            caught.append(error)
+
+    with watched(["torch.nn.utils.clip_grad_norm_"]) as offences:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert offences == caught != []
 
 
 def test_a_profiler_that_was_there_is_put_back():
