@@ -19,8 +19,8 @@ _A_FEW = 64
 """Values that may leave torch before Python's own memory is looked at, which makes it slower."""
 _ELEMENT = 8
 """Bytes that an element of an array is taken to have: numpy allocates bytes."""
-_PYTHON_SLACK = 1 << 15
-"""Bytes of Python objects that any code makes."""
+_PYTHON_SLACK = 1 << 16
+"""Bytes that any code takes: of objects, and of the buffers with which numpy goes through arrays."""
 _ENTRY = 300
 """Bytes of what is remembered here of one storage."""
 _PYTHON_FLOAT = 32
