@@ -1,8 +1,8 @@
 """Only the thread that was asked works while a cost is measured, or calls are watched that only Python can see.
 
-What counts and what watches there belongs to a thread and a process. Another thread of the attempt's that lives meanwhile,
-and a thread or a process that is started meanwhile, are a fault with a sentence. Threads that torch has in C run no
-Python of the attempt's, and `on_ranks` may fork: each rank counts for itself.
+What counts and what watches there belongs to a thread and a process. Another thread of the attempt's that lives
+meanwhile, and a thread or a process that is started meanwhile, are a fault with a sentence. Threads that torch has in C
+run no Python of the attempt's, and `on_ranks` may fork: each rank counts for itself.
 """
 
 import _thread

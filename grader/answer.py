@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 
-from grader.cost import Meter
+from grader.cost import Meter, Unmetered
 from grader.data import copied, identical, plain
 from grader.fault import Changed, Missing
 
@@ -83,7 +83,7 @@ def _run(
 ) -> Any:
     """The value of a call; a driver says itself what is measured of it."""
     if _takes_meter(function):
-        return function(*args, **kwargs, meter=meter or nullcontext())
+        return function(*args, **kwargs, meter=meter or Unmetered())
     with meter or nullcontext():
         return function(*args, **kwargs)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from grader.compare import difference, number
+from grader.cost import Cost
 from grader.fault import Fault
 
-__all__ = ["Wrong", "agree", "agree_one_of", "at_most", "part", "refusal"]
+__all__ = ["Wrong", "agree", "agree_one_of", "at_most", "in_torch", "part", "refusal"]
 
 
 class Wrong(AssertionError):
@@ -76,6 +77,16 @@ def at_most(value: float, limit: float, *, of: str, known: Mapping[str, float] |
     same = next((name for name, cost in (known or {}).items() if abs(value - cost) <= 0.1 * cost), None)
     named = f"\n  That is about what {same} costs." if same else ""
     raise Wrong(f"{of}: at most {_amount(limit)} allowed, got {_amount(value)}{times}{named}")
+
+
+def in_torch(cost: Cost, *, of: str, values: int = 64) -> None:
+    """Hold that the work was done in torch, where operations are promised: no others can be counted.
+
+    values: how many may leave it, as lengths and maxima that Python reads do.
+    """
+    if sum(cost.left.values()) > values:
+        ways = " and ".join(f"{count:,} values left it through {way}" for way, count in sorted(cost.left.items()))
+        raise Wrong(f"{of}: this part's work stays in torch, where it is counted: {ways}")
 
 
 def _amount(value: float) -> str:

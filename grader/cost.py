@@ -6,7 +6,7 @@ same. Work in another thread is refused: see grader/alone.py.
 
 import gc
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import msgspec
@@ -124,6 +124,13 @@ class Meter:
     def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
         self.cost.saved += self._memory.save(tensor)
         return tensor.detach()  # itself would be a cycle where an operation saves its own result
+
+
+class Unmetered(nullcontext[None]):
+    """Stands where a `Meter` stands for a driver that is asked for its value alone."""
+
+    def kept(self, *owned: Any) -> int:
+        return 0
 
 
 class _Counts:

@@ -178,6 +178,7 @@ def test_a_cost_with_upstream_is_that_of_the_gradients_too(attempt):
 
 
 def test_a_driver_that_measures_can_be_run_without(attempt):
+    assert attempt.run(hoards, X).tolist() == [2, 4, 6]
     assert attempt.run(measured, 2).tolist() == [[4, 4], [4, 4]]
 
 
