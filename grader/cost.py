@@ -58,8 +58,10 @@ class Cost(msgspec.Struct):
     """Bytes kept for the backward pass, each storage once."""
     kept: int = 0
     """Bytes of tensors and arrays made inside that stayed alive after it, beside what was returned."""
-    graph: int = 0
+    kept_nodes: int = 0
     """Nodes of autograd made inside that stayed alive after it, beside those that what was returned hangs on."""
+    nodes: int = 0
+    """Most nodes of autograd alive at once, of those made inside whose result another operation took."""
     left: dict[str, int] = {}
     """Way out of torch (`Tensor.numpy`, `Tensor.tolist`, `Tensor.item`, ...) to the number of values that took it."""
     calls: dict[str, int] = {}
@@ -90,7 +92,7 @@ class Meter:
         self._stack.enter_context(arrays.counted(self._memory.arrays))
         self._stack.enter_context(leaving.heard(self._hear))
         self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
-        self._stack.enter_context(_Watch(self.cost, self._memory, self._counts, self._hear))
+        self._stack.enter_context(_Watch(self.cost, self._memory, self._graph, self._counts, self._hear))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -100,21 +102,21 @@ class Meter:
         """Bytes made inside that are alive now, beside what the tensors and arrays in `owned` hold; sets `cost.kept`.
 
         Call it after the region, with what was returned and what an object is to hold, in lists and dicts as it
-        comes. Of a tensor its elements are left out, not the whole of a storage that it keeps alive. `cost.graph` is
-        set too: nodes of autograd made inside and alive, without those that `owned` hangs on.
+        comes. Of a tensor its elements are left out, not the whole of a storage that it keeps alive. Sets
+        `cost.kept_nodes` too: nodes of autograd made inside and alive, without those that `owned` hangs on.
         """
         self.has_weighed = True
         for collect in (False, True):
             if collect:
                 gc.collect()  # what is left may be garbage in a circle
-            self.cost.kept, self.cost.graph = self._memory.kept(*owned), self._graph.kept(*owned)
-            if not self.cost.kept and not self.cost.graph:
+            self.cost.kept, self.cost.kept_nodes = self._memory.kept(*owned), self._graph.kept(*owned)
+            if not self.cost.kept and not self.cost.kept_nodes:
                 break
         return self.cost.kept
 
     def _close(self) -> None:
         self._memory.close()
-        self.cost.peak, self.cost.largest = self._memory.peak, self._memory.largest
+        self.cost.peak, self.cost.largest, self.cost.nodes = self._memory.peak, self._memory.largest, self._graph.most
         self.cost.calls, self.cost.left = dict(self._counts.calls), dict(self._counts.left)
 
     def _hear(self, way: str, values: int) -> None:
@@ -142,10 +144,11 @@ class _Counts:
 class _Watch(TorchDispatchMode):
     """Sees each operator of torch's that runs in this thread."""
 
-    def __init__(self, cost: Cost, memory: Memory, counts: _Counts, hear: leaving.Hear) -> None:
+    def __init__(self, cost: Cost, memory: Memory, graph: Graph, counts: _Counts, hear: leaving.Hear) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.cost = cost
         self.memory = memory
+        self.graph = graph
         self.calls = counts.calls
         self.hear = hear
 
@@ -158,7 +161,9 @@ class _Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         packet = func._overloadpacket
         fresh = packet is aten.lift_fresh  # what torch.tensor or torch.from_numpy has just made of values from outside
-        given = set() if fresh else {tensor.untyped_storage()._cdata for tensor in tensors((args, kwargs))}
+        taken = list(tensors((args, kwargs)))
+        given = set() if fresh else {tensor.untyped_storage()._cdata for tensor in taken}
+        self.graph.note(taken)
         out = func(*args, **kwargs)
         self.calls[packet.__name__] += 1
         if func.namespace == "c10d":

@@ -5,7 +5,7 @@ Storages are weighed, not tensors: a view keeps all of what it is a view of.
 
 import gc
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,14 @@ class _Python:
 
 
 class Graph:
-    """The nodes of autograd that are made inside; it may be entered more than once."""
+    """The nodes of autograd that are made inside; it may be entered more than once.
+
+    most: how many were alive at once. A node says that it is gone by what has been laid into its metadata.
+    """
 
     def __init__(self) -> None:
+        self.most = 0
+        self._alive = 0
         self._made: list[tuple[int, int]] = []
         self._first = 0
 
@@ -158,6 +163,19 @@ class Graph:
 
     def __exit__(self, *error: Any) -> None:
         self._made.append((self._first, _next_node()))
+
+    def note(self, taken: Iterable[torch.Tensor]) -> None:
+        """Count the nodes below tensors that an operation takes."""
+        waiting: list[Any] = [tensor.grad_fn for tensor in taken if tensor.requires_grad]
+        while waiting:
+            node = waiting.pop()
+            if node is not None and self._first <= node._sequence_nr() < _OF_A_LEAF and self not in node.metadata:
+                node.metadata[self] = _Life(self)
+                waiting += [before for before, _ in node.next_functions]
+
+    def count(self, change: int) -> None:
+        self._alive += change
+        self.most = max(self.most, self._alive)
 
     def kept(self, *owned: Any) -> int:
         """How many are alive, without those that the tensors in `owned` hang on."""
@@ -168,8 +186,21 @@ class Graph:
         return sum(first <= node._sequence_nr() < last for node in held for first, last in self._made)
 
 
+_OF_A_LEAF = 1 << 63
+"""All nodes have a smaller number."""
+
+
+class _Life:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        graph.count(1)
+
+    def __del__(self) -> None:
+        self.graph.count(-1)
+
+
 def _next_node() -> int:
-    """The number that the next node will get; a leaf's has none."""
+    """The number that the next node will get."""
     return int(torch._C._autograd._get_sequence_nr())
 
 

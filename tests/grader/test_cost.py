@@ -241,7 +241,7 @@ def kept(work, *owned):
     with meter:
         work(held)
     meter.kept(*(held[i] for i in owned))
-    return meter.cost.kept, meter.cost.graph
+    return meter.cost.kept, meter.cost.kept_nodes
 
 
 LEAF = ones(10).requires_grad_()
@@ -298,3 +298,17 @@ def test_a_storage_that_was_emptied_holds_nothing():
         held[0].untyped_storage().resize_(0)
 
     assert kept(empty) == (0, 0)
+
+
+@pytest.mark.parametrize(("keeps", "most"), [(False, 5), (True, 30)])
+def test_nodes_are_those_alive_at_once(keeps, most):
+    def losses(count=10):
+        kept = []
+        for _ in range(count):
+            loss = (LEAF.exp() * 2).sum()
+            loss.backward()
+            kept.append(loss if keeps else loss.detach())
+
+    counted = cost(losses)
+    assert counted.nodes == most
+    assert cost(lambda: LEAF.detach().exp() * 2).nodes == 0
