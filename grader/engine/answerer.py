@@ -36,7 +36,7 @@ with importing():
 
 _NEEDED = (
     "torch", "torch.distributed", "torch.utils.checkpoint",
-    "grader.answer", "grader.forbidden", "grader.judge", "grader.practice", "grader.ranks",
+    "grader.answer", "grader.forbidden", "grader.hooks", "grader.judge", "grader.practice", "grader.ranks",
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05

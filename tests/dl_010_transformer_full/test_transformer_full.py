@@ -1067,7 +1067,7 @@ def test_one_number_a_block_in_order(attempt, draw, container):
         }
         of = f"gradient norms of {depth} blocks in a {container}"
         agree(got, want, of=of, tol=NORM_TOLERANCE, known=known if depth > 1 else None)
-        agree(after, before, of="parameters, their requires_grad and .grad, and the blocks' mode after the call")
+        agree(after, before, of="parameters, their requires_grad and .grad, the blocks' mode, and hooks after the call")
 
 
 @part("gradient_norm_by_depth")
@@ -1086,7 +1086,9 @@ def test_frozen_unused_and_shared_parameters(attempt, draw):
     got, before, after = attempt.run(drivers.depth, blocks, x, upstream)
     of = "a stack of a block, a tanh, one half frozen, one frozen, the first again, one half frozen, a tanh"
     agree(got, toy_norms(blocks, x, upstream), of=f"gradient norms of {of}", tol=NORM_TOLERANCE)
-    agree(after, before, of=f"parameters, their requires_grad and .grad, and the blocks' mode after the call, {of}")
+    agree(
+        after, before, of=f"parameters, their requires_grad and .grad, the blocks' mode, and hooks after the call, {of}"
+    )
 
 
 @part("gradient_norm_by_depth")
