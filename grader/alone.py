@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch.utils import _python_dispatch
+
 from grader.fault import Elsewhere
 
 _STARTS = {
@@ -36,12 +39,34 @@ def at_home() -> None:
     if not _is_heard:
         _is_heard = True
         sys.addaudithook(_hear)  # for good: Python has no way to take one off
+        for owner, name in _BLINDERS:
+            setattr(owner, name, _seeing(owner, name))
         _thread.start_new_thread = _thread.start_new = threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
 
 
 def _hear(event: str, args: Any) -> None:
     if _open and event in _STARTS:
         raise _open[-1].found(_STARTS[event])
+
+
+_BLINDERS = [
+    (torch._C, "_DisableTorchDispatch"),
+    (torch._C, "_pop_torch_dispatch_stack"),
+    (torch._C, "_dispatch_tls_set_dispatch_key_excluded"),
+    (_python_dispatch, "_disable_current_modes"),
+]
+"""What takes torch's modes off, by which operators are counted. Torch itself holds the names that it needs."""
+
+
+def _seeing(owner: Any, name: str) -> Any:
+    blinder = getattr(owner, name)
+
+    def refused_while_open(*args: Any) -> Any:
+        if _open:
+            raise _open[-1].found(f"{name} was called")
+        return blinder(*args)
+
+    return refused_while_open
 
 
 _started = _thread.start_new_thread
@@ -88,7 +113,9 @@ class Alone:
             raise self._found[0] from error
 
     def found(self, what: str) -> Elsewhere:
-        self._found.append(Elsewhere(f"this part's work runs in the thread that was asked: {what} {self.reason}"))
+        self._found.append(
+            Elsewhere(f"this part's work runs in the open, in the thread that was asked: {what} {self.reason}")
+        )
         return self._found[-1]
 
     def _look(self) -> None:

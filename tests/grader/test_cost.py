@@ -235,6 +235,31 @@ def test_other_processes_are_refused_and_ranks_are_not():
         os.waitpid(pid, 0)
 
 
+def unseen(blind):
+    """A product that no mode of torch's sees."""
+
+    def work():
+        with blind():
+            return ones(3, 3) @ ones(3, 3)
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        lambda: torch._C._DisableTorchDispatch(),
+        lambda: torch.utils._python_dispatch._disable_current_modes(),
+        lambda: nullcontext(torch._C._pop_torch_dispatch_stack()),
+    ],
+)
+def test_what_turns_the_counting_off_is_refused(blind):
+    with pytest.raises(Elsewhere, match=r"_\w+ was called while its cost was measured"):
+        cost(unseen(blind))
+    counted = cost(lambda: ones(3, 3) @ ones(3, 3))
+    assert counted.flops == 54
+
+
 def kept(work, *owned):
     """What stays alive after `work(held)`, a list that outlives it; owned: places of that list."""
     meter, held = Meter(), []
