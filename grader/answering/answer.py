@@ -14,7 +14,7 @@ import msgspec
 import torch
 
 from grader.answering.calls import recorded
-from grader.answering.cost import Meter
+from grader.answering.cost import Meter, Unmetered
 from grader.answering.data import copied, identical, plain
 from grader.answering.draws import drawn
 from grader.answering.request import Request
@@ -47,9 +47,7 @@ def answer(request: Request, module: ModuleType, drivers: ModuleType | None) -> 
 
 
 def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if _takes_meter(function):
-        kwargs = {**kwargs, "meter": nullcontext()}
-    return plain(function(*args, **kwargs))
+    return plain(_run(function, args, kwargs))
 
 
 def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -58,21 +56,42 @@ def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
 
 def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     meter = Meter()
-    if _takes_meter(function):
-        value = function(*args, **kwargs, meter=meter)
+    if request.upstream is None:
+        value = _run(function, args, kwargs, meter)
     else:
-        with meter:
-            value = function(*args, **kwargs)
+        value = _differentiated(function, request, args, kwargs, meter)
+    if not meter.has_weighed:
+        meter.kept(value)
     return plain(value), msgspec.structs.asdict(meter.cost)
 
 
 def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    value, grads = _differentiated(function, request, args, kwargs)
+    return plain(value), plain(grads, "the gradients")
+
+
+def _run(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], meter: Meter | None = None
+) -> Any:
+    """The value of a call; a driver says itself what is measured of it."""
+    if _takes_meter(function):
+        return function(*args, **kwargs, meter=meter or Unmetered())
+    with meter or nullcontext():
+        return function(*args, **kwargs)
+
+
+def _differentiated(
+    function: Callable[..., Any],
+    request: Request,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    meter: Meter | None = None,
+) -> tuple[Any, list[Any]]:
+    """The value of a call, and for each argument the gradient of sum(value * upstream); both are measured."""
     leaves = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and arg.is_floating_point()]
     for i in leaves:
         args[i].requires_grad_()
-    if _takes_meter(function):
-        kwargs = {**kwargs, "meter": nullcontext()}
-    value = function(*args, **kwargs)
+    value = _run(function, args, kwargs, meter)
     outputs = [out for out in (value if isinstance(value, list | tuple) else [value]) if isinstance(out, torch.Tensor)]
     upstream = request.upstream if isinstance(request.upstream, list | tuple) else [request.upstream]
     pairs = [(out, g) for out, g in zip(outputs, upstream, strict=False) if out.requires_grad]
@@ -80,10 +99,11 @@ def _gradients(function: Callable[..., Any], request: Request, args: tuple[Any, 
     if pairs and leaves:
         # A scalar, since `grad` imports a symbolic algebra, 0.4 s, to look at the shapes of anything else.
         total = torch.stack([(out * g).sum() for out, g in pairs]).sum()
-        found = torch.autograd.grad(total, [args[i] for i in leaves], allow_unused=True)
+        with meter or nullcontext():
+            found = torch.autograd.grad(total, [args[i] for i in leaves], allow_unused=True)
         for i, grad in zip(leaves, found, strict=True):
             grads[i] = grad
-    return plain(value), plain(grads, "the gradients")
+    return value, grads
 
 
 def _draws(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -1,15 +1,23 @@
-"""What a computation costs, counted, never timed: operations, elements, bytes."""
+"""What a computation costs, counted, never timed: operations, elements, bytes.
 
+Operations are torch's: what leaves torch (for numpy, for lists) is told by `Cost.left`, and its memory counts all the
+same. Work in another thread is refused: see grader/answering/alone.py.
+"""
+
+import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import msgspec
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from grader.answering import arrays, leaving
+from grader.answering.alone import Alone
+from grader.answering.memory import Graph, Memory
+from grader.answering.tensors import tensors
 
 aten = torch.ops.aten
 
@@ -43,11 +51,19 @@ class Cost(msgspec.Struct):
     work: int = 0
     """`flops`, plus one for each element that any other operation writes."""
     largest: int = 0
-    """Elements of the largest tensor that was made."""
+    """Elements of the largest tensor made. A numpy array has one for 8 bytes; all values in Python count as one."""
     peak: int = 0
-    """Most bytes alive at once, of tensors made inside."""
+    """Most bytes alive at once, of tensors, arrays and Python's own values made inside."""
     saved: int = 0
     """Bytes kept for the backward pass, each storage once."""
+    kept: int = 0
+    """Bytes of tensors and arrays made inside that stayed alive after it, beside what was returned."""
+    kept_nodes: int = 0
+    """Nodes of autograd made inside that stayed alive after it, beside those that what was returned hangs on."""
+    nodes: int = 0
+    """Most nodes of autograd alive at once, of those made inside whose result another operation took."""
+    left: dict[str, int] = {}
+    """Way out of torch (`Tensor.numpy`, `Tensor.tolist`, `Tensor.item`, ...) to the number of values that took it."""
     calls: dict[str, int] = {}
     """Operator name (`mm`, `exp`, ...) to the times it ran."""
     sent: dict[str, int] = {}
@@ -55,39 +71,86 @@ class Cost(msgspec.Struct):
 
 
 class Meter:
-    """Context manager that adds what runs inside it to `cost`; it may be entered more than once."""
+    """Context manager that adds what runs inside it to `cost`; it may be entered more than once.
+
+    Raises Elsewhere where other threads of the attempt's live or start meanwhile.
+    """
 
     def __init__(self) -> None:
         self.cost = Cost()
-        self._calls: Counter[str] = Counter()
-        self._saved: dict[int, StorageWeakRef] = {}
+        self.has_weighed = False
+        """Whether `kept` has been asked."""
+        self._memory = Memory()
+        self._graph = Graph()
+        self._counts = _Counts()
 
     def __enter__(self) -> "Meter":
         self._stack = ExitStack()
+        self._stack.enter_context(Alone("while its cost was measured"))
+        self._stack.callback(self._close)
+        self._stack.enter_context(self._graph)
+        self._stack.enter_context(arrays.counted(self._memory.arrays))
+        self._stack.enter_context(leaving.heard(self._hear))
         self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
-        self._stack.enter_context(_Counter(self.cost, self._calls))
+        self._stack.enter_context(_Watch(self.cost, self._memory, self._graph, self._counts, self._hear))
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
-        self.cost.calls = dict(self._calls)
+
+    def kept(self, *owned: Any) -> int:
+        """Bytes made inside that are alive now, beside what the tensors and arrays in `owned` hold; sets `cost.kept`.
+
+        Call it after the region, with what was returned and what an object is to hold, in lists and dicts as it
+        comes. Of a tensor its elements are left out, not the whole of a storage that it keeps alive. Sets
+        `cost.kept_nodes` too: nodes of autograd made inside and alive, without those that `owned` hangs on.
+        """
+        self.has_weighed = True
+        for collect in (False, True):
+            if collect:
+                gc.collect()  # what is left may be garbage in a circle
+            self.cost.kept, self.cost.kept_nodes = self._memory.kept(*owned), self._graph.kept(*owned)
+            if not self.cost.kept and not self.cost.kept_nodes:
+                break
+        return self.cost.kept
+
+    def _close(self) -> None:
+        self._memory.close()
+        self.cost.peak, self.cost.largest, self.cost.nodes = self._memory.peak, self._memory.largest, self._graph.most
+        self.cost.calls, self.cost.left = dict(self._counts.calls), dict(self._counts.left)
+
+    def _hear(self, way: str, values: int) -> None:
+        self._counts.left[way] += values
+        self._memory.left(values)
 
     def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = StorageWeakRef(tensor.untyped_storage())
-        known = self._saved.get(storage.cdata)
-        if known is None or known.expired():
-            self._saved[storage.cdata] = storage
-            self.cost.saved += tensor.untyped_storage().nbytes()
+        self.cost.saved += self._memory.save(tensor)
         return tensor.detach()  # itself would be a cycle where an operation saves its own result
 
 
-class _Counter(TorchDispatchMode):
-    def __init__(self, cost: Cost, calls: Counter[str]) -> None:
+class Unmetered(nullcontext[None]):
+    """Stands where a `Meter` stands for a driver that is asked for its value alone."""
+
+    def kept(self, *owned: Any) -> int:
+        return 0
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.calls = Counter[str]()
+        self.left = Counter[str]()
+
+
+class _Watch(TorchDispatchMode):
+    """Sees each operator of torch's that runs in this thread."""
+
+    def __init__(self, cost: Cost, memory: Memory, graph: Graph, counts: _Counts, hear: leaving.Hear) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.cost = cost
-        self.calls = calls
-        self.made: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._bytes = 0  # of `made`, some of which may have gone since
+        self.memory = memory
+        self.graph = graph
+        self.calls = counts.calls
+        self.hear = hear
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -96,12 +159,17 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
-        out = func(*args, **kwargs)
         packet = func._overloadpacket
+        fresh = packet is aten.lift_fresh  # what torch.tensor or torch.from_numpy has just made of values from outside
+        taken = list(tensors((args, kwargs)))
+        given = set() if fresh else {tensor.untyped_storage()._cdata for tensor in taken}
+        self.graph.note(taken)
+        out = func(*args, **kwargs)
         self.calls[packet.__name__] += 1
         if func.namespace == "c10d":
             self._send(func, args)
+        elif packet is aten._local_scalar_dense:
+            self.hear("Tensor.item", 1)
         if packet in _FLOPS:
             flops = _FLOPS[packet](*args, **kwargs, out_val=out)
         elif packet in _VECTOR_FLOPS:
@@ -110,13 +178,12 @@ class _Counter(TorchDispatchMode):
             flops = 0
         self.cost.flops += flops
         self.cost.work += flops
-        for tensor in _tensors((out,)):
-            new = self._note(tensor, given)
+        for tensor in tensors((out,)):
+            new = self.memory.note(tensor, given)
             if not flops and (new or func._schema.is_mutable):
                 written = _WRITTEN.get(packet)
                 self.cost.work += written(*args, **kwargs) if written else tensor.numel()
-        if self._bytes > self.cost.peak:
-            self._weigh()
+        self.memory.weigh()
         return out
 
     def _send(self, func: Any, args: Any) -> None:
@@ -125,35 +192,6 @@ class _Counter(TorchDispatchMode):
         if name.startswith("recv"):
             return
         given = args[1] if func._schema.arguments[0].name.startswith("output") else args[0]
-        size = sum(t.numel() * t.element_size() for t in _tensors((given,)))
+        size = sum(t.numel() * t.element_size() for t in tensors((given,)))
         if size:
             self.cost.sent[name] = self.cost.sent.get(name, 0) + size
-
-    def _note(self, tensor: torch.Tensor, given: set[int]) -> bool:
-        """Remember a storage that this operation made; False for a view or an argument."""
-        storage = tensor.untyped_storage()
-        if storage._cdata in given:
-            return False
-        size = storage.nbytes()
-        _, known = self.made.get(storage._cdata, (None, 0))  # an operation may give two views of what it made
-        self.made[storage._cdata] = (StorageWeakRef(storage), size)
-        self._bytes += size - known
-        self.cost.largest = max(self.cost.largest, size // tensor.element_size())
-        return True
-
-    def _weigh(self) -> None:
-        """Leave out what has gone; what is left may be more than ever before."""
-        self.made = {key: entry for key, entry in self.made.items() if not entry[0].expired()}
-        self._bytes = sum(size for _, size in self.made.values())
-        self.cost.peak = max(self.cost.peak, self._bytes)
-
-
-def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """The tensors among an operator's arguments or results, and in lists and dicts of them."""
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(value.values())

@@ -1,19 +1,33 @@
-"""Calls that would be the answer, caught as they execute: no alias hides one, and a comment offends nobody."""
+"""Calls that would be the answer, caught as they execute: no alias hides one, and a comment offends nobody.
+
+What is forbidden is an operator: traps in the dispatcher (`operators`) catch it by whatever way it is reached. A
+function in Python has its code taken out while calls are watched. What is left is written in C: a mode of torch's
+sees its own, Python's profiler the rest.
+"""
 
 import importlib
 import importlib.util
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 from types import FrameType, FunctionType, MethodDescriptorType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, get_testing_overrides
 
+from grader.answering.alone import Alone
+from grader.answering.operators import backend_calls, trapped
 from grader.verdicts.fault import Forbidden
+
+_SCAN = "torch._higher_order_ops.associative_scan"
+_TWINS = {
+    f"{_SCAN}.associative_scan": (f"{_SCAN}.generic_associative_scan", f"{_SCAN}.AssociativeScanOp.__call__"),
+    "torch.autocast": ("torch.set_autocast_enabled", "torch.set_autocast_cpu_enabled"),
+    "torch.set_autocast_enabled": ("torch.set_autocast_cpu_enabled",),
+}
+"""What else does the work of a forbidden name, in Python or in C, without an operator."""
 
 
 def resolve(name: str) -> Any:
@@ -28,6 +42,12 @@ def resolve(name: str) -> Any:
             found = getattr(found, piece)
         return found
     raise ModuleNotFoundError(name)
+
+
+def watchable(name: str) -> None:
+    """Raise AttributeError or ModuleNotFoundError for a name that means nothing, TypeError for one nobody can watch."""
+    resolve(name)
+    _watched((name,))
 
 
 def _found(name: str) -> Any:
@@ -45,54 +65,58 @@ class _Watched:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.by_torch: dict[Any, str] = {}
-        self.by_code: dict[Any, str] = {}
+        self.functions: dict[FunctionType, str] = {}
+        """Those in Python: their code is taken out."""
         self.by_object: dict[Any, str] = {}
-        self.by_method: dict[str, tuple[type, str]] = {}
-        self.profiled = False
-        """Whether the profiler has to run throughout: for what no mode sees."""
+        self.methods: dict[Any, str] = {}
         for name in names:
-            target = _found(name)
-            if target in get_testing_overrides():
-                self._add_torch(target, name)
-            elif target is not None:
-                self.profiled = True
-            if target is not None:
-                self._add_python(target, name)
+            for target in filter(None, map(_found, (name, *_TWINS.get(name, ())))):
+                if target in get_testing_overrides():
+                    self.by_torch[target] = name
+                self._add(target, name)
+            self.by_object |= dict.fromkeys(backend_calls(name), name)
+        self.profiled = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
 
-    def _add_torch(self, target: Any, name: str) -> None:
-        packet = getattr(torch.ops.aten, target.__name__, None)  # the same, past the Python of torch
-        overloads = [getattr(packet, overload) for overload in packet.overloads()] if packet else []
-        self.by_torch |= dict.fromkeys([target, *filter(None, [packet]), *overloads], name)
+        """Whether the profiler has to run throughout: for what no mode sees."""
 
-    def _add_python(self, target: Any, name: str) -> None:
+    def _add(self, target: Any, name: str) -> None:
         while hasattr(target, "__wrapped__"):
             target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
-        if isinstance(target, FunctionType):
-            self.by_code[target.__code__] = name
+        made = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # of the class itself
+        if isinstance(made, FunctionType):
+            self.functions[made] = name
         elif isinstance(target, type):
-            made = target.__init__  # type: ignore[misc]  # of the class itself, not of an instance
-            if not isinstance(made, FunctionType):
-                raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
-            self.by_code[made.__code__] = name
+            raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
         elif isinstance(target, MethodDescriptorType):
-            self.by_method[target.__name__] = (target.__objclass__, name)
+            self.methods[target] = name
         else:
             self.by_object[target] = name
 
-    def called(self, frame: FrameType, event: str, arg: Any) -> str | None:
+    def compiled(self) -> str | None:
+        """The forbidden function that torch.jit has compiled: nothing sees its calls."""
+        known: Any = torch.jit._state._try_get_jit_cached_function
+        return next((name for function, name in self.functions.items() if known(function)), None)
+
+    def called(self, event: str, arg: Any) -> str | None:
         """The name of the forbidden call that an event of the profiler is."""
-        if event == "call":
-            return self.by_code.get(frame.f_code)
         if event != "c_call":
             return None
-        if self.by_method:
-            owner, method = self.by_method.get(arg.__name__, (None, None))
-            if owner and isinstance(arg.__self__, owner):
-                return method
+        for method, name in self.methods.items():
+            if arg.__name__ == method.__name__ and isinstance(arg.__self__, method.__objclass__):
+                return name
         return self.by_object.get(arg)
 
 
 _watched = lru_cache(maxsize=8)(_Watched)
+
+
+_HOLE = "what to call"
+
+
+def _hole(*args: Any, **kwargs: Any) -> None:
+    """The code of a function that has been taken out, with a hole for what it calls."""
+    what: Any = "what to call"
+    what()
 
 
 _CALLS_BACK = {torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_}
@@ -113,12 +137,8 @@ class _Mode(TorchFunctionMode):
             self.offend(self.names[func])
         if type(func) is not FunctionType and func not in _CALLS_BACK:
             return func(*args, **kwargs) if kwargs else func(*args)
-        before = _profiler()
-        sys.setprofile(self.profile)  # torch has taken the mode off: what is called inside is seen by the profiler
-        try:
+        with _profiling(self.profile):  # torch has taken the mode off: the profiler sees what is called inside
             return func(*args, **(kwargs or {}))
-        finally:
-            sys.setprofile(before)
 
 
 @contextmanager
@@ -133,10 +153,30 @@ def _on(mode: _Mode) -> Iterator[None]:
             torch._C._pop_torch_function_stack()
 
 
-def _profiler() -> Any:
-    """The profile function that is on and can be put back: cProfile's own cannot."""
+@contextmanager
+def _profiling(profile: Any) -> Iterator[None]:
     before = sys.getprofile()
-    return before if callable(before) else None
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.setprofile(before if callable(before) else None)  # cProfile's own cannot be put back
+
+
+@contextmanager
+def _taken_out(functions: Mapping[FunctionType, str], offend: Callable[[str], None]) -> Iterator[None]:
+    """Give functions another code, which calls `offend`: whoever holds one under whatever name calls this."""
+    own = {function: function.__code__ for function in functions}
+    try:
+        for function, name in functions.items():
+            says = [partial(offend, name) if const == _HOLE else const for const in _hole.__code__.co_consts]
+            function.__code__ = _hole.__code__.replace(
+                co_consts=tuple(says), co_name=function.__name__, co_freevars=function.__code__.co_freevars
+            )
+        yield
+    finally:
+        for function, code in own.items():
+            function.__code__ = code
 
 
 @contextmanager
@@ -150,39 +190,29 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         yield offences
         return
     sought = _watched(tuple(names))
-    is_open = True
 
     def raised(said: str) -> Forbidden:
         offences.append(Forbidden(said))
         return offences[-1]
 
     def offend(name: str) -> None:
-        if is_open:  # a thread that goes on keeps its mode
-            raise raised(f"{name} is what this part is there to write: call something simpler")
+        raise raised(f"{name} is what this part is there to write: call something simpler")
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        if event == "return" or event == "c_return":
-            return  # half of all events
-        name = sought.called(frame, event, arg)
+        name = sought.called(event, arg)
         if name:
             offend(name)
         if arg is sys.setprofile and event == "c_call" and frame.f_code.co_filename != __file__:
             raise raised("sys.setprofile would take away the watch over this part's forbidden calls")
 
-    def begin_thread(frame: FrameType, event: str, arg: Any) -> None:
-        """A thread's first event: modes and profilers are each thread's own."""
-        _Mode(sought.by_torch, offend, profile).__enter__()  # type: ignore[no-untyped-call]  # torch's
-        sys.setprofile(profile if sought.profiled else None)
-
-    before = _profiler()
-    with _on(_Mode(sought.by_torch, offend, profile)):
-        threading.setprofile(begin_thread)
+    with ExitStack() as stack:
+        stack.enter_context(trapped(names, offend))
+        stack.enter_context(_taken_out(sought.functions, offend))
+        stack.enter_context(_on(_Mode(sought.by_torch, offend, profile)))
         if sought.profiled:
-            sys.setprofile(profile)
-        try:
-            yield offences
-        finally:
-            is_open = False
-            if sought.profiled:
-                sys.setprofile(before)
-            threading.setprofile(before)
+            stack.enter_context(Alone("while its calls were watched"))  # a profiler is each thread's own
+            stack.enter_context(_profiling(profile))
+        yield offences
+        compiled = sought.compiled()
+        if compiled and not offences:
+            raise raised(f"{compiled} was compiled by torch.jit: it is what this part is there to write")

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from grader.answering import wire
+from grader.answering.alone import forking
 from grader.answering.data import plain
 from grader.verdicts.fault import NoLoopback
 from grader.verdicts.raised import Raised, describe, revive
@@ -43,7 +44,8 @@ def on_ranks(module: ModuleType, count: int, work: Callable[[int], Any], seconds
         try:
             for rank in range(count):
                 ours, theirs = socket.socketpair()
-                pid = os.fork()
+                with forking():
+                    pid = os.fork()
                 if pid == 0:
                     ours.close()
                     _rank(theirs, Path(folder, "store"), rank, count, work, Path(module.__file__ or ""))

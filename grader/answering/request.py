@@ -16,6 +16,7 @@ class Request(msgspec.Struct, frozen=True):
     """For `each`: a tuple of the arguments of every call."""
     kwargs: dict[str, Any]
     upstream: Any = None
+    """Of `gradients`, and of a `cost` that is to have the backward pass in it."""
     seed: int = 0
     """Of `draws`: the seed of the generators."""
     calls: bool = False

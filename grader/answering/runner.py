@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from grader.answering import alone, leaving
 from grader.answering.answer import answer
 from grader.answering.forbidden import watched
 from grader.answering.module import load_source
@@ -83,6 +84,8 @@ class Runner:
             try:
                 if self._text is None:
                     self._text = self.explainer.text = read_source(self.path)
+                alone.at_home()
+                leaving.lay()
                 self._module = self._loaded(self._text)
             except KeyboardInterrupt:
                 raise

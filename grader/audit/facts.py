@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from grader.answering.forbidden import resolve
+from grader.answering.forbidden import watchable
 from grader.audit.bench import Section
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import build_exercise
@@ -39,9 +39,11 @@ def facts(house: House, exercise: Exercise) -> Section:
             found.append(f"{here} has no `why`: say in two sentences why the reference does it this way.")
         for name in part.forbidden:
             try:
-                resolve(name)
+                watchable(name)
             except (AttributeError, ModuleNotFoundError):
                 found.append(f"{here}: there is no '{name}' to forbid.")
+            except TypeError as error:
+                found.append(f"{here}: {error}.")
     found += [f"{where}: {said}" for said in _hidden_predecessors(exercise)]
     found += _questions(exercise)
     names = [part.name for part in exercise.parts]

@@ -28,9 +28,15 @@ class Attempt:
         """The value for each row of arguments. One question, since each costs as much as a small answer."""
         return self._ask(Request("each", *_named(target), tuple(rows), kwargs))  # type: ignore[no-any-return]
 
-    def cost(self, target: str | Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Cost]:
-        """The value of a call, and what it cost. target: a public name, or a driver."""
-        value, counted = self._ask(Request("cost", *_named(target), args, kwargs))
+    def cost(
+        self, target: str | Callable[..., Any], *args: Any, upstream: Any = None, **kwargs: Any
+    ) -> tuple[Any, Cost]:
+        """The value of a call, and what it cost. target: a public name, or a driver.
+
+        With upstream the call is asked as `gradients` asks it: the value is (value, grads), and the cost that of the
+        call and of its backward pass.
+        """
+        value, counted = self._ask(Request("cost", *_named(target), args, kwargs, upstream))
         return value, Cost(**counted)
 
     def gradients(

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from grader.answering.cost import Cost
 from grader.checks.compare import Difference, difference, number
 from grader.checks.knowns import listener
 from grader.verdicts.fault import Fault
 from grader.verdicts.finding import Finding
 
-__all__ = ["Wrong", "agree", "agree_one_of", "at_most", "part", "refusal"]
+__all__ = ["Wrong", "agree", "agree_one_of", "at_most", "in_torch", "part", "refusal"]
 
 
 class Wrong(AssertionError):
@@ -89,6 +90,17 @@ def at_most(value: float, limit: float, *, of: str, known: Mapping[str, float] |
     named = _said(alike, "That is about what {} costs.", "{} and {} both cost about that.")
     finding = Finding(kind="cost", of=of, expected=_amount(limit), got=_amount(value), mistake=_mistake(alike))
     raise Wrong(f"{of}: at most {_amount(limit)} allowed, got {_amount(value)}{times}{named}", finding)
+
+
+def in_torch(cost: Cost, *, of: str, values: int = 64) -> None:
+    """Hold that the work was done in torch, where operations are promised: no others can be counted.
+
+    values: how many may leave it, as lengths and maxima that Python reads do.
+    """
+    if sum(cost.left.values()) > values:
+        ways = " and ".join(f"{count:,} values left it through {way}" for way, count in sorted(cost.left.items()))
+        finding = Finding(kind="cost", of=of, expected=_amount(values), got=_amount(sum(cost.left.values())))
+        raise Wrong(f"{of}: this part's work stays in torch, where it is counted: {ways}", finding)
 
 
 def _amount(value: float) -> str:

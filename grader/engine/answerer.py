@@ -37,7 +37,8 @@ with importing():
 
 _NEEDED = (
     "torch", "torch.distributed", "torch.utils.checkpoint",
-    "grader.answering.answer", "grader.answering.forbidden", "grader.answering.runner", "grader.cost", "grader.ranks",
+    "grader.answering.answer", "grader.answering.forbidden", "grader.answering.runner", "grader.cost", "grader.hooks",
+    "grader.ranks",
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05

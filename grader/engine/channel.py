@@ -295,6 +295,14 @@ class _Answerer:
         return None
 
 
+def _has_gradients(request: Request, value: Any) -> bool:
+    """Whether a value is one of `gradients`: with a list of as many as there are arguments."""
+    match value:
+        case (_, [*grads]):
+            return isinstance(value, tuple) and len(grads) == len(request.args)
+    return False
+
+
 def _of_kind(request: Request, value: Any) -> Any:
     """A value of the form that its kind of request has; raises NotData for another, which no honest answerer sends."""
     if request.kind == "call" or request.calls:
@@ -303,11 +311,11 @@ def _of_kind(request: Request, value: Any) -> Any:
         return value
     if isinstance(value, tuple) and len(value) == 2:
         first, second = value
-        if request.kind == "gradients" and isinstance(second, list) and len(second) == len(request.args):
+        if request.kind == "gradients" and _has_gradients(request, value):
             return value
         if request.kind == "draws" and isinstance(first, dict) and isinstance(second, dict):
             return value
-        if request.kind == "cost":
+        if request.kind == "cost" and (request.upstream is None or _has_gradients(request, first)):
             with contextlib.suppress(msgspec.ValidationError):
                 msgspec.convert(second, Cost)
                 return first, second

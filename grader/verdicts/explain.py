@@ -76,6 +76,8 @@ class Explainer:
                 return Told(Verdict.WRONG, f"the call wrote to its {raised.said}; inputs must be left as they were")
             case "Forbidden":
                 return self._forbidden(raised, part)
+            case "Elsewhere":
+                return self._tell(Verdict.WRONG, raised.said, raised)
             case "NoLoopback":
                 said = "this machine isolates without a loopback network, which ranks talk over"
                 return Told(Verdict.GRADER_ERROR, said)

@@ -25,6 +25,10 @@ class Forbidden(Fault):
     """The attempt called a function that its part asks the learner to write."""
 
 
+class Elsewhere(Fault):
+    """The attempt worked in another thread or process while its cost was measured, or its calls were watched."""
+
+
 class NoLoopback(Fault):
     """Ranks cannot run, since this isolation has no network at all. It is not the learner's fault."""
 
@@ -41,5 +45,5 @@ class Unusable(Fault):
 
 
 FAULTS: dict[str, type[Fault]] = {
-    kind.__name__: kind for kind in (Missing, NotData, Changed, Forbidden, NoLoopback, Unusable)
+    kind.__name__: kind for kind in (Missing, NotData, Changed, Forbidden, Elsewhere, NoLoopback, Unusable)
 }

@@ -719,8 +719,9 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], causal: 
 
     Keys and values go round the ring, block after block (`exchange`, or the other way round): a rank sends at most
     p - 1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in
-    online softmax (running maximum, running sum), so nobody ever has b·h·t scores against more than one block. Causal: a block that lies wholly in the future of this
-    rank's tokens is passed on, but costs no product. Scores of ±1000 must not overflow.
+    online softmax (running maximum, running sum), so nobody ever has b·h·t scores against more than one block. Causal:
+    a block that lies wholly in the future of this rank's tokens is passed on, but costs no product. Scores of ±1000
+    must not overflow.
 
     Forbidden: torch's `F.scaled_dot_product_attention`, and the collectives: all_reduce, all_gather,
     all_gather_into_tensor, all_gather_object, gather, broadcast, all_to_all, all_to_all_single.

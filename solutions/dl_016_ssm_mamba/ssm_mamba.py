@@ -392,7 +392,7 @@ class MambaBlock(nn.Module):
         u = F.silu(self.conv1d(seen.mT).mT)
         dt, B, C = self.select(u)
         y, ssm = chunked_scan(u, dt, -self.A_log.exp(), B, C, self.D, ssm)
-        return self.out_proj(y * F.silu(z)), (seen[:, x.shape[1] :], ssm)
+        return self.out_proj(y * F.silu(z)), (seen[:, x.shape[1] :].clone(), ssm)  # a view would keep all tokens
         ### END SOLUTION
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -413,7 +413,7 @@ class MambaBlock(nn.Module):
         dt, B, C = self.select(u)
         ssm = (dt[..., None] * -self.A_log.exp()).exp() * ssm + (dt * u)[..., None] * B[:, None]
         y = (ssm @ C[..., None]).squeeze(-1) + self.D * u
-        return self.out_proj(y * F.silu(z)), (window[:, 1:], ssm)
+        return self.out_proj(y * F.silu(z)), (window[:, 1:].clone(), ssm)
         ### END SOLUTION
 
 

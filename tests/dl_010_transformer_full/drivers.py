@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from grader.hooks import hooks
+
 
 def _given(model, weights):
     """Give a module these parameters, by name. It may know one of them by a second name, but have no other."""
@@ -173,7 +175,7 @@ def depth(module, blocks, x, upstream, container="list"):
             (p.detach().clone(), p.requires_grad, None if p.grad is None else p.grad.clone()) for p in [x, *parameters]
         ],
         "in training": [block.training for block in stack],
-        "hooks": _hooks(stack, [x, *parameters]),
+        "hooks": hooks(x, *stack),
     }
     before = state()
     given = {"list": list, "tuple": tuple, "ModuleList": nn.ModuleList}[container](stack)

@@ -1094,7 +1094,9 @@ def test_frozen_unused_and_shared_parameters(attempt, draw):
     got, before, after = attempt.run(drivers.depth, blocks, x, upstream)
     of = "a stack of a block, a tanh, one half frozen, one frozen, the first again, one half frozen, a tanh"
     agree(got, toy_norms(blocks, x, upstream), of=f"gradient norms of {of}", tol=NORM_TOLERANCE)
-    agree(after, before, of=f"parameters, their requires_grad and .grad, and the blocks' mode after the call, {of}")
+    agree(
+        after, before, of=f"parameters, their requires_grad and .grad, the blocks' mode, and hooks after the call, {of}"
+    )
 
 
 @part("gradient_norm_by_depth")

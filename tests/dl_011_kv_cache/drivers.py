@@ -131,6 +131,16 @@ def append_after_reset(module, k, v, rows, k_new, v_new, counts, capacity):
     return empty, _held(cache)
 
 
+def reset_keeps(module, k, v, rows, capacity, *, meter):
+    """Reset rows (None: all); what it leaves alive is weighed. What the cache holds then."""
+    cache = _new_cache(module, k, capacity)
+    cache.append(k, v)
+    with meter:
+        cache.reset(*([] if rows is None else [rows]))
+    meter.kept(cache.lengths)
+    return _held(cache)
+
+
 def prefill(module, q, k, v, chunks, capacity, counts=None):
     """Prefill q, k, v cut into chunks; the outputs side by side, and what the cache holds then."""
     cache = _new_cache(module, k, capacity)

@@ -253,6 +253,18 @@ def test_reset_makes_room(attempt, draw, rows):
     agree(got, want, of=f"6 tokens, reset({rows}), then {count.tolist()} tokens, capacity 7")
 
 
+@part("KVCache")
+@pytest.mark.parametrize("rows", [None, [1]], ids=str)
+def test_reset_makes_no_new_buffers(attempt, draw, rows):
+    """reset gives no memory back and takes none: the buffers stay the ones they are."""
+    k, v = (draw.normal(3, 2, 6, 5) for _ in range(2))
+    got, cost = attempt.cost(drivers.reset_keeps, k, v, rows, 50)
+    held = [0 if rows is None or i in rows else 6 for i in range(3)]
+    agree(got, holds(k, v, held), of=f"6 tokens, then reset({rows})")
+    buffers = {"new buffers": 2 * 8 * 3 * 2 * 50 * 5}
+    at_most(cost.kept, 8 * k[0, :, 0].numel(), of=f"bytes that reset({rows}) makes and keeps", known=buffers)
+
+
 # ----------------------------------------------------------------------------------------------------------- prefill
 
 

@@ -738,6 +738,7 @@ def test_scores_are_not_saved(attempt, draw, t, s, blocks, causal):
     known = {"keeping the weights of all pairs too": needed + 8 * b * h * t * s}
     at_most(cost.saved, needed, of=f"bytes saved for backward, {of}", known=known)
     at_most(kept, needed, of=f"bytes that ctx holds, in attributes too, {of}", known=known)
+    at_most(cost.kept, 0, of=f"bytes that stay alive beside out and what is saved for backward, {of}")
     check_memory(cost, sizes, blocks, of)
 
 

@@ -472,13 +472,17 @@ def test_accumulation_keeps_one_graph_at_a_time(attempt, draw, hidden, classes):
     """The memory peak does not grow with the number of micro-batches: graphs and logits are let go."""
     weights = [draw.normal(*s, dtype=torch.float32) for s in ((VOCABULARY, 3), (hidden, 3), (classes, hidden))]
     batches = [tokens(draw, 5, 40 + i, 3) for i in range(9)]
-    peaks = []
+    peaks, nodes = [], []
     for some, what in ((batches[-1:], "one micro-batch"), (batches, "nine micro-batches")):
         got, cost = attempt.cost(drivers.accumulate, weights, some)
         loss, gradients = loss_and_gradients(weights, over_tokens(some))
         agree(got["gradients"], gradients, of=f"gradients of {what}")
         agree(got["loss"], loss, of=f"loss of {what}")
         peaks.append(cost.peak)
+        nodes.append(cost.nodes)
+        at_most(cost.kept_nodes, 0, of=f"nodes of graphs that stay alive after {what}")
+    of = "nodes of graphs alive at once in nine micro-batches (allowed: twice as many as in one of them)"
+    at_most(nodes[1], 2 * nodes[0], of=of)
     at_most(
         peaks[1],
         2 * peaks[0],

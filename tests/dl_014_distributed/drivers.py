@@ -336,12 +336,16 @@ def sharded_stack(module, weights, biases, x):
     """A stack of layers, forward with gradients. Its output, and bytes that lived at once and were kept."""
 
     def work(rank):
-        layers = nn.Sequential(*(module.FullyShardedLinear(w, b) for w, b in zip(weights, biases, strict=True)))
+        with Meter() as making:
+            layers = nn.Sequential(*(module.FullyShardedLinear(w, b) for w, b in zip(weights, biases, strict=True)))
+        shards = [layer.shard for layer in layers]
+        held = making.kept(shards)
         with Meter() as meter:
             y = layers(x)
+        held += meter.kept(y)
         with torch.no_grad():
             quiet = layers(x)
-        return {"y": y.detach(), "quiet": quiet, "peak": meter.cost.peak, "saved": meter.cost.saved}
+        return {"y": y.detach(), "quiet": quiet, "peak": meter.cost.peak, "saved": meter.cost.saved, "held": held}
 
     return on_ranks(module, 2, work)
 

@@ -577,6 +577,8 @@ def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
         at_most(said["saved"], 1.1 * (layers * one / 2 + 2 * inputs), of=f"bytes kept for backward: {of}", known=known)
         limit = 3.5 * one + 2 * inputs
         at_most(said["peak"], limit, of=f"bytes alive at once during forward: {of}", known=known)
+        held = f"bytes that layers hold beside their shards and what backward needs: {of}"
+        at_most(said["held"], one / 4, of=held, known={"the whole weights": layers * one})
 
 
 @part("FullyShardedLinear")

@@ -164,6 +164,15 @@ def block_step_cost(module, sizes, weights, x, *, meter):
     return y, list(state)
 
 
+def block_state_cost(module, sizes, weights, x, *, meter):
+    """Read a prompt, or take one token where x has no axis for them: what the state keeps alive beside its values."""
+    block = _block(module, sizes, weights)
+    with torch.no_grad(), meter:
+        y, state = block(x) if x.dim() == 3 else block.step(x, block.empty_state(len(x)))
+    meter.kept(y, state)
+    return y, list(state)
+
+
 def block_empty(module, sizes, batch):
     return list(module.MambaBlock(*sizes).empty_state(batch))
 

@@ -1024,6 +1024,18 @@ def test_block_is_parallel_and_its_state_small(attempt, draw):
     at_most(costs[101].work, costs[9].work, of="work of a step after 101 tokens, beside one after 9")
 
 
+@part("MambaBlock")
+def test_a_state_keeps_no_tokens_alive(attempt, draw):
+    """A state holds its own values alone: no view of all tokens, no memory beside it."""
+    weights, x = block_weights(draw), draw.normal(1, 1000, 6)
+    for given, of in ((x, "forward over 1,000 tokens"), (x[:, 0], "a step")):
+        (y, state), cost = attempt.cost(drivers.block_state_cost, SIZES, weights, given)
+        want, last = mamba_block(weights, given.reshape(1, -1, 6))
+        agree(y, want.reshape(y.shape), of=f"y of {of}")
+        agree(state, last, of=f"the state after {of}")
+        at_most(cost.kept, 0, of=f"bytes that stay alive after {of}, beside y and the values of the state")
+
+
 # ----------------------------------------------------------------------------------------------------------------- ssd
 
 

@@ -15,6 +15,14 @@ import torch
 def scale(x, by=2.0):
     return x * by
 
+def product(x, y):
+    return x @ y
+
+seen = []
+def remember(x):
+    seen.append(x.clone())
+    return x * 2
+
 def both(x, y):
     return x * y, (x + y).sum()
 
@@ -63,7 +71,7 @@ def misses_elsewhere(module, x):
 def attempt():
     module, drivers = ModuleType("mine"), ModuleType("drivers")
     exec(CODE, module.__dict__)
-    for function in (double, measured, misses, misses_elsewhere):
+    for function in (double, measured, misses, misses_elsewhere, hoards):
         setattr(drivers, function.__name__, function)
     return Attempt(lambda request: answer(request, module, drivers))
 
@@ -141,7 +149,36 @@ def test_a_cost_is_of_the_whole_call_or_of_what_the_driver_measures(attempt):
     assert (cost.flops, cost.work) == (250, 275)
 
 
+def hoards(module, x, *, meter):
+    held = []
+    with meter:
+        held.append(x * 2)
+        y = module.scale(x)
+    meter.kept(y)
+    return y
+
+
+def test_what_stays_alive_is_asked_by_the_driver_or_after_the_call(attempt):
+    _, cost = attempt.cost("remember", torch.ones(4, 4))
+    assert cost.kept == 64
+    _, cost = attempt.cost("scale", torch.ones(4, 4))
+    assert cost.kept == 0
+    _, cost = attempt.cost(hoards, torch.ones(4, 4))
+    assert cost.kept == 64
+
+
+def test_a_cost_with_upstream_is_that_of_the_gradients_too(attempt):
+    x, y = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.ones(2, 2)
+    (value, grads), cost = attempt.cost("product", x, y, upstream=torch.ones(2, 2))
+    assert value.tolist() == (x @ y).tolist()
+    assert [grad.tolist() for grad in grads] == [(y @ y.T).tolist(), (x.T @ y).tolist()]
+    assert (cost.flops, cost.saved, cost.kept, cost.kept_nodes) == (3 * 16, 32, 0, 0)
+    _, cost = attempt.cost("product", x, y)
+    assert (cost.flops, cost.saved) == (16, 0)
+
+
 def test_a_driver_that_measures_can_be_run_without(attempt):
+    assert attempt.run(hoards, X).tolist() == [2, 4, 6]
     assert attempt.run(measured, 2).tolist() == [[4, 4], [4, 4]]
 
 

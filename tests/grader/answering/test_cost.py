@@ -1,8 +1,19 @@
+import os
+import threading
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from grader.answering import alone, leaving
 from grader.answering.cost import Cost, Meter
+from grader.verdicts.fault import Elsewhere
+
+alone.at_home()
+leaving.lay()
 
 
 def cost(function, *args):
@@ -126,3 +137,203 @@ def test_a_meter_stops_where_the_code_raises():
         1 / 0  # noqa: B018
     ones(3, 3) @ ones(3, 3)
     assert meter.cost.flops == 0
+
+
+N = 50
+MATRIX = 8 * N * N
+
+
+def in_numpy(x):
+    return torch.from_numpy(np.exp(x.numpy()[:, None] * x.numpy()))
+
+
+def in_lists(x):
+    values = x.tolist()
+    return torch.tensor([sum(a * b for b in row) for row in [[a * b for b in values] for a in values] for a in row[:1]])
+
+
+def of_numpys_own():
+    """A mask that no tensor led to, and that goes back to torch."""
+    return torch.from_numpy(np.tril(np.ones((N, N)))).sum()
+
+
+@pytest.mark.parametrize(("work", "args"), [(in_numpy, (ones(N),)), (in_lists, (ones(2 * N),)), (of_numpys_own, ())])
+def test_memory_counts_outside_torch_too(work, args):
+    counted = cost(work, *args)
+    assert counted.peak >= MATRIX
+    assert counted.largest >= N * N
+
+
+def test_numpy_is_not_weighed_twice():
+    def one_after_the_other(x):
+        for _ in range(5):
+            (x.numpy()[:, None] * x.numpy()).sum()
+
+    counted = cost(one_after_the_other, ones(N))
+    assert MATRIX <= counted.peak < 1.5 * MATRIX
+    assert counted.largest == N * N
+
+
+def test_what_comes_back_from_numpy_is_numpys_own_memory():
+    counted = cost(lambda: torch.from_numpy(np.ones(1000)) * 2)
+    assert 16000 <= counted.peak < 17000
+    assert counted.largest == 1000
+
+
+def test_what_torch_makes_of_values_counts():
+    counted = cost(lambda: torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    assert (counted.peak, counted.work, counted.largest) == (24, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "values"),
+    [
+        (lambda x: x.numpy(), "Tensor.numpy", 6),
+        (np.asarray, "Tensor.numpy", 6),
+        (lambda x: x.tolist(), "Tensor.tolist", 6),
+        (lambda x: [float(value) for value in x.flatten()], "Tensor.item", 6),
+        (lambda x: x[0, 0].item(), "Tensor.item", 1),
+        (np.from_dlpack, "Tensor.__dlpack__", 6),
+        (lambda x: torch.utils.dlpack.to_dlpack(x), "torch.utils.dlpack.to_dlpack", 6),
+        (lambda x: x.data_ptr(), "Tensor.data_ptr", 6),
+        (lambda x: x.untyped_storage().data_ptr(), "UntypedStorage.data_ptr", 48),
+        (lambda x: x.untyped_storage().tolist(), "Tensor.item", 48),
+        (lambda x: x.clone().apply_(abs), "Tensor.apply_", 6),
+        (lambda x: x.__reduce_ex__(2), "Tensor.__reduce_ex__", 6),
+        (lambda x: x.exp().sum().max(), "", 0),
+    ],
+)
+@pytest.mark.parametrize("watch", [nullcontext, torch._C.DisableTorchFunction], ids=["", "unseen"])
+def test_what_leaves_torch_is_counted(way, name, values, watch):
+    x = ones(2, 3)
+    with watch():
+        left = cost(way, x).left
+    assert left == ({name: values} if name else {})
+
+
+def test_other_threads_of_the_attempt_are_refused():
+    with pytest.raises(Elsewhere, match="a thread was started while its cost was measured"):
+        cost(lambda: threading.Thread(target=print).start())
+    go = threading.Event()
+    thread = threading.Thread(target=go.wait, args=(5,), name="helper")
+    thread.start()
+    try:
+        with pytest.raises(Elsewhere, match="thread 'helper' was alive while its cost was measured"):
+            cost(lambda: None)
+    finally:
+        go.set()
+        thread.join()
+
+
+def test_other_processes_are_refused_and_ranks_are_not():
+    with pytest.raises(Elsewhere, match="a process was started"):
+        cost(os.fork)
+    with Meter(), alone.forking():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+
+def unseen(blind):
+    """A product that no mode of torch's sees."""
+
+    def work():
+        with blind():
+            return ones(3, 3) @ ones(3, 3)
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        lambda: torch._C._DisableTorchDispatch(),
+        lambda: torch.utils._python_dispatch._disable_current_modes(),
+        lambda: nullcontext(torch._C._pop_torch_dispatch_stack()),
+    ],
+)
+def test_what_turns_the_counting_off_is_refused(blind):
+    with pytest.raises(Elsewhere, match=r"_\w+ was called while its cost was measured"):
+        cost(unseen(blind))
+    counted = cost(lambda: ones(3, 3) @ ones(3, 3))
+    assert counted.flops == 54
+
+
+def kept(work, *owned):
+    """What stays alive after `work(held)`, a list that outlives it; owned: places of that list."""
+    meter, held = Meter(), []
+    with meter:
+        work(held)
+    meter.kept(*(held[i] for i in owned))
+    return meter.cost.kept, meter.cost.kept_nodes
+
+
+LEAF = ones(10).requires_grad_()
+
+
+class Hoarder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.beside = x.numpy() * 2
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+@pytest.mark.parametrize(
+    ("work", "owned", "stays"),
+    [
+        (lambda held: ones(10) * 2, (), (0, 0)),
+        (lambda held: held.append(ones(10) * 2), (), (80, 0)),
+        (lambda held: held.append(ones(10) * 2), (0,), (0, 0)),
+        (lambda held: held.append([{"a": ones(10) * 2}]), (0,), (0, 0)),
+        (lambda held: held.append((ones(10) * 2)[:1]), (0,), (72, 0)),
+        (lambda held: held.extend((ones(10) * 2).chunk(2)), (0, 1), (0, 0)),
+        (lambda held: held.append(np.ones(10)), (), (80, 0)),
+        (lambda held: held.append(np.ones(10)[2:]), (0,), (16, 0)),
+        (lambda held: held.append(torch.from_numpy(np.ones(10))), (0,), (0, 0)),
+        (lambda held: held.append(partial(print, ones(10) * 2)), (), (80, 0)),
+        (lambda held: held.append(LEAF.exp().sum()), (), (88, 2)),
+        (lambda held: held.append(LEAF.exp().sum()), (0,), (0, 0)),
+        (lambda held: held.append((y := LEAF.exp().sum(), y.backward())[0]), (), (8 + 80, 2)),
+        (lambda held: held.append(LEAF.exp().sum().detach()), (0,), (0, 0)),
+        (lambda held: held.append(LEAF.sum().grad_fn), (), (0, 1)),
+        (lambda held: held.append(Hoarder.apply(LEAF)), (0,), (80, 0)),
+    ],
+)
+def test_what_stays_alive_is_told_apart_from_what_is_owned(work, owned, stays):
+    LEAF.grad = None
+    assert kept(work, *owned) == stays
+
+
+def test_garbage_in_a_circle_is_not_kept():
+    def circle(held):
+        mine = [ones(10) * 2]
+        mine.append(mine)
+
+    assert kept(circle) == (0, 0)
+
+
+def test_a_storage_that_was_emptied_holds_nothing():
+    def empty(held):
+        held.append(ones(10) * 2)
+        held[0].untyped_storage().resize_(0)
+
+    assert kept(empty) == (0, 0)
+
+
+@pytest.mark.parametrize(("keeps", "most"), [(False, 5), (True, 30)])
+def test_nodes_are_those_alive_at_once(keeps, most):
+    def losses(count=10):
+        kept = []
+        for _ in range(count):
+            loss = (LEAF.exp() * 2).sum()
+            loss.backward()
+            kept.append(loss if keeps else loss.detach())
+
+    counted = cost(losses)
+    assert counted.nodes == most
+    assert cost(lambda: LEAF.detach().exp() * 2).nodes == 0

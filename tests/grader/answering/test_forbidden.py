@@ -1,3 +1,4 @@
+import _thread
 import contextlib
 import cProfile
 import math
@@ -7,10 +8,15 @@ from functools import partial
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
+from torch._higher_order_ops.associative_scan import associative_scan, generic_associative_scan
+from torch.distributed import _functional_collectives as functional_collectives
 from torch.nn import functional
 
+from grader.answering import alone
 from grader.answering.forbidden import resolve, watched
-from grader.verdicts.fault import Forbidden
+from grader.verdicts.fault import Elsewhere, Forbidden
 
 X = torch.ones(2, 3)
 mean = torch.mean  # another name for it
@@ -67,6 +73,187 @@ def test_a_forbidden_call_is_caught_under_any_name(name, call):
     call()  # and allowed again outside
 
 
+Q = torch.ones(1, 2, 3, 4)
+LABELS = torch.tensor([0, 2])
+
+
+@torch.jit.script
+def compiled(x):
+    return torch._scaled_dot_product_attention_math(x, x, x)[0]
+
+
+def unseen(call):
+    """With the modes of torch's Python off."""
+
+    def called():
+        with torch._C.DisableTorchFunction():
+            return call()
+
+    return called
+
+
+def unseen_below(call):
+    def called():
+        with torch._C._DisableTorchDispatch():
+            return call()
+
+    return called
+
+
+def fast_path():
+    with torch.inference_mode():
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()(Q[0])
+
+
+def autocast_by_key():
+    keys = torch._C._dispatch_tls_local_include_set().add(torch._C.DispatchKey.AutocastCPU)
+    with torch._C._ForceDispatchKeyGuard(keys, torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)):
+        functional.linear(X, X)
+
+
+def with_gradient():
+    parameter = nn.Parameter(X.clone())
+    parameter.grad = X.clone()
+    return parameter
+
+
+def of_dtype(make):
+    return lambda: make(torch.bfloat16)
+
+
+MHA = "torch.nn.functional.multi_head_attention_forward"
+CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
+SCAN = "torch._higher_order_ops.associative_scan.associative_scan"
+MHA_LAYER = nn.MultiheadAttention(4, 2, batch_first=True)
+ATEN = torch.ops.aten
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        (SDPA, unseen(lambda: functional.scaled_dot_product_attention(Q, Q, Q))),
+        (SDPA, unseen_below(lambda: functional.scaled_dot_product_attention(Q, Q, Q))),
+        (SDPA, lambda: torch._scaled_dot_product_attention_math(Q, Q, Q)),
+        (SDPA, lambda: torch._C._nn.scaled_dot_product_attention(Q, Q, Q)),
+        (SDPA, lambda: torch._VF._scaled_dot_product_attention_math(Q, Q, Q)),
+        (SDPA, lambda: ATEN._scaled_dot_product_flash_attention_for_cpu(Q, Q, Q)),
+        (SDPA, lambda: ATEN.scaled_dot_product_attention.default(Q.clone().requires_grad_(), Q, Q)),
+        (SDPA, lambda: ATEN.scaled_dot_product_attention.default.decompose(Q, Q, Q)),
+        (SDPA, lambda: torch._C._jit_get_operation("aten::scaled_dot_product_attention")[0](Q, Q, Q)),
+        (SDPA, lambda: torch.vmap(functional.scaled_dot_product_attention)(*[Q[None]] * 3)),
+        (SDPA, lambda: torch.vmap(ATEN._scaled_dot_product_attention_math)(*[Q[None]] * 3)),
+        (SDPA, lambda: torch.func.grad(lambda x: ATEN.scaled_dot_product_attention(x, x, x).sum())(Q)),
+        (SDPA, lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)(Q[0])),
+        (SDPA, fast_path),
+        (MHA, lambda: MHA_LAYER(Q[0], Q[0], Q[0])),
+        (MHA, unseen(lambda: MHA_LAYER(Q[0], Q[0], Q[0]))),
+        (MHA, fast_path),
+        (CROSS_ENTROPY, unseen(lambda: functional.cross_entropy(X, LABELS))),
+        (CROSS_ENTROPY, lambda: ATEN.cross_entropy_loss(X, LABELS)),
+        (CROSS_ENTROPY, lambda: torch._C._nn.cross_entropy_loss(X, LABELS)),
+        (CROSS_ENTROPY, lambda: torch.vmap(torch._C._nn.cross_entropy_loss)(X[None], LABELS[None])),
+        (CROSS_ENTROPY, lambda: nn.CrossEntropyLoss()(X, LABELS)),
+        (SCAN, lambda: associative_scan(torch.add, X, 0, combine_mode="generic")),
+        (SCAN, lambda: generic_associative_scan(lambda a, b: [a + b], [X])),
+        (SCAN, lambda: torch.ops.higher_order.associative_scan(lambda a, b: [a + b], [X], ())),
+        ("torch.Tensor.bfloat16", lambda: X.bfloat16()),
+        ("torch.Tensor.bfloat16", of_dtype(lambda dtype: X.to(dtype))),
+        ("torch.Tensor.bfloat16", of_dtype(lambda dtype: torch.empty(2, 3, dtype=dtype).copy_(X))),
+        ("torch.Tensor.bfloat16", of_dtype(lambda dtype: torch.add(X, 0, out=torch.empty(2, 3, dtype=dtype)))),
+        ("torch.Tensor.bfloat16", of_dtype(lambda dtype: torch.tensor([0.1], dtype=dtype))),
+        ("torch.Tensor.bfloat16", of_dtype(lambda dtype: X.sum(dtype=dtype))),
+        ("torch.amp.GradScaler", lambda: torch.amp.GradScaler("cpu")),
+        ("torch.amp.GradScaler", lambda: torch.cpu.amp.GradScaler()),
+        (
+            "torch.amp.GradScaler",
+            lambda: torch._amp_foreach_non_finite_check_and_unscale_([X.clone()], torch.zeros(1), torch.ones(1)),
+        ),
+        ("torch.autocast", autocast_by_key),
+        ("torch.autocast", lambda: torch.autocast("cpu")),
+        ("torch.autocast", lambda: torch.set_autocast_enabled("cpu", False)),
+        ("torch.autocast", lambda: torch.set_autocast_cpu_enabled(False)),
+        ("torch.nn.utils.clip_grad_norm_", lambda: nn.utils.clip_grad_norm_.__wrapped__([X], 1.0)),
+        ("torch.nn.utils.get_total_norm", lambda: nn.utils.clip_grad._get_total_norm([X])),
+        ("torch.nn.utils.clip_grad_value_", lambda: nn.utils.clip_grad_value_([with_gradient()], 1.0)),
+    ],
+)
+def test_a_forbidden_operator_is_caught_by_whatever_way_it_is_reached(name, call):
+    with pytest.raises(Forbidden, match=rf"^{name} is what this part is there to write"), watched([name]):
+        call()
+    call()
+
+
+def test_what_compiled_code_runs_is_caught():
+    """Its interpreter turns the exception into one of its own: the list has it."""
+    with watched([SDPA]) as offences, contextlib.suppress(RuntimeError):
+        compiled(Q)
+    assert [type(offence) for offence in offences] == [Forbidden]
+
+
+def test_a_function_that_was_compiled_cannot_be_seen():
+    torch.jit.script(functional.hinge_embedding_loss)
+    with pytest.raises(Forbidden, match="was compiled"), watched(["torch.nn.functional.hinge_embedding_loss"]):
+        pass
+
+
+@pytest.fixture(scope="module")
+def group():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.distributed_c10d._get_default_group()
+    dist.destroy_process_group()
+
+
+COLLECTIVES = {
+    "all_reduce": [
+        lambda group, backend: dist.all_reduce(X),
+        lambda group, backend: group.allreduce([X]),
+        lambda group, backend: backend.allreduce([X]),
+        lambda group, backend: functional_collectives.all_reduce(X, "sum", group),
+    ],
+    "all_gather": [
+        lambda group, backend: group.allgather([[X]], [X]),
+        lambda group, backend: backend.allgather([[X]], [X]),
+    ],
+    "all_gather_into_tensor": [
+        lambda group, backend: backend._allgather_base(X, X),
+        lambda group, backend: functional_collectives.all_gather_tensor(X, 0, group),
+    ],
+    "broadcast": [
+        lambda group, backend: backend.broadcast([X]),
+        lambda group, backend: dist.broadcast_object_list([3]),
+    ],
+    "reduce": [lambda group, backend: backend.reduce([X])],
+    "gather": [lambda group, backend: backend.gather([[X]], [X])],
+    "all_to_all": [lambda group, backend: backend.alltoall([X], [X])],
+    "reduce_scatter": [lambda group, backend: backend.reduce_scatter([X], [[X]])],
+    "reduce_scatter_tensor": [lambda group, backend: functional_collectives.reduce_scatter_tensor(X, "sum", 0, group)],
+}
+
+
+@pytest.mark.parametrize(("name", "call"), [(name, call) for name, calls in COLLECTIVES.items() for call in calls])
+def test_a_forbidden_collective_is_caught_down_to_the_backend(group, name, call):
+    name, backend = f"torch.distributed.{name}", group._get_backend(torch.device("cpu"))
+    with pytest.raises(Forbidden, match=rf"^{name} is what"), watched([name]):
+        call(group, backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        (SDPA, lambda: torch.softmax(Q @ Q.mT, -1) @ Q),
+        (CROSS_ENTROPY, lambda: functional.nll_loss(functional.log_softmax(X, 1), LABELS)),
+        ("torch.Tensor.bfloat16", lambda: (X.view(torch.int32) >> 16).to(torch.int16).view(torch.bfloat16).float()),
+        ("torch.autocast", lambda: functional.linear(X, X.float())),
+        ("torch.distributed.reduce", lambda: dist.all_reduce(X)),
+        ("torch.distributed.all_gather", lambda: dist.broadcast(X, 0)),
+    ],
+)
+def test_what_an_honest_answer_runs_is_free(group, name, call):
+    with watched([name]) as offences:
+        call()
+    assert offences == []
+
+
 @pytest.mark.parametrize("name", ["torch.mean", "torch.Tensor.mean", SDPA, "math.sqrt"])
 def test_other_calls_are_free(name):
     with watched([name]) as offences:
@@ -106,16 +293,51 @@ def test_what_interrupts_a_call_of_torch_goes_through(times):
     torch.mean(X)
 
 
-def test_an_offence_in_a_thread_is_remembered():
+@pytest.mark.parametrize(
+    "start", [lambda work: threading.Thread(target=work).start(), lambda work: _thread.start_new_thread(work, ())]
+)
+def test_another_thread_is_refused_also_where_the_code_swallows_it(start):
+    alone.at_home()
+    ran = []
+    with (
+        pytest.raises(Elsewhere, match="a thread was started while its calls were watched"),
+        watched(["math.sqrt"]),
+        contextlib.suppress(BaseException),
+    ):
+        start(lambda: ran.append(1))
+    assert ran == []
+
+
+def test_an_operator_is_caught_in_a_thread_that_was_there_before():
+    go, done = threading.Event(), threading.Event()
+
     def work():
+        go.wait(5)
         with contextlib.suppress(Forbidden):
             torch.mean(X)
+        done.set()
 
+    threading.Thread(target=work).start()
     with watched(["torch.mean"]) as offences:
+        go.set()
+        assert done.wait(5)
+    assert [type(offence) for offence in offences] == [Forbidden]
+
+
+def test_a_function_in_python_is_caught_in_a_thread():
+    caught = []
+
+    def work():
+        try:
+            nn.utils.clip_grad_norm_([X], 1.0)
+        except Forbidden as error:
+            caught.append(error)
+
+    with watched(["torch.nn.utils.clip_grad_norm_"]) as offences:
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-    assert len(offences) == 1
+    assert offences == caught != []
 
 
 def test_a_profiler_that_was_there_is_put_back():

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from grader.checks import Wrong, agree, agree_one_of, at_most, part, refusal
+from grader.answering.cost import Cost
+from grader.checks import Wrong, agree, agree_one_of, at_most, in_torch, part, refusal
 from grader.verdicts.fault import Changed, Missing
 
 X = torch.tensor([1.0, 2.0, 4.0])
@@ -92,3 +93,16 @@ def test_an_assertion_of_the_check_goes_through_a_refusal():
 
 def test_part_marks_a_check():
     assert part("f").mark.args == ("f",)
+
+
+def test_work_stays_in_torch_but_for_a_few_values():
+    in_torch(Cost(left={"Tensor.item": 64}), of="a step")
+    in_torch(Cost(left={"Tensor.item": 90}), of="a step", values=90)
+    with pytest.raises(
+        Wrong, match=r"^a step: this part's work stays in torch, .*: 4,096 values left it through Tensor.n"
+    ):
+        in_torch(Cost(left={"Tensor.numpy": 4096}), of="a step")
+    with pytest.raises(
+        Wrong, match=r"40 values left it through Tensor.item and 50 values left it through Tensor.tolist"
+    ):
+        in_torch(Cost(left={"Tensor.tolist": 50, "Tensor.item": 40}), of="a step")
