@@ -1,21 +1,21 @@
 """Practice mode: the attempt runs in this process, so that print, breakpoint and --pdb work."""
 
-import signal
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from grader import fair
 from grader.answer import Request, answer
 from grader.catalog import Part
 from grader.fault import Unusable
 from grader.forbidden import watched
 from grader.judge import Judge
 from grader.load import load_source
+from grader.result import Doubt
 from grader.source import read_source
 
 
@@ -32,6 +32,9 @@ class Practice:
         self.name = name
         self.judge = Judge(path, text or "")
         self.isolation = "practice"
+        self.means: dict[str, str] = {}
+        self.doubts: dict[str, Doubt] = {}
+        self.on_loss: Callable[[float], None] = lambda seconds: None
         self.raised: BaseException | None = None
         self.forbidden: Sequence[str] = ()
         self._text = text
@@ -61,6 +64,15 @@ class Practice:
             self.raised = error
             raise
 
+    def clock(self) -> AbstractContextManager[None]:
+        """Lets the clock of a check leave out what others took of the processors."""
+        return fair.check_clock(self._loss)
+
+    def _loss(self) -> float:
+        lost = fair.own_loss()
+        self.on_loss(lost)
+        return lost
+
     def close(self) -> None:
         """Nothing to end: the attempt ran in this process."""
 
@@ -79,23 +91,6 @@ class Practice:
                 self._unusable = self.judge.loading(error)
                 raise self._unusable from error
         return self._module
-
-
-@contextmanager
-def ringing_again() -> Iterator[None]:
-    """Let the clock of a check, once it has rung, ring every second until the check is over.
-
-    Python drops what a clock raises inside a destructor, and torch has some: a loop would go on for ever.
-    """
-    left, _ = signal.getitimer(signal.ITIMER_REAL)
-    ends = time.monotonic() + left
-    if left:
-        signal.setitimer(signal.ITIMER_REAL, left, 1.0)
-    try:
-        yield
-    finally:
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.0, ends - time.monotonic()))  # as it was; 0 stops it
 
 
 class Steady:

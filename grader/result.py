@@ -26,6 +26,13 @@ class Verdict(StrEnum):
     """Nothing is known: the selection left out a check. Never a pass."""
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """Why a verdict may be the machine's doing."""
+
+    said: str
+    proved: bool
+
+
 class CheckResult(msgspec.Struct, frozen=True):
     id: str
     """The test's name with its parameters, as pytest takes it after `::`."""
@@ -80,6 +87,8 @@ class Result(msgspec.Struct, frozen=True):
     """SHA-256 of the text that was judged."""
     student: str = ""
     versions: dict[str, str] = {}
+    means: dict[str, str] = {}
+    """What kept the attempt's share of the machine apart: its processes, memory and processors."""
     schema: int = SCHEMA
 
     @property

@@ -17,6 +17,7 @@ import msgspec
 from grader.catalog import Exercise, House, HouseError, nearest
 from grader.cells import layout_of
 from grader.engine import cage
+from grader.engine.doubt import STARVED
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.engine.store import Kept, in_order, read_results
 from grader.engine.warm import Warm
@@ -29,6 +30,8 @@ _SUFFIXES = (".py", ".ipynb")
 _MOST_NAMED = 5
 _GRACE_SECONDS = 10.0
 """Beyond the limit of an exercise, for the asker to say what it knows."""
+_MOST_TRIES = 3
+"""How often a submission is judged where the machine, not the code, may be to blame."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -277,9 +280,17 @@ class Engine:
                     for i, one in enumerate(submissions)
                 ]
                 total = len(checks.items) * len(variants)
-                for outcome in judge(checks, variants, jobs=jobs, deadline=deadline, tick=lambda: tick(total)):
-                    submission = submissions[int(outcome.variant.name)]
-                    keep(_result(exercise, submission, outcome, checks.planned, self.level, by))
+                for attempt in range(1, _MOST_TRIES + 1):
+                    counted = partial(tick, total) if attempt == 1 else lambda: None
+                    again = []
+                    for outcome in judge(checks, variants, jobs=jobs, deadline=deadline, tick=counted):
+                        submission = submissions[int(outcome.variant.name)]
+                        result = _result(exercise, submission, outcome, checks.planned, self.level, by)
+                        if attempt < _MOST_TRIES and _in_doubt(outcome, result):
+                            again.append(outcome.variant)  # after the others: a busy machine may be less so then
+                        else:
+                            keep(_excused(outcome, result))
+                    variants = again
 
             work(judge_all)
 
@@ -304,15 +315,42 @@ def _result(
 ) -> Result:
     checks = list(outcome.checks)
     if outcome.died:
-        verdict = Verdict.TIMEOUT if outcome.timed_out else Verdict.GRADER_ERROR
+        late = outcome.timed_out and not outcome.starved
+        verdict = Verdict.TIMEOUT if late else Verdict.GRADER_ERROR
         limit = f"the exercise's limit of {exercise.limits.exercise_seconds:g} s was reached"
-        message = limit if outcome.timed_out else outcome.died
+        message = limit if late else STARVED.said if outcome.starved else outcome.died
         reported = {check.id for check in checks}
         checks += [
             CheckResult(id, part, verdict, message) for part, ids in planned.items() for id in ids if id not in reported
         ]
-    isolation = outcome.isolation or str(level)
-    return _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
+    isolation = outcome.said.isolation or str(level)
+    result = _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
+    return msgspec.structs.replace(result, means=outcome.said.means)
+
+
+def _in_doubt(outcome: Outcome, result: Result) -> bool:
+    """Whether the machine may be to blame for a verdict, so that the submission is judged again."""
+    failed = {part.name for part in result.parts if part.verdict is not Verdict.PASSED}
+    return bool(failed & outcome.said.doubts.keys()) or bool(
+        outcome.died and (outcome.starved or not outcome.timed_out)
+    )
+
+
+def _excused(outcome: Outcome, result: Result) -> Result:
+    """A result in which no part is charged for what was the machine's doing, as far as that is proved."""
+    parts = []
+    for part in result.parts:
+        doubt = outcome.said.doubts.get(part.name)
+        if doubt and doubt.proved and part.verdict is not Verdict.PASSED:
+            checks = [
+                check
+                if check.verdict is Verdict.PASSED
+                else msgspec.structs.replace(check, verdict=Verdict.GRADER_ERROR, message=doubt.said)
+                for check in part.checks
+            ]
+            part = msgspec.structs.replace(part, verdict=Verdict.GRADER_ERROR, message=doubt.said, checks=checks)
+        parts.append(part)
+    return msgspec.structs.replace(result, parts=parts)
 
 
 def _assembled(
