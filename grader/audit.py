@@ -19,6 +19,7 @@ import msgspec
 
 from grader.build import build_exercise, stub_of
 from grader.catalog import Exercise, House, HouseError, nearest
+from grader.fair import processors
 from grader.forbidden import resolve
 from grader.misread import UNREAD
 from grader.mutants import Generated, MutantFile, apply, generate, read_mutants
@@ -81,7 +82,7 @@ def audit(
         return report
 
     def work(collected: Collected) -> None:
-        bench = _Bench(exercise, collected, jobs or os.cpu_count() or 1)
+        bench = _Bench(exercise, collected, jobs or len(processors()))
         section("checks", *_checks(exercise, collected))
         section("stub", *_stub(bench))
         section("solution", *_solution(bench, seeds))

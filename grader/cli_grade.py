@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from grader.catalog import House, HouseError, find_house
 from grader.export import as_summary, grader_failed, plain, write_file
+from grader.fair import processors
 from grader.result import Result
 from grader.submitted import new_seed
 
@@ -26,7 +26,12 @@ LEVELS = ("process", "landlock", "full")
 @click.argument("submitted", type=click.Path(path_type=Path))
 @click.option("--out", "out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--only", multiple=True, metavar="ID", help="Grade this exercise only; may be given again.")
-@click.option("--jobs", type=click.IntRange(1), default=None, help="Submissions at a time; by default one a core.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=None,
+    help="Submissions at a time; by default one a core.",
+)
 @click.option("--seed", type=int, default=None, help="Seed of all random inputs; by default one that nobody knows.")
 @click.option("--require", type=click.Choice(LEVELS), default="process", help="Refuse to grade in weaker isolation.")
 def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> None:
@@ -55,16 +60,29 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     found = batch.find_submissions(house, submitted, chosen)
     _tell_of_folders(found, submitted)
     results = batch.Results(out)
+    with results.alone():
+        return _grade_alone(house, found, results, chosen, jobs, seed, cage.Level(require))
+
+
+def _grade_alone(
+    house: House,
+    found: Found,
+    results: Results,
+    chosen: list[str],
+    jobs: int | None,
+    seed: int | None,
+    level: Level,
+) -> int:
+    """The exit code, where no other run writes to these results."""
     there = {(one.student, one.exercise) for one in found.submissions}
     for old in results.latest():
         if (old.student, old.exercise) not in there and (not chosen or old.exercise in chosen):
             _warn(f"{old.student}/{old.exercise} is not there any more. Its result stands, and counts.")
-    level = cage.Level(require)
     waiting = [one for one in found.submissions if not results.holds(one, house.exercises[one.exercise], level, seed)]
     count = len(found.submissions)
     click.echo(f"{count} submission{'s' * (count != 1)}, {count - len(waiting)} of them graded already.")
     drawn = new_seed() if seed is None else seed
-    if waiting and not _judge(house, waiting, results, level, jobs or os.cpu_count() or 1, drawn):
+    if waiting and not _judge(house, waiting, results, level, jobs or len(processors()), drawn):
         return 1
     whole = _sum_up([result for result in results.latest() if not chosen or result.exercise in chosen], results.path)
     return 1 if not whole else 2 if found.refused else 0

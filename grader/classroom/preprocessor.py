@@ -6,7 +6,6 @@ execute the notebook, the answers go to `server`, and a graded cell gets the out
 
 import atexit
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from grader.classroom.notebook import exercise_named, part_named
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.engine.notebook import LARGEST_NOTEBOOK, NotebookError, source_of_notebook
 from grader.export import plain
+from grader.fair import processors
 from grader.render import part_text
 from grader.result import PartResult, Result, Verdict
 from grader.submitted import LARGEST_FILE, derive, new_seed, read_file
@@ -190,7 +190,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             for other in self._judging.values():
                 other.close()
             self._judging.clear()
-            jobs = self.jobs or os.cpu_count() or 1
+            jobs = self.jobs or len(processors())
             self._judging[exercise.id] = Judging(exercise.root, exercise.id, self.require, jobs)
             atexit.register(self._judging[exercise.id].close)
         return self._judging[exercise.id]
