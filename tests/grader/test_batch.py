@@ -345,9 +345,32 @@ def test_a_line_that_was_cut_short_is_dropped(home, cut):
     path.write_bytes(first + second[:cut])
     assert holds(home)
     assert not holds(home, bob)
-    assert path.read_bytes() == first
     keep(home, judged(home, bob))
+    assert path.read_bytes() == first + second
     assert holds(home, bob)
+
+
+def test_two_runs_do_not_write_to_one_folder(home):
+    folder = home.root / "results"
+    with Results(folder).alone(), pytest.raises(HouseError, match=r"Another run writes to .*results \(process \d+ on "):
+        Results(folder).alone().__enter__()
+    with Results(folder).alone():  # it has ended: the file stays, and locks nobody out
+        assert (folder / ".lock").exists()
+
+
+def test_a_run_sees_what_the_one_before_it_has_written(home):
+    late = Results(home.root / "results")
+    keep(home, judged(home, ANN))
+    with late.alone():
+        assert late.latest()
+
+
+def test_a_second_run_says_who_is_at_work(home):
+    hand_in(home, "ann", home.solution)
+    with Results(home.root / "results").alone():
+        done = home.grader("grade", "submitted", "--out", "results")
+    assert done.code == 2
+    assert f"Another run writes to results (process {os.getpid()} on " in done.err
 
 
 def test_damage_in_the_middle_is_said_and_left(home):
