@@ -5,7 +5,6 @@
 # batch_mean = "passed"
 # RunningMean = ["error", "memory"]
 import ctypes
-import fcntl
 import mmap
 import os
 import time
