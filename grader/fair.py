@@ -16,6 +16,8 @@ MOST = 10
 """A limit ends at this many times its seconds, whoever had the processors."""
 _WINDOW_SECONDS = 0.25
 """The kernel adds a wait when it is over: in shorter times it would be seen too late."""
+_HARDLY = 1_000_000
+"""Nanoseconds: who has not run for longer between two looks has waited."""
 
 
 class Starved(BaseException):
@@ -32,28 +34,31 @@ class Waits:
         self.lost = 0.0
         self._cores = cores or len(processors())
         self._seen: dict[int, tuple[int, int]] = {}
-        self._at = time.monotonic()
+        self._at = self._looked = time.monotonic()
         self._ran = self._waited = 0
 
     def look(self, threads: Iterable[int]) -> float:
-        """Look at these threads, and at no other; returns `lost`. What began since the last look counts in full."""
+        """Look at these threads, and at no other; returns `lost`. What began since the last look counts in full.
+
+        The kernel adds a wait when it is over. One that is not, of a thread that may end before anybody looks again, is
+        seen by this: the thread has not run since the last look, and is not asleep.
+        """
+        now = time.monotonic()
+        since = int((now - self._looked) * 1e9)
+        seen: dict[int, tuple[int, int]] = {}
         for thread in threads:
             ran, waited = _of_thread(thread)
             ran_before, waited_before = self._seen.get(thread, (0, 0))
-            self._seen[thread] = ran, waited
+            if ran - ran_before < _HARDLY and waited <= waited_before and _is_runnable(thread):
+                waited = waited_before + since
+            seen[thread] = ran, max(waited, waited_before)
             self._ran += max(0, ran - ran_before)
             self._waited += max(0, waited - waited_before)
-        now = time.monotonic()
+        self._seen, self._looked = seen, now
         if now - self._at >= _WINDOW_SECONDS:
             self.lost += _lost(self._ran / 1e9, self._waited / 1e9, now - self._at, self._cores)
             self._at, self._ran, self._waited = now, 0, 0
         return self.lost
-
-    def begin(self, threads: Iterable[int]) -> None:
-        """Start from here: what these threads did before does not count."""
-        self._seen = {thread: _of_thread(thread) for thread in threads}
-        self._at = time.monotonic()
-        self._ran = self._waited = 0
 
 
 def _lost(ran: float, waited: float, seconds: float, cores: int) -> float:
@@ -68,6 +73,12 @@ def _of_thread(thread: int) -> tuple[int, int]:
         ran, waited, _ = file.read().split()
         return int(ran), int(waited)
     return 0, 0
+
+
+def _is_runnable(thread: int) -> bool:
+    with suppress(OSError, IndexError), open(f"/proc/{thread}/stat", "rb") as file:  # noqa: PTH123 - the same
+        return file.read().rpartition(b")")[2].split()[0] == b"R"
+    return False
 
 
 def threads_of(pids: Iterable[int]) -> list[int]:
