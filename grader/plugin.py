@@ -248,7 +248,7 @@ def _seed(item: pytest.Item, whose: str = "") -> int:
     return derive(seed, whose) if whose else seed
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # within pytest-timeout's, which has set its clock by then
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Run no check of a part that stands as in the stub: an exercise has a hundred, and some fork ranks."""
     file = item.getparent(ExerciseFile)

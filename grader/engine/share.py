@@ -161,7 +161,8 @@ def become(share: Share, slot: int, link: socket.socket) -> None:
     """Become the user that a cage is; in its own user namespace, into which `admit` lets it, called by its parent."""
     root, uid = os.geteuid() == 0, share.uid(slot)
     if root:
-        os.setgroups([])
+        with contextlib.suppress(PermissionError):  # a user namespace whose root may not
+            os.setgroups([])
     if share.namespace:
         uid = uid or (_NOBODY if root else 0)
         system.unshare(system.CLONE_NEWUSER)
