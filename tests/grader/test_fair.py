@@ -1,5 +1,6 @@
 """A limit in seconds leaves out what others took of the processors, and nothing else."""
 
+import json
 import os
 import signal
 import time
@@ -132,3 +133,33 @@ def test_a_process_counts_the_processors_that_it_may_use():
         assert fair.processors() == [min(every)]
     finally:
         os.sched_setaffinity(0, every)
+
+
+PROBE = """
+import json, time
+from pathlib import Path
+from grader import fair
+from grader.catalog import House
+from grader.sweep import Variant, judge, sweep
+
+fair.own_loss = time.monotonic  # as where others have had the processors all the time
+house = House(Path.cwd())
+exercise = house.exercises["dl_901_running_mean"]
+right = exercise.solution.read_text()
+slow = right.replace("return x.sum(0)", "__import__('time').sleep(1); return x.sum(0)")
+assert slow != right
+
+def work(collected):
+    for out in judge(collected, [Variant("slow", slow, check_seconds=0.4)], jobs=1, deadline=1):
+        print(json.dumps([out.died, [check.verdict for check in out.checks]]))
+
+sweep(house, exercise, work)
+"""
+
+
+def test_checks_and_batches_have_such_clocks(home):
+    """Each check takes 1 s where it has 0.4, and all of them 4 s where they have 1; none of it was theirs."""
+    done = home.script(PROBE)
+    assert done.code == 0, done.said
+    died, verdicts = json.loads(done.out.splitlines()[-1])
+    assert (died, set(verdicts)) == ("", {"passed"})
