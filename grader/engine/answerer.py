@@ -32,6 +32,7 @@ import msgspec
 
 from grader import fair
 from grader.engine import cage, held, share, system
+from grader.engine.cgroup import Group
 from grader.engine.warm import CONTROL_FD
 from grader.load import importing
 
@@ -143,15 +144,19 @@ class _Place(msgspec.Struct, frozen=True):
 
 def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1) -> NoReturn:
     """The keeper: not in the cage, runs nothing of the learner's, and outlives the answerer."""
-    folder = ""
+    folder, group = "", None
     try:
         os.setpgid(0, 0)
         status = socket.socket(fileno=status_end)
         output, write_end = os.pipe()
         cage.separate(place.level)
         inside, outside = os.pipe()
+        group = share.group_for(place.share, f"dl-kata-{os.getpid()}", job.limits.memory_mb)
         init = os.fork()
         if init == 0:
+            if group:
+                os.write(group.entrance, b"0")
+                os.close(group.entrance)
             for descriptor in (output, inside, *([ledger] if ledger >= 0 else [])):
                 os.close(descriptor)
             status.close()
@@ -166,12 +171,14 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
         with contextlib.suppress(OSError):  # the asker is gone already: the watch sees that too, and ends everything
             wire.send(status, msgspec.json.encode(Entered(place.level, place.share.means(len(cores)), failed)))
         if not failed:
-            ended = _Watch(job, place, init, ledger).until_it_ends(output, status)
+            ended = _Watch(job, place, init, ledger, group).until_it_ends(output, status)
             with contextlib.suppress(OSError):
                 wire.send(status, msgspec.json.encode(ended))
     except BaseException:
         traceback.print_exc()  # the grader's own fault, for an author to see
     finally:
+        if group:
+            group.remove()
         cage.remove(place.level, folder)
         os._exit(0)
 
@@ -179,12 +186,12 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
 class _Watch:
     """Waits for an answerer to end, or ends it: too much output, memory or processes, or nobody left who asks."""
 
-    def __init__(self, job: Job, place: _Place, init: int, ledger: int) -> None:
-        self._limits, self._init = job.limits, init
-        self._most_processes = 0 if place.share.counted else share.PROCESSES
+    def __init__(self, job: Job, place: _Place, init: int, ledger: int, group: Group | None) -> None:
+        self._limits, self._init, self._group = job.limits, init, group
+        self._most_processes = 0 if place.share.counted or group else share.PROCESSES
         on_linux = sys.platform == "linux"
         own_mb = held.written_mb(os.getpid()) if on_linux else 0
-        self._held = held.Held(init, own_mb, len(job.cores or fair.processors())) if on_linux else None
+        self._held = held.Held(init, own_mb, len(job.cores or fair.processors()), group) if on_linux else None
         self._ledger = held.Ledger(ledger) if ledger >= 0 else None
         self._looked = 0.0
 
@@ -234,6 +241,8 @@ class _Watch:
         ended = os.waitstatus_to_exitcode(code)
         if ended >= 128 or ended < 0:
             number = ended - 128 if ended >= 128 else -ended
+            if number == signal.SIGKILL and self._group and self._group.ran_out_of_memory():
+                return Ended("memory", numbers["memory"], text)
             return Ended("cpu" if number == signal.SIGXCPU else "signal", number, text)
         return Ended("exit", ended, text)
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from grader import fair
+from grader.engine.cgroup import Group
 
 _LEDGER = struct.Struct("dI")
 _EXACT_SECONDS = 0.25
@@ -18,15 +19,17 @@ _SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:", "Private_Hugetlb:", "Shared_Hu
 
 class Held:
     """What everything below `init` holds. init: the first process of the cage. own_mb: what each has from the start.
+    group: the cage's control group, if it has one.
 
     processes: with threads, now. most_processes: at any look. memory_mb: now.
     """
 
-    def __init__(self, init: int, own_mb: int, cores: int) -> None:
+    def __init__(self, init: int, own_mb: int, cores: int, group: Group | None = None) -> None:
         self.processes = self.most_processes = self.memory_mb = 0
         self.waits = fair.Waits(cores)
         self._init, self._own_mb = init, own_mb
         self._exact_at = 0.0
+        self._group = group
 
     def look(self, limit_mb: int) -> None:
         """Look at everything once. limit_mb: of memory; what may be above it is looked at more exactly."""
@@ -35,6 +38,9 @@ class Held:
         self.processes = len(threads) - 1  # `init` is ours
         self.most_processes = max(self.most_processes, self.processes)
         self.waits.look(threads)
+        if self._group:
+            self.memory_mb = self._group.held_mb()
+            return
         self.memory_mb = sum(max(0, _written_mb(its) - self._own_mb) for its in processes.values())
         if self.memory_mb > limit_mb:
             self.memory_mb = self._shared_out(processes, limit_mb)

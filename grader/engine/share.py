@@ -6,6 +6,8 @@ processes   the kernel counts them in a user namespace of the cage's own, or by 
             it can do neither, the cage's keeper counts
 memory      the keeper counts what is held; memory that nobody could count is not to be had
 processors  each cage is a scheduling group of its own (a session), on the processors of its job
+
+Where this user may make control groups (cgroup v2), each cage has one, and the kernel counts all three there.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ import msgspec
 
 from grader import fair
 from grader.engine import system
+from grader.engine.cgroup import Group, folder_for_cages
 
 PROCESSES = 64
 """Processes and threads, together."""
@@ -48,6 +51,8 @@ class Share(msgspec.Struct, frozen=True):
     """Whether each cage has a user namespace of its own."""
     counted: bool = False
     """Whether the kernel counts the processes of one cage alone. If not, the keeper counts."""
+    groups: int = -1
+    """A descriptor of the control group in which each cage has its own; -1 where there is none."""
 
     def uid(self, slot: int) -> int:
         return self.first_uid + slot % _UIDS if self.first_uid else 0
@@ -57,8 +62,8 @@ class Share(msgspec.Struct, frozen=True):
         by = "user namespace" if self.namespace else "uid"
         group = "own session, " if _has_session_groups() else ""
         return {
-            "processes": by if self.counted else "keeper",
-            "memory": "keeper",
+            "processes": "control group" if self.groups >= 0 else by if self.counted else "keeper",
+            "memory": "control group" if self.groups >= 0 else "keeper",
             "processors": f"{group}{cores} of {len(fair.processors())}",
         }
 
@@ -76,12 +81,13 @@ def prepare(namespaces: bool) -> Share:
     if sys.platform != "linux":
         return Share()
     first = _claimed() if os.geteuid() == 0 else 0
+    groups = folder_for_cages()
     for namespace in [True, False] if namespaces else [False]:
-        share = Share(first, namespace)
+        share = Share(first, namespace, groups=groups)
         granted = _tried(share)
         if granted:
             return msgspec.structs.replace(share, counted=granted == _COUNTED)
-    return Share()
+    return Share(groups=groups)
 
 
 def _claimed() -> int:
@@ -155,6 +161,11 @@ def _fork_and_wait() -> bool:
         time.sleep(5)  # no longer, were its parent gone already
         os._exit(0)
     return True
+
+
+def group_for(share: Share, name: str, memory_mb: int) -> Group | None:
+    """A control group for one cage, where there are any. With its first process, which is ours."""
+    return Group(share.groups, name, memory_mb, PROCESSES + 1) if share.groups >= 0 else None
 
 
 def become(share: Share, slot: int, link: socket.socket) -> None:
