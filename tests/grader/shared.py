@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 
+PATIENCE = 900.0
+"""Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
+
 
 def once(tmp_path_factory, name, work):
     """`work()`, which returns plain data: run by whoever comes first, read by all others of this test run.
@@ -28,7 +31,7 @@ def once(tmp_path_factory, name, work):
     return made["made"]
 
 
-def said(command, folder, seconds):
+def said(command, folder, seconds=PATIENCE):
     """The last line of what a command says, which is JSON. folder: its temporary files' own."""
     # No bytecode: a user that may not write it beside the sources would say so.
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -17,6 +17,7 @@ import tomllib
 
 import pytest
 import world
+from shared import PATIENCE
 
 from conftest import HERE, environment
 from grader.result import Verdict
@@ -25,7 +26,7 @@ FAMILIES = ["answers", "exit", "files", "forging", "lying", "overfitting", "reso
 PARTS = {"batch_mean": 30, "RunningMean": 70}
 ATTACKS = sorted((HERE / "attacks").glob("*.py"))
 RIGHT = "right"
-ENGINE_SECONDS = 400.0
+ENGINE_SECONDS = 2 * PATIENCE
 
 needs_worlds = pytest.mark.skipif(not world.available(), reason="no namespaces: hostile code would harm this machine")
 

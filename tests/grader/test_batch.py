@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from shared import PATIENCE
 
 from conftest import ID, Done, environment
 from grader.catalog import HouseError
@@ -537,7 +538,7 @@ def below(pid):
     return handles
 
 
-def still_there(handles, seconds=20):
+def still_there(handles, seconds=PATIENCE):
     """How many of these processes have not ended after so many seconds at most."""
     ends = time.monotonic() + seconds
     left = list(handles)
@@ -567,7 +568,7 @@ def test_an_interruption_loses_nothing(slow_class, end):
         await_result(home, process)
         handles = below(process.pid)
         os.killpg(process.pid, end)
-        code = process.wait(30)
+        code = process.wait(PATIENCE)
     assert len(handles) >= 2, "the warm process and an asker"
     assert still_there(handles) == 0
     said = (home.root / "said").read_text()
@@ -650,7 +651,7 @@ print(json.dumps(kept))
 
 def test_the_end_of_the_answering_process_is_charged_to_nobody(home):
     done = subprocess.run(
-        [sys.executable, "-c", DYING, str(home.root), ID], capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", DYING, str(home.root), ID], capture_output=True, text=True, timeout=PATIENCE, check=True,
         env=environment(),
     )  # fmt: skip
     assert json.loads(done.stdout) == [["passed"], ["grader error"], ["grader error"]]

@@ -394,7 +394,7 @@ def asked(level, become):
             command = in_reach([*become, *command], folder)
             if command[0] == "unshare" and not grants_namespaces():
                 pytest.skip("the interpreter lies in a closed home, and nothing may be mounted over it")
-        return said(command, folder / "tmp", seconds=110)
+        return said(command, folder / "tmp")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

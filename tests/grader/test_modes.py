@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from shared import once, said
+from shared import PATIENCE, once, said
 
 from grader.catalog import find_house
 
@@ -194,7 +194,7 @@ def outcome(tmp_path_factory):
                 shutil.copytree(HERE / "bank", root, ignore=shutil.ignore_patterns("__pycache__", ".*"))
             some = None if EVERY or id == BANK else FEW
             command = [sys.executable, str(Path(__file__)), str(root), id, json.dumps(some)]
-            return said(command, folder, seconds=2400 if EVERY else 300)
+            return said(command, folder, seconds=2400 if EVERY else PATIENCE)
 
         return once(tmp_path_factory, f"modes {id}", work)
 

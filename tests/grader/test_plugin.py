@@ -188,7 +188,7 @@ def test_an_empty_selection_is_no_pass(home):
 
 def test_two_workers_give_the_same_result(home):
     home.solve(("* len(x) / self.count", "/ 2"))
-    done = home.pytest(EXERCISE, "-n", "2", seconds=120)
+    done = home.pytest(EXERCISE, "-n", "2")
     assert done.code == 1
     assert "30 of 100 points" in done.out
     assert part_line(done.out, "RunningMean") == "✗ RunningMean 70 wrong 0 of 1 checks pass"

@@ -221,7 +221,7 @@ def asked(what, level, become=()):
             command = in_reach([*become, *command], folder)
             if command[0] == "unshare" and not grants_namespaces():
                 pytest.skip("the interpreter lies in a closed home, and nothing may be mounted over it")
-        return said(command, folder / "tmp", seconds=900)
+        return said(command, folder / "tmp")
     finally:
         subprocess.run(["rm", "-rf", folder], check=False)
 
