@@ -518,7 +518,7 @@ def grading(home):
 
 def await_result(home, process):
     """Until the first result is on the disk."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + PATIENCE
     while not lines(home):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)

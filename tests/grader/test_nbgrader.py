@@ -61,7 +61,8 @@ class Course:
 
     def run(self, module, *args, cwd=None, code=0):
         done = subprocess.run(
-            [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True, timeout=PATIENCE,
+            [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True,
+            timeout=PATIENCE,
             env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"), check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
