@@ -249,7 +249,8 @@ def test_what_used_up_its_own_share_is_charged_for_it(two):
     charged = {name: one for name, one in two["hostile"].items() if not name.endswith("among them")}
     assert len(charged) == 2 * len(HOSTILE)
     for name, one in charged.items():
-        assert set(verdicts(one).values()) <= {"timeout", "crashed", "error", "memory"}, (name, one)
+        for verdict, message in one["parts"].values():  # on a machine that is loaded from elsewhere it may have no time
+            assert verdict in {"timeout", "crashed", "error", "memory"} or message == doubt.STARVED.said, (name, one)
 
 
 def test_a_result_says_what_its_share_rested_on(two):
