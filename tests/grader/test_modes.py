@@ -162,7 +162,7 @@ def judged(root, id, some):
                 Variant(f"graded|{name}", text, seed=11, channel=partial(Caged, engine.control, exercise, text))
                 for name, text in texts.items()
             ]
-            for outcome in judge(collected, variants, jobs=2, deadline=120):
+            for outcome in judge(collected, variants, jobs=2, deadline=PATIENCE):
                 mode, name = outcome.variant.name.split("|", 1)
                 seen[name][mode] = [[one.id, one.verdict, one.message] for one in outcome.checks] or outcome.died
             seen["planned"] = sorted(id for ids in collected.planned.values() for id in ids)
