@@ -23,10 +23,13 @@ import msgspec
 from grader.answering import wire
 from grader.answering.alone import forking
 from grader.answering.data import plain
+from grader.base import fair
 from grader.verdicts.fault import NoLoopback
 from grader.verdicts.raised import Raised, describe, revive
 
 _LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
+_LOOK_SECONDS = 0.1
+_ENDING_LOOKS, _ENDING_SECONDS = 50, 0.01
 _OTHERS_SECONDS = 0.2
 """How long to wait, once a rank has failed, for others that fail too: the lowest of them is the one to tell of."""
 
@@ -36,7 +39,8 @@ def on_ranks(module: ModuleType, count: int, work: Callable[[int], Any], seconds
 
     module: the learner's. Each rank starts with a copy of this process as it is, random state included, and one thread.
     Raises what a rank raised ("rank 1 of 3: ..."), ChildProcessError where one died, TimeoutError where one had not
-    ended after `seconds`; NoLoopback where the machine's isolation leaves no network of its own.
+    ended after `seconds`, in which the time that other programs took does not count; NoLoopback where the machine's
+    isolation leaves no network of its own.
     """
     _need_loopback()
     running: dict[int, tuple[int, socket.socket]] = {}
@@ -53,11 +57,13 @@ def on_ranks(module: ModuleType, count: int, work: Callable[[int], Any], seconds
                 running[rank] = pid, ours
             return _gather(running, count, seconds)
         finally:
-            for pid, ours in running.values():
+            for _, ours in running.values():
+                ours.close()
+            pids = [pid for pid, _ in running.values() if pid]
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                ours.close()
-            for pid, _ in running.values():
+            for pid in pids:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
 
@@ -67,23 +73,25 @@ def _gather(running: dict[int, tuple[int, socket.socket]], count: int, seconds: 
     waiting = {ours: rank for rank, (_, ours) in running.items()}
     values: dict[int, Any] = {}
     failed: dict[int, BaseException] = {}
-    ends = time.monotonic() + seconds
-    while waiting:
-        ready, _, _ = select.select(list(waiting), [], [], max(0.0, ends - time.monotonic()))
-        if not ready:
-            break
+    waits, began, left = fair.Waits(), time.monotonic(), seconds
+    while waiting and left > 0:
+        ready, _, _ = select.select(list(waiting), [], [], min(left, _LOOK_SECONDS))
+        lost = waits.look(fair.threads_of(pid for pid, _ in running.values()))
         for ours in ready:
             rank = waiting.pop(ours)
             said = _reply(ours)
             if said is None:
-                failed[rank] = ChildProcessError(f"rank {rank} of {count} ended without a result")
+                failed[rank] = ChildProcessError(f"rank {rank} of {count} {_end_of(running, rank)}")
             elif "value" in said:
                 values[rank] = said["value"]
             else:
                 raised = msgspec.convert(said["raised"], Raised)
                 failed[rank] = revive(msgspec.structs.replace(raised, said=f"rank {rank} of {count}: {raised.said}"))
+        passed = time.monotonic() - began
+        left = seconds + lost - passed  # the clock of the check is there for ranks that others keep from running at all
         if failed:
-            ends = min(ends, time.monotonic() + _OTHERS_SECONDS)
+            seconds = min(seconds, passed - lost + _OTHERS_SECONDS)
+    fair.add_loss(waits.lost)
     dead = {rank: error for rank, error in failed.items() if isinstance(error, ChildProcessError)}
     if failed:
         raise min((dead or failed).items())[1]  # what the others say after a death is that they lost a peer
@@ -94,6 +102,20 @@ def _gather(running: dict[int, tuple[int, socket.socket]], count: int, seconds: 
             "each receive its send?"
         )
     return [values[rank] for rank in range(count)]
+
+
+def _end_of(running: dict[int, tuple[int, socket.socket]], rank: int) -> str:
+    """How a rank ended that has closed its socket without a reply. It is collected with that."""
+    pid, ours = running[rank]
+    with contextlib.suppress(ChildProcessError):
+        for _ in range(_ENDING_LOOKS):  # its socket closes a moment before it is gone; or it has closed it, and lives
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                running[rank] = 0, ours
+                code = os.waitstatus_to_exitcode(status)
+                return "ended without a result" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+            time.sleep(_ENDING_SECONDS)
+    return "ended without a result"
 
 
 def _reply(ours: socket.socket) -> dict[str, Any] | None:

@@ -1,9 +1,7 @@
 """Run an attempt in this process: in practice, so that print, breakpoint and --pdb work; in the cage; as reference."""
 
-import signal
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,8 @@ from grader.answering.request import Request
 from grader.bank.catalog import Part
 from grader.bank.source import read_source
 from grader.bank.standins import StandIns, without_definitions
+from grader.base import fair
+from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import Unusable
 
@@ -43,6 +43,9 @@ class Runner:
         self.name = name
         self.explainer = Explainer(path, text or "")
         self.isolation = "practice"
+        self.means: dict[str, str] = {}
+        self.doubts: dict[str, Doubt] = {}
+        self.on_loss: Callable[[float], None] = lambda seconds: None
         self.raised: BaseException | None = None
         self.forbidden: Sequence[str] = ()
         self._text = text
@@ -73,6 +76,15 @@ class Runner:
             self.raised = error
             raise
 
+    def clock(self) -> AbstractContextManager[None]:
+        """Lets the clock of a check leave out what others took of the processors."""
+        return fair.check_clock(self._loss)
+
+    def _loss(self) -> float:
+        lost = fair.own_loss()
+        self.on_loss(lost)
+        return lost
+
     def close(self) -> None:
         """Nothing to end: the attempt ran in this process."""
 
@@ -100,23 +112,6 @@ class Runner:
         reference = load_source(self._standins.text, Path("predecessors.py"), f"{self.name}.predecessors")
         given = {name: getattr(reference, name) for name in self._standins.names}
         return load_source(without_definitions(text, given), self.path, self.name, given)
-
-
-@contextmanager
-def ringing_again() -> Iterator[None]:
-    """Let the clock of a check, once it has rung, ring every second until the check is over.
-
-    Python drops what a clock raises inside a destructor, and torch has some: a loop would go on for ever.
-    """
-    left, _ = signal.getitimer(signal.ITIMER_REAL)
-    ends = time.monotonic() + left
-    if left:
-        signal.setitimer(signal.ITIMER_REAL, left, 1.0)
-    try:
-        yield
-    finally:
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.0, ends - time.monotonic()))  # as it was; 0 stops it
 
 
 class Steady:

@@ -1,7 +1,6 @@
 """Proof that an exercise is healthy: its stub, its solution, its wrong and right answers, its facts."""
 
 import ast
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from grader.audit.stated import stated
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
+from grader.base.fair import processors
 from grader.judging.collected import collect_checks
 
 _RIGHT_SEEDS = 2
@@ -68,7 +68,7 @@ def audit(
     if any("is missing" in finding for finding in report.findings):
         return report
 
-    bench = Bench(exercise, collect_checks(house, exercise), jobs or os.cpu_count() or 1)
+    bench = Bench(exercise, collect_checks(house, exercise), jobs or len(processors()))
     section("checks", *facts.checks(exercise, bench.collected))
     section("stub", *answers.stub(bench))
     section("solution", *answers.solution(bench, seeds))

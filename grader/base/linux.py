@@ -66,14 +66,14 @@ def die_with_parent(signal: int) -> None:
     _call(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl")
 
 
+def adopt_orphans() -> None:
+    """Make this process the parent of all below it whose own parent ends."""
+    _call(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
 def set_dumpable(dumpable: bool) -> None:
     """Whether other processes of this user may look into this one (/proc/PID/mem, ptrace)."""
     _call(_libc.prctl(_PR_SET_DUMPABLE, int(dumpable), 0, 0, 0), "prctl")
-
-
-def adopt_orphans() -> None:
-    """Become the parent of all processes below this one whose own parent ends."""
-    _call(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def no_new_privileges() -> None:

@@ -6,7 +6,6 @@ execute the notebook, the answers go to `server`, and a graded cell gets the out
 
 import atexit
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from traitlets import Dict, Enum, Integer, Unicode
 
 from grader.bank.catalog import Exercise, read_exercise
 from grader.bank.layout import PART, SETUP, exercise_named
+from grader.base.fair import processors
 from grader.base.files import read_file
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
@@ -289,7 +289,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             for other in self._judging.values():
                 other.close()
             self._judging.clear()
-            jobs = self.jobs or os.cpu_count() or 1
+            jobs = self.jobs or len(processors())
             self._judging[exercise.id] = Judging(exercise.root, exercise.id, self.require, jobs)
             atexit.register(self._judging[exercise.id].close)
         return self._judging[exercise.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from itertools import count
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from grader.bank.catalog import House, find_house
 from grader.base.bar import Bar
 from grader.base.errors import HouseError, RunError
+from grader.base.fair import processors
 from grader.base.files import write_file
 from grader.base.seeds import new_seed
 from grader.base.text import plain
@@ -32,7 +32,12 @@ LEVELS = ("process", "landlock", "full")
 @click.argument("submitted", type=click.Path(path_type=Path))
 @click.option("--out", "out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--only", multiple=True, metavar="ID", help="Grade this exercise only; may be given again.")
-@click.option("--jobs", type=click.IntRange(1), default=None, help="Submissions at a time; by default one a core.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=None,
+    help="Submissions at a time; by default one a core.",
+)
 @click.option("--seed", type=int, default=None, help="Seed of all random inputs; by default one that nobody knows.")
 @click.option("--require", type=click.Choice(LEVELS), default="process", help="Refuse to grade in weaker isolation.")
 def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> None:
@@ -54,7 +59,6 @@ def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, s
 def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> int:
     """The exit code."""
     from grader.engine.cage import Level
-    from grader.engine.resume import holds
 
     house = find_house()
     chosen = [house.find(id).id for id in only]
@@ -62,7 +66,22 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     found = find_submissions(house, submitted, chosen)
     _need_some(found, submitted)
     results = Results(out)
-    level = Level(require)
+    with results.alone():
+        return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+
+
+def _grade_alone(
+    house: House,
+    found: Found,
+    results: Results,
+    chosen: list[str],
+    jobs: int | None,
+    seed: int | None,
+    level: Level,
+) -> int:
+    """The exit code, where no other run writes to these results."""
+    from grader.engine.resume import holds
+
     waiting = [
         one
         for one in found.submissions
@@ -71,7 +90,7 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     total = len(found.submissions)
     click.echo(f"{total} submission{'s' * (total != 1)}, {total - len(waiting)} of them graded already.")
     drawn = new_seed() if seed is None else seed
-    if waiting and not _judge(house, waiting, results, level, jobs or os.cpu_count() or 1, drawn):
+    if waiting and not _judge(house, waiting, results, level, jobs or len(processors()), drawn):
         return 1
     latest = [result for result in results.latest() if not chosen or result.exercise in chosen]
     _sum_up(latest, results.path)

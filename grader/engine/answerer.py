@@ -12,6 +12,7 @@ asker goes away.
 
 import contextlib
 import faulthandler
+import fcntl
 import gc
 import importlib
 import marshal
@@ -20,7 +21,9 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -28,9 +31,10 @@ from typing import NoReturn
 import msgspec
 
 from grader.answering.module import importing
-from grader.base import linux
-from grader.engine import cage
-from grader.engine.messages import CONTROL_FD, Ended, Hello, Job
+from grader.base import fair, linux
+from grader.engine import cage, held, share
+from grader.engine.cgroup import Group
+from grader.engine.messages import CONTROL_FD, Ended, Entered, Hello, Job
 
 with importing():
     from grader.answering import wire
@@ -42,6 +46,9 @@ _NEEDED = (
 )  # fmt: skip
 """What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
 _TICK_SECONDS = 0.05
+_IN = "in"
+_ASIDE = 100
+"""Descriptors from here on are out of the way."""
 _KEPT_OUTPUT = 8000
 """Bytes of what was printed last: as long as what tells where code stood."""
 
@@ -51,6 +58,7 @@ def main() -> None:
     level = cage.Level(sys.argv[1])
     control = socket.socket(fileno=CONTROL_FD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
+    own = share.prepare(level is cage.Level.FULL)  # before this process is large, and costly to fork
     with importing():
         for module in (*_NEEDED, *sys.argv[2:]):
             importlib.import_module(module)
@@ -64,7 +72,7 @@ def main() -> None:
     slot = 0
     while True:
         try:
-            message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+            message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 3)
         except ConnectionResetError:
             return  # it has closed its end without having read what this one sent
         with contextlib.suppress(ChildProcessError):
@@ -73,10 +81,11 @@ def main() -> None:
         if not message:
             return
         job = msgspec.json.decode(message, type=Job)
-        slot = slot % 50_000 + 1
-        if os.fork() == 0:
-            control.close()
-            _keep(job, level, slot, socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
+        slot += 1
+        with contextlib.suppress(OSError):  # the machine refuses a process: the asker sees its sockets close
+            if os.fork() == 0:
+                control.close()
+                _keep(job, _Place(level, own, slot), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -88,71 +97,118 @@ def _make_forks_cheap() -> None:
         linux.use_huge_pages()
 
 
-def _keep(job: Job, level: cage.Level, slot: int, data: socket.socket, status: socket.socket) -> NoReturn:
+class _Place(msgspec.Struct, frozen=True):
+    """Where an answerer lives."""
+
+    level: cage.Level
+    share: share.Share
+    slot: int
+    """A number that no other living answerer of this grader has."""
+
+
+def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1) -> NoReturn:
     """The keeper: not in the cage, runs nothing of the learner's, and outlives the answerer."""
-    folder = ""
+    folder, group = "", None
     try:
         os.setpgid(0, 0)
+        status = socket.socket(fileno=status_end)
         output, write_end = os.pipe()
-        cage.separate(level)
+        cage.separate(place.level)
         inside, outside = os.pipe()
+        group = share.group_for(place.share, f"dl-kata-{os.getpid()}", job.limits.memory_mb)
         init = os.fork()
         if init == 0:
-            os.close(output)
-            os.close(inside)
+            if group:
+                os.write(group.entrance, b"0")
+                os.close(group.entrance)
+            for descriptor in (output, inside, *([ledger] if ledger >= 0 else [])):
+                os.close(descriptor)
             status.close()
-            _init(job, level, slot, data, write_end, outside)
-        os.close(write_end)
-        os.close(outside)
-        data.close()
-        folder = os.read(inside, 4096).decode()
+            _init(job, place, socket.socket(fileno=data), write_end, outside)
+        for descriptor in (data, write_end, outside):
+            os.close(descriptor)
+        with os.fdopen(inside, "rb") as told:
+            folder = told.readline().decode().strip()
+            said = told.readline().decode(errors="replace").strip()
+        cores = job.cores or fair.processors()
+        failed = "" if said == _IN else said or "its process ended as it began"
         with contextlib.suppress(OSError):  # the asker is gone already: the watch sees that too, and ends everything
-            wire.send(status, msgspec.json.encode(str(level)))
-        ended = _watch(job.limits, init, output, status)
-        with contextlib.suppress(OSError):
-            wire.send(status, msgspec.json.encode(ended))
+            wire.send(status, msgspec.json.encode(Entered(place.level, place.share.means(len(cores)), failed)))
+        if not failed:
+            ended = _Watch(job, place, init, ledger, group).until_it_ends(output, status)
+            with contextlib.suppress(OSError):
+                wire.send(status, msgspec.json.encode(ended))
     except BaseException:
         traceback.print_exc()  # the grader's own fault, for an author to see
     finally:
-        cage.remove(level, folder)
+        if group:
+            group.remove()
+        cage.remove(place.level, folder)
         os._exit(0)
 
 
-def _watch(limits: cage.Limits, init: int, output: int, status: socket.socket) -> Ended:
-    """Wait for the answerer to end, or end it: too much output or memory, or nobody left who asks."""
-    handle = os.pidfd_open(init) if hasattr(os, "pidfd_open") else -1
-    own = _written_mb("self") if sys.platform == "linux" else 0
-    printed, total, how = bytearray(), 0, ""
-    waited = [output, status.fileno(), *([handle] if handle >= 0 else [])]
-    while True:
-        ready, _, _ = select.select(waited, [], [], _TICK_SECONDS)
-        if output in ready:
-            piece = os.read(output, 1 << 16)
-            total += len(piece)
-            printed = (printed + piece)[-_KEPT_OUTPUT:]
-            if not piece:
-                waited.remove(output)
-        if status.fileno() in ready:
-            how = "asker"  # it never speaks on this socket: it has closed it
-        elif total > limits.output_bytes:
-            how = "output"
-        elif _resident_mb(init, own) > limits.memory_mb:
-            how = "memory"
+class _Watch:
+    """Waits for an answerer to end, or ends it: too much output, memory or processes, or nobody left who asks."""
+
+    def __init__(self, job: Job, place: _Place, init: int, ledger: int, group: Group | None) -> None:
+        self._limits, self._init, self._group = job.limits, init, group
+        self._most_processes = 0 if place.share.counted or group else share.PROCESSES
+        on_linux = sys.platform == "linux"
+        own_mb = held.written_mb(os.getpid()) if on_linux else 0
+        self._held = held.Held(init, own_mb, len(job.cores or fair.processors()), group) if on_linux else None
+        self._ledger = held.Ledger(ledger) if ledger >= 0 else None
+        self._looked = 0.0
+
+    def until_it_ends(self, output: int, status: socket.socket) -> Ended:
+        handle = os.pidfd_open(self._init) if hasattr(os, "pidfd_open") else -1
+        printed, total, how = bytearray(), 0, ""
+        waited = [output, status.fileno(), *([handle] if handle >= 0 else [])]
+        while True:
+            ready, _, _ = select.select(waited, [], [], _TICK_SECONDS)
+            if output in ready:
+                piece = os.read(output, 1 << 16)
+                total += len(piece)
+                printed = (printed + piece)[-_KEPT_OUTPUT:]
+                if not piece:
+                    waited.remove(output)
+            gone = status.fileno() in ready  # it never speaks on this socket: it has closed it
+            how = "output" if total > self._limits.output_bytes else self._passed(gone)
+            if gone or how:
+                how = how or "asker"  # what was passed before the asker lost its patience is what is told
+                _kill(self._init)
+            done, code = os.waitpid(self._init, 0 if how else os.WNOHANG)
+            if done:
+                break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._init, signal.SIGKILL)  # where no pid namespace ended with it: what was left running
+        return self._told(how, code, printed.decode(errors="replace"))
+
+    def _passed(self, at_once: bool) -> str:
+        """Which limit is passed. at_once: look now, not only once a tick."""
+        now = time.monotonic()
+        if self._held is None or (not at_once and now < self._looked + _TICK_SECONDS):
+            return ""
+        self._looked = now
+        self._held.look(self._limits.memory_mb)
+        if self._ledger:
+            self._ledger.write(self._held)
+        if self._held.memory_mb > self._limits.memory_mb:
+            return "memory"
+        return "processes" if self._held.processes > self._most_processes > 0 else ""
+
+    def _told(self, how: str, code: int, text: str) -> Ended:
+        numbers = {
+            "output": self._limits.output_bytes, "memory": self._limits.memory_mb, "processes": share.PROCESSES,
+        }  # fmt: skip
         if how:
-            _kill(init)
-        done, code = os.waitpid(init, 0 if how else os.WNOHANG)
-        if done:
-            break
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(init, signal.SIGKILL)  # where no pid namespace ended with it: what the attempt left running
-    text = printed.decode(errors="replace")
-    if how:
-        return Ended(how, {"output": limits.output_bytes, "memory": limits.memory_mb}.get(how, 0), text)
-    ended = os.waitstatus_to_exitcode(code)
-    if ended >= 128 or ended < 0:
-        number = ended - 128 if ended >= 128 else -ended
-        return Ended("cpu" if number == signal.SIGXCPU else "signal", number, text)
-    return Ended("exit", ended, text)
+            return Ended(how, numbers.get(how, 0), text)
+        ended = os.waitstatus_to_exitcode(code)
+        if ended >= 128 or ended < 0:
+            number = ended - 128 if ended >= 128 else -ended
+            if number == signal.SIGKILL and self._group and self._group.ran_out_of_memory():
+                return Ended("memory", numbers["memory"], text)
+            return Ended("cpu" if number == signal.SIGXCPU else "signal", number, text)
+        return Ended("exit", ended, text)
 
 
 def _kill(init: int) -> None:
@@ -162,43 +218,27 @@ def _kill(init: int) -> None:
             kill(init, signal.SIGKILL)
 
 
-def _resident_mb(init: int, own: int) -> int:
-    """Resident memory, in MiB, of everything below `init`, each without the `own` that it has from the warm process."""
-    total, waiting = 0, [init]
-    while waiting:
-        pid = waiting.pop()
-        with contextlib.suppress(OSError, ValueError):
-            for thread in os.listdir(f"/proc/{pid}/task"):  # a child is listed under the thread that forked it
-                waiting += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
-            total += max(0, _written_mb(pid) - own)
-    return total
-
-
-def _written_mb(pid: int | str) -> int:
-    """Resident memory of one process that no file holds, and the page tables for it."""
-    for thread in sorted(os.listdir(f"/proc/{pid}/task")):  # a thread that has ended shows no memory, the first one too
-        lines = Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines()
-        kib = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:", "VmPTE:"))]
-        if kib:
-            return sum(kib) >> 10
-    return 0
-
-
-def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end: int, outside: int) -> NoReturn:
+def _init(job: Job, place: _Place, data: socket.socket, write_end: int, outside: int) -> NoReturn:
     """The first process in the cage: waits for the answerer, passes on how it ended, and takes all others with it."""
     code = 1
     try:
-        os.setpgid(0, 0)  # or a signal to the whole group would reach the keeper, also from a pid namespace
+        os.setsid()  # a process group and a scheduling group of the cage's own
         if sys.platform == "linux":
-            linux.adopt_orphans()  # in a pid namespace it does so anyway; elsewhere they would be somebody else's
-        folder = cage.furnish(level)
-        os.write(outside, folder.encode())
-        os.close(outside)
+            linux.adopt_orphans()
+            os.sched_setaffinity(0, job.cores or fair.processors())
+        folder = cage.furnish(place.level)
+        os.write(outside, folder.encode() + b"\n")
+        ours, theirs = socket.socketpair()
         answerer = os.fork()
         if answerer == 0:
-            _answer(job, level, slot, data, write_end, folder)
+            ours.close()
+            _answer(job, place, folder, (data.detach(), write_end, outside, theirs.detach()))
         data.close()
-        os.close(write_end)
+        theirs.close()
+        for descriptor in (write_end, outside):
+            os.close(descriptor)
+        share.admit(place.share, place.slot, answerer, ours)
+        ours.close()
         if sys.platform == "linux":
             linux.set_dumpable(False)
         while True:
@@ -207,38 +247,51 @@ def _init(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end
                 code = os.waitstatus_to_exitcode(status)
                 code = 128 - code if code < 0 else code
                 break
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            os.write(outside, _reason(error))
     finally:
         os._exit(code)
 
 
-def _answer(job: Job, level: cage.Level, slot: int, data: socket.socket, write_end: int, folder: str) -> NoReturn:
+def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int, int]) -> NoReturn:
     """The answerer itself. From `cage.enter` on nothing here can be trusted by anyone else."""
-    code = 1
+    code, entered = 1, False
+    # Out of the way of the numbers that they are to have.
+    data_end, write_end, outside, link_end = (fcntl.fcntl(one, fcntl.F_DUPFD, _ASIDE) for one in held_open)
     try:
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(write_end, 1)
-        os.dup2(write_end, 2)
-        kept = data.fileno()
-        os.dup2(kept, 3)
-        os.closerange(4, 1 << 12)
-        data.detach()
-        data = socket.socket(fileno=3)
+        for descriptor, number in ((null, 0), (write_end, 1), (write_end, 2), (data_end, 3)):
+            os.dup2(descriptor, number)
+        kept = sorted((3, outside, link_end, 1 << 12))
+        for before, after in pairwise(kept):
+            os.closerange(before + 1, after)
+        data, link = socket.socket(fileno=3), socket.socket(fileno=link_end)
         sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
-        cage.enter(level, job.limits, folder, slot)
+        cage.enter(place.level, job.limits, folder, place.share, place.slot, link)
+        link.close()
         import torch
 
         torch.set_num_threads(1)
+        os.write(outside, _IN.encode() + b"\n")
+        os.close(outside)
+        entered = True
         serve(data)
         code = 0
     except BaseException as error:
         with contextlib.suppress(BaseException):
+            if not entered:
+                os.write(outside, _reason(error))
             print(f"answerer: {type(error).__name__}: {error}", file=sys.__stderr__)
     finally:
         os._exit(code)
+
+
+def _reason(error: BaseException) -> bytes:
+    """One line, which the keeper hands on."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return said[:500].encode(errors="replace") + b"\n"
 
 
 def serve(data: socket.socket) -> None:
@@ -268,7 +321,8 @@ def serve(data: socket.socket) -> None:
                     runner.forbidden = check["forbidden"]
                     steady.restore()
                     seed(check["seed"])
-                    signal.setitimer(signal.ITIMER_REAL, check["seconds"])
+                    # Again and again: the clock of a check waits where the machine is busy.
+                    signal.setitimer(signal.ITIMER_REAL, check["seconds"], check["seconds"])
             reply = {"value": runner.ask(Request(**request))}
         except BaseException as error:
             reply = {"raised": msgspec.to_builtins(described(error, path))}

@@ -13,6 +13,7 @@ from grader.bank.source import read_source
 from grader.bank.standins import StandIns
 from grader.base.errors import HouseError
 from grader.engine import cage
+from grader.engine.doubt import STARVED, excused, in_doubt
 from grader.engine.resume import versions
 from grader.engine.second import charged_checks
 from grader.engine.warm import Warm
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 10.0
 """Beyond the limit of an exercise, for the asker to say what it knows."""
+_MOST_TRIES = 3
+"""How often a submission is judged where the machine, not the code, may be to blame."""
 
 
 class Engine:
@@ -111,15 +114,28 @@ class Asker(msgspec.Struct, frozen=True):
         ]
         total = len(self.checks.items) * len(variants)
         failed = []
-        for outcome in self._outcomes(variants, jobs, lambda: tick(total)):
+        for outcome in self._sure_outcomes(variants, jobs, lambda: tick(total)):
             submission = submissions[int(outcome.variant.name)]
-            result = self._result(submission, outcome)
+            result = excused(outcome, self._result(submission, outcome))
             if _has_failed_check(result):
                 failed.append((submission, outcome.variant, result))  # looked at again, on its own, after the others
             else:
                 keep(result)
         for submission, variant, result in failed:
             keep(self._looked_at_again(submission, variant, result))
+
+    def _sure_outcomes(
+        self, variants: Sequence[Variant], jobs: int, tick: Callable[[], None] = lambda: None
+    ) -> Iterator[Outcome]:
+        """The outcomes; what the machine may be to blame for is judged again, after the others, at most twice."""
+        for attempt in range(1, _MOST_TRIES + 1):
+            again = []
+            for outcome in self._outcomes(variants, jobs, tick if attempt == 1 else lambda: None):
+                if attempt < _MOST_TRIES and in_doubt(outcome):
+                    again.append(outcome.variant)  # a busy machine may be less so then
+                else:
+                    yield outcome
+            variants = again
 
     def _outcomes(
         self, variants: Sequence[Variant], jobs: int = 1, tick: Callable[[], None] = lambda: None
@@ -141,8 +157,8 @@ class Asker(msgspec.Struct, frozen=True):
 
         The same failure again, where the solution passes with the same inputs, is the submission's own doing.
         """
-        (outcome,) = self._outcomes([variant])
-        again = self._result(submission, outcome)
+        (outcome,) = self._sure_outcomes([variant], 1)
+        again = excused(outcome, self._result(submission, outcome))
         if not _has_failed_check(again):
             return again
         text = read_source(self.exercise.solution)
@@ -151,9 +167,10 @@ class Asker(msgspec.Struct, frozen=True):
         if not charged:
             return again
         checks = [charged.get(check.id, check) for part in again.parts for check in part.checks]
-        return _assembled(
+        result = _assembled(
             self.exercise, submission, checks, self.checks.planned, again.isolation, again.seed, self.versions
         )
+        return replace(result, means=again.means)
 
     def _caged(self, text: str, standins: StandIns | None = None) -> "Caged":
         from grader.engine.channel import Caged
@@ -185,15 +202,17 @@ def _result(
 ) -> Result:
     checks = list(outcome.checks)
     if outcome.died:
-        verdict = Verdict.TIMEOUT if outcome.timed_out else Verdict.GRADER_ERROR
+        late = outcome.timed_out and not outcome.starved
+        verdict = Verdict.TIMEOUT if late else Verdict.GRADER_ERROR
         limit = f"the exercise's limit of {exercise.limits.exercise_seconds:g} s was reached"
-        message = limit if outcome.timed_out else outcome.died
+        message = limit if late else STARVED.said if outcome.starved else outcome.died
         reported = {check.id for check in checks}
         checks += [
             CheckResult(id, part, verdict, message) for part, ids in planned.items() for id in ids if id not in reported
         ]
-    isolation = outcome.isolation or str(level)
-    return _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
+    isolation = outcome.said.isolation or str(level)
+    result = _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
+    return replace(result, means=outcome.said.means)
 
 
 def _assembled(

@@ -10,6 +10,7 @@ The warm process enters its half once (`enclose`); each fork of it adds the rest
 import contextlib
 import os
 import resource
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -22,15 +23,14 @@ from typing import Any
 import msgspec
 
 from grader.base import linux
-from grader.engine import calls
+from grader.engine import calls, share
 
 TMP_BYTES = 64 << 20
 """What the attempt may write, in its folder and its shared memory."""
 OWN_FOLDER = "/attempt"
 """The folder that it may write to, at level full; /tmp is another name of it."""
 OPEN_FILES = 256
-PROCESSES = 64
-_FIRST_UID = 200_000
+_DEVICES = ("null", "full", "random", "urandom")  # no zero: mapped, it is memory that nobody counts
 
 
 class Level(StrEnum):
@@ -130,6 +130,7 @@ def enclose(level: Level) -> None:
         import landlock  # noqa: F401
 
         calls.program(hidden=level is Level.FULL)
+        share.stay_countable()
         readable()
     if level is not Level.FULL:
         return
@@ -138,7 +139,7 @@ def enclose(level: Level) -> None:
     linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
     for path in readable():
         _show(path, root + path)
-    for device in ("null", "zero", "full", "random", "urandom"):
+    for device in _DEVICES:
         _show(f"/dev/{device}", f"{root}/dev/{device}")
     for folder in ("/proc", "/dev/shm", "/etc", OWN_FOLDER):
         os.makedirs(f"{root}{folder}", exist_ok=True)
@@ -188,26 +189,27 @@ def furnish(level: Level) -> str:
     return tempfile.mkdtemp(prefix="attempt-")
 
 
-def enter(level: Level, limits: Limits, folder: str, slot: int) -> None:
-    """Lock this process in, for good. slot: a small number that no other living answerer has."""
+def enter(level: Level, limits: Limits, folder: str, own: share.Share, slot: int, link: socket.socket) -> None:
+    """Lock this process in, for good. slot: of the living answerers no two have the same. link: to its parent, which
+    calls `admit` meanwhile.
+    """
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(HOME=folder, TMPDIR=folder, PATH="/usr/bin:/bin", OMP_NUM_THREADS="1", LC_ALL="C.UTF-8")
     tempfile.tempdir = folder
     _limit(limits)
     if level is Level.PROCESS:
+        share.limit_processes(own)
         return
-    if os.geteuid() == 0:
-        uid = _FIRST_UID + slot
-        if level is Level.LANDLOCK:
-            os.chown(folder, uid, uid)
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+    if level is Level.LANDLOCK and own.first_uid:
+        os.chown(folder, own.uid(slot), own.uid(slot))
+    share.become(own, slot, link)
+    share.limit_processes(own)  # only now: as the user that it was nobody else's processes would count
     linux.drop_capabilities()
     linux.no_new_privileges()
     _landlock(level, folder)
     linux.keep_signals_inside()  # a second wall: a number that was its own may be somebody else's after its end
+    share.stay_countable().load()
     calls.load(hidden=level is Level.FULL, own=os.getpid())
 
 
@@ -228,7 +230,6 @@ def _limit(limits: Limits) -> None:
         # overruns by reserving addresses that it never uses.
         at_most(resource.RLIMIT_DATA, _data_bytes() + (limits.memory_mb << 20))
         at_most(resource.RLIMIT_MSGQUEUE, 0)
-        at_most(resource.RLIMIT_NPROC, PROCESSES)
 
 
 def _data_bytes() -> int:
@@ -254,7 +255,7 @@ def _landlock(level: Level, folder: str) -> None:
     for path in ("/proc", "/sys/devices/system/cpu"):
         if os.path.isdir(path):
             rules.allow(path, rules=read & ~FSAccess.EXECUTE)
-    for device in ("null", "zero", "full", "random", "urandom"):
+    for device in _DEVICES:
         rules.allow(f"/dev/{device}", rules=(FSAccess.READ_FILE | FSAccess.WRITE_FILE) & known)
     everything = known & ~(FSAccess.MAKE_CHAR | FSAccess.MAKE_BLOCK)
     rules.allow(folder, rules=everything)

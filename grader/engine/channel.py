@@ -8,9 +8,11 @@ A `Caged` stands where a `Runner` stands, so that the same checks run on both.
 
 import contextlib
 import marshal
+import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -24,16 +26,19 @@ from grader.answering.ranks import on_ranks
 from grader.answering.request import Request
 from grader.bank.catalog import Exercise, Part
 from grader.bank.standins import StandIns
+from grader.base import fair
 from grader.base.errors import EngineError
-from grader.engine import cage
-from grader.engine.messages import Ended, Hello, Job
+from grader.engine import cage, doubt, held
+from grader.engine.messages import Ended, Entered, Hello, Job
+from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import NotData, Unusable
 from grader.verdicts.raised import Raised, revive, stopped, timeout_seconds
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
+_TOLD_SECONDS = 0.2
 _TELLS = 0.9
 """The share of a check's time after which an answerer prints where its code stands."""
 
@@ -49,13 +54,20 @@ class Caged:
     """Answers requests with one file's code, in a cage.
 
     control: the warm process's control socket. text: the learner's file. standins: what takes the place of definitions
-    in it. isolation: the level, once a cage has said it.
+    in it. isolation: the level, once a cage has said it. means: what the cage's share of the machine rests on. doubts:
+    part to why the machine may be to blame. on_loss: gets the seconds that others took, whenever the clock of a check
+    is looked at.
     """
 
     def __init__(self, control: socket.socket, exercise: Exercise, text: str, standins: StandIns | None = None) -> None:
         self.explainer = Explainer(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
+        self.means: dict[str, str] = {}
+        self.doubts: dict[str, Doubt] = {}
+        self.on_loss: Callable[[float], None] = lambda seconds: None
+        self._oom_kills = doubt.oom_kills()
+        self._lost = self._lost_told = 0.0
         self._control = control
         self._standins = standins
         self._exercise = exercise
@@ -75,15 +87,41 @@ class Caged:
         """The answer. What the learner's code raises, or what ends it, is remembered and goes through."""
         try:
             return self._ask(request)
-        except EngineError:
+        except EngineError as error:
+            self._note(Doubt(str(error), proved=True))
+            raise
+        except fair.Starved:
             raise
         except BaseException as error:
             self.raised = error
             raise
 
+    def clock(self) -> contextlib.AbstractContextManager[None]:
+        """Lets the clock of a check leave out what others took of the processors."""
+        return fair.check_clock(self.lost, self._starved)
+
+    def lost(self) -> float:
+        """Seconds that others took of the processors: from this process, and from its answerers."""
+        lost = fair.own_wait() + self._lost + (self._answerer.lost() if self._answerer else 0.0)
+        if lost > self._lost_told + _TOLD_SECONDS:
+            self._lost_told = lost
+            self.on_loss(lost)
+        return lost
+
+    def _starved(self) -> fair.Starved:
+        self._note(doubt.STARVED)
+        return fair.Starved(doubt.STARVED.said)
+
+    def _note(self, found: Doubt | None) -> None:
+        """Remember a doubt about the part that is asked; a proof stays."""
+        part = self._part.name if self._part else ""
+        if found and not (part in self.doubts and self.doubts[part].proved):
+            self.doubts[part] = found
+
     def close(self) -> None:
         """End the answerer. A part that has failed for good stays so; for any other the next request starts anew."""
         if self._answerer:
+            self._lost += self._answerer.lost()
             self._answerer.close()
         self._answerer = None
 
@@ -103,6 +141,7 @@ class Caged:
                 self._begun = True
             reply = self._answerer.ask(message)
         except _Over as ended:
+            self._look_at_end(ended)
             self.close()
             over = self._over[self._part.name] = Unusable(ended.told(self._exercise))
             raise over from None
@@ -119,6 +158,9 @@ class Caged:
         if answerer is None or timeout_seconds(error) is None:
             return
         ended = answerer.last_word()
+        if ended and ended.how in ("memory", "processes", "output"):  # it was passed before the clock rang
+            over = self._over[part.name] = Unusable(_Over(ended).told(self._exercise))
+            raise over from None
         raised, importing = stopped(ended.printed if ended else "", self.explainer.path)
         error.raised = raised  # type: ignore[attr-defined]  # as `revive` does
         if importing:  # it would not end in the next part either
@@ -129,12 +171,22 @@ class Caged:
     def _start(self) -> "_Answerer":
         limits = self._exercise.limits
         cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
-        answerer = _Answerer(self._control, Job(cage_limits))
-        self.isolation = str(answerer.level)
-        answerer.tell(
-            msgspec.to_builtins(Hello(self.explainer.path.name, self.explainer.text, self._drivers, self._standins))
-        )
+        answerer = _Answerer(self._control, Job(cage_limits, fair.processors()))
+        self.isolation, self.means = str(answerer.entered.level), answerer.entered.means
+        hello = Hello(self.explainer.path.name, self.explainer.text, self._drivers, self._standins)
+        answerer.tell(msgspec.to_builtins(hello))
         return answerer
+
+    def _look_at(self, raised: Raised) -> None:
+        """Whether the machine, not the code, may be to blame for an exception."""
+        most = self._answerer.most_processes() if self._answerer else 0
+        self._note(doubt.of_exception(raised, most, self._exercise.limits.memory_mb))
+
+    def _look_at_end(self, over: "_Over") -> None:
+        """Whether the machine, not the code, may have ended an answerer."""
+        killed = over.ended is not None and over.ended.how == "signal" and over.ended.number == signal.SIGKILL
+        if killed or (over.ended is None and not over.said):
+            self._note(doubt.of_kill(self._oom_kills))
 
     def _believable(self, request: Request, reply: Any) -> Any:
         """What a reply says, if it has the form of one."""
@@ -148,6 +200,7 @@ class Caged:
                     raise NotData(f"the answer is forged: {error}") from None
                 if raised.base == "Unusable":
                     raise self.explainer.heard(raised)
+                self._look_at(raised)
                 if raised.base == "MemoryError":
                     self.close()  # what filled the memory may still lie there
                 if raised.base == "NoLoopback" and not self._lacks_loopback(request):
@@ -206,6 +259,8 @@ class _Over(Exception):
         if ended is None:
             return Told(Verdict.ERROR, self.said or "the code closed its connection to the grader")
         match ended.how:
+            case "processes":
+                return Told(Verdict.CRASHED, f"more than {ended.number:,} processes and threads")
             case "memory":
                 return Told(Verdict.MEMORY, f"more than {ended.number:,} MB of memory")
             case "output":
@@ -225,15 +280,28 @@ class _Answerer:
     def __init__(self, control: socket.socket, job: Job) -> None:
         self.data, data = socket.socketpair()
         self.status, status = socket.socketpair()
+        file = held.new_ledger_file()
+        ends = [data.fileno(), status.fileno(), *([file] if file >= 0 else [])]
         try:
-            socket.send_fds(control, [msgspec.json.encode(job)], [data.fileno(), status.fileno()])
+            self._ledger = held.Ledger(file) if file >= 0 else None
+            socket.send_fds(control, [msgspec.json.encode(job)], ends)
         except OSError as error:
             raise EngineError(f"the answering process has ended: {error}") from None
         finally:
             data.close()
             status.close()
-        self.level = cage.Level(self._first_word())
+            if file >= 0:
+                os.close(file)
+        self.entered = self._first_word()
         self._asked = 0
+
+    def lost(self) -> float:
+        """Seconds that others took of the processors from what is in the cage."""
+        return self._ledger.lost() if self._ledger else 0.0
+
+    def most_processes(self) -> int:
+        """How many processes and threads were seen in the cage at once."""
+        return self._ledger.most_processes() if self._ledger else 0
 
     def tell(self, message: dict[str, Any]) -> None:
         try:
@@ -276,14 +344,17 @@ class _Answerer:
             self.status.shutdown(socket.SHUT_WR)
         self.data.close()
 
-    def _first_word(self) -> str:
+    def _first_word(self) -> Entered:
         body = None
         with contextlib.suppress(OSError, wire.Malformed):
             ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
             body = wire.receive(self.status) if ready else None
         if body is None:
             raise EngineError("no answerer could be started")
-        return msgspec.json.decode(body, type=str)
+        entered = msgspec.json.decode(body, type=Entered)
+        if entered.failed:
+            raise EngineError(f"no cage could be entered: {entered.failed}")
+        return entered
 
     def last_word(self) -> Ended | None:
         """How it ended, from its keeper; None if that is gone too."""

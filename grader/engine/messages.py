@@ -13,6 +13,18 @@ class Job(msgspec.Struct, frozen=True):
     """What the warm process is asked to fork an answerer for."""
 
     limits: cage.Limits
+    cores: list[int] = []
+    """The processors that it may use; empty for all."""
+
+
+class Entered(msgspec.Struct, frozen=True):
+    """What the keeper says first, once the cage is closed around the answerer; nothing of the learner's ran before."""
+
+    level: cage.Level
+    means: dict[str, str] = {}
+    """What the cage's share of the machine rests on."""
+    failed: str = ""
+    """Why there is no answerer; the grader's or the machine's fault."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -29,7 +41,7 @@ class Ended(msgspec.Struct, frozen=True):
     """What the keeper says last. It is the grader's own word, not the learner's."""
 
     how: str
-    """`exit`, `signal`, `memory`, `output`, `cpu` or `asker`."""
+    """`exit`, `signal`, `memory`, `processes`, `output`, `cpu` or `asker`."""
     number: int
     """The exit code, the signal, or the limit that was passed."""
     printed: str

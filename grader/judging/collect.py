@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grader.answering.channel import Channel
     from grader.answering.runner import Runner
     from grader.bank.standins import StandIns
+    from grader.verdicts.doubt import Doubt
 
 JUDGED = pytest.StashKey[Told]()
 """Of a check that has run: what its learner is told."""
@@ -101,6 +102,12 @@ class ExerciseFile(pytest.Module):
         if standins not in self._followers:
             self._followers[standins] = self._follow(standins)
         return self._followers[standins]
+
+    @property
+    def doubts(self) -> dict[str, Doubt]:
+        """Parts for whose verdict the machine may be to blame, with the reference's predecessors too."""
+        channels = (*self._followers.values(), self.channel)
+        return {part: one for channel in channels for part, one in channel.doubts.items()}
 
     def close(self) -> None:
         """End all that answers."""

@@ -55,6 +55,7 @@ def _passes(file: ExerciseFile, item: pytest.Function, channel: Channel) -> bool
             contextlib.redirect_stderr(unheard),
             steady(),
             _clock(file.exercise.limits.check_seconds),
+            channel.clock(),
         ):
             item.obj(**{name: given[name] for name in item._fixtureinfo.argnames})
     except KeyboardInterrupt:

@@ -19,18 +19,23 @@ from _pytest.runner import runtestprotocol  # one check, without the reports of 
 
 from grader.answering.channel import Channel
 from grader.bank.standins import StandIns
+from grader.base import fair
 from grader.judging.collected import Collected
 from grader.judging.verdict_of import seen_of, unrun
+from grader.verdicts.doubt import Doubt
 from grader.verdicts.result import CheckResult
 from grader.verdicts.verdict import Verdict
 
 _MEMORY = 8 << 30
-_LAST = b"judged in isolation: "
+_LAST = b"last: "
+_LOST = b"lost: "
 _LONGEST_LINE = 256 << 10
 _LONGEST_REPORT = 16 << 20
 """Bytes of one check, and of all that a process may report: what is said of an attempt is cut long before."""
 _LOOK_SECONDS = 0.1
 """Between looks at what has been reported: to be woken by each check of each process costs more than the looks."""
+_MOST_REFUSED = 600
+"""How often a process that the machine refuses is asked for again, before the submission is given up."""
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -50,6 +55,16 @@ class Variant(msgspec.Struct, frozen=True):
     """Makes the same with the reference's predecessors, for checks that fail beside one of these."""
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What a process says when it has judged a variant."""
+
+    isolation: str = ""
+    means: dict[str, str] = {}
+    """What the share of the machine rested on."""
+    doubts: dict[str, Doubt] = {}
+    """Parts for whose verdict the machine may be to blame."""
+
+
 class Outcome(msgspec.Struct, frozen=True):
     variant: Variant
     checks: list[CheckResult]
@@ -58,7 +73,9 @@ class Outcome(msgspec.Struct, frozen=True):
     running: str = ""
     """The check that it died in."""
     timed_out: bool = False
-    isolation: str = ""
+    starved: bool = False
+    """Whether its time was over since others had the processors."""
+    said: Said = Said()
 
     @property
     def passed(self) -> bool:
@@ -75,26 +92,40 @@ def judge(
 ) -> Iterator[Outcome]:
     """Run each variant in a process of its own, `jobs` at a time; yields as they end.
 
-    deadline: seconds for one. tick: called for each check that reports.
+    deadline: seconds for one, which others did not take. tick: called for each check that reports.
     """
     waiting = list(reversed(variants))
     running: dict[int, _Child] = {}
+    free, refused = list(range(jobs)), 0
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
-                    child = _Child(collected, waiting.pop(), deadline)
+                while waiting and free:
+                    try:
+                        child = _Child(collected, waiting[-1], deadline, free[0], fair.processors_of(free[0], jobs))
+                    except OSError as error:  # the machine refuses a process, or descriptors
+                        refused += 1
+                        if refused > _MOST_REFUSED and not running:
+                            refused = 0
+                            yield Outcome(waiting.pop(), [], died=f"no process could be started: {error.strerror}")
+                        break
+                    refused = 0
+                    waiting.pop()
+                    free.remove(child.slot)
                     running[child.alive] = child
                     selector.register(child.alive, selectors.EVENT_READ)
-                ended = {key.fd for key, _ in selector.select(_LOOK_SECONDS)}
+                if not running:
+                    time.sleep(_LOOK_SECONDS)
+                ended = {key.fd for key, _ in selector.select(_LOOK_SECONDS)} if running else set()
                 for alive, child in list(running.items()):
                     for _ in range(child.read()):
                         tick()
                     if alive in ended:
                         selector.unregister(alive)
                         del running[alive]
+                        free.append(child.slot)
                         yield child.outcome()
-                    elif time.monotonic() > child.ends:
+                    elif child.is_late():
                         child.kill()  # its pipes close, and it is collected above
         finally:
             for child in running.values():
@@ -115,24 +146,33 @@ def _ctrl_c_waits() -> Iterator[None]:
 class _Child:
     """A fork that judges one variant and writes its checks to a pipe."""
 
-    def __init__(self, collected: Collected, variant: Variant, deadline: float) -> None:
+    def __init__(
+        self, collected: Collected, variant: Variant, deadline: float, slot: int, processors: list[int]
+    ) -> None:
         self.collected = collected
         self.variant = variant
-        self.ends = time.monotonic() + deadline
+        self.slot = slot
         self.deadline = deadline
-        self.killed = False
+        self.killed = self.starved = False
+        self._began = time.monotonic()
+        self._lost = 0.0
         self._is_too_long = False
         self._reported = 0
         self._lines: list[bytes] = []
         self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
         self.pipe, write = os.pipe()
         self.alive, held = os.pipe()  # says nothing, and closes when the child has ended
-        with _ctrl_c_waits():
-            self.pid = os.fork()
+        try:
+            with _ctrl_c_waits():
+                self.pid = os.fork()
+        except OSError:
+            for descriptor in (self.pipe, write, self.alive, held):
+                os.close(descriptor)
+            raise
         if self.pid == 0:
             os.close(self.pipe)
             os.close(self.alive)
-            _child(collected, variant, write)
+            _child(collected, variant, write, processors)
         os.close(write)
         os.close(held)
         os.set_blocking(self.pipe, False)
@@ -148,8 +188,18 @@ class _Child:
         if self._reported > _LONGEST_REPORT or any(len(line) > _LONGEST_LINE for line in (*whole, self._cut)):
             self._is_too_long, self._cut, whole = True, b"", []
             self.kill()
+        for line in whole:
+            if line.startswith(_LOST):
+                self._lost = float(line.removeprefix(_LOST))
+        whole = [line for line in whole if not line.startswith(_LOST)]
         self._lines += whole
         return sum(not line.startswith(_LAST) for line in whole)
+
+    def is_late(self) -> bool:
+        """Whether its time is over, without what it said that others took; at `fair.MOST` times that, in any case."""
+        passed = time.monotonic() - self._began
+        self.starved = passed - self._lost < self.deadline
+        return not self.starved or passed > fair.MOST * self.deadline
 
     def kill(self) -> None:
         self.killed = True
@@ -164,7 +214,8 @@ class _Child:
         last = [line for line in self._lines if line.startswith(_LAST)]
         checks = [msgspec.json.decode(line, type=CheckResult) for line in self._lines if line not in last]
         if last:
-            return Outcome(self.variant, checks, isolation=last[0].removeprefix(_LAST).decode())
+            said = msgspec.json.decode(last[0].removeprefix(_LAST), type=Said)
+            return Outcome(self.variant, checks, said=said)
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
         if self._is_too_long:
             ended = "the asker reported more than it may"
@@ -175,11 +226,12 @@ class _Child:
             died=ended,
             running=left[0] if left else "",
             timed_out=self.killed and not self._is_too_long,
+            starved=self.starved and not self._is_too_long,
         )
 
 
-def _child(collected: Collected, variant: Variant, write: int) -> None:
-    """What runs in the fork; never returns."""
+def _child(collected: Collected, variant: Variant, write: int, processors: list[int]) -> None:
+    """What runs in the fork; never returns. processors: those of its job, also for what it has judged."""
     code = 1
     try:
         os.setpgid(0, 0)
@@ -188,14 +240,20 @@ def _child(collected: Collected, variant: Variant, write: int) -> None:
 
             die_with_parent(signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+            os.sched_setaffinity(0, processors)
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         import torch
 
         torch.set_num_threads(1)
-        isolation = _run(collected, variant, lambda check: _write(write, msgspec.json.encode(check)))
-        _write(write, _LAST + isolation.encode())
+        said = _run(
+            collected,
+            variant,
+            lambda check: _write(write, msgspec.json.encode(check)),
+            lambda seconds: _write(write, _LOST + str(round(seconds, 3)).encode()),
+        )
+        _write(write, _LAST + msgspec.json.encode(said))
         code = 0
     finally:
         os._exit(code)
@@ -208,10 +266,17 @@ def _write(pipe: int, line: bytes) -> None:
         data = data[os.write(pipe, data) :]
 
 
-def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], None]) -> str:
-    """Run the checks on a variant; returns the isolation that held."""
+def _run(
+    collected: Collected,
+    variant: Variant,
+    say: Callable[[CheckResult], None],
+    lost: Callable[[float], None] = lambda seconds: None,
+) -> Said:
+    """Run the checks on a variant. say: gets each check's result. lost: gets the seconds that others took, so far."""
     file, items = collected.file, _ordered(collected, variant)
-    file.use(variant.channel() if variant.channel else file.in_process(variant.text), variant.follow)
+    channel: Channel = variant.channel() if variant.channel else file.in_process(variant.text)
+    channel.on_loss = lost
+    file.use(channel, variant.follow)
     file.config.option.grader_seed = variant.seed
     seconds = variant.check_seconds or file.exercise.limits.check_seconds
     # Around the call alone: what sets it around setup too belongs to pytest's loop.
@@ -223,7 +288,7 @@ def _run(collected: Collected, variant: Variant, say: Callable[[CheckResult], No
         if variant.stop_early and check.verdict is not Verdict.PASSED:
             break
     file.close()
-    return file.channel.isolation
+    return Said(channel.isolation, channel.means, file.doubts)
 
 
 def _judged(item: pytest.Item, following: pytest.Item | None) -> CheckResult:

@@ -1,7 +1,10 @@
 """`results.jsonl`: one line a result; of a student and an exercise the newest line counts."""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -89,7 +92,31 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HouseError(f"{folder} cannot be a folder for results: {error.strerror}.") from None
-        self._kept = self._read()
+        self._kept, self._whole = self._read()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other run write here meanwhile. Raises HouseError, which says who does."""
+        try:
+            file = self.path.with_name(".lock").open("a+")
+        except OSError:  # then nobody can write here; `add` says so
+            yield
+            return
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                by = file.readline().strip()
+                raise HouseError(
+                    f"Another run writes to {self.path.parent}{f' ({by})' if by else ''}: wait until it has ended, or "
+                    "choose another folder with --out."
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            self._kept, self._whole = self._read()  # what a run that has just ended wrote
+            yield
 
     def latest(self) -> list[Result]:
         """The result that counts, of each student and exercise."""
@@ -100,6 +127,8 @@ class Results:
         line = msgspec.json.encode(result) + b"\n"
         try:
             with self.path.open("ab") as file:
+                if self._whole is not None:  # a line cut short by a crash; its submission is judged again
+                    file.truncate(self._whole)
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -107,22 +136,19 @@ class Results:
             raise HouseError(
                 f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
             ) from None
+        self._whole = None
         self._kept[result.student, result.exercise] = _brief(result)
 
     def of(self, student: str, exercise: str) -> Result | None:
         """The result that counts, of one submission."""
         return self._kept.get((student, exercise))
 
-    def _read(self) -> Kept:
-        """What is there. A line cut short by a crash is dropped, in the file too: its submission is judged again."""
+    def _read(self) -> tuple[Kept, int | None]:
+        """What is there, and the length of its whole lines."""
         try:
-            kept, whole = read_results(self.path, _brief)
+            return read_results(self.path, _brief)
         except FileNotFoundError:
-            return {}
-        if self.path.stat().st_size > whole:
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        return kept
+            return {}, None
 
 
 def results_of(folder: Path) -> list[Result]:

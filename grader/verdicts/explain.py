@@ -85,6 +85,8 @@ class Explainer:
                 return self._tell(Verdict.MEMORY, self._no_memory, raised)
             case "RuntimeError" if "can't allocate memory" in raised.said:  # torch's way to say it
                 return self._tell(Verdict.MEMORY, self._no_memory, raised)
+            case "OSError" if raised.said.startswith("[Errno 12]"):  # the kernel's
+                return self._tell(Verdict.MEMORY, self._no_memory, raised)
             case "NotImplementedError" if self._stub_line(raised):
                 return self._to_write(self._stub_line(raised), part)
         beside = f"\n  {_BESIDE}" if raised.base in _OF_FORM and not raised.lines else ""

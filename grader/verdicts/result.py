@@ -15,6 +15,13 @@ SCHEMA = 2
 """2: what a check found as fields (`finding`, `lines`, `place`); in 1 it stood in the message alone."""
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """Why a verdict may be the machine's doing."""
+
+    said: str
+    proved: bool
+
+
 class CheckResult(msgspec.Struct, frozen=True):
     @property  # above the field of that name
     def passed(self) -> bool:
@@ -94,6 +101,8 @@ class Result(msgspec.Struct, frozen=True):
     """SHA-256 of the text that was judged."""
     student: str = ""
     versions: dict[str, str] = {}
+    means: dict[str, str] = {}
+    """What kept the attempt's share of the machine apart: its processes, memory and processors."""
     schema: int = SCHEMA
 
     @property

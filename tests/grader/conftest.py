@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from shared import PATIENCE
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import build
@@ -61,7 +62,7 @@ class Warm:
     def end(self):
         if "_process" in self.__dict__:
             self._process.stdin.close()
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=PATIENCE)
 
 
 def environment(**more):
@@ -126,14 +127,14 @@ class Home:
         """Add a check to the exercise."""
         self.checks.write_text(self.checks.read_text() + "\n\n" + code)
 
-    def pytest(self, *args: str, cwd: str = ".", seconds: float = 300, **env: str) -> Done:
+    def pytest(self, *args: str, cwd: str = ".", seconds: float = PATIENCE, **env: str) -> Done:
         """`pytest ARGS` in a fork of a process that has torch imported."""
         return self._run("pytest", args, cwd, seconds, env)
 
-    def grader(self, *args: str, cwd: str = ".", seconds: float = 300, **env: str) -> Done:
+    def grader(self, *args: str, cwd: str = ".", seconds: float = PATIENCE, **env: str) -> Done:
         return self._run("grader", args, cwd, seconds, env)
 
-    def script(self, code: str, seconds: float = 300) -> Done:
+    def script(self, code: str, seconds: float = PATIENCE) -> Done:
         """Python code, in a fork of a process that has imported torch and run none of it."""
         (self.root / "probe.py").write_text(code)
         return self._run("probe", (), ".", seconds, {})
@@ -143,7 +144,7 @@ class Home:
         folder.mkdir(exist_ok=True)
         return self._warm.run(module, args, self.root / cwd, environment(**env), folder, seconds)
 
-    def cold(self, *args: str, seconds: float = 120, **env: str) -> Done:
+    def cold(self, *args: str, seconds: float = PATIENCE, **env: str) -> Done:
         """`python ARGS` in a process of its own, as slow as it is for a user."""
         done = subprocess.run(
             [sys.executable, *args], cwd=self.root, env=environment(**env), capture_output=True, timeout=seconds

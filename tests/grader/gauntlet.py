@@ -25,7 +25,7 @@ ID = "dl_901_running_mean"
 SEED = 7
 NOBODY = 65534
 IOPRIO_GET = {"x86_64": 252, "aarch64": 31}
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 60.0
 
 libc = ctypes.CDLL(None)
 

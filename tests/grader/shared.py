@@ -9,6 +9,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+PATIENCE = 900.0
+"""Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
+
 
 def once(tmp_path_factory, name, work):
     """`work()`, which returns plain data: run by whoever comes first, read by all others of this test run.
@@ -31,7 +34,7 @@ def once(tmp_path_factory, name, work):
     return made["made"]
 
 
-def said(command, folder, seconds):
+def said(command, folder, seconds=PATIENCE):
     """The last line of what a command says, which is JSON. folder: its temporary files' own."""
     # No bytecode: a user that may not write it beside the sources would say so.
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -39,6 +42,11 @@ def said(command, folder, seconds):
     done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+NOBODY = 65534
+WAYS = ["root full", "user full", "root landlock", "user landlock"]
+"""Who runs a grader, and the level that it finds."""
 
 
 def in_reach(command, folder):

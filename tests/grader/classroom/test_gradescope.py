@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shared import PATIENCE
 
 from conftest import HERE, ID, environment
 from grader.bank.catalog import House
@@ -33,7 +34,7 @@ def judged(root, name, text):
         (root / folder).mkdir()
     (root / "submission" / name).write_text(text)
     done = subprocess.run(
-        [str(root / "run_autograder")], cwd="/", capture_output=True, text=True, timeout=100, check=False,
+        [str(root / "run_autograder")], cwd="/", capture_output=True, text=True, timeout=PATIENCE, check=False,
         env={**environment(PYTHONPATH=str(root / "source"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

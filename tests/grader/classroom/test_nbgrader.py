@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shared import PATIENCE
 from test_attacks import ATTACKS, deserved
 
 from conftest import HERE, ID, environment
@@ -72,7 +73,8 @@ class Course:
 
     def run(self, module, *args, cwd=None, code=0):
         done = subprocess.run(
-            [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True, timeout=120,
+            [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True,
+            timeout=PATIENCE,
             env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"), check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr

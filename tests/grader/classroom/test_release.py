@@ -5,6 +5,7 @@ import sys
 import tomllib
 
 import pytest
+from shared import PATIENCE
 
 from conftest import HERE, ID, environment
 from grader.bank.catalog import House, find_house
@@ -27,7 +28,7 @@ def released(tmp_path):
 
 def run(folder, *args):
     done = subprocess.run(
-        [sys.executable, "-m", *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", *args], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env=environment(PYTHONPATH=str(folder)),
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
@@ -105,7 +106,7 @@ def test_a_notebook_anywhere_finds_the_installed_examples(released, tmp_path):
     }  # fmt: skip
     program = f"from grader.lab import exercise; exercise({ID!r}, {{'batch_mean': lambda x: x.mean(0)}})('batch_mean')"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env=environment(PYTHONPATH=str(site)),
     )  # fmt: skip
     assert "batch_mean: 1 of 1 examples pass" in done.stdout, done.stderr

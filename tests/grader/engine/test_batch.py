@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from shared import PATIENCE
 
 from conftest import ID, Done, environment
 from grader.base.errors import HouseError
@@ -366,9 +367,32 @@ def test_a_line_that_was_cut_short_is_dropped(home, cut):
     path.write_bytes(first + second[:cut])
     assert holds(home)
     assert not holds(home, bob)
-    assert path.read_bytes() == first
     keep(home, judged(home, bob))
+    assert path.read_bytes() == first + second
     assert holds(home, bob)
+
+
+def test_two_runs_do_not_write_to_one_folder(home):
+    folder = home.root / "results"
+    with Results(folder).alone(), pytest.raises(HouseError, match=r"Another run writes to .*results \(process \d+ on "):
+        Results(folder).alone().__enter__()
+    with Results(folder).alone():  # it has ended: the file stays, and locks nobody out
+        assert (folder / ".lock").exists()
+
+
+def test_a_run_sees_what_the_one_before_it_has_written(home):
+    late = Results(home.root / "results")
+    keep(home, judged(home, ANN))
+    with late.alone():
+        assert late.latest()
+
+
+def test_a_second_run_says_who_is_at_work(home):
+    hand_in(home, "ann", home.solution)
+    with Results(home.root / "results").alone():
+        done = home.grader("grade", "submitted", "--out", "results")
+    assert done.code == 2
+    assert f"Another run writes to results (process {os.getpid()} on " in done.err
 
 
 def test_damage_in_the_middle_is_said_and_left(home):
@@ -500,7 +524,7 @@ def grading(home):
 
 def await_result(home, process):
     """Until the first result is on the disk."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + PATIENCE
     while not lines(home):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
@@ -520,7 +544,7 @@ def below(pid):
     return handles
 
 
-def still_there(handles, seconds=20):
+def still_there(handles, seconds=PATIENCE):
     """How many of these processes have not ended after so many seconds at most."""
     ends = time.monotonic() + seconds
     left = list(handles)
@@ -550,7 +574,7 @@ def test_an_interruption_loses_nothing(slow_class, end):
         await_result(home, process)
         handles = below(process.pid)
         os.killpg(process.pid, end)
-        code = process.wait(30)
+        code = process.wait(PATIENCE)
     assert len(handles) >= 2, "the warm process and an asker"
     assert still_there(handles) == 0
     said = (home.root / "said").read_text()
@@ -647,7 +671,7 @@ print(json.dumps(kept))
 
 def test_the_end_of_the_answering_process_is_charged_to_nobody(home):
     done = subprocess.run(
-        [sys.executable, "-c", DYING, str(home.root), ID], capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", DYING, str(home.root), ID], capture_output=True, text=True, timeout=PATIENCE, check=True,
         env=environment(),
     )  # fmt: skip
     assert json.loads(done.stdout) == [["passed"], ["grader error"], ["grader error"]]

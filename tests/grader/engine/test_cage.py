@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shared import REPOSITORY, grants_namespaces, in_reach, once, refuse_namespaces, said
+from shared import NOBODY, REPOSITORY, WAYS, grants_namespaces, in_reach, once, refuse_namespaces, said
 
 HERE = Path(__file__).resolve().parents[1]
 ID = "dl_901_running_mean"
-NOBODY = 65534
 SECRET = "9f1c-a-secret-that-no-learner-knows"
 
 # The learner's file. Whatever it asks for it asks through the system, so that no check of Python's own is in the way.
@@ -346,8 +345,6 @@ def _addresses():
 
 # The tests' side
 
-WAYS = ["root full", "user full", "root landlock", "user landlock"]
-
 
 @pytest.fixture(scope="module", params=WAYS)
 def cage(request, tmp_path_factory):
@@ -377,7 +374,7 @@ def asked(level, become):
             command = in_reach([*become, *command], folder)
             if command[0] == "unshare" and not grants_namespaces():
                 pytest.skip("the interpreter lies in a closed home, and nothing may be mounted over it")
-        return said(command, folder / "tmp", seconds=110)
+        return said(command, folder / "tmp")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -188,7 +188,7 @@ def test_an_empty_selection_is_no_pass(home):
 
 def test_two_workers_give_the_same_result(home):
     home.solve(("* len(x) / self.count", "/ 2"))
-    done = home.pytest(EXERCISE, "-n", "2", seconds=120)
+    done = home.pytest(EXERCISE, "-n", "2")
     assert done.code == 1
     assert "30 of 100 points" in done.out
     assert part_line(done.out, "RunningMean") == "✗ RunningMean 70 wrong 0 of 1 checks pass"
@@ -512,10 +512,9 @@ def test_a_call_that_never_ends_is_stopped_once_and_the_other_part_is_graded(hom
     assert clean(done)
     assert "still running after 2 s" in done.out
     assert "while len(x) == 5: pass" in done.out
-    assert " timeout 1 of 3 checks pass" in part_line(done.out, "batch_mean")
+    assert " timeout 1 of 3 checks pass" in part_line(done.out, "batch_mean")  # the third would pass, and is not run
     assert part_line(done.out, "RunningMean") == "✓ RunningMean 70 passed"
     assert "70 of 100 points" in done.out
-    assert float(re.search(r"in ([\d.]+)s", done.out)[1]) < 4  # the third check did not wait again
 
 
 def test_a_clock_that_rings_inside_a_destructor_rings_again(home):

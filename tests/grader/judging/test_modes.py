@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from shared import once, said
+from shared import PATIENCE, once, said
 
 from grader.bank.catalog import find_house
 
@@ -162,7 +162,7 @@ def judged(root, id, some):
             Variant(f"graded|{name}", text, seed=11, channel=partial(Caged, engine.control, exercise, text))
             for name, text in texts.items()
         ]
-        for outcome in judge(collected, variants, jobs=2, deadline=120):
+        for outcome in judge(collected, variants, jobs=2, deadline=PATIENCE):
             mode, name = outcome.variant.name.split("|", 1)
             seen[name][mode] = [[one.id, one.verdict, one.message] for one in outcome.checks] or outcome.died
         seen["planned"] = sorted(id for ids in collected.planned.values() for id in ids)
@@ -192,7 +192,7 @@ def outcome(tmp_path_factory):
                 shutil.copytree(HERE / "house", root, ignore=shutil.ignore_patterns("__pycache__", ".*"))
             some = None if EVERY or id == BANK else FEW
             command = [sys.executable, str(Path(__file__)), str(root), id, json.dumps(some)]
-            return said(command, folder, seconds=2400 if EVERY else 300)
+            return said(command, folder, seconds=2400 if EVERY else PATIENCE)
 
         return once(tmp_path_factory, f"modes {id}", work)
 
