@@ -40,6 +40,7 @@ FEW_ATTACKS = {
 }
 
 
+RENAMED = ["running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"]
 ODD_NAMES = ["<img src=x>", 'a";b', "back\\slash", os.fsdecode(b"k\xff")]
 """Of folders of students: markup in a page of formgrader, or no text."""
 OTHER_FILES = (
@@ -121,7 +122,7 @@ def submissions(course):
     yield "cells deleted", notebook, 100
     notebook = right()
     notebook["cells"] = [c for c in notebook["cells"] if marks(c).get("grade_id") != "answer-batch_mean"]
-    yield "answer deleted", notebook, 0  # the other part builds on it
+    yield "answer deleted", notebook, 70  # the other part is judged with the reference's
     notebook = right()
     notebook["cells"].append(copy.deepcopy(cell_of(notebook, "answer-RunningMean")))
     yield "a cell twice", notebook, 100
@@ -150,7 +151,7 @@ def submissions(course):
     answer["source"] = answer["source"].replace(
         "    ### BEGIN", '    raise RuntimeError("<script>x</script>")\n    ### BEGIN'
     )
-    yield "markup", notebook, 0
+    yield "markup", notebook, 70
     notebook = right()
     for cell in notebook["cells"]:
         cell["metadata"] = {}
@@ -189,7 +190,7 @@ def submissions(course):
     answers[1]["source"] = cell_of(course.released, "answer-RunningMean")["source"]
     yield "both in one cell", notebook, 100
     notebook = right()
-    notebook["cells"].append(own("x = [" + ",".join(str(k * (2**61 - 1)) for k in range(1, 20_000)) + "]"))
+    notebook["cells"].append(own("x = {" + ",".join(str(k * (2**61 - 1)) for k in range(1, 40_000)) + "}"))
     yield "slow to read", notebook, 0
     yield "half characters", half(right()), 100
     yield "half a problem", copy.deepcopy(course.released) | {"metadata": {"grader": {"problem": "\ud800"}}}, 0
@@ -234,9 +235,9 @@ def course(tmp_path_factory):
     for student, notebook, points in submissions(course):
         course.hand_in(student, notebook)
         course.points[student] = points
-    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
-        course.hand_in(f"renamed {name}", course.right(), name)
-        course.points[f"renamed {name}"] = 100
+    for number, name in enumerate(RENAMED):
+        course.hand_in(f"renamed {number}", course.right(), name)
+        course.points[f"renamed {number}"] = 100
     for name in ODD_NAMES:
         course.hand_in(name, course.released)
     for name in OTHER_FILES:
@@ -296,8 +297,8 @@ def test_what_cannot_be_read_waits_for_a_person(course, student):
 
 
 def test_a_renamed_notebook_is_named_in_the_log(course):
-    for name in ("running_mean (1).ipynb", "Running_Mean.ipynb", "my homework.ipynb", f"{ID}.ipynb"):
-        assert f"renamed {name}/{ID} has no running_mean.ipynb, and {name} counts, by its cells." in course.said
+    for number, name in enumerate(RENAMED):
+        assert f"renamed {number}/{ID} has no running_mean.ipynb; {name} counts, by its cells." in course.said
 
 
 def test_a_folder_whose_name_is_no_plain_text_is_left_out_and_named(course):
@@ -463,10 +464,10 @@ def test_a_report_names_what_needs_eyes(course):
     eyes, rest = page.split("<h2>Needs your eyes</h2>")[1].split('<h2 id="points">')
     assert f"no json, {ID}: The notebook that was handed in is not JSON" in eyes
     assert f"slow to read, {ID}: the notebook cannot be read within 5 s" in eyes
-    assert f"renamed Running_Mean.ipynb, {ID}: Running_Mean.ipynb counts as running_mean.ipynb." in eyes
+    assert f"renamed 1, {ID}: Running_Mean.ipynb counts as running_mean.ipynb." in eyes
     assert f"lost, {ID}: handed in, but not graded." in eyes
     same = [line for line in eyes.splitlines() if "letter for letter" in line]
-    assert any("renamed my homework.ipynb" in line and "right" in line for line in same)
+    assert any("renamed 2" in line and "right" in line for line in same)
     assert "untouched" not in eyes
     assert "is not JSON" not in rest
     assert "cannot be read" not in rest

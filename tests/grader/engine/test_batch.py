@@ -20,7 +20,8 @@ from shared import PATIENCE
 
 from conftest import ID, Done, environment
 from grader.base.errors import HouseError
-from grader.base.files import digest, read_file
+from grader.base.files import digest, read_file, write_file
+from grader.classroom.notebook import as_text, source_notebook
 from grader.engine import cage, resume
 from grader.records.results import Results
 from grader.submissions.find import Submission, find_submissions, read_submission
@@ -468,6 +469,52 @@ def test_a_class(home):
         student.replace("\x1b", "\\x1b"): score for student, score in scores.items()
     }
     assert all(line["isolation"] == str(cage.best_level()) for line in lines(home))
+
+
+def released(home):
+    """The exercise's notebook as `grader course` makes it, its answers written."""
+    return as_text(source_notebook(home.exercise))
+
+
+def test_what_needs_eyes_is_said_at_the_end(home):
+    """Each file has its result whatever its name is, and no 0 is silent."""
+    for student in ("ann", "bob", "cyd"):
+        hand_in(home, student, home.solution + "# mine\n" * (student == "cyd"))
+    for student in ("stub1", "stub2"):
+        hand_in(home, student, home.attempt.read_text())
+    hand_in(home, "bytes", "a = 1", os.fsdecode(b"k\xff.py"))
+    hand_in(home, "late", released(home), "running_mean (1).ipynb")
+    hand_in(home, "two", released(home), "a.ipynb")
+    hand_in(home, "two", released(home), "b.ipynb")
+    hand_in(home, "typo", "", exercise="dl_901_mean")
+    (home.root / "submitted" / os.fsdecode(b"\xfe") / ID).mkdir(parents=True)
+    done = home.grader("grade", "submitted", "--out", "results")
+    assert done.code == 2
+    scores = {line["student"]: line["score"] for line in lines(home)}
+    assert scores == {
+        "ann": 100, "bob": 100, "cyd": 100, "stub1": 0, "stub2": 0, "bytes": 0, "late": 100, "two": 0,
+    }  # fmt: skip
+    said = done.err[done.err.index("need your eyes:") :]
+    assert f"bytes/{ID}: {NEITHER}; there is k\\udcff.py." in said
+    assert f"late/{ID}: running_mean (1).ipynb counts, by its cells: its name should be {ID}.ipynb." in said
+    assert f"two/{ID}: {NEITHER}; a.ipynb and b.ipynb are of this exercise: keep one." in said
+    assert f"ann and bob handed in the same for {ID}, letter for letter." in said
+    assert "typo/dl_901_mean: there is no exercise 'dl_901_mean'." in said
+    assert "the name of the folder \\udcfe is not UTF-8. It is left out." in said
+    assert "stub1" not in said
+    again = home.grader("grade", "submitted", "--out", "results")
+    assert "8 submissions, 8 of them graded already" in again.out
+    assert again.err[again.err.index("need your eyes:") :] == said
+
+
+def test_a_disk_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(HouseError, match=r"summary\.csv cannot be written: Read-only file system"):
+        write_file(tmp_path / "summary.csv", "")
 
 
 def test_what_has_changed_is_graded_again_and_nothing_else(home):

@@ -31,6 +31,23 @@ variants = [
 for out in judge(collect_checks(house, exercise), variants, jobs=3, deadline=4):
     print(json.dumps([out.variant.name, out.passed, out.died, [[c.id, c.verdict] for c in out.checks]]))
 """
+
+LONG = """
+import json
+from pathlib import Path
+from grader.bank.catalog import House
+from grader.judging import pool
+from grader.judging.collected import collect_checks
+
+house = House(Path.cwd())
+exercise = house.exercises["dl_901_running_mean"]
+checks = collect_checks(house, exercise)
+right = exercise.solution.read_text()
+for line, report in ((1 << 18, 1 << 24), (50, 1 << 24), (1 << 18, 300), (1 << 18, 1 << 24)):
+    pool._LONGEST_LINE, pool._LONGEST_REPORT = line, report
+    (out,) = pool.judge(checks, [pool.Variant("right", right)], jobs=1, deadline=60)
+    print(json.dumps([out.passed, out.died, out.timed_out, len(out.checks)]))
+"""
 FILE = ["test_mean_of_rows[1]", "test_mean_of_rows[5]", "test_mean_of_nothing", "test_stream_equals_whole"]
 
 
@@ -96,3 +113,14 @@ def test_checks_that_cannot_be_collected_are_an_error(home):
     assert done.code == 1
     assert "RunError" in done.err
     assert "no_such_package" in done.err
+
+
+def test_what_reports_more_than_it_may_is_ended(home):
+    """The parent holds what its processes say: it must not hold any amount of it."""
+    done = home.script(LONG)
+    assert done.code == 0, done.said
+    right, line, report, again = map(json.loads, done.out.splitlines())
+    assert right == again == [True, "", False, 4]
+    for passed, died, timed_out, checks in (line, report):
+        assert (passed, died, timed_out) == (False, "the asker reported more than it may", False)
+        assert checks < 4
