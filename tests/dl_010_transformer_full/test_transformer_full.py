@@ -815,13 +815,16 @@ def decoded(w, target, memory, mask=None, kind="relu", causal=True, last=True):
 
 def pair_mistakes(w, source, target, mask=None, **how):
     memory = lambda mask=mask, **also: encoded(w, source, mask, **how, **also)
+    padding = {
+        "padding seen by the encoder": lambda: decoded(w, target, memory(None), mask, **how),
+        "padding seen by cross-attention": lambda: decoded(w, target, memory(), None, **how),
+        "padding seen by both": lambda: decoded(w, target, memory(None), None, **how),
+    }
     return {
         "no norm behind the encoder": lambda: decoded(w, target, memory(last=False), mask, **how),
         "no norm behind the decoder": lambda: decoded(w, target, memory(), mask, last=False, **how),
         "a decoder that sees its future": lambda: decoded(w, target, memory(), mask, causal=False, **how),
-        "padding seen by the encoder": lambda: decoded(w, target, memory(None), mask, **how),
-        "padding seen by cross-attention": lambda: decoded(w, target, memory(), None, **how),
-        "padding seen by both": lambda: decoded(w, target, memory(None), None, **how),
+        **(padding if mask is not None else {}),
         "cross-attention to the source's embeddings": lambda: decoded(w, target, embedded(w, "source", source), mask),
     }
 

@@ -264,3 +264,24 @@ def test_the_total_of_several_stands_below_them(monkeypatch):
     monkeypatch.setattr("grader.audit.report.audit", audited)
     done = CliRunner().invoke(main, ["dev", "audit", "11", "13"])
     assert done.output == "in all: 14 of 16 generated mutants killed (87.5%)\n"
+
+
+def test_known_mistakes_that_nobody_can_tell_apart_are_found(homes):
+    home = homes()
+    known = 'known={"a sum": x.sum(0), "n times it": x.mean(0) * n, "the mean": x.mean(0)}'
+    home.edit(CHECKS, ('known={"a sum": x.sum(0)}', known))
+    done = home.grader("dev", "audit", "--mutants", "none")
+    assert done.code == 1
+    assert "test_mean_of_rows: the known mistakes 'a sum' and 'n times it' give the same" in done.out
+    assert "test_mean_of_rows: the known mistake 'the mean' is the right value on each input" in done.out
+
+
+def test_what_is_checked_and_not_said_is_found(homes):
+    home = homes()
+    home.edit(TOML, ('forbidden = ["torch.mean"', 'forbidden = ["torch.cumsum", "torch.mean"'))
+    for name in (SOLUTION, STUB):
+        home.edit(name, (" float32 and float64 work alike.", ""))
+    done = home.grader("dev", "audit", "--mutants", "none")
+    assert done.code == 1
+    assert "the stub of 'batch_mean' does not say that torch.cumsum is forbidden" in done.out
+    assert "the stub of 'batch_mean' does not speak of what test_mean_of_rows[1] asks for, float64" in done.out

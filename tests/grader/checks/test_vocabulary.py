@@ -32,6 +32,18 @@ def test_agree_names_no_mistake_that_is_not_this_one():
     assert "This is what" not in str(caught.value)
 
 
+def test_of_two_mistakes_that_give_the_same_both_are_named_and_of_three_none():
+    with pytest.raises(Wrong, match=r"\n  Both twice and a sum give this\.$") as caught:
+        agree(X * 2, X, of="x", known={"a mean": X / 3, "twice": X * 2, "a sum": lambda: X * 2})
+    assert not caught.value.finding.mistake
+    with pytest.raises(Wrong) as caught:
+        agree(X * 2, X, of="x", known=dict.fromkeys(("a", "b", "c"), X * 2))
+    assert len(str(caught.value).splitlines()) < 5
+    assert " c " not in str(caught.value)
+    with pytest.raises(Wrong, match=r"\n  a copy and a list both cost about that\.$"):
+        at_most(5000, 1000, of="FLOPs", known={"a copy": 4900, "a list": 5100})
+
+
 def test_a_wrong_dtype_alone_is_no_known_mistake():
     with pytest.raises(Wrong, match=r"^x: wrong dtype: expected float64, got float32$"):
         agree(torch.ones(3), torch.ones(3, dtype=torch.float64), of="x", known={"the input": torch.ones(3)})

@@ -212,3 +212,10 @@ def test_the_attempts_own_random_numbers_follow_the_seed(tmp_path):
         runner.begin(PART, seed)
         drawn.append(runner.ask(Request("call", "f", False, (), {})).tolist())
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_forbidden_call_in_a_part_that_is_used_is_waited_for(judged):
+    text = "def g(x):\n    return torch.mean(x)\n\n\ndef f(x):\n    return g(x)\n"
+    verdict, said = judged(text, Part("f", 1, 1, (), (), after=("g",), forbidden=("torch.mean",)))
+    assert verdict is Verdict.WAITING
+    assert said.startswith("waits for g, which this part uses: torch.mean is called there")

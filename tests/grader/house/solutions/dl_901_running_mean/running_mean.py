@@ -1,6 +1,6 @@
 """dl_901 · Running mean.
 
-Notation: n values in a batch, d features.
+Notation: n values in a batch, d features. float32 and float64 work alike.
 """
 
 import torch
