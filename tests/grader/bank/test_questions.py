@@ -4,6 +4,7 @@ from grader.bank.catalog import find_house
 from grader.bank.derived import build_exercise
 from grader.bank.questions import folded, read_questions
 from grader.base.errors import HouseError
+from grader.views.questions import question_lines
 
 FILE = "exercises/dl_901_running_mean/questions.toml"
 
@@ -70,3 +71,5 @@ def test_every_part_says_why_and_every_statement_asks(id):
     assert [part.name for part in exercise.parts if not part.why.isascii()] == []
     assert [part.name for part in exercise.parts if not 60 <= len(part.why) <= 480] == []
     assert read_questions(exercise)
+    for known in (set(), {part.name for part in exercise.parts}):
+        assert max(map(len, question_lines(exercise, None, known))) <= 80

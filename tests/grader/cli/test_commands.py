@@ -82,7 +82,7 @@ def test_help_lists_every_command(cli):
 
 def test_the_answers_come_with_the_parts_or_when_asked_for(home, cli):
     assert "Refuse it, or the NaN" not in cli("questions", "901").out
-    assert "Earn batch_mean, or: grader questions 901 batch_mean --answers" in cli("questions", "901").out
+    assert "Earn batch_mean to read on, or add --answers." in cli("questions", "901").out
     assert "Refuse it, or the NaN" in cli("questions", "901", "batch_mean", "--answers").out
     home.solve(WRONG)
     home.grader("check", "901")

@@ -8,7 +8,7 @@ def test_answers_stand_with_what_is_earned_and_the_way_to_the_others(home):
     assert "divided by the number of rows" in said
     assert "Why is the mean of the means of batches" in said
     assert "Batches differ in size" not in said
-    assert "Earn RunningMean, or: grader questions 901 RunningMean --answers" in said
+    assert "  Earn RunningMean to read on, or add --answers." in said
     assert "Earn batch_mean" not in said
 
 
@@ -24,8 +24,9 @@ def test_a_part_without_a_question_says_so_and_why(home):
     one = home.exercise.part("batch_mean")
     said = "\n".join(question_lines(home.exercise, one, {"batch_mean"}))
     assert "divided by the number of rows" in said
-    assert "No question is about this part alone." in said
+    assert said.endswith("  No question is about this part alone. All of them: grader questions 901")
     assert "batch_mean" not in "\n".join(question_lines(home.exercise, None, set()))
+    assert "No question" not in "\n".join(question_lines(home.exercise, None, {"batch_mean"}))
 
 
 def test_nothing_is_wider_than_80_columns(home):
