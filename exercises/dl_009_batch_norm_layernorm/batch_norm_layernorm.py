@@ -183,9 +183,10 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float 
 def merge_moments(counts: Sequence[int], means: Tensor, variances: Tensor) -> tuple[int, Tensor, Tensor]:
     """The count, mean and biased variance of all values together, from those of r shares: synchronised BatchNorm.
 
-    counts: r integers. means, variances: (r, c), biased, float64 or float32. Returns (int, (c,), (c,)): what one device
-    would find that has the values of all. Shares may differ in size; one with count 0 counts for nothing, whatever
-    stands in its row, NaN too. Values [1, 3] and [5] have moments (2, 2, 1) and (1, 5, 0); together (3, 3, 8/3).
+    counts: r integers, none negative. means, variances: (r, c), biased, float64 or float32. Returns (int, (c,), (c,)):
+    what one device would find that has the values of all. Shares may differ in size; one with count 0 counts for
+    nothing, whatever stands in its row, NaN too. Values [1, 3] and [5] have moments (2, 2, 1) and (1, 5, 0); together
+    (3, 3, 8/3).
 
     Raises ValueError if all counts are 0, or there is none.
 
