@@ -53,7 +53,8 @@ def stopped(printed: str, path: Path) -> tuple[Raised, bool]:
 
     printed: with what `faulthandler` said in it, the innermost frame first.
     """
-    own = [(int(line), name) for file, line, name in reversed(_FRAME.findall(printed)) if file == str(path)]
+    last = printed.rpartition("(most recent call first):")[2]  # it says so again and again
+    own = [(int(line), name) for file, line, name in reversed(_FRAME.findall(last)) if file == str(path)]
     raised = Raised(kind="Failed", base="RuntimeError", said="", lines=_cut([line for line, _ in own]), own=False)
     return raised, bool(own) and own[0][1] == "<module>"
 
