@@ -452,7 +452,7 @@ def test_a_class(home):
     assert done.code == 2, done.said
     scores = {line["student"]: line["score"] for line in lines(home)}
     assert scores == {
-        "ann": 100, "bob": 0, "note": 100, "note_wrong": 0, "broken": 0, "both": 100, "\x1b[31m[red]=x": 0, "link": 0,
+        "ann": 100, "bob": 70, "note": 100, "note_wrong": 70, "broken": 0, "both": 100, "\x1b[31m[red]=x": 0, "link": 0,
     }  # fmt: skip
     said = {line["student"]: line["parts"][0]["message"] for line in lines(home)}
     assert said["link"] == "running_mean.py cannot be read: it is a link, and links are not followed"
@@ -527,7 +527,7 @@ def test_what_has_changed_is_graded_again_and_nothing_else(home):
     done = home.grader(*args)
     assert (done.code, "3 submissions, 1 of them graded already" in done.out) == (0, True)
     assert [line["student"] for line in lines(home)][:2] in (["ann", "bob"], ["bob", "ann"])
-    assert {(line["student"], line["score"]) for line in lines(home)[2:]} == {("bob", 0), ("cyd", 100)}
+    assert {(line["student"], line["score"]) for line in lines(home)[2:]} == {("bob", 70), ("cyd", 100)}
     assert len(lines(home)) == 4
 
 

@@ -75,13 +75,18 @@ HOSTILE = {
 
 def test_no_answer_is_a_grader_error_and_none_is_large(home):
     texts = {"right": home.solution} | {name: patched(home, body) for name, body in HOSTILE.items()}
+    literals = ",".join(str(k * (2**61 - 1)) for k in range(1, 40_000))  # all of one hash
+    texts["slow to compile"] = f"x = {{{literals}}}\n{home.solution}"
+    texts["deep at import"] = "x = " + "+".join(["1.0"] * 2900) + f"\nraise KeyError(x)\n{home.solution}"
+    texts["definitions"] = "".join(f"def f{i}(): pass\n" for i in range(30_000)) + "raise ValueError\n"
     texts |= {f"right after {name}": home.solution for name in ("deep expression", "long text")}
     seen = judged(home, texts)
     for name, parts in seen["lines"].items():
         right = name.startswith("right")
         for part, (verdict, message) in parts.items():
             assert verdict != "grader error", (name, part, message)
-            assert (verdict == "passed") == right, (name, part, message)
+            if part == "batch_mean":  # the other may be right beside the solution's
+                assert (verdict == "passed") == right, (name, message)
             message.encode()
             assert len(message) < 9000
     assert seen["largest"] <= 256_000

@@ -2,6 +2,7 @@
 
 import linecache
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from grader.answering.request import Request
 from grader.answering.runner import Runner, steady
 from grader.bank.catalog import Part
 from grader.verdicts.explain import Explainer
-from grader.verdicts.fault import Unusable
+from grader.verdicts.fault import Missing, Unusable
+from grader.verdicts.raised import Raised
 from grader.verdicts.verdict import Verdict
 
 PART = Part("f", 1, 1, (), (), forbidden=("torch.mean",))
@@ -219,3 +221,22 @@ def test_a_forbidden_call_in_a_part_that_is_used_is_waited_for(judged):
     verdict, said = judged(text, Part("f", 1, 1, (), (), after=("g",), forbidden=("torch.mean",)))
     assert verdict is Verdict.WAITING
     assert said.startswith("waits for g, which this part uses: torch.mean is called there")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "+".join(["y"] * 3000), "x = " + "-" * 90_000 + "1", "x = " + "(" * 3000 + "1" + ")" * 3000,
+     "x" + ".a" * 50_000, "\0", "def f(:"],
+    ids=range(6),
+)  # fmt: skip
+def test_of_a_text_that_cannot_be_read_the_sentence_says_less(text):
+    """Never is it the grader's error, at whatever depth it is explained."""
+
+    def at_depth(depth):
+        return at_depth(depth - 1) if depth else Explainer(Path("/attempt/a.py"), text).learner(error, PART)
+
+    for error in (ValueError("mine"), Missing("f"), NotImplementedError("mine"), KeyError("k")):
+        error.raised = Raised(type(error).__name__, type(error).__name__, str(error), [1], True)
+        told = at_depth(600)
+        assert told.verdict in (Verdict.ERROR, Verdict.NOT_STARTED)
+        assert told.message
