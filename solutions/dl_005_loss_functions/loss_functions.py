@@ -65,7 +65,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor | None = None,
     counts = targets != ignore_index
     targets = targets.masked_fill(~counts, 0)
     weights = counts.to(logits.dtype) if weight is None else weight[targets] * counts
-    losses = -logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    losses = -logits.log_softmax(1).gather(1, targets[:, None]).squeeze(1)
     total = weights.sum()
     return (weights * losses).sum() / total.masked_fill(total == 0, 1)
     ### END SOLUTION
@@ -327,7 +327,7 @@ def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk
 
     def total(states: Tensor, classes: Tensor) -> Tensor:
         logits = states @ weight.T
-        return (logits.logsumexp(1) - logits.gather(1, classes[:, None])[:, 0]).sum()
+        return (logits.logsumexp(1) - logits.gather(1, classes[:, None]).squeeze(1)).sum()
 
     pieces = [slice(i, i + chunk) for i in range(0, len(hidden), chunk)]
     return sum(checkpoint(total, hidden[at], targets[at], use_reentrant=False) for at in pieces) / len(hidden)
