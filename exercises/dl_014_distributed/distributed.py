@@ -9,7 +9,8 @@ A rank is a process. All of them run the same code, in the default process group
 which exists before your code is called: ask `dist.get_rank()` and `dist.get_world_size()`. A collective
 (`dist.all_reduce`, `dist.all_gather`, `dist.reduce_scatter`, `dist.broadcast`) must be called by all ranks in the same
 order, or all wait for ever. gloo moves contiguous tensors only. p = 1 is a group too. Arguments are never changed,
-unless a docstring says so. float32 and float64 work alike, and results keep the dtype.
+unless a docstring says so. float32 and float64 work alike, and results keep the dtype. What a rank "hands over" is what
+it gives to a send or a collective; what it only receives does not count.
 """
 
 import os
@@ -509,10 +510,11 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], causal: 
     causal: token i sees the tokens up to and including itself, counted over the whole sequence.
     Returns (b, h, t, e), in the dtype of v: what attention over the whole sequence gives for this rank's tokens.
 
-    Keys and values go round the ring, block after block (`exchange`, or the other way round): a rank sends at most
-    p - 1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in online softmax (running maximum, running sum), so
-    nobody ever has b·h·t scores against more than one block. Causal: a block that lies wholly in the future of this
-    rank's tokens is passed on, but costs no product. Scores of ±1000 must not overflow.
+    Keys and values go round the ring, block after block (`exchange`, or the other way round): a rank sends at most p -
+    1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in
+    online softmax (running maximum, running sum), so nobody ever has b·h·t scores against more than one block. Causal:
+    a block that lies wholly in the future of this rank's tokens is passed on, but costs no product. Scores of ±1000
+    must not overflow.
 
     Forbidden: torch's `F.scaled_dot_product_attention`, and the collectives: all_reduce, all_gather,
     all_gather_into_tensor, all_gather_object, gather, broadcast, all_to_all, all_to_all_single.

@@ -122,7 +122,7 @@ class _Counter(TorchDispatchMode):
     def _send(self, func: Any, args: Any) -> None:
         """Add what a collective or a send takes from this rank: its first argument, or the one after its output."""
         name = func._overloadpacket.__name__
-        if name.startswith("recv"):
+        if name.startswith("recv") or (name == "broadcast_" and not _is_root(*args[1:3])):
             return
         given = args[1] if func._schema.arguments[0].name.startswith("output") else args[0]
         size = sum(t.numel() * t.element_size() for t in _tensors((given,)))
@@ -146,6 +146,11 @@ class _Counter(TorchDispatchMode):
         self.made = {key: entry for key, entry in self.made.items() if not entry[0].expired()}
         self._bytes = sum(size for _, size in self.made.values())
         self.cost.peak = max(self.cost.peak, self._bytes)
+
+
+def _is_root(group: Any, root: int) -> bool:
+    """Whether this rank is the one of a group that a broadcast takes from."""
+    return bool(torch.distributed.ProcessGroup.unbox(group).rank() == root)
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
