@@ -718,8 +718,8 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], causal: 
     causal: token i sees the tokens up to and including itself, counted over the whole sequence.
     Returns (b, h, t, e), in the dtype of v: what attention over the whole sequence gives for this rank's tokens.
 
-    Keys and values go round the ring, block after block (`exchange`, or the other way round): a rank sends at most p -
-    1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in
+    Keys and values go round the ring, block after block (by `exchange`, or the other way round): a rank sends at most p
+    - 1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in
     online softmax (running maximum, running sum), so nobody ever has b·h·t scores against more than one block. Causal:
     a block that lies wholly in the future of this rank's tokens is passed on, but costs no product. Scores of ±1000
     must not overflow.
