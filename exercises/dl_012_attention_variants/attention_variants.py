@@ -13,6 +13,7 @@ Unless a docstring says otherwise:
 * With causal=True the t queries are the last t of the s positions: query i sees keys 0 .. s - t + i. With t > s, the
   first t - s queries see nothing. (So FlashAttention since 2.1; `is_causal` of torch aligns to the top left.)
 * Results have the dtype of the inputs (float32 or float64). Inputs may have any strides and are never changed.
+* What is held "at once" is the most that is alive at any moment.
 * "(differentiable)": gradients flow to every floating-point input.
 
 The parts on softmax attention are to be written without `torch.nn.functional.scaled_dot_product_attention` and

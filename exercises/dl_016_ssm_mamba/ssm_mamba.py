@@ -12,6 +12,7 @@ A state space model of one channel, continuous and discrete:
 
 Every A here but HiPPO's is diagonal and stored as its diagonal. Results keep the dtype of the inputs, float32 or
 float64 (and their complex companions where complex numbers are allowed). Inputs are never changed, and may be views.
+"Operators" counts each operation that torch runs, views too; "at once" means the most that is alive at any moment.
 """
 
 import math

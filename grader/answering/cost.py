@@ -189,9 +189,14 @@ class _Watch(TorchDispatchMode):
     def _send(self, func: Any, args: Any) -> None:
         """Add what a collective or a send takes from this rank: its first argument, or the one after its output."""
         name = func._overloadpacket.__name__
-        if name.startswith("recv"):
+        if name.startswith("recv") or (name == "broadcast_" and not _is_root(*args[1:3])):
             return
         given = args[1] if func._schema.arguments[0].name.startswith("output") else args[0]
         size = sum(t.numel() * t.element_size() for t in tensors((given,)))
         if size:
             self.cost.sent[name] = self.cost.sent.get(name, 0) + size
+
+
+def _is_root(group: Any, root: int) -> bool:
+    """Whether this rank is the one of a group that a broadcast takes from."""
+    return bool(torch.distributed.ProcessGroup.unbox(group).rank() == root)

@@ -5,6 +5,7 @@ and of the solution, for the calls of the learner's functions that each makes. T
 of value is named.
 """
 
+import builtins
 import contextlib
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ _LOOKED_AT = 3
 """Of the questions of a check, the latest."""
 _LOOKED_FOR = {"values": (), "form": ("number",), "shape": ("number", "shape"), "dtype": ("number", "dtype")}
 """What a finding may come from, besides None for a tensor and a tensor for a pair. `number`: a float is no tensor."""
+_LONGEST = 600
+"""Characters of a piece of a sentence: some of it is what the learner's process says."""
 _ALL = ("number", "dtype", "shape")
 
 
@@ -41,15 +44,19 @@ def called(asked: Sequence[Request], attempt: Ask, reference: Ask, error: Except
     """What the calls of a check show that ended with `error`. asked: its questions. raised: by the last of them."""
     if isinstance(error, NotImplementedError | MemoryError | Fault) and not isinstance(error, Changed | NotData):
         return Called()  # what these say is all that there is to say
+    told = getattr(error, "raised", None)
+    if not issubclass(getattr(builtins, told.base if told else "", Exception), Exception):
+        return Called()  # sys.exit and its like, which come from a cage as a RuntimeError
     finding = error.finding if isinstance(error, Wrong) else None
     if finding and finding.kind not in _LOOKED_FOR:
         return Called()
     look = _LOOKED_FOR[finding.kind] if finding else () if isinstance(error, AssertionError) else _ALL
-    kind = getattr(getattr(error, "raised", None), "kind", type(error).__name__)  # as the learner's process named it
+    kind = told.kind if told else type(error).__name__
     for request in reversed(asked[-1 if raised else -_LOOKED_AT :]):
         again = msgspec.structs.replace(request, calls=True)
         mine, right = _calls(attempt, again), _calls(reference, again)
-        found = Called(_first_other(mine, right, look), _raising(mine, kind), _writing(mine, right))
+        said = _first_other(mine, right, look), _raising(mine, kind), _writing(mine, right)
+        found = Called(*(piece[:_LONGEST] for piece in said))
         if found != Called():
             return found
     return Called()

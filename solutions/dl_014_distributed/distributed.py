@@ -9,7 +9,8 @@ A rank is a process. All of them run the same code, in the default process group
 which exists before your code is called: ask `dist.get_rank()` and `dist.get_world_size()`. A collective
 (`dist.all_reduce`, `dist.all_gather`, `dist.reduce_scatter`, `dist.broadcast`) must be called by all ranks in the same
 order, or all wait for ever. gloo moves contiguous tensors only. p = 1 is a group too. Arguments are never changed,
-unless a docstring says so. float32 and float64 work alike, and results keep the dtype.
+unless a docstring says so. float32 and float64 work alike, and results keep the dtype. What a rank "hands over" is what
+it gives to a send or a collective; what it only receives does not count.
 """
 
 import os

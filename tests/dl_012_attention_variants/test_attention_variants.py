@@ -547,10 +547,12 @@ def test_causal_tiles_are_aligned_at_the_end(attempt, draw, s):
 @part("flash_attention_forward")
 def test_no_score_of_a_tile_lies_below_what_is_hidden(attempt, draw):
     """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
-    q, v = torch.full((2, 3, 5, 7), 1e6, dtype=torch.float64), draw.normal(2, 3, 5, 6)
+    q, v = torch.full((2, 3, 5, 7), 1e5, dtype=torch.float64), draw.normal(2, 3, 5, 6)
     got, _ = attempt.flash_attention_forward(q, -q, v, True, 2, 3)
-    of = "out, causal, t=5 s=5, tiles of 2 x 3, all scores near -10^12"
-    agree(got, attention(q, -q, v, aligned(5, 5)), axes="b h t e", of=of)
+    of = "out, causal, t=5 s=5, tiles of 2 x 3, all scores near -10^10"
+    agree(
+        got, attention(q, -q, v, aligned(5, 5)), axes="b h t e", of=of, tol=1e-4
+    )  # a log-sum-exp of that size is less exact
 
 
 @part("flash_attention_forward")

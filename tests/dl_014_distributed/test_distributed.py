@@ -939,7 +939,7 @@ def draw_case(draw, lengths, causal, *, sizes=(2, 3, 5, 7), dtype=torch.float64,
     return (*([*x.split(lengths, 2)] for x in (q, k, v)), lengths, causal)
 
 
-def check_rings(attempt, cases):
+def check_rings(attempt, cases, tol=None):
     got = attempt.run(drivers.attend, cases)
     for i, (qs, ks, vs, lengths, causal) in enumerate(cases):
         k, v = torch.cat(ks, 2), torch.cat(vs, 2)
@@ -958,7 +958,7 @@ def check_rings(attempt, cases):
                     attention, qs[rank], k, v, causal=True
                 )
             of = f"rank {rank}, blocks of {lengths} tokens, {causal=}"
-            agree(said["out"], attention(qs[rank], k, v, **how), axes="b h t e", of=of, known=known)
+            agree(said["out"], attention(qs[rank], k, v, **how), axes="b h t e", of=of, known=known, tol=tol)
             assert said["inputs left alone"], f"{of}: q, k or v was changed"
     return got
 
@@ -997,8 +997,10 @@ def test_large_scores_do_not_overflow(attempt, draw):
             ks[rank][..., 0] = far * 40.0 * (rank + 1)
         cases += [(qs, ks, vs, lengths, causal) for causal in (True, False)]
     qs, ks, vs, lengths, _ = draw_case(draw, [3, 4, 2], True)
-    below = [torch.full_like(q, 1e6) for q in qs], [torch.full_like(k, -1e6) for k in ks]
-    check_rings(attempt, [*cases, (*below, vs, lengths, True)])  # all scores near -10^12: -1e9 would hide nothing
+    below = [torch.full_like(q, 1e5) for q in qs], [torch.full_like(k, -1e5) for k in ks]
+    check_rings(attempt, cases)
+    # All scores near -10^10: -1e9 would hide nothing. A log-sum-exp of that size is less exact.
+    check_rings(attempt, [(*below, vs, lengths, True)], tol=1e-4)
 
 
 @part("ring_attention")

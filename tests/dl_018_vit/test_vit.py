@@ -786,13 +786,9 @@ def test_attention_stays_in_its_windows(attempt, draw, window, dtype):
 
 @part("WindowAttention")
 def test_no_score_of_a_window_lies_below_what_is_hidden(attempt, draw):
-    """However low the scores are, a place across an edge has weight 0: a score of -100 or -1e9 would not hide it."""
+    """However low the scores are, a place across an edge has weight 0: a score of -1e9 would not hide it."""
     d, heads, window = 12, 3, 2
     weights, x = window_weights(draw, d, heads, window, torch.float64), draw.normal(2, 4, 6, d)
-    wide = {**weights, "qkv.weight": weights["qkv.weight"] * 30}
-    [got] = attempt.run(drivers.window_attention, (d, heads, window), wide, x, [1])
-    want = dense_windows(wide, heads, window, x, 1)
-    agree(got, want, axes="b H W d", of="WindowAttention, w=2 d=12 h=3, shift 1, scores in the hundreds")
     weights["qkv.weight"][: 2 * d] = 0
     weights["qkv.bias"][:d], weights["qkv.bias"][d : 2 * d], weights["table"][:] = 1e6, -1e6, 0
     [got] = attempt.run(drivers.window_attention, (d, heads, window), weights, x, [1])

@@ -170,3 +170,13 @@ def test_without_a_loopback_nobody_is_charged(module, monkeypatch, tmp_path):
     verdict, said = told.verdict, told.message
     assert verdict is Verdict.GRADER_ERROR
     assert "loopback" in said
+
+
+def test_a_broadcast_is_charged_to_the_rank_that_gives(module):
+    def work(rank):
+        x = torch.ones(3)
+        with Meter() as meter:
+            torch.distributed.broadcast(x, 1)
+        return meter.cost.sent
+
+    assert on_ranks(module, 3, work) == [{}, {"broadcast_": 12}, {}]
