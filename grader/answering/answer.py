@@ -136,7 +136,7 @@ class _Bound:
 
 
 def _parameter(function: Callable[..., Any], position: int) -> str:
-    """The name of a parameter, in quotes, or its number where the function does not tell."""
+    """The name of a parameter, in quotes; its number if the function does not give its parameters."""
     asked, position = (function.driver, position + 1) if isinstance(function, _Bound) else (function, position)
     with suppress(TypeError, ValueError, IndexError):
         parameter = list(inspect.signature(asked).parameters.values())[position]

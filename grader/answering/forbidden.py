@@ -1,4 +1,4 @@
-"""Calls that would be the answer, caught as they execute: no alias hides one, and a comment offends nobody.
+"""Forbidden calls, caught when they run: an alias does not hide one, and a comment that names one does not count.
 
 What is forbidden is an operator: traps in the dispatcher (`operators`) catch it by whatever way it is reached. A
 function in Python has its code taken out while calls are watched. What is left is written in C: a mode of torch's

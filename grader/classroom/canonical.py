@@ -53,7 +53,7 @@ def texts_of(notebook: str) -> Texts:
 
 
 def unreadable(problem: str, expected: Sequence[Expected], own: Texts) -> dict[str, Any]:
-    """What stands for a notebook that cannot be read: nothing answered, and the reason."""
+    """The notebook that takes the place of one that cannot be read: no answers, and the reason."""
     note = _new("markdown", passive(f"The notebook that was handed in {problem}."), {})
     notebook = _notebook([note], expected, own)
     notebook["metadata"]["grader"] = {"problem": problem[:500]}
@@ -68,7 +68,7 @@ def problem_of(notebook: Mapping[str, Any]) -> str:
 
 
 def _known(cells: Sequence[Any], expected: Mapping[str, Expected], own: Texts) -> list[dict[str, Any]]:
-    """The submitted cells, clean; of several with one id the last keeps it, as nbgrader has it."""
+    """The submitted cells, cleaned; if several have one id, the last keeps it, as in nbgrader."""
     last = {grade_id_of(cell): number for number, cell in enumerate(cells)}
     out = []
     for number, cell in enumerate(cells):
@@ -90,7 +90,7 @@ def _known(cells: Sequence[Any], expected: Mapping[str, Expected], own: Texts) -
 
 
 def _notebook(cells: list[dict[str, Any]], expected: Sequence[Expected], own: Texts) -> dict[str, Any]:
-    """With what is missing put back, each behind the cell that it followed."""
+    """The cells with the missing ones put back, each behind the cell that it followed."""
     for number, one in enumerate(expected):
         places = {grade_id_of(cell): at for at, cell in enumerate(cells)}
         if one.id not in places:

@@ -159,7 +159,7 @@ class ReadAnything(NotebookExporter):
 
 
 class CheckOthers(CheckCellMetadata):  # type: ignore[misc]  # nbgrader ships no types
-    """Checks the marks of a notebook that is none of ours. Those of ours were written by `ReadAnything` just now."""
+    """Checks the marks of notebooks that are not ours; in ours `ReadAnything` has just written them."""
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
         return (nb, resources) if resources.get(_OURS) else super().preprocess(nb, resources)
@@ -235,7 +235,7 @@ def _expected(db_url: str, assignment: str, name: str) -> list[Expected]:
 
 
 class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
-    """Takes the place of Execute. A notebook that is none of ours is executed, as ever."""
+    """Takes the place of Execute. A notebook that `grader course` did not write is executed as usual."""
 
     house = Unicode("", help="The folder of the katas: it holds exercises/, solutions/ and tests/.").tag(config=True)
     require = Enum(["process", "landlock", "full"], "process", help="Refuse to grade in weaker isolation.").tag(
@@ -271,7 +271,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         return nb, resources
 
     def _exercise(self, nb: Any) -> Exercise:
-        """The exercise that a notebook of ours is of. Raises ServerError: never is such a notebook executed instead."""
+        """The exercise of a notebook of ours. Raises ServerError if there is none: it is never executed."""
         id = exercise_named(next((cell.source for cell in nb.cells if _id(cell) == SETUP), ""))
         if not (Path(self.house) / "exercises" / id / "exercise.toml").is_file() or not id:
             raise ServerError(
@@ -295,7 +295,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         return self._judging[exercise.id]
 
     def _announce_others(self, exercise: Exercise, assignment: str, student: str) -> None:
-        """Let the engine go ahead with the submissions that nbgrader will come to next."""
+        """Let the engine begin with the submissions that nbgrader will ask for next."""
         if exercise.id in self._judging and not self._judging[exercise.id].has_ended:
             return
         converter = self.parent.parent
@@ -384,5 +384,5 @@ def _id(cell: Any) -> str:
 
 
 def _safe(said: str) -> str:
-    """Line by line, with no character that a terminal or a page would take for more than itself."""
+    """Line by line, without characters that a terminal or a web page would read as a command."""
     return "\n".join(plain(line) for line in said.splitlines())

@@ -44,13 +44,13 @@ _NEEDED = (
     "grader.answering.answer", "grader.answering.forbidden", "grader.answering.runner", "grader.cost", "grader.hooks",
     "grader.ranks",
 )  # fmt: skip
-"""What every answerer needs: later the grader's own files are out of reach. None runs a torch operation."""
+"""Imported ahead, since an answerer cannot read the grader's files. None of them runs a torch operation."""
 _TICK_SECONDS = 0.05
 _IN = "in"
 _ASIDE = 100
 """Descriptors from here on are out of the way."""
 _KEPT_OUTPUT = 8000
-"""Bytes of what was printed last: as long as what tells where code stood."""
+"""Bytes that are kept of what was printed last: enough for a traceback."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _make_forks_cheap() -> None:
-    """Let forks share what is here for as long as they can."""
+    """Let forks share the memory of this process as long as possible."""
     gc.freeze()  # a fork's collector need not look at, and so copy, what it has from here
     if sys.platform == "linux":
         linux.use_huge_pages()
@@ -107,7 +107,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1) -> NoReturn:
-    """The keeper: not in the cage, runs nothing of the learner's, and outlives the answerer."""
+    """The keeper: it stands outside the cage, runs no code of the learner's, and outlives the answerer."""
     folder, group = "", None
     try:
         os.setpgid(0, 0)
@@ -255,7 +255,7 @@ def _init(job: Job, place: _Place, data: socket.socket, write_end: int, outside:
 
 
 def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int, int]) -> NoReturn:
-    """The answerer itself. From `cage.enter` on nothing here can be trusted by anyone else."""
+    """The answerer itself. After `cage.enter` no other process trusts anything that it says."""
     code, entered = 1, False
     # Out of the way of the numbers that they are to have.
     data_end, write_end, outside, link_end = (fcntl.fcntl(one, fcntl.F_DUPFD, _ASIDE) for one in held_open)

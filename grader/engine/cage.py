@@ -266,7 +266,7 @@ def _landlock(level: Level, folder: str) -> None:
 
 
 def remove(level: Level, folder: str) -> None:
-    """Take away what an answerer may have left; at level full its file systems are gone with it."""
+    """Remove what an answerer may have left behind; at level full its file systems have gone with it."""
     if level is Level.FULL:
         return
     with contextlib.suppress(OSError):

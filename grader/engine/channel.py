@@ -1,4 +1,4 @@
-"""The asker's end: questions to a caged answerer. Believes nothing that the answerer says.
+"""The asker's end: it sends questions to a caged answerer, and takes nothing that comes back for granted.
 
 One answerer serves a submission for as long as it lives. What ends it costs the part that was asked, and the next part
 gets a new one. A process a part would cost a fifth more, and each would load the file again.
@@ -51,7 +51,7 @@ def drivers_beside(checks: Path) -> bytes:
 
 
 class Caged:
-    """Answers requests with one file's code, in a cage.
+    """Answers requests by running one file's code in a cage.
 
     control: the warm process's control socket. text: the learner's file. standins: what takes the place of definitions
     in it. isolation: the level, once a cage has said it. means: what the cage's share of the machine rests on. doubts:
@@ -254,7 +254,7 @@ class _Over(Exception):
         self.said = said
 
     def told(self, exercise: Exercise) -> Told:
-        """What to say of it."""
+        """The sentence for the learner."""
         ended = self.ended
         if ended is None:
             return Told(Verdict.ERROR, self.said or "the code closed its connection to the grader")
@@ -326,7 +326,7 @@ class _Answerer:
                     return None
 
     def _received(self) -> Any:
-        """The next frame, which may say anything."""
+        """The next frame; a hostile process may have written it."""
         try:
             body = wire.receive(self.data)
             if body is not None:
@@ -357,7 +357,7 @@ class _Answerer:
         return entered
 
     def last_word(self) -> Ended | None:
-        """How it ended, from its keeper; None if that is gone too."""
+        """How it ended, as its keeper reports; None if the keeper is gone too."""
         with contextlib.suppress(OSError, wire.Malformed, msgspec.DecodeError):
             ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
             body = wire.receive(self.status) if ready else None

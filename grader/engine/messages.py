@@ -38,7 +38,7 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """What the keeper says last. It is the grader's own word, not the learner's."""
+    """What the keeper reports last. It comes from the grader, not from the learner's code."""
 
     how: str
     """`exit`, `signal`, `memory`, `processes`, `output`, `cpu` or `asker`."""

@@ -1,4 +1,4 @@
-"""Judge one's own attempts from a program, and follow how far it is."""
+"""Judge your own attempts from a program, and follow the progress."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ def graded(
     seed: int = 0,
     tick: Tick = lambda exercise, done, total: None,
 ) -> None:
-    """Judge one's own attempts in the engine, as strangers' are. Records nothing. Raises RunError.
+    """Judge your own attempts in the engine, like those of a class. Records nothing. Raises RunError.
 
     keep: gets each result as it comes. tick: follows the progress.
     """

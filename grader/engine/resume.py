@@ -47,7 +47,7 @@ _installed = cache(version)
 
 
 def submission_seed(seed: int, submission: Submission) -> int:
-    """A seed for one submission: unlike its neighbours', and the same whenever the batch's is."""
+    """A seed for one submission: different from the others', and the same for the same seed of the batch."""
     return derive(seed, f"{submission.student}/{submission.exercise}") % (1 << 31)
 
 

@@ -39,7 +39,7 @@ class Warm:
         self._is_ready = False
 
     def await_ready(self) -> None:
-        """Wait until it serves; asked again it answers at once. Raises EngineError if it does not come up."""
+        """Wait until it can serve; a second call returns at once. Raises EngineError if it does not start."""
         if self._is_ready:
             return
         ready, _, _ = select.select([self.control], [], [], _START_SECONDS)
