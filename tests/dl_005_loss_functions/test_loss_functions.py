@@ -210,6 +210,7 @@ def test_nothing_counts(attempt, draw, dtype):
         ("all targets ignored, with weights", z, none, weight),
         ("targets of weight 0 alone", z, torch.tensor([0, 2, -100]), weight),
         ("one class", one, torch.tensor([0, 0, 0]), None),
+        ("one class, and a target ignored", one, torch.tensor([0, -100, 0]), None),
     ]
     for name, logits, y, w in cases:
         out, grads = attempt.gradients("cross_entropy", logits, y, w, upstream=torch.tensor(1.0, dtype=kind))
