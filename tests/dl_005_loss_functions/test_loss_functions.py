@@ -210,6 +210,7 @@ def test_nothing_counts(attempt, draw, dtype):
         ("all targets ignored, with weights", z, none, weight),
         ("targets of weight 0 alone", z, torch.tensor([0, 2, -100]), weight),
         ("one class", one, torch.tensor([0, 0, 0]), None),
+        ("one class, and a target ignored", one, torch.tensor([0, -100, 0]), None),
     ]
     for name, logits, y, w in cases:
         out, grads = attempt.gradients("cross_entropy", logits, y, w, upstream=torch.tensor(1.0, dtype=kind))
@@ -412,9 +413,10 @@ def test_what_a_loss_predicts(attempt, draw, kind, quantile):
 def test_regression_refuses(attempt, draw):
     """Another kind, shapes that differ, a delta or a quantile that cannot be, and no log_variance are ValueErrors."""
     x, y = draw.normal(5), draw.normal(5)
-    for kind in ("rmse", "", "MSE"):
-        with refusal(ValueError, of=f'regression_loss("{kind}")'):
-            attempt.regression_loss(kind, x, y)
+    for kind in ("rmse", "", "MSE", "normal"):
+        for given in ({}, {"log_variance": y}):
+            with refusal(ValueError, of=f'regression_loss("{kind}"), given {list(given) or "nothing else"}'):
+                attempt.regression_loss(kind, x, y, **given)
     for kind in KINDS[:4]:
         for a, b in ((x[:, None], y), (x, y[:, None]), (x, y[:1]), (x[:4], y)):
             with refusal(ValueError, of=f'"{kind}" of a prediction {tuple(a.shape)} for a target {tuple(b.shape)}'):
@@ -720,8 +722,8 @@ def test_the_hardest_of_each_anchor(attempt, draw, dtype):
 def test_no_anchor_has_both(attempt, draw, dtype):
     """One class, or no class twice, or one row: loss and gradients are 0."""
     kind = of_type(dtype)
-    for labels in ([3, 3, 3, 3], [1, 2, 3, 4], [6]):
-        x, upstream = draw.normal(len(labels), 3, dtype=kind), torch.tensor(1.0, dtype=kind)
+    for labels, size in (([3, 3, 3, 3], 1.0), ([1, 2, 3, 4], 1.0), ([6], 1.0), ([1, 2], 0.0)):
+        x, upstream = size * draw.normal(len(labels), 3, dtype=kind), torch.tensor(1.0, dtype=kind)
         out, grads = attempt.gradients("batch_hard_triplet", x, torch.tensor(labels), upstream=upstream)
         agree(out, torch.zeros((), dtype=kind), of=f"batch_hard_triplet, labels {labels}")
         got = torch.zeros_like(x) if grads[0] is None else grads[0]
