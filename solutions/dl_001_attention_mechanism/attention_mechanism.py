@@ -31,8 +31,8 @@ def softmax(x: Tensor, dim: int) -> Tensor:
         where all entries along dim are -inf, all weights are 0, and so are the gradients.
     Returns a tensor of the shape of x.
 
-    Forbidden: torch's softmax, log_softmax and softmin (of torch, `torch.nn.functional`, `torch.special`, `torch.ops` or
-    a tensor), and what stands behind them: `torch._softmax`, `torch._safe_softmax`, `torch._log_softmax`.
+    Forbidden: torch's softmax, log_softmax and softmin (of torch, `torch.nn.functional`, `torch.special`, `torch.ops`
+    or a tensor), and what stands behind them: `torch._softmax`, `torch._safe_softmax`, `torch._log_softmax`.
 
     >>> softmax(torch.tensor([1.0, 3.0]).log(), 0)
     tensor([0.2500, 0.7500])
@@ -188,8 +188,8 @@ def attention_backward(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, dout: T
     Four matrix products are enough, since the weights are there: at most 1.1 times their 2·t·s·(2d + 2e) FLOPs for each
     sequence and head. No tensor of more elements than the largest of q, k, v, weights and dout.
 
-    Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp, jacrev
-    and jacfwd of `torch.func`; vjp and jacobian of `torch.autograd.functional`.
+    Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp,
+    jacrev and jacfwd of `torch.func`; vjp and jacobian of `torch.autograd.functional`.
 
     >>> q, k, v = torch.ones(1, 1), torch.tensor([[0.0], [1.0]]), torch.tensor([[4.0], [8.0]])
     >>> dq, dk, dv = attention_backward(q, k, v, torch.tensor([[0.25, 0.75]]), torch.ones(1, 1))
