@@ -16,11 +16,8 @@ Unless a docstring says otherwise:
 * Costs count with and without gradients. FLOPs are those of matrix products: 2 for each multiply-add.
 * Nothing is kept between calls: once the caller lets the results go, no tensor and no graph of them is left.
 
-Refused, by whatever name they are called: in `softmax`, torch's softmax, log_softmax and softmin (of torch,
-`torch.nn.functional`, `torch.special`, `torch.ops` or a tensor); in `scaled_dot_product_attention` and
-`MultiHeadAttention`, `torch.nn.functional.scaled_dot_product_attention` and
-`torch.nn.functional.multi_head_attention_forward`, which `nn.MultiheadAttention` calls; in `attention_backward`,
-autograd. Elsewhere torch's softmax is as good as yours.
+What a part may not call is named in its docstring, and refused by whatever name it is called. Elsewhere torch's softmax
+is as good as yours.
 """
 
 import torch
@@ -33,6 +30,9 @@ def softmax(x: Tensor, dim: int) -> Tensor:
     x: any shape with at least one entry along dim. Entries may have any size (±10,000). An entry of -inf has weight 0;
         where all entries along dim are -inf, all weights are 0, and so are the gradients.
     Returns a tensor of the shape of x.
+
+    Forbidden: torch's softmax, log_softmax and softmin (of torch, `torch.nn.functional`, `torch.special`, `torch.ops`
+    or a tensor), and what stands behind them: `torch._softmax`, `torch._safe_softmax`, `torch._log_softmax`.
 
     >>> softmax(torch.tensor([1.0, 3.0]).log(), 0)
     tensor([0.2500, 0.7500])
@@ -58,6 +58,8 @@ def scaled_dot_product_attention(
     What a key, or its value, holds that no query may see reaches no output and no gradient, NaN included.
     At most 1.1 times the FLOPs of the two products, 2·t·s·(d + e) for each sequence and head; in the backward pass
     at most 2.1 times. No tensor of more elements than the largest of q, k, v, output and weights.
+
+    Forbidden: torch's `F.scaled_dot_product_attention` and `F.multi_head_attention_forward`.
 
     >>> q, k, v = torch.zeros(1, 1), torch.tensor([[5.0], [7.0], [9.0]]), torch.tensor([[2.0], [4.0], [100.0]])
     >>> scaled_dot_product_attention(q, k, v, mask=torch.tensor([[True, True, False]]))
@@ -99,6 +101,9 @@ class MultiHeadAttention(nn.Module):
     A weight is applied as in `nn.Linear`: x @ weight.T + bias. Head i owns features i·d .. (i + 1)·d - 1 of queries,
     keys and values, d = c / h, and its output stands at the same places when the heads are joined for out_proj.
     What the parameters hold at first is up to you; training starts best from something like nn.Linear's.
+
+    Forbidden: torch's `F.scaled_dot_product_attention`, and `F.multi_head_attention_forward`, which
+    `nn.MultiheadAttention` calls.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -138,9 +143,11 @@ def attention_backward(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, dout: T
     dout: (..., t, e), the gradient of a loss for the output (none comes back through the weights).
     Returns the gradients of the loss for q, k and v, in their shapes.
 
-    Without autograd, under whatever name (`backward`, `torch.autograd.grad`, `torch.func.vjp` ...): it is refused. Four
-    matrix products are enough, since the weights are there: at most 1.1 times their 2·t·s·(2d + 2e) FLOPs for each
+    Four matrix products are enough, since the weights are there: at most 1.1 times their 2·t·s·(2d + 2e) FLOPs for each
     sequence and head. No tensor of more elements than the largest of q, k, v, weights and dout.
+
+    Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp,
+    jacrev and jacfwd of `torch.func`; vjp and jacobian of `torch.autograd.functional`.
 
     >>> q, k, v = torch.ones(1, 1), torch.tensor([[0.0], [1.0]]), torch.tensor([[4.0], [8.0]])
     >>> dq, dk, dv = attention_backward(q, k, v, torch.tensor([[0.25, 0.75]]), torch.ones(1, 1))

@@ -90,7 +90,7 @@ class SGD(Optimizer):
     the buffer is 1, then 1.
 
     State: one tensor in the shape of p, none where momentum is 0.
-    Not to be called: torch.optim.SGD, torch.optim.sgd.sgd, torch._fused_sgd_.
+    Forbidden: torch.optim.SGD, torch.optim.sgd.sgd, torch._fused_sgd_.
 
     Source: Polyak 1964 (momentum); Sutskever et al. 2013, section 2 (Nesterov's); torch.optim.SGD for the convention.
 
@@ -168,7 +168,7 @@ class Adagrad(Optimizer):
 
     A rare feature keeps a large rate, a frequent one gets a small one; no rate ever grows again.
 
-    State: one tensor in the shape of p. Not to be called: torch.optim.Adagrad, torch.optim.adagrad.adagrad,
+    State: one tensor in the shape of p. Forbidden: torch.optim.Adagrad, torch.optim.adagrad.adagrad,
     torch._fused_adagrad_.
 
     Source: Duchi, Hazan, Singer 2011, figure 1 (diagonal form); eps as in torch.optim.Adagrad.
@@ -202,7 +202,7 @@ class RMSprop(Optimizer):
         v <- alpha · v + (1 - alpha) · g²          from 0, not corrected for that
         p <- p - lr · g / (√v + eps)
 
-    State: one tensor in the shape of p. Not to be called: torch.optim.RMSprop, torch.optim.rmsprop.rmsprop.
+    State: one tensor in the shape of p. Forbidden: torch.optim.RMSprop, torch.optim.rmsprop.rmsprop.
 
     Source: Tieleman and Hinton 2012, "Neural networks for machine learning", lecture 6.5; eps outside of the root, as
     in torch.optim.RMSprop (others put it inside).
@@ -240,7 +240,7 @@ class Adam(Optimizer):
     Averages of constant gradients are right from the first step on: with g = 2 always, a step is lr · 2 / (2 + eps).
     eps is outside of the root and added after the correction. There is no weight decay: see AdamW.
 
-    State: two tensors in the shape of p. Not to be called: torch.optim.Adam, torch.optim.adam.adam, torch._fused_adam_,
+    State: two tensors in the shape of p. Forbidden: torch.optim.Adam, torch.optim.adam.adam, torch._fused_adam_,
     torch.optim.NAdam, torch.optim.RAdam, torch.optim.AdamW.
 
     Source: Kingma and Ba 2015, algorithm 1.
@@ -288,7 +288,7 @@ class AdamW(Adam):
     The decay comes before the step. From p = 2 with gradient 1 always, lr 0.1 and weight_decay 0.5, three steps lead to
     1.43. With the decay added to the gradient (L2) they lead to 1.70, as without decay: Adam divides it away.
 
-    State: two tensors in the shape of p. Not to be called: torch.optim.AdamW, torch.optim.Adam, torch.optim.adam.adam,
+    State: two tensors in the shape of p. Forbidden: torch.optim.AdamW, torch.optim.Adam, torch.optim.adam.adam,
     torch.optim.adamw.adamw, torch._fused_adamw_, torch._fused_adam_.
 
     Source: Loshchilov and Hutter 2019, algorithm 2; decay times lr, as in torch.optim.AdamW.
@@ -332,7 +332,7 @@ class AMSGrad(Optimizer):
     maximum is over v as it is, as in torch; the paper corrects nothing. With gradients 4 and 0, betas (0, 0.5): v is 8,
     then 4; top is 8, then 8; corrected 8 / 0.5, then 8 / 0.75.
 
-    State: three tensors in the shape of p. Not to be called: torch.optim.Adam, torch.optim.AdamW,
+    State: three tensors in the shape of p. Forbidden: torch.optim.Adam, torch.optim.AdamW,
     torch.optim.adam.adam, torch.optim.adamw.adamw, torch._fused_adam_, torch._fused_adamw_.
 
     Source: Reddi, Kale, Kumar 2018, algorithm 2; torch.optim.Adam(amsgrad=True) for the correction.
@@ -458,7 +458,7 @@ class Muon(Optimizer):
     Computed in the dtype of p (torch's own goes through bfloat16 in `newton_schulz`).
     Only for matrices: embeddings, biases and gains belong to another optimizer.
 
-    State: one tensor in the shape of p. Not to be called: torch.optim.Muon.
+    State: one tensor in the shape of p. Forbidden: torch.optim.Muon.
 
     Source: Jordan et al. 2024; torch.optim.Muon for momentum as an average and for √max(1, m/n).
 
@@ -521,7 +521,7 @@ class Adafactor(Optimizer):
     v = [[1, 4], [9, 36]].
 
     State: two tensors with the shapes of row and col, or one in the shape of p.
-    Not to be called: torch.optim.Adafactor, torch.optim._adafactor.adafactor.
+    Forbidden: torch.optim.Adafactor, torch.optim._adafactor.adafactor.
 
     Source: Shazeer and Stern 2018, algorithms 4 and 5; rate, ε1 and decay as in torch.optim.Adafactor, not as there.
 

@@ -12,9 +12,8 @@ Unless a docstring says otherwise:
 * Values and gradients are finite for finite inputs: logits of ±10,000, and distances of 0.
 * Nothing is kept between calls: once the caller lets a result go, no tensor and no graph of it is left.
 
-Refused, by whatever name they are called: torch's own losses, in the parts that would be written by them, and autograd
-in `saturation_gradients`. Each docstring says which. Everything else of torch is free to use, `log_softmax`,
-`logsigmoid` and `softplus` among it.
+What a part may not call is named in its docstring, and refused by whatever name it is called. Everything else of torch
+is free to use, `log_softmax`, `logsigmoid` and `softplus` among it.
 """
 
 import torch
@@ -32,7 +31,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, pos_weight: Tensor | N
         of the logits, such as (c,); it weighs the positive term alone. The mean is over the number of entries, whatever
         the weights. None: 1.
 
-    Refused: torch's binary_cross_entropy and binary_cross_entropy_with_logits.
+    Forbidden: torch's binary_cross_entropy and binary_cross_entropy_with_logits.
 
     >>> z, y = torch.tensor([3.0, 3.0]).log(), torch.tensor([1.0, 0.0])     # σ = 3/4
     >>> torch.exp(-2 * binary_cross_entropy(z, y))                          # 3/4 · 1/4
@@ -56,7 +55,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor | None = None,
         and one target of each class, losses a and b give (a + 3b) / 4.
     Where no target counts, or all weights that count are 0, the loss is 0 and so are the gradients (torch gives NaN).
 
-    Refused: torch's cross_entropy and nll_loss.
+    Forbidden: torch's cross_entropy and nll_loss.
 
     >>> torch.exp(-cross_entropy(torch.tensor([[1.0, 3.0], [1.0, 3.0]]).log(), torch.tensor([1, -100])))
     tensor(0.7500)
@@ -81,7 +80,8 @@ def saturation_gradients(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Each entry has full relative precision for |z| <= 300 (float32: 30), also where σ(z) rounds to 1: at z = 50, y = 0
     the first is e^-50 and not 0; at z = 50, y = 1 the second is -e^-50.
 
-    Refused: autograd.
+    Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp,
+    vmap, jacrev and jacfwd of `torch.func`.
 
     >>> squared, entropy = saturation_gradients(torch.tensor([0.0, -50.0]), torch.tensor([0.0, 1.0]))
     >>> squared, entropy                        # at -50, quite wrong: the one has nothing to learn, the other all
@@ -116,7 +116,7 @@ def regression_loss(
 
     Raises ValueError for another kind; for shapes that differ: (n, 1) against (n,) would broadcast to (n, n); for
     delta <= 0; for a quantile outside of (0, 1); for "gaussian" without a log_variance.
-    Refused: torch's mse_loss, l1_loss, huber_loss, smooth_l1_loss, gaussian_nll_loss.
+    Forbidden: torch's mse_loss, l1_loss, huber_loss, smooth_l1_loss, gaussian_nll_loss.
 
     >>> zero, three = torch.zeros(1), torch.tensor([3.0])
     >>> [regression_loss(kind, zero, three).item() for kind in ("mse", "mae", "huber", "quantile")]
@@ -155,7 +155,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float
     gamma = 0 is binary cross-entropy. With gamma = 2 a p_t of 0.9 counts a hundredth. (Detectors divide by the number
     of positives instead; a batch without any is no trouble here.)
 
-    Refused: torch's binary_cross_entropy and binary_cross_entropy_with_logits.
+    Forbidden: torch's binary_cross_entropy and binary_cross_entropy_with_logits.
 
     >>> z, y = torch.tensor([9.0]).log(), torch.tensor([1.0])       # σ = 0.9
     >>> focal_loss(z, y) / focal_loss(z, y, gamma=0.0)
@@ -199,7 +199,7 @@ def triplet_loss(
     squared=False the distance itself (torch's triplet_margin_loss). No eps is added to a distance; at distance 0 the
     gradient is finite. The mean is over all n, those of loss 0 among them.
 
-    Refused: torch's triplet_margin_loss and triplet_margin_with_distance_loss.
+    Forbidden: torch's triplet_margin_loss and triplet_margin_with_distance_loss.
 
     >>> a, p, n = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]])      # 5 and 2
     >>> triplet_loss(a, p, n, 1.0), triplet_loss(a, p, n, 1.0, squared=False)
@@ -272,7 +272,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_lo
 
     All four: (n, d), the variances as logs. Returns (n,). Gradients flow to all four. KL(p ‖ q) is another number.
 
-    Refused: torch's kl_divergence.
+    Forbidden: torch's kl_divergence.
 
     >>> zero = torch.zeros(1, 1)
     >>> gaussian_kl(torch.tensor([[2.0]]), zero, zero, torch.tensor([[4.0]]).log())     # (log 4 + (1 + 4)/4 - 1) / 2

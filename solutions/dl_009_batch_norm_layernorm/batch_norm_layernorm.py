@@ -37,7 +37,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     x: (..., d) with any number of axes before the last, also none. weight, bias: (d,).
     [1, 3] has mean 2 and variance 1; with eps 3 it becomes [-1/2, 1/2].
 
-    Not to be called: torch.nn.functional.layer_norm, torch.layer_norm, torch.native_layer_norm.
+    Forbidden: torch.nn.functional.layer_norm, torch.layer_norm, torch.native_layer_norm.
 
     Source: Ba, Kiros, Hinton 2016, equation 4.
 
@@ -60,7 +60,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6, unit_offset: bool = F
     x: (..., d), weight: (d,). unit_offset is Gemma's form: weights begin at 0, and decay pulls them to scale 1.
     [1, 7] has mean square 25: with eps 0 it becomes [0.2, 1.4].
 
-    Not to be called: torch.nn.functional.rms_norm, torch.rms_norm.
+    Forbidden: torch.nn.functional.rms_norm, torch.rms_norm.
 
     Source: Zhang and Sennrich 2019, equation 4; Llama, Gemma.
 
@@ -103,7 +103,7 @@ def batch_norm(
 
     Raises ValueError in training if a channel has only one value: its variance would be 0, its unbiased variance 0/0.
 
-    Not to be called: torch.nn.functional.batch_norm, torch.batch_norm, torch.native_batch_norm, torch.instance_norm,
+    Forbidden: torch.nn.functional.batch_norm, torch.batch_norm, torch.native_batch_norm, torch.instance_norm,
     torch.nn.functional.instance_norm, torch.nn.functional.layer_norm, torch.nn.functional.group_norm.
 
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum as in torch.nn.BatchNorm2d (the paper has none).
@@ -146,7 +146,7 @@ def batch_norm_backward(
     float64 or float32. With eps 0, x = (1, 3), weight 1, dout = (1, 0): x̂ = (-1, 1), the means are 1/2 and -1/2,
     dx = (0, 0): whatever two values are, normalised they are -1 and 1.
 
-    Cost: fixed passes over x, no matrix of pairs. Written out: no autograd. Not to be called: torch.autograd.grad,
+    Cost: fixed passes over x, no matrix of pairs. Written out: no autograd. Forbidden: torch.autograd.grad,
     torch.autograd.backward, torch.Tensor.backward.
 
     Source: Ioffe and Szegedy 2015, section 3.
@@ -180,7 +180,7 @@ def layer_norm_backward(dout: Tensor, x: Tensor, weight: Tensor, eps: float = 1e
         h       = dout · weight
         dx      = (h - mean of h - x̂ · mean of (h · x̂)) / √(σ² + eps)          means over the last axis
 
-    Cost: fixed passes over x, no matrix of pairs. Written out: no autograd. Not to be called: torch.autograd.grad,
+    Cost: fixed passes over x, no matrix of pairs. Written out: no autograd. Forbidden: torch.autograd.grad,
     torch.autograd.backward, torch.Tensor.backward.
 
     Source: Ba et al. 2016, supplement; the chain rule.
@@ -212,7 +212,7 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float 
 
     Raises ValueError unless groups is positive and divides c.
 
-    Not to be called: torch.nn.functional.group_norm, torch.group_norm, torch.native_group_norm,
+    Forbidden: torch.nn.functional.group_norm, torch.group_norm, torch.native_group_norm,
     torch.nn.functional.instance_norm, torch.instance_norm, torch.nn.functional.layer_norm, torch.layer_norm,
     torch.native_layer_norm, torch.nn.functional.batch_norm, torch.batch_norm, torch.native_batch_norm.
 
@@ -317,7 +317,7 @@ def weight_norm(v: Tensor, g: Tensor) -> Tensor:
 
     v: (o, ...), no row is all zeros; g: (o,); ‖v‖ is the L2 norm of a row, over all axes but the first.
 
-    Not to be called: torch._weight_norm, torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm.
+    Forbidden: torch._weight_norm, torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm.
 
     Source: Salimans and Kingma 2016, equation 2.
 
@@ -340,7 +340,7 @@ def weight_norm_backward(dw: Tensor, v: Tensor, g: Tensor) -> tuple[Tensor, Tens
 
     dv has no part along v: a step on v can only make it longer, and the next steps smaller.
 
-    Written out: no autograd. Not to be called: torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward.
+    Written out: no autograd. Forbidden: torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward.
 
     Source: Salimans and Kingma 2016, equation 3.
 

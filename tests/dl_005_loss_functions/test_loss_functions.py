@@ -58,13 +58,14 @@ def bce_mistakes(z, y, w=None):
     one = torch.ones(()).to(z) if w is None else w
     known = {
         "the sum, not the mean,": plain(z, y).sum(),
-        "the sum over the last axis, averaged over the rest,": plain(z, y).sum(-1).mean(),
         "targets exchanged, 1 - y for y,": bce(z, 1 - y, w),
         "the positive term alone": (one * y * F.softplus(-z)).mean(),
         "log base 2": bce(z, y, w) / math.log(2),
         "a sigmoid applied twice": bce(z.sigmoid(), y, w),
         "squared error": (z.sigmoid() - y).square().mean(),
     }
+    if z.dim() > 1:
+        known["the sum over the last axis, averaged over the rest,"] = plain(z, y).sum(-1).mean()
     if w is not None:
         known |= {
             "no pos_weight": bce(z, y),
@@ -143,7 +144,6 @@ def ce_mistakes(z, y, weight=None, ignore=-100):
     known = {
         "the sum over the examples": weighted.sum(),
         "a mean over n, not over the sum of weights,": weighted.mean(),
-        "a mean over those that count, not over the sum of their weights,": weighted.sum() / counts.sum().clamp(min=1),
         "a softmax applied twice": ce(z.softmax(1), y, weight, ignore),
         "no weights": ce(z, y, None, ignore),
         "a softmax over the batch": -(z.log_softmax(0).gather(1, safe[:, None])[:, 0] * counts * w[safe]).sum()
@@ -152,6 +152,9 @@ def ce_mistakes(z, y, weight=None, ignore=-100):
         "minus the logit of the class": -(z.gather(1, safe[:, None])[:, 0] * counts * w[safe]).sum()
         / (counts * w[safe]).sum().clamp(min=1e-9),
     }
+    if not counts.all():
+        over = counts.sum().clamp(min=1)
+        known["a mean over those that count, not over the sum of their weights,"] = weighted.sum() / over
     if 0 <= ignore < c and not counts.all():
         known["targets that are ignore_index, counted,"] = ce(z, y, weight, -100)
     return {name: value for name, value in known.items() if abs(value - ce(z, y, weight, ignore)) > 1e-6}
