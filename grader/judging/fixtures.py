@@ -99,6 +99,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         try:
             return (yield)
         except Exception as error:
+            if getattr(getattr(error, "raised", None), "base", "") == "SystemExit":
+                raise  # as in practice, where it is no Exception
             left, _ = signal.getitimer(signal.ITIMER_REAL)
             if not left or left > _TWICE * (time.monotonic() - begun):
                 item.stash[CALLED] = _called(file, item, error)

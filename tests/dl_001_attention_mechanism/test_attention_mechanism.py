@@ -630,10 +630,10 @@ def layer_flops(b, t, s, c):
 @pytest.mark.parametrize("heads", [2, 6])
 def test_projections_serve_all_heads(attempt, draw, heads, grad):
     """Queries, keys and values are projected once for all heads: more heads cost no more."""
-    b, t, s, c = 2, 13, 29, 12
+    b, t, s, c = 2, 13, 229, 12
     weights, x, memory = layer_weights(draw, c), draw.normal(b, t, c), draw.normal(b, s, c)
     got, cost = attempt.cost(drivers.multi_head_cost, x, memory, heads, weights, grad)
-    of = f"b=2 t=13 s=29 c=12, {heads} heads, {'with' if grad else 'without'} gradients"
+    of = f"b=2 t=13 s=229 c=12, {heads} heads, {'with' if grad else 'without'} gradients"
     agree(tuple(got), layer_oracle(x, memory, heads, weights), of=f"(output, weights), {of}")
     known = {
         "projecting to the whole width for each head": layer_flops(b, t, s, c)
