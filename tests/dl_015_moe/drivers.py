@@ -43,7 +43,7 @@ def moe_forward(module, sizes, state, x, *, meter):
 
 
 def _measured(call, leaves, passes, meter):
-    """What call gives, detached. passes: 0 with gradients off, 1 forward with gradients on, 2 backward too."""
+    """What call gives, detached. passes: 0 gradients off, 1 or 3 forward with gradients on, 2 backward too."""
     for leaf in leaves:
         leaf.requires_grad_(passes == 2)  # in a first layer, that is passes = 1, the input needs none
     with meter, torch.set_grad_enabled(passes > 0):
@@ -66,10 +66,10 @@ def combine_cost(module, outputs, weights, experts, slots, passes, *, meter):
 
 
 def sparse_cost(module, x, weights, experts, w1, w2, w3, passes, *, meter):
-    """sparse_experts in a number of passes; with gradients its weights and matrices always need one."""
+    """sparse_experts in a number of passes; in 1 and 2 its weights and matrices need a gradient, in 3 nothing does."""
     x, *others = (tensor.clone() for tensor in (x, weights, w1, w2, w3))
     for leaf in others:
-        leaf.requires_grad_(passes > 0)
+        leaf.requires_grad_(passes in (1, 2))
     weights, *matrices = others
     return _measured(lambda: [module.sparse_experts(x, weights, experts, *matrices)], [x], passes, meter)[0]
 
