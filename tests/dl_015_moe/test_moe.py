@@ -45,8 +45,6 @@ def matrices(draw, e, d, f, dtype=torch.float64):
 
 
 PASSES = ("with gradients off", "forward with gradients on", "forward and backward")  # as drivers number them
-
-
 ANOTHER = "forward with gradients on where nothing requires one"
 
 
