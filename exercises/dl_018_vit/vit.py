@@ -66,7 +66,8 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """images: (b, c, H, W). Returns (b, n, d): token i is the product of weight and patch i, plus bias.
 
-        Each pixel is multiplied once: 2·b·n·c·p²·d FLOPs. Gradients flow to images, weight and bias.
+        Each pixel is multiplied once: 2·b·n·c·p²·d FLOPs, forward and backward together at most 4 times that. The work
+        stays in torch. Gradients flow to images, weight and bias.
         Raises ValueError if H or W is not a multiple of p (a convolution would drop the rest in silence).
 
         >>> embed = PatchEmbedding(channels=3, patch=16, dim=192)
@@ -279,8 +280,10 @@ class WindowAttention(nn.Module):
         """Attend within windows of the map x: (b, H, W, d) rolled by `shift`, and roll back. Returns (b, H, W, d).
 
         A place sees those of its window that `shifted_window_mask` allows, nothing else; `out` is applied at the end.
-        The scores are 2·b·H·W·w²·d FLOPs, as are the weighted sums: linear in the area. No H·W x H·W tensor is made.
-        Gradients flow. Raises ValueError if H or W is not a multiple of w, or if shift is not in 0 .. w - 1.
+        The scores are 2·b·H·W·w²·d FLOPs, as are the weighted sums; the projections are 8·b·H·W·d²: linear in the area.
+        Forward and backward together cost at most 4 times that. No H·W x H·W tensor is made, forward or backward. The
+        work stays in torch, in training and evaluation alike. Gradients flow.
+        Raises ValueError if H or W is not a multiple of w, or if shift is not in 0 .. w - 1.
 
         >>> layer, x = WindowAttention(dim=6, heads=2, window=2), torch.randn(1, 4, 6, 6)
         >>> layer(x, shift=1).shape

@@ -525,7 +525,7 @@ def parameter_count(
     norms: int = 2,
     tied: bool = True,
 ) -> int:
-    """How many parameters a decoder-only model has, from its configuration alone: nothing is built.
+    """How many parameters a decoder-only model has, from its configuration alone: nothing is built, however small.
 
     embeddings     vocab rows of `dim`; `positions` rows too, 0 for rotary ones; a head of the first size unless `tied`
     each layer     attention: queries of `heads` heads, keys and values of `kv_heads` each (None: heads), of `head_dim`
@@ -572,8 +572,9 @@ def gradient_norm_by_depth(blocks: Sequence[nn.Module], x: Tensor, upstream: Ten
     stack twice count in both places, with their whole gradient.
 
     Leaves no trace: no parameter's `.grad` is set or changed, x gets no gradient, no hook stays on a module or a
-    parameter, and blocks stay in training or evaluation as they are.
-    Costs one forward and one backward pass, however many blocks there are.
+    parameter, blocks stay in training or evaluation as they are, and no tensor or graph that was made stays alive.
+    Costs one forward and one backward pass, however many blocks there are, in training and evaluation, and whether or
+    not x requires a gradient. The work stays in torch: Python may read a few numbers for each parameter.
 
     >>> scale = [nn.Linear(1, 1, bias=False) for _ in range(2)]
     >>> _ = nn.init.constant_(scale[0].weight, 5.0), nn.init.constant_(scale[1].weight, 7.0)

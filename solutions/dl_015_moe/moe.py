@@ -139,7 +139,8 @@ def dispatch(x: Tensor, experts: Tensor, num_experts: int, capacity: int) -> tup
     early second one.)
 
     Gradients flow to x. Rows are copied, not multiplied by masks (a dropped token may hold Inf): 0 matrix FLOPs, and
-    no tensor of n·e·c or n·n elements, which would grow with the square of n (n·k·e is fine).
+    no tensor of n·e·c or n·n elements, which would grow with the square of n (n·k·e is fine), forward and backward.
+    The work stays in torch: Python may read the n·k numbers in experts and a few counts, no rows.
 
     Below, tokens 0 1 2 want experts [0, 1], [1, 0], [1, 0]; one place each. Expert 0 takes token 0, expert 1 token 1.
 
@@ -171,7 +172,7 @@ def combine(outputs: Tensor, weights: Tensor, experts: Tensor, slots: Tensor) ->
     What lies in places that no token holds does not matter (also NaN). In a place that is held nothing is hidden: NaN
     and Inf reach their token, also times a weight of 0. Gradients flow to outputs and weights: to a
     place that no token holds and to the weight of a dropped choice they are 0.
-    0 matrix FLOPs, and no tensor of n·e·c or n·n elements, as in `dispatch`.
+    0 matrix FLOPs, and no tensor of n·e·c or n·n elements, forward and backward, in torch: as in `dispatch`.
 
     >>> outputs = torch.tensor([[[10.0]], [[20.0]]])
     >>> weights, experts = torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([[0, 1], [1, 0]])
@@ -193,7 +194,9 @@ def sparse_experts(x: Tensor, weights: Tensor, experts: Tensor, w1: Tensor, w2: 
     Only routed pairs compute: 6·n·k·d·f FLOPs, however many experts there are and however unevenly they are chosen
     (2·n·k·d more where a matrix product weighs and adds); an expert that no token chose costs nothing. No expert's
     weights are copied (w1[experts] would, for each token): no tensor that is made has more than 2·n·k·(d + f) elements.
-    Gradients flow to x, weights, w1, w2 and w3.
+    Gradients flow to x, weights, w1, w2 and w3: forward and backward together cost at most 4 times those FLOPs, and
+    the backward pass makes no tensor with more elements than w1 has, or 2·n·k·(d + f) if that is more.
+    The work stays in torch: Python may read the n·k numbers in experts, and a few counts for each expert.
 
     >>> one = torch.ones(1, 1, 1)
     >>> w1, w2, w3 = 100 * one.expand(3, 1, 1), one.expand(3, 1, 1), torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
@@ -228,7 +231,8 @@ class MoELayer(nn.Module):
         """x: (..., d), at least two axes. Returns y (..., d), and the logits (n, e) for the losses, tokens in the
         order of x.flatten(0, -2). The residual connection is the caller's.
 
-        Costs 2·n·d·e FLOPs for the router, and what `sparse_experts` may cost. Gradients flow to x and all weights.
+        Costs 2·n·d·e FLOPs for the router (forward and backward together 3 times that), and what `sparse_experts` may
+        cost, in torch, in training and evaluation alike. Gradients flow to x and all weights.
 
         >>> y, logits = MoELayer(dim=6, hidden=5, experts=4, k=2)(torch.randn(2, 3, 6))
         >>> y.shape, logits.shape
@@ -287,8 +291,8 @@ class SharedExpertMoE(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (..., d), at least two axes. Returns y (..., d), and the logits (n, r), as `MoELayer` does.
 
-        Costs 2·n·d·r FLOPs for the router, and what `sparse_experts` may cost with k + s for k. Gradients flow to
-        x and all weights.
+        Costs 2·n·d·r FLOPs for the router (forward and backward together 3 times that), and what `sparse_experts` may
+        cost with k + s for k, in torch, in training and evaluation alike. Gradients flow to x and all weights.
 
         >>> layer = SharedExpertMoE(dim=6, hidden=10, experts=4, k=2, split=2, shared=1)
         >>> y, logits = layer(torch.randn(2, 3, 6))
@@ -476,7 +480,8 @@ def expert_parallel_forward(x: Tensor, weights: Tensor, experts: Tensor, w1: Ten
     Data travels by `dist.all_to_all_single` (with split sizes) alone: no other collective, no send. Each routed
     pair costs one row there (to the rank of its expert, nowhere else) and one row back, and at most 16 bytes beside;
     each rank may add 64 bytes for each rank in the group, for counts. Each rank computes the pairs routed to its
-    experts only: 6·d·f FLOPs a pair, weighing and adding as in `sparse_experts`. Forward only: gradients are off.
+    experts only: 6·d·f FLOPs a pair, weighing and adding as in `sparse_experts`, in torch as there. Forward only:
+    gradients are off, also where x, weights or matrices require one.
     (GShard, 2006.16668, sections 3.2 and 3.3.)
 
     >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

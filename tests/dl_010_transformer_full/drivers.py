@@ -182,10 +182,16 @@ def depth(module, blocks, x, upstream, container="list"):
     return module.gradient_norm_by_depth(given, x, upstream), before, state()
 
 
-def depth_cost(module, blocks, x, upstream, *, meter):
+def depth_cost(module, blocks, x, upstream, training, learns, *, meter):
+    """The norms, of blocks in training or evaluation; learns: whether x requires a gradient."""
     stack = _stack(blocks)
+    for block in stack:
+        block.train(training)
+    x = x.clone().requires_grad_(learns)
     with meter:
-        return module.gradient_norm_by_depth(stack, x, upstream)
+        norms = module.gradient_norm_by_depth(stack, x, upstream)
+    meter.kept(norms)  # while the blocks are alive
+    return norms
 
 
 def depth_of_blocks(module, kind, arguments, weights, x, upstream):

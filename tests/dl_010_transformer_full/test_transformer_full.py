@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator
 
@@ -1003,11 +1003,16 @@ def test_counts_are_those_of_real_parameters(attempt, draw):
 
 @part("parameter_count")
 def test_nothing_is_built(attempt):
-    """Counting Llama 2 7B makes no tensor of any size."""
-    sizes, want = PUBLISHED["Llama 2 7B"]
-    got, cost = attempt.cost("parameter_count", **sizes)
-    agree(got, want, of="parameters of Llama 2 7B")
-    at_most(cost.largest, 1000, of="elements of the largest tensor made", known={"an embedding": 32000 * 4096})
+    """Counting makes no tensor or array of any size, be the model Llama 2 7B or a small one."""
+    small = {"vocab": 211, "dim": 60, "layers": 3, "heads": 5, "head_dim": 12, "hidden": 157}
+    rest = {"kv_heads": 5, "positions": 0, "gated": False, "bias": True, "norm": "layer", "norms": 2, "tied": True}
+    models = {**PUBLISHED, "a small model": (small, counted(**small, **rest))}
+    for model, (sizes, want) in models.items():
+        got, cost = attempt.cost("parameter_count", **sizes)
+        agree(got, want, of=f"parameters of {model}")
+        known = {"an embedding": sizes["vocab"] * sizes["dim"]}
+        at_most(cost.largest, 1000, of=f"elements of the largest tensor made for {model}", known=known)
+        at_most(cost.peak, 8 * 1000, of=f"bytes of tensors and arrays alive at once for {model}")
 
 
 @part("parameter_count")
@@ -1104,15 +1109,20 @@ def test_frozen_unused_and_shared_parameters(attempt, draw):
 
 @part("gradient_norm_by_depth")
 def test_one_pass_back_for_all_blocks(attempt, draw):
-    """The cost is one forward and one backward pass, however many blocks there are."""
-    d, depth = 16, 20
-    x, upstream = draw.normal(B, T, d, dtype=torch.float32), draw.normal(B, T, d, dtype=torch.float32)
-    blocks = [tuple(p.float() for p in toy_block(draw, d)) for _ in range(depth)]
-    got, cost = attempt.cost(drivers.depth_cost, blocks, x, upstream)
-    agree(got, toy_norms(blocks, x, upstream), of=f"gradient norms of {depth} blocks", tol=1e-4)
-    product = 2 * B * T * d * d
-    known = {"a pass for each block": product * (depth * depth + depth * (depth + 1))}
-    at_most(cost.flops, 1.1 * 3 * depth * product, of=f"FLOPs for {depth} blocks", known=known)
+    """The cost is one forward and one backward pass, however many blocks there are, and nothing of it stays alive."""
+    for d, depth, training, learns in ((16, 20, True, False), (16, 20, False, True), (12, 71, True, True)):
+        x, upstream = draw.normal(B, T, d), draw.normal(B, T, d)
+        blocks = [toy_block(draw, d) for _ in range(depth)]
+        of = f"{depth} blocks in {'training' if training else 'evaluation'}"
+        of += f" whose input requires {'a' if learns else 'no'} gradient"
+        got, cost = attempt.cost(drivers.depth_cost, blocks, x, upstream, training, learns)
+        agree(got, toy_norms(blocks, x, upstream), of=f"gradient norms of {of}", tol=NORM_TOLERANCE)
+        in_torch(cost, of=f"gradient norms of {of}", values=4 * depth + 64)
+        product = 2 * B * T * d * d
+        known = {"a pass for each block": product * (depth * depth + depth * (depth + 1))}
+        at_most(cost.flops, 1.1 * 3 * depth * product, of=f"FLOPs for {of}", known=known)
+        at_most(cost.kept, 0, of=f"bytes that stay alive after the norms of {of}")
+        at_most(cost.kept_nodes, 0, of=f"nodes of autograd that stay alive after the norms of {of}")
 
 
 @part("gradient_norm_by_depth")

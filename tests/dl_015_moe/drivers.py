@@ -11,12 +11,6 @@ def top_k_gradients(module, logits, k, order):
     return module.top_k_router(logits, k, order)[0]
 
 
-def dispatched(module, x, experts, num_experts, capacity, *, meter):
-    """The buffers and slots; measured."""
-    with meter:
-        return module.dispatch(x, experts, num_experts, capacity)
-
-
 def buffers(module, x, experts, num_experts, capacity):
     """The buffers alone."""
     return module.dispatch(x, experts, num_experts, capacity)[0]
@@ -46,6 +40,50 @@ def moe_forward(module, sizes, state, x, *, meter):
     layer = _moe(module, sizes, state)
     with meter:
         return layer(x)
+
+
+def _measured(call, leaves, passes, meter):
+    """What call gives, detached. passes: 0 gradients off, 1 or 3 forward with gradients on, 2 backward too."""
+    for leaf in leaves:
+        leaf.requires_grad_(passes == 2)  # in a first layer, that is passes = 1, the input needs none
+    with meter, torch.set_grad_enabled(passes > 0):
+        out = call()
+        if passes == 2:
+            sum(value.sum() for value in out if value.requires_grad).backward()
+    return [value.detach() for value in out]
+
+
+def dispatch_cost(module, x, experts, num_experts, capacity, passes, *, meter):
+    """dispatch in a number of passes (see _measured)."""
+    x = x.clone()
+    return _measured(lambda: module.dispatch(x, experts, num_experts, capacity), [x], passes, meter)
+
+
+def combine_cost(module, outputs, weights, experts, slots, passes, *, meter):
+    """combine in a number of passes."""
+    leaves = [outputs.clone(), weights.clone()]
+    return _measured(lambda: [module.combine(*leaves, experts, slots)], leaves, passes, meter)[0]
+
+
+def sparse_cost(module, x, weights, experts, w1, w2, w3, passes, *, meter):
+    """sparse_experts in a number of passes; in 1 and 2 its weights and matrices need a gradient, in 3 nothing does."""
+    x, *others = (tensor.clone() for tensor in (x, weights, w1, w2, w3))
+    for leaf in others:
+        leaf.requires_grad_(passes in (1, 2))
+    weights, *matrices = others
+    return _measured(lambda: [module.sparse_experts(x, weights, experts, *matrices)], [x], passes, meter)[0]
+
+
+def moe_cost(module, sizes, state, x, training, passes, *, meter):
+    """MoELayer's output and logits, in training or evaluation, in a number of passes."""
+    layer, x = _moe(module, sizes, state).train(training), x.clone()
+    return _measured(lambda: layer(x), [x], passes, meter)
+
+
+def shared_cost(module, sizes, state, x, training, passes, *, meter):
+    """SharedExpertMoE's, likewise."""
+    layer, x = _shared(module, sizes, state).train(training), x.clone()
+    return _measured(lambda: layer(x), [x], passes, meter)
 
 
 def moe_output(module, x, router, w1, w2, w3, sizes):
@@ -84,12 +122,6 @@ def shared_logits(module, x, router, w1, w2, w3, shared_w1, shared_w2, shared_w3
     state = {"router.weight": router, "w1": w1, "w2": w2, "w3": w3}
     state |= {"shared_w1": shared_w1, "shared_w2": shared_w2, "shared_w3": shared_w3}
     return torch.func.functional_call(module.SharedExpertMoE(*sizes), state, (x,))[1]
-
-
-def sparse(module, x, weights, experts, w1, w2, w3, *, meter):
-    """sparse_experts; measured."""
-    with meter:
-        return module.sparse_experts(x, weights, experts, w1, w2, w3)
 
 
 def sparse_for_gradients(module, x, weights, w1, w2, w3, experts):
@@ -133,18 +165,20 @@ def expert_choice_weights(module, logits, capacity):
     return module.expert_choice_router(logits, capacity)[0]
 
 
-def parallel(module, xs, weights, experts, w1, w2, w3, seconds=5.0):
-    """expert_parallel_forward on len(xs) ranks, expert weights shared out in order.
+def parallel(module, xs, weights, experts, w1, w2, w3, learns=False, seconds=5.0):
+    """expert_parallel_forward on len(xs) ranks, expert weights shared out in order. learns: all need gradients.
 
-    For each rank its output, whether that holds a graph, its FLOPs, and the bytes that it handed to each collective.
+    For each rank its output, whether that holds a graph, its FLOPs, what left torch, and the bytes that it handed to
+    each collective.
     """
     p = len(xs)
     local = len(w1) // p
 
     def work(rank):
-        mine = [w[rank * local : (rank + 1) * local].requires_grad_() for w in (w1, w2, w3)]
+        mine = [w[rank * local : (rank + 1) * local].requires_grad_(learns) for w in (w1, w2, w3)]
+        x, shares = (tensor[rank].detach().requires_grad_(learns) for tensor in (xs, weights))
         with Meter() as meter:
-            y = module.expert_parallel_forward(xs[rank], weights[rank], experts[rank], *mine)
-        return y.detach(), y.requires_grad, meter.cost.flops, meter.cost.sent
+            y = module.expert_parallel_forward(x, shares, experts[rank], *mine)
+        return y.detach(), y.requires_grad, meter.cost.flops, meter.cost.left, meter.cost.sent
 
     return on_ranks(module, p, work, seconds)

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
+from grader.cost import Cost
 
 from . import drivers
 
@@ -41,6 +42,10 @@ def dense(x, weights, experts, w1, w2, w3):
 def matrices(draw, e, d, f, dtype=torch.float64):
     """w1, w2, w3 of e experts."""
     return tuple(draw.normal(*shape, dtype=dtype, scale=0.5) for shape in ((e, f, d), (e, d, f), (e, f, d)))
+
+
+PASSES = ("with gradients off", "forward with gradients on", "forward and backward")  # as drivers number them
+ANOTHER = "forward with gradients on where nothing requires one"
 
 
 def gradients(out, upstream, leaves):
@@ -455,24 +460,29 @@ def places_left(experts, slots, e, capacity):
 
 
 @part("dispatch")
-def test_rows_are_moved_not_multiplied(attempt, draw):
-    """Neither way multiplies by one-hot matrices: no matrix FLOPs, and no tensor of n·e·c or n·n elements."""
-    n, e, k, d, capacity = 211, 16, 2, 3, 40
+@pytest.mark.parametrize("sizes", [(211, 16, 2, 3, 40), (709, 7, 3, 5, 230)], ids=["211 tokens", "709 tokens"])
+def test_rows_are_moved_not_multiplied(attempt, draw, sizes):
+    """Neither way multiplies by one-hot matrices, with gradients or without: 0 matrix FLOPs, no n·e·c or n·n tensor."""
+    n, e, k, d, capacity = sizes
     x, experts, weights = draw.normal(n, d), distinct(draw, n, e, k), draw.uniform(n, k)
     slots, outputs = places(experts, e, capacity), draw.normal(e, capacity, d)
     known = {"a product with a one-hot (n, e, c)": 2 * n * e * capacity * d}
     held, y = buffered(x, experts, slots, e, capacity), gathered(outputs, weights, experts, slots)
-    for name, args, want in (
-        ("dispatch", (x, experts, e, capacity), (held, slots)),
-        ("combine", (outputs, weights, experts, slots), y),
-    ):
-        got, cost = attempt.cost(name, *args)
-        of = f"{name}, n={n} e={e} k={k} c={capacity} d={d}"
-        agree(got, want, of=of)
-        at_most(cost.flops, 0, of=f"matrix FLOPs of {of}", known=known)
-        masks = {"a mask (n, e, c)": n * e * capacity, "a mask (n, k, e, c)": n * k * e * capacity}
-        masks |= {"a comparison (n, n)": n * n, "a comparison (n·k, n·k)": (n * k) ** 2}
-        at_most(cost.largest, n * e * capacity // 4, of=f"largest tensor of {of}, in elements", known=masks)
+    masks = {"a mask (n, e, c)": n * e * capacity, "a mask (n, k, e, c)": n * k * e * capacity}
+    masks |= {"a comparison (n, n)": n * n, "a comparison (n·k, n·k)": (n * k) ** 2}
+    ways = (
+        ("dispatch", drivers.dispatch_cost, (x, experts, e, capacity), [held, slots]),
+        ("combine", drivers.combine_cost, (outputs, weights, experts, slots), y),
+    )
+    for name, driver, args, want in ways:
+        for passes, how in enumerate(PASSES):
+            got, cost = attempt.cost(driver, *args, passes)
+            of = f"{name} {how}, n={n} e={e} k={k} c={capacity} d={d}"
+            agree(got, want, of=of)
+            in_torch(cost, of=of, values=n * k + 64)
+            at_most(cost.flops, 0, of=f"matrix FLOPs of {of}", known=known)
+            most = min(n * e * capacity, n * n) // 2
+            at_most(cost.largest, most, of=f"largest tensor of {of}, in elements", known=masks)
 
 
 # ---------------------------------------------------------------------------------------------------------- MoELayer
@@ -525,24 +535,47 @@ def test_gradients_reach_everything(attempt, draw):
 
 
 @part("MoELayer")
-def test_only_routed_experts_compute(attempt, draw):
+@pytest.mark.parametrize("passes", [0, 1, 2, 3], ids=[*PASSES, ANOTHER])
+def test_only_routed_experts_compute(attempt, draw, passes):
     """However many experts and however uneven: nobody is dropped, 6·n·k·d·f FLOPs, no expert's weights are copied."""
-    e, d, f = 29, 23, 19
-    ws = matrices(draw, e, d, f)
-    for n, k in ((17, 1), (17, 2), (2, 1)):
+    d, f = 23, 19
+    for n, k, e in ((17, 1, 29), (17, 2, 29), (2, 1, 29), (83, 3, 71)):
+        ws = matrices(draw, e, d, f)
         x = draw.normal(n, d)
         even, one = distinct(draw, n, e, k), torch.arange(k).expand(n, k)
         for experts, kind in ((even, "random choices"), (one, "all tokens at the same experts")):
             weights = draw.normal(n, k)
-            value, cost = attempt.cost(drivers.sparse, x, weights, experts, *ws)
+            value, cost = attempt.cost(drivers.sparse_cost, x, weights, experts, *ws, passes)
             known = {"all experts on all tokens": 6 * n * e * d * f, "buffers of n rows": 6 * n * e * d * f}
-            of = f"{kind}, n={n} e={e} k={k} d={d} f={f}"
-            agree(value, dense(x, weights, experts, *ws), axes="n d", of=f"sparse_experts, {of}")
-            limit = 6 * n * k * d * f + 2 * n * k * d
-            at_most(cost.flops, limit, of=f"FLOPs of sparse_experts, {of}", known=known)
+            of = f"sparse_experts {(*PASSES, ANOTHER)[passes]}, {kind}, n={n} e={e} k={k} d={d} f={f}"
+            agree(value, dense(x, weights, experts, *ws), axes="n d", of=of)
+            in_torch(cost, of=of, values=n * k + 2 * e + 64)
+            limit = sparse_flops(n, k, d, f, passes)
+            at_most(cost.flops, limit, of=f"FLOPs of {of}", known=known if passes != 2 else None)
             copies = {"w1 copied for each pair": n * k * d * f, "all of w1": e * d * f, "one expert's w1": d * f}
-            of = f"largest tensor of sparse_experts, in elements, {of}"
-            at_most(cost.largest, 2 * n * k * (d + f), of=of, known=copies)
+            most = max(2 * n * k * (d + f), e * d * f if passes == 2 else 0)
+            at_most(cost.largest, most, of=f"largest tensor of {of}, in elements", known=copies)
+
+
+def sparse_flops(n, k, d, f, passes):
+    """What sparse_experts may cost; 4 times that with the backward pass."""
+    return (4 if passes == 2 else 1) * (6 * n * k * d * f + 2 * n * k * d)
+
+
+def check_layer_cost(attempt, driver, sizes, state, x, want, k, of):
+    """The FLOPs of a layer of experts, of which k serve each token, in all modes and passes."""
+    (n, d), (e, f) = x.shape, state["w1"].shape[:2]
+    known = {"all experts on all tokens": 2 * n * d * e + 6 * n * e * d * f}
+    for training in (True, False):
+        for passes, how in enumerate(PASSES):
+            value, cost = attempt.cost(driver, sizes, state, x, training, passes)
+            which = f"{of}, {how}, in {'training' if training else 'evaluation'}"
+            agree(value[0], want, axes="n d", of=f"y of {which}")
+            in_torch(cost, of=which, values=n * k + 2 * e + 64)
+            limit = (3 if passes == 2 else 1) * 2 * n * d * e + sparse_flops(n, k, d, f, passes)
+            at_most(cost.flops, limit, of=f"FLOPs of {which}", known=known if passes < 2 else None)
+            most = max(2 * n * k * (d + f), n * e, e * d * f if passes == 2 else 0)
+            at_most(cost.largest, most, of=f"largest tensor of {which}, in elements")
 
 
 def moe_state(draw, e, d, f, dtype=torch.float64):
@@ -586,14 +619,13 @@ def test_layer_is_mixtrals(attempt, draw, dtype):
 
 @part("MoELayer")
 def test_layer_costs_its_router_and_its_k_experts(attempt, draw):
-    """The layer's FLOPs are the router's and those of k experts for each token."""
-    n, e, d, f, k = 17, 29, 23, 19, 2
-    x, state = draw.normal(n, d), moe_state(draw, e, d, f)
-    value, cost = attempt.cost(drivers.moe_forward, (d, f, e, k), state, x)
-    agree(value[0], moe_by_hand(x, state, k)[0], axes="n d", of=f"y of MoELayer, n={n} e={e} k={k}")
-    known = {"all experts on all tokens": 2 * n * d * e + 6 * n * e * d * f}
-    of = f"FLOPs of MoELayer, n={n} e={e} k={k} d={d} f={f}"
-    at_most(cost.flops, 2 * n * d * e + 6 * n * k * d * f + 2 * n * k * d, of=of, known=known)
+    """Router and k experts for each token: that is what the layer costs, in training and evaluation."""
+    d, f, k = 23, 19, 2
+    for n, e in ((17, 29), (89, 67)):
+        x, state = draw.normal(n, d), moe_state(draw, e, d, f)
+        want, _ = moe_by_hand(x, state, k)
+        of = f"MoELayer, n={n} e={e} k={k} d={d} f={f}"
+        check_layer_cost(attempt, drivers.moe_cost, (d, f, e, k), state, x, want, k, of)
 
 
 @part("MoELayer")
@@ -708,17 +740,15 @@ def test_shared_experts_serve_all(attempt, draw, dtype):
 
 @part("SharedExpertMoE")
 def test_shared_layer_costs_its_active_experts(attempt, draw):
-    """FLOPs are the router's, and those of the chosen and shared experts for each token."""
-    n, d, hidden, experts, k, split, s = 13, 11, 34, 9, 2, 2, 1
-    r, f, chosen = 17, 17, 3
-    state, x = shared_state(draw, d, r, f, s), draw.normal(n, d)
-    value, cost = attempt.cost(drivers.shared_forward, (d, hidden, experts, k, split, s), state, x)
-    agree(value[0], shared_by_hand(x, state, chosen)[0], axes="n d", of="y of SharedExpertMoE, n=13, 17 routed")
-    limit = 2 * n * d * r + 6 * n * (chosen + s) * d * f + 2 * n * (chosen + s) * d
-    known = {"all experts on all tokens": 2 * n * d * r + 6 * n * (r + s) * d * f}
-    at_most(
-        cost.flops, limit, of=f"FLOPs of SharedExpertMoE, n={n}, {r} routed, {chosen} chosen, 1 shared", known=known
-    )
+    """Router, chosen and shared experts for each token: that is what the layer costs, in training and evaluation."""
+    d, k, split, s = 11, 2, 2, 1
+    for n, hidden, experts in ((13, 34, 9), (71, 26, 31)):
+        r, f, chosen = experts * split - s, hidden // split, k * split - s
+        state, x = shared_state(draw, d, r, f, s), draw.normal(n, d)
+        want, _ = shared_by_hand(x, state, chosen)
+        of = f"SharedExpertMoE, n={n}, {r} routed, {chosen} chosen, 1 shared"
+        sizes = (d, hidden, experts, k, split, s)
+        check_layer_cost(attempt, drivers.shared_cost, sizes, state, x, want, chosen + s, of)
 
 
 @part("SharedExpertMoE")
@@ -1046,7 +1076,7 @@ def test_a_report_of_nothing_is_refused(attempt):
 # ------------------------------------------------------------------------------------------- expert_parallel_forward
 
 
-def check_parallel(attempt, draw, sizes, e, k, d, f, of, dtype=torch.float64, choices=None):
+def check_parallel(attempt, draw, sizes, e, k, d, f, of, dtype=torch.float64, choices=None, learns=False):
     """All that is promised of one call on len(sizes) ranks, rank r with sizes[r] tokens."""
     p, pairs = len(sizes), [n * k for n in sizes]
     local = e // p
@@ -1054,7 +1084,7 @@ def check_parallel(attempt, draw, sizes, e, k, d, f, of, dtype=torch.float64, ch
     weights = [draw.normal(n, k, dtype=dtype) for n in sizes]
     experts = choices or [distinct(draw, n, e, k) for n in sizes]
     ws = matrices(draw, e, d, f, dtype)
-    got = attempt.run(drivers.parallel, xs, weights, experts, *ws)
+    got = attempt.run(drivers.parallel, xs, weights, experts, *ws, learns)
     of = f"{of}: {p} ranks with {sizes} tokens, e={e} k={k} d={d} f={f}"
     want = [dense(x, w, i, *ws) for x, w, i in zip(xs, weights, experts, strict=True)]
     own = [
@@ -1065,11 +1095,12 @@ def check_parallel(attempt, draw, sizes, e, k, d, f, of, dtype=torch.float64, ch
         "no weights": [dense(x, torch.ones_like(w), i, *ws) for x, w, i in zip(xs, weights, experts, strict=True)],
     }
     agree([y for y, *_ in got], want, axes="n d", of=of, known=known)
-    for rank, (_, graph, flops, sent) in enumerate(got):
+    for rank, (_, graph, flops, left, sent) in enumerate(got):
         assert not graph, f"{of}: the output of rank {rank} holds a graph"
         mine = sum(int((i // local == rank).sum()) for i in experts)
         every = {"all experts of the rank on all tokens": 6 * sum(sizes) * local * d * f}
         most = 6 * mine * d * f + 2 * d * max(pairs[rank], mine)
+        in_torch(Cost(left=left), of=f"{of}: rank {rank}", values=pairs[rank] + mine + 4 * p + 2 * local + 64)
         at_most(flops, most, of=f"{of}: FLOPs of rank {rank}, to which {mine} pairs were routed", known=every)
         others = [name for name in sent if name != "alltoall_base_"]
         assert not others, f"{of}: rank {rank} used {', '.join(others)} beside all_to_all_single"
@@ -1103,6 +1134,14 @@ def test_all_tokens_want_one_rank(attempt, draw):
     """Where all choices fall on one rank, the others send all and compute nothing."""
     choices = [torch.stack([draw.permutation(2) for _ in range(n)]) + 2 for n in (5, 3, 7)]
     check_parallel(attempt, draw, [5, 3, 7], 6, 2, 17, 4, "all at experts 2 and 3", choices=choices)
+
+
+@part("expert_parallel_forward")
+@pytest.mark.parametrize("learns", [False, True], ids=["none", "all"])
+def test_costs_are_the_same_where_all_require_gradients(attempt, draw, learns):
+    """Where tokens, weights and matrices require gradients, gradients are off and costs stay, with many experts too."""
+    of = f"{'all require' if learns else 'none requires'} a gradient"
+    check_parallel(attempt, draw, [31, 0, 23, 17], 28, 3, 37, 13, of, learns=learns)
 
 
 # ---------------------------------------------------------------------------------------------- moe_parameter_count

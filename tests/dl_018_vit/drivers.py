@@ -20,12 +20,27 @@ def windows_there_and_back(module, x, window):
     return module.window_merge(module.window_partition(x, window), window, tuple(x.shape[1:3]))
 
 
-def embed(module, weights, images, *, meter):
-    """PatchEmbedding of its weights' sizes; the forward pass is measured."""
+def _measured(layer, x, training, passes, meter, **options):
+    """What a layer gives, detached. passes: 0 with gradients off, 1 forward with gradients on, 2 backward too."""
+    layer.train(training)
+    x = x.clone().requires_grad_(passes == 2)  # in a first layer, that is passes = 1, the input needs none
+    with meter, torch.set_grad_enabled(passes > 0):
+        y = layer(x, **options)
+        if passes == 2:
+            y.sum().backward()
+    return y.detach()
+
+
+def embed(module, weights, images):
+    """PatchEmbedding of its weights' sizes."""
     d, c, p, _ = weights["weight"].shape
-    layer = _loaded(module.PatchEmbedding(c, p, d), weights)
-    with meter:
-        return layer(images)
+    return _loaded(module.PatchEmbedding(c, p, d), weights)(images)
+
+
+def embed_cost(module, weights, images, training, passes, *, meter):
+    """The same in training or evaluation, in a number of passes (see _measured)."""
+    d, c, p, _ = weights["weight"].shape
+    return _measured(_loaded(module.PatchEmbedding(c, p, d), weights), images, training, passes, meter)
 
 
 def embed_gradients(module, images, weight, bias):
@@ -76,11 +91,9 @@ def window_attention(module, sizes, weights, x, shifts):
     return [layer(x) if shift is None else layer(x, shift) for shift in shifts]
 
 
-def window_attention_cost(module, sizes, weights, x, shift, *, meter):
-    """WindowAttention; the forward pass is measured."""
-    layer = _window_attention(module, sizes, weights)
-    with meter:
-        return layer(x, shift=shift)
+def window_attention_cost(module, sizes, weights, x, shift, training, passes, *, meter):
+    """WindowAttention in training or evaluation, in a number of passes."""
+    return _measured(_window_attention(module, sizes, weights), x, training, passes, meter, shift=shift)
 
 
 def window_attention_gradients(module, x, *weights, sizes, names, shift):

@@ -8,12 +8,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
 
 NAN = math.nan
+PASSES = ("with gradients off", "forward with gradients on", "forward and backward")  # as drivers number them
+MODES = [(training, passes) for training in (True, False) for passes in range(3)]
+
+
+def mode_name(training, passes):
+    return f"{PASSES[passes]}, in {'training' if training else 'evaluation'}"
 
 
 def refuses(said, calls, of):
@@ -175,13 +181,21 @@ def test_embedding_is_a_strided_convolution(attempt, draw, dtype):
 
 @part("PatchEmbedding")
 def test_each_pixel_is_multiplied_once(attempt, draw):
-    """2·b·n·c·p²·d FLOPs: not the p² times as many of a convolution that looks everywhere."""
-    weights = {"weight": draw.normal(7, 3, 4, 4), "bias": draw.normal(7)}
-    images = draw.normal(2, 3, 20, 28)
-    got, cost = attempt.cost(drivers.embed, weights, images)
-    agree(got, embedded(**weights, images=images), axes="b n d", of="PatchEmbedding, 5 x 7 patches, c=3 p=4 d=7")
-    once = 2 * 2 * 35 * 48 * 7
-    at_most(cost.flops, once, of="FLOPs of PatchEmbedding, 5 x 7 patches", known={"stride 1": 2 * 2 * 17 * 25 * 48 * 7})
+    """2·b·n·c·p²·d FLOPs in each mode: not the p² times as many of a convolution that looks everywhere."""
+    c, p, d = 3, 4, 7
+    weights = {"weight": draw.normal(d, c, p, p), "bias": draw.normal(d)}
+    for b, rows, columns in ((2, 5, 7), (3, 13, 17)):
+        images = draw.normal(b, c, rows * p, columns * p)
+        want = embedded(**weights, images=images)
+        once = 2 * b * rows * columns * c * p * p * d
+        everywhere = 2 * b * (rows * p - p + 1) * (columns * p - p + 1) * c * p * p * d
+        for training, passes in MODES:
+            of = f"PatchEmbedding {mode_name(training, passes)}, {rows} x {columns} patches, c={c} p={p} d={d}"
+            got, cost = attempt.cost(drivers.embed_cost, weights, images, training, passes)
+            agree(got, want, axes="b n d", of=of)
+            in_torch(cost, of=of)
+            limit = (4 if passes == 2 else 1) * once
+            at_most(cost.flops, limit, of=f"FLOPs of {of}", known={"stride 1": everywhere})
 
 
 @part("PatchEmbedding")
@@ -799,16 +813,25 @@ def test_no_score_of_a_window_lies_below_what_is_hidden(attempt, draw):
 @part("WindowAttention")
 def test_window_attention_is_linear_in_the_area(attempt, draw):
     """Scores and weighted sums take 4·b·H·W·w²·d FLOPs beside the projections, and no H·W x H·W tensor is made."""
-    d, heads, w, height, width = 8, 2, 2, 12, 16
-    weights, x = window_weights(draw, d, heads, w), draw.normal(1, height, width, d)
-    value, cost = attempt.cost(drivers.window_attention_cost, (d, heads, w), weights, x, 1)
-    area = height * width
-    agree(value, dense_windows(weights, heads, w, x, 1), axes="b H W d", of="WindowAttention over 6 x 8 windows")
-    limit = 8 * area * d * d + 4 * area * w * w * d
-    known = {"attention of all places with all": 8 * area * d * d + 4 * area * area * d}
-    at_most(cost.flops, 1.05 * limit, of=f"FLOPs of WindowAttention over {area} places, w=2 d=8", known=known)
-    of = f"the largest tensor that WindowAttention over {area} places makes, in elements"
-    at_most(cost.largest, area * area // 4, of=of, known={"all places times all places": area * area})
+    d, heads = 8, 2
+    for w, height, width in ((2, 12, 16), (3, 24, 33)):
+        weights, x = window_weights(draw, d, heads, w), draw.normal(1, height, width, d)
+        area = height * width
+        limit = 8 * area * d * d + 4 * area * w * w * d
+        known = {"attention of all places with all": 8 * area * d * d + 4 * area * area * d}
+        for shift in (0, 1):
+            want = dense_windows(weights, heads, w, x, shift)
+            for training, passes in MODES:
+                of = f"WindowAttention {mode_name(training, passes)}, {height} x {width} places, {w=} {d=} {shift=}"
+                value, cost = attempt.cost(
+                    drivers.window_attention_cost, (d, heads, w), weights, x, shift, training, passes
+                )
+                agree(value, want, axes="b H W d", of=of)
+                in_torch(cost, of=of)
+                most = (4 if passes == 2 else 1) * 1.05 * limit
+                at_most(cost.flops, most, of=f"FLOPs of {of}", known=known if passes < 2 else None)
+                largest = f"largest tensor of {of}, in elements"
+                at_most(cost.largest, area * area // 4, of=largest, known={"all places times all": area * area})
 
 
 @part("WindowAttention")
