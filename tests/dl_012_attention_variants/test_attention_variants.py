@@ -218,10 +218,11 @@ def test_every_symmetric_window(attempt, draw):
 @CAUSAL
 def test_no_score_of_a_window_lies_below_what_is_hidden(attempt, draw, causal):
     """However low the scores are, a key outside of the window has weight 0: a score of -1e9 would not hide it."""
-    q, v, window = torch.full((2, 3, 11, 5), 1e6, dtype=torch.float64), draw.normal(2, 3, 11, 4), 3
+    q, v, window = torch.full((2, 3, 11, 5), 1e5, dtype=torch.float64), draw.normal(2, 3, 11, 4), 3
     got = attempt.sliding_window_attention(q, -q, v, window, causal=causal)
     want = attention(q, -q, v, band(11, window - 1, 0) if causal else band(11, window, window))
-    agree(got, want, axes="b h n e", of=f"window of {window}, causal={causal}, n=11, all scores near -10^12")
+    of = f"window of {window}, causal={causal}, n=11, all scores near -10^10"
+    agree(got, want, axes="b h n e", of=of, tol=1e-3)  # it may be put together by log-sum-exps, multiples of 2e-6 there
 
 
 @part("sliding_window_attention")
@@ -579,10 +580,11 @@ def test_causal_tiles_are_aligned_at_the_end(attempt, draw, s):
 @part("flash_attention_forward")
 def test_no_score_of_a_tile_lies_below_what_is_hidden(attempt, draw):
     """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
-    q, v = torch.full((2, 3, 5, 7), 1e6, dtype=torch.float64), draw.normal(2, 3, 5, 6)
+    q, v = torch.full((2, 3, 5, 7), 1e5, dtype=torch.float64), draw.normal(2, 3, 5, 6)
     got, _ = attempt.flash_attention_forward(q, -q, v, True, 2, 3)
-    of = "out, causal, t=5 s=5, tiles of 2 x 3, all scores near -10^12"
-    agree(got, attention(q, -q, v, aligned(5, 5)), axes="b h t e", of=of)
+    of = "out, causal, t=5 s=5, tiles of 2 x 3, all scores near -10^10"
+    # A result may be kept with its log-sum-exp, which there is a multiple of 4e-6.
+    agree(got, attention(q, -q, v, aligned(5, 5)), axes="b h t e", of=of, tol=1e-3)
 
 
 @part("flash_attention_forward")

@@ -24,6 +24,15 @@ def complexes(draw, *shape, low=0.5, high=0.95):
     return torch.polar(draw.uniform(*shape, low=low, high=high), draw.uniform(*shape, low=-3.0, high=3.0))
 
 
+def measured(attempt, name, args, mode, upstream, **options):
+    """The value; and (cost, times, how) for the call, and with gradients also for it with its backward pass."""
+    value, cost = attempt.cost(drivers.measured, name, args, options, mode)
+    told = [(cost, 1, mode)]
+    if mode == "gradients":
+        told.append((attempt.cost(name, *args, upstream=upstream, **options)[1], 4, "forward and backward"))
+    return value, told
+
+
 # ---------------------------------------------------------------------------------------------------------- discretize
 
 
@@ -257,12 +266,12 @@ def test_kernel_is_no_loop(attempt, draw, mode):
     """A kernel of 16,384 taps takes no more operators and no larger tensor than promised, and is finite in float32."""
     a = draw.uniform(2, 3, low=0.9, high=0.9999, dtype=torch.float32)
     b, c = draw.normal(2, 3, dtype=torch.float32), draw.normal(2, 3, dtype=torch.float32)
-    got, cost = attempt.cost(drivers.measured, "ssm_kernel", [a, b, c, LONG], {}, mode)
-    _, both = attempt.cost("ssm_kernel", a, b, c, LONG, upstream=draw.normal(2, LONG, dtype=torch.float32))
+    upstream = draw.normal(2, LONG, dtype=torch.float32)
+    got, told = measured(attempt, "ssm_kernel", [a, b, c, LONG], mode, upstream)
     a, b, c = (each.double() for each in (a, b, c))
     want = torch.einsum("dn,dnj->dj", b * c, a[..., None] ** torch.arange(LONG))
     agree(got, want.float(), axes="d l", of=f"ssm_kernel of length {LONG:,} in float32", tol=2e-3)
-    for counted, times, how in ((cost, 1, mode), (both, 4, "forward and backward")):
+    for counted, times, how in told:
         of = f"ssm_kernel at length {LONG:,}, {how}"
         in_torch(counted, of=of)
         at_most(sum(counted.calls.values()), 30 * times, of=f"operators of {of}")
@@ -341,12 +350,11 @@ def test_convolution_is_an_fft(attempt, draw, mode):
     """4,099 tokens under as many taps: no matrix product, no direct convolution, no large tensor, few operations."""
     b, d, l = 2, 3, 4099
     kernel, x = draw.normal(d, l, dtype=torch.float32), draw.normal(b, l, d, dtype=torch.float32)
-    got, cost = attempt.cost(drivers.measured, "ssm_convolution", [kernel, x], {}, mode)
-    _, both = attempt.cost("ssm_convolution", kernel, x, upstream=draw.normal(b, l, d, dtype=torch.float32))
+    got, told = measured(attempt, "ssm_convolution", [kernel, x], mode, draw.normal(b, l, d, dtype=torch.float32))
     j = torch.randint(l, (), generator=draw.generator).item()
     want = torch.einsum("dj,bjd->bd", kernel[:, : j + 1].double(), x[:, : j + 1].flip(1).double())
     agree(got[:, j], want.float(), axes="b d", of=f"output {j} of {l:,} tokens under {l:,} taps", tol=1e-3)
-    for counted, times, how in ((cost, 1, mode), (both, 4, "forward and backward")):
+    for counted, times, how in told:
         of = f"at {l:,} tokens, {how}"
         in_torch(counted, of=f"ssm_convolution {of}")
         at_most(counted.flops, 0, of=f"FLOPs of products and direct convolutions {of}")
@@ -572,10 +580,10 @@ def test_scan_never_holds_all_states(attempt, draw, mode):
     """No tensor has an element for each token, channel and state."""
     b, l, d, n = 2, 23, 3, 5
     given = mamba_inputs(draw, b, l, d, n)
-    got, cost = attempt.cost(drivers.measured, "selective_scan", given, {}, mode)
-    _, both = attempt.cost("selective_scan", *given, upstream=[draw.normal(b, l, d), draw.normal(b, d, n)])
+    upstream = [draw.normal(b, l, d), draw.normal(b, d, n)]
+    got, told = measured(attempt, "selective_scan", given, mode, upstream)
     agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens")
-    for counted, how in ((cost, mode), (both, "forward and backward")):
+    for counted, _, how in told:
         at_most(
             counted.largest,
             max(b * l * d, b * l * n, b * d * n),
@@ -670,13 +678,13 @@ def test_depth_is_logarithmic(attempt, draw, mode):
     """Operators grow with log l, not with l, and work with l log l, not with l²."""
     for l in (37, 1024, 70_001):
         a, b = (draw.uniform(1, l, 2, low=0.5, high=0.99, dtype=torch.float32) for _ in "ab")
-        got, cost = attempt.cost(drivers.measured, "associative_scan", [a, b], {}, mode)
-        _, both = attempt.cost("associative_scan", a, b, upstream=draw.normal(1, l, 2, dtype=torch.float32))
+        upstream = draw.normal(1, l, 2, dtype=torch.float32)
+        got, told = measured(attempt, "associative_scan", [a, b], mode, upstream)
         rounds = math.ceil(math.log2(l))
         agree(got[:, :37], scanned(a[:, :37], b[:, :37]), axes="b l d", of=f"the first 37 of {l:,} steps")
         # Of what came 200 steps before, less than 1e-20 is left.
         agree(got[:, -1], scanned(a[:, -200:], b[:, -200:])[:, -1], axes="b d", of=f"the last of {l:,} steps")
-        for counted, times, how in ((cost, 1, mode), (both, 4, "forward and backward")):
+        for counted, times, how in told:
             of = f"{l:,} steps, {how}"
             in_torch(counted, of=f"associative_scan of {of}")
             at_most(
@@ -1260,10 +1268,9 @@ def test_ssd_costs_grow_with_the_tokens(attempt, draw, mode):
     for l, chunk in [(97, 8), (443, 64)]:
         given = ssd_inputs(draw, b, l, h, p, g, n, torch.float32)
         upstream = [draw.normal(*shape, dtype=torch.float32) for shape in ((b, l, h, p), (b, h, p, n))]
-        (y, _), cost = attempt.cost(drivers.measured, "ssd", given, {"chunk": chunk}, mode)
-        _, both = attempt.cost("ssd", *given, chunk=chunk, upstream=upstream)
+        (y, _), told = measured(attempt, "ssd", given, mode, upstream, chunk=chunk)
         agree(y, mamba2(*given)[0], axes="b l h p", of=f"y of {l} tokens in chunks of {chunk}")
-        for counted, times, how in ((cost, 1, mode), (both, 4, "forward and backward")):
+        for counted, times, how in told:
             of = f"at b={b}, l={l:,}, h={h}, p={p}, n={n}, chunk={chunk}, {how}"
             in_torch(counted, of=f"ssd {of}")
             at_most(
