@@ -268,7 +268,7 @@ def generate(module, q, k, v, padding, prompts, totals):
     return out
 
 
-def grouped_on_a_cache(module, q, k, v, length, grad, *, meter):
+def grouped_on_a_cache(module, q, k, v, length, grad=True, *, meter):
     """Grouped-query attention over the first `length` places of a longer buffer, grad enabled or not; measured."""
     with torch.set_grad_enabled(grad), meter:
         return module.grouped_query_attention(q, k[:, :, :length], v[:, :, :length])
