@@ -66,7 +66,7 @@ class KVCache:
 
     def append(self, k: Tensor, v: Tensor, counts: Tensor | None = None) -> None:
         """Write new tokens behind the ones that each sequence holds, into the buffers that are there: nothing that is
-        cached already is copied.
+        cached already is copied. Beside k, v and lengths nothing stays alive, under `torch.no_grad` as without.
 
         k, v: (b, h, t, d).
         counts: (b,) int64 in 0..t, how many of its t tokens sequence i really adds: the first counts[i], the others
@@ -110,7 +110,8 @@ def prefill(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, counts: Tensor | No
     Raises what `KVCache.append` raises, with the cache unchanged.
     Forbidden: torch's `F.scaled_dot_product_attention`.
     Costs 4·b·h·t·s·d FLOPs, s the longest sequence after the call. The capacity costs nothing: no tensor grows with it,
-    and none holds s² scores.
+    and none holds s² scores. Nothing stays alive but the result and the cache. So under `torch.no_grad` as without.
+    The work stays in torch, that of `KVCache.append` here too: numpy and lists are refused where it is counted.
 
     >>> cache = KVCache(1, 1, 8, 1)
     >>> q, v = torch.zeros(1, 1, 3, 1), torch.tensor([3.0, 5.0, 10.0]).reshape(1, 1, 3, 1)
@@ -130,7 +131,8 @@ def decode_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, active: Tensor 
     Raises what `KVCache.append` raises, with the cache unchanged.
     Forbidden: torch's `F.scaled_dot_product_attention`.
     Costs 4·b·h·s·d FLOPs, s the longest sequence after the call: linear in the length. The capacity costs nothing: no
-    tensor grows with it.
+    tensor grows with it. Nothing stays alive but the result and the cache. So under `torch.no_grad` as without.
+    The work stays in torch, that of `KVCache.append` here too: numpy and lists are refused where it is counted.
 
     >>> cache = KVCache(1, 1, 8, 1)
     >>> zero = torch.zeros(1, 1, 1)
@@ -150,7 +152,7 @@ def grouped_query_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Raises ValueError if g does not divide h, or if t > s.
     Forbidden: torch's `F.scaled_dot_product_attention`.
     Makes no tensor larger than the largest of q, k and the scores (b·h·t·s): nothing of b·h·s·d, so no copy
-    per query head.
+    per query head, under `torch.no_grad` as without. Done in torch, it takes 4·b·h·t·s·d FLOPs.
 
     >>> q, k = torch.zeros(1, 4, 1, 1), torch.zeros(1, 2, 2, 1)
     >>> v = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).reshape(1, 2, 2, 1)
@@ -265,7 +267,8 @@ class MultiHeadLatentAttention(nn.Module):
         """Causal attention over whole sequences, as in training. x: (b, s, dim) from position 0. Returns (b, s, dim).
 
         Builds the keys and values of every head once, since for many queries that is the cheaper way:
-        2·b·h·s²·(head_dim + e + value_dim) FLOPs beside the projections, not 2·b·h·s²·(2·l + e).
+        2·b·h·s²·(head_dim + e + value_dim) FLOPs beside the projections, not 2·b·h·s²·(2·l + e). So in training and in
+        eval, with and without gradients; with the backward pass three times as many. The work stays in torch.
         Gradients flow to x and to all weights.
         """
         raise NotImplementedError  # TODO: your code
@@ -277,7 +280,8 @@ class MultiHeadLatentAttention(nn.Module):
         cache: (b, p, l + e) from `compress` or an earlier `decode`, p >= 0.
         Returns (b, t, dim) and the new cache (b, p + t, l + e).
         Costs 2·b·h·t·s·(2·l + e) FLOPs beside the projections of the new tokens, s = p + t, and makes no tensor of
-        b·h·s·head_dim elements.
+        b·h·s·head_dim elements, in training and in eval, under `torch.no_grad` as without. The work stays in torch.
+        Once the graph is gone, nothing stays alive but the result and the new cache.
 
         >>> layer = MultiHeadLatentAttention(dim=6, heads=2, head_dim=3, rope_dim=2, latent_dim=4, value_dim=3)
         >>> x = torch.randn(1, 5, 6)
@@ -295,8 +299,9 @@ class PagedKVCache:
         sequence 1, its fork                   table [2, 0]         block 1   . . . .       block_size 4
         sequence 1, after one more token       table [2, 1]         block 2   0 1 2 3
 
-    k, v: the pool, (blocks, block_size, g, d), allocated once, here. Token j of a sequence lies at
-        k[table[j // block_size], j % block_size]; its table holds ceil(length / block_size) blocks.
+    k, v: the pool, (blocks, block_size, g, d), allocated once, here; no other keys and values are held.
+        Token j of a sequence lies at k[table[j // block_size], j % block_size]; its table holds
+        ceil(length / block_size) blocks.
     A block is free when no sequence's table holds it. Which free block is taken next is yours to choose.
     A method given the id of no live sequence (never created, or freed) raises KeyError and changes nothing.
     """

@@ -72,7 +72,8 @@ def ssm_kernel(a: Tensor, b: Tensor, c: Tensor, length: int) -> Tensor:
 
     a, b, c: (d, n), as in `ssm_recurrence`; a real a may be 0 (0^0 is 1). Complex: 2 · the real part of the sum.
     Returns (d, length), real; length may be 0. Gradients flow to a, b and c, also where a is 0.
-    No loop over the length: at most 30 operators, whatever it is. No tensor larger than d·n·length elements.
+    No loop over the length: at most 30 operators, whatever it is. No tensor larger than d·n·length elements. So with
+    and without gradients; with the backward pass at most 120 operators, and no larger tensor. The work stays in torch.
 
     >>> ssm_kernel(torch.tensor([[0.5]]), torch.tensor([[1.0]]), torch.tensor([[3.0]]), 4).tolist()
     [[3.0, 1.5, 0.75, 0.375]]
@@ -87,7 +88,8 @@ def ssm_convolution(kernel: Tensor, x: Tensor) -> Tensor:
     x: (b, l, d), l >= 0. Returns (b, l, d). Gradients flow to both.
     It is a convolution, not a product, and an FFT's convolution is circular: pad, or the end leaks into the start.
     Costs O((l + k) log(l + k)): no matrix product, no direct convolution, no tensor of over 4·b·d·(l + k) elements, at
-    most 200 operators.
+    most 200 operators and 100·b·d·(l + k) elements written. So with and without gradients; with the backward pass at
+    most four times as many operators and elements, and the rest as said. The work stays in torch.
 
     >>> y = ssm_convolution(torch.tensor([[3.0, 1.5, 0.75]]), torch.tensor([[[1.0], [0.0], [4.0]]]))
     >>> [f"{v:.2f}" for v in y.flatten()]
@@ -148,7 +150,8 @@ def selective_scan(
 
     B is discretised as dt B, as in Mamba's code: a constant x = 1 with dt = 1, A = -1, B = C = 1 starts with y_0 = 1
     (a zero-order hold would give 0.632). Gradients flow to every tensor given.
-    Discretise a token when it is due: no tensor of over max(b·l·d, b·d·n) elements, that is, never (b, l, d, n).
+    Discretise a token when it is due: no tensor of over max(b·l·d, b·l·n, b·d·n) elements, that is, never (b, l, d, n):
+    with and without gradients, and in the backward pass.
 
     >>> x = dt = B = C = torch.ones(1, 2, 1)
     >>> y, state = selective_scan(x, dt, torch.tensor([[-1.0]]), B, C)
@@ -172,7 +175,8 @@ def associative_scan(a: Tensor, b: Tensor) -> Tensor:
     elements joined at distance 1, 2, 4, ... position t has joined everything before it after log2 l rounds.
 
     The depth is counted: at most 40 · ceil(log2 l) + 40 operators. So is the work: at most 12 · ceil(log2 l) + 12
-    elements written for each element of b, so no l × l matrix. Forbidden: torch's own associative_scan.
+    elements written for each element of b, so no l × l matrix. So with and without gradients; with the backward pass
+    four times as much of both. The work stays in torch. Forbidden: torch's own associative_scan.
 
     >>> a, b = torch.tensor([[9.0, 0.5, 0.5, 2.0]]), torch.tensor([[1.0, 1.0, 1.0, 1.0]])
     >>> associative_scan(a, b).tolist()
@@ -201,7 +205,8 @@ def chunked_scan(
     operators; and for the backward pass at most 3·b·l·(d + n) values and 3 states a chunk are kept, where a plain scan
     keeps several times b·l·d·n. So keep the inputs and recompute the states (`torch.utils.checkpoint.checkpoint` with
     use_reentrant=False does), and mind that a view keeps alive all of what it looks at: beside the inputs no more than
-    14·b·chunk·d·n + 5·b·l·d values are alive at once.
+    14·b·chunk·d·n + 5·b·l·d values are alive at once. So with and without gradients; with the backward pass at most
+    three times as many operators, twice as many values alive, and no larger tensor. The work stays in torch.
     Raises ValueError if chunk < 1.
 
     >>> x = dt = B = C = torch.ones(1, 5, 1)
@@ -283,7 +288,9 @@ class MambaBlock(nn.Module):
         x: (b, l, dim), l >= 1. state: from `empty_state` (also if None), from an earlier `forward` or `step`.
         Returns y (b, l, dim) and the new state. However a sequence is cut into calls, y is the same.
         Gradients flow to x and to all parameters, and through the state from call to call. No loop over tokens (use
-        `chunked_scan`, which may take 5 a token): at 512 tokens at most 6 operators a token.
+        `chunked_scan`, which may take 5 a token): at 512 tokens at most 6 operators a token, in training and in eval,
+        with and without gradients; with the backward pass four times as many. The work stays in torch. Once the graph
+        is gone, nothing stays alive but y and the values of the state.
 
         >>> block, x = MambaBlock(dim=6), torch.randn(2, 5, 6)
         >>> y, _ = block(x)
@@ -296,7 +303,8 @@ class MambaBlock(nn.Module):
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One more token. x: (b, dim). Returns y (b, dim) and the new state; the state given stays as it was.
 
-        Costs the same after 10 tokens as after 10,000, and takes at most 120 operators.
+        Costs the same after 10 tokens as after 10,000, and takes at most 120 operators, in training and in eval, with
+        and without gradients; all else as in `forward`.
 
         >>> block, x = MambaBlock(dim=6), torch.randn(2, 5, 6)
         >>> y, state = block.step(x[:, 0], block.empty_state(2))
@@ -349,7 +357,8 @@ def ssd(
 
     Inside a chunk, position i sees the state before the chunk decayed by exp(A · (dt of the chunk up to and with i)).
     Gradients flow to every tensor given. The last chunk may be shorter.
-    Counted: at most 4·b·h·(l + chunk)·(chunk·(n + p) + 2·n·p) FLOPs in matrix products, and 150 operators a chunk.
+    Counted: at most 4·b·h·(l + chunk)·(chunk·(n + p) + 2·n·p) FLOPs in matrix products, and 150 operators a chunk. So
+    with and without gradients; with the backward pass four times as many of both. The work stays in torch.
     Raises ValueError if chunk < 1, and unless g divides h.
 
     >>> x, dt, B = torch.ones(1, 3, 1, 1), torch.ones(1, 3, 1), torch.ones(1, 3, 1, 1)

@@ -82,7 +82,8 @@ def sliding_window_attention(
     Raises ValueError for window < 1 (causal) or < 0 (not causal), and for global_tokens with causal=True.
     With m = window or 2·window + 1 keys a query, and n much larger: at most 3 times the 2·b·h·n·(m + 2g)·(d + e) FLOPs
     of the pairs, and no tensor of more than 1.5·b·h·n·(m + 2g)·max(d, e) elements: no n × n scores or mask.
-    All other work is linear in n too.
+    All other work is linear in n too. So with and without gradients; the backward pass takes at most twice those FLOPs,
+    and no larger tensor. The work stays in torch: numpy and lists are refused where it is counted.
     Forbidden: torch's `F.scaled_dot_product_attention`.
 
     >>> q, v = torch.zeros(1, 1, 4, 1), torch.tensor([2.0, 4.0, 6.0, 11.0]).reshape(1, 1, 4, 1)
@@ -141,7 +142,8 @@ def online_softmax(pieces: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Ten
 
     pieces: one or more (scores: (..., t, s_i), values: (..., s_i, e)), s_i >= 1. A score of -inf hides its key; other
         scores may have any size (±10,000). Only iterate over it: it may be a generator, and it may reuse its
-        memory, so a piece is valid until the next one is asked for. Do not keep the pieces.
+        memory, so a piece is valid until the next one is asked for. Do not keep the pieces: however many come, all
+        that is alive at once takes at most the memory of eight, and after the call only what it returns is.
     Returns out: (..., t, e), and lse: (..., t), the log-sum-exp of all scores. A query that sees nothing in any piece
     has zeros and -inf; one that sees nothing in the first pieces is like any other.
 
@@ -177,8 +179,10 @@ def flash_attention_forward(
     Returns out: (b, h, t, e), and lse: (b, h, t), the log-sum-exp (base e) of the scaled scores that a query sees.
 
     Makes no tensor larger than the largest of q, k, v, out and one tile of scores (b·h·block_q·block_k). All that it
-    holds at once takes at most twice the memory of q, k, v and out, and twelve tiles.
-    Skips the tiles that no query sees: with causal=True and t = s about half the FLOPs.
+    holds at once takes at most twice the memory of q, k, v and out, and twelve tiles; after the call only out and lse
+    are alive. Skips the tiles that no query sees: with causal=True and t = s about half the FLOPs. All other tiles take
+    2·(d + e) FLOPs a pair. So also under `torch.no_grad`.
+    The work stays in torch, that of `online_softmax` here too: numpy and lists are refused where it is counted.
     Forbidden: torch's `F.scaled_dot_product_attention`.
 
     >>> q, v = torch.zeros(1, 1, 3, 1), torch.tensor([3.0, 5.0, 10.0]).reshape(1, 1, 3, 1)
@@ -219,8 +223,8 @@ class FlashAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, block_q: int, block_k: int) -> Tensor:
-        """As `flash_attention_forward`, under the same limits. Keeps q, k, v, out and lse for backward, and no other
-        tensor, not as an attribute of ctx either.
+        """As `flash_attention_forward`, under the same limits, with and without gradients. Keeps q, k, v, out and lse
+        for backward, and no other tensor, not as an attribute of ctx either. Once out is gone they are gone too.
 
         >>> q = torch.zeros(1, 1, 3, 1, requires_grad=True)
         >>> v = torch.tensor([3.0, 5.0, 10.0]).reshape(1, 1, 3, 1).requires_grad_()
@@ -248,7 +252,7 @@ class FlashAttention(torch.autograd.Function):
 
         Five products a tile: with t = s and no mask 2·b·h·s²·(3d + 2e) FLOPs; skips the same tiles as the forward pass.
         Memory as in the forward pass: no tensor larger than the largest of q, k, v, out and one tile; all at once at
-        most twice q, k, v and out, and twelve tiles.
+        most twice q, k, v and out, and twelve tiles; afterwards only the gradients. The work stays in torch.
         """
         ### BEGIN SOLUTION
         q, k, v, out, lse = ctx.saved_tensors
@@ -283,6 +287,8 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> T
 
     Nothing is added to the denominator. Raises ValueError for causal=True with t != s.
     Work grows linearly in t + s, and no tensor has more than b·h·max(t, s)·(d + 1)·(e + 1) elements: no t × s scores.
+    So with and without gradients; FLOPs of the backward pass grow linearly, and none of its tensors is larger.
+    The work stays in torch: numpy and lists are refused where it is counted.
 
     >>> q, v = torch.zeros(1, 1, 2, 1), torch.tensor([4.0, 8.0]).reshape(1, 1, 2, 1)
     >>> k = torch.tensor([0.0, 2.0]).reshape(1, 1, 2, 1)
@@ -307,7 +313,8 @@ def linear_attention_step(
 
     q, k: (b, h, d), v: (b, h, e), of the new token. state: what the last call returned; None: no token yet.
     Returns out: (b, h, e), and the new state, a pair: Σ φ(k[j]) v[j]ᵀ (b, h, d, e) and Σ φ(k[j]) (b, h, d) over all
-    tokens so far, however many. The old state is not changed: two continuations may start from it.
+    tokens so far, however many. The old state is not changed: two continuations may start from it. Nothing else stays
+    alive after a step: no token, no copy, and without the outputs no graph.
 
     >>> zero = torch.zeros(1, 1, 1)
     >>> out, state = linear_attention_step(zero, zero, zero + 4)

@@ -102,12 +102,13 @@ def append_in_place(module, k, v, chunks, capacity):
     return same, list(cache.k.shape), list(cache.v.shape)
 
 
-def append_cost(module, k, v, k_new, v_new, capacity, *, meter):
-    """Append k_new, v_new behind k, v; measured."""
+def append_cost(module, k, v, k_new, v_new, capacity, grad, *, meter):
+    """Append k_new, v_new behind k, v, grad enabled or not; measured, and what stays alive of it."""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
-    with meter:
+    with torch.set_grad_enabled(grad), meter:
         cache.append(k_new, v_new)
+    meter.kept(cache.lengths)
     return _held(cache)
 
 
@@ -179,12 +180,14 @@ def prefill_over(module, k, v, q_new, k_new, v_new, counts, capacity):
     return _over(cache, module.prefill, q_new, k_new, v_new, cache, counts)
 
 
-def prefill_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
-    """A chunk behind cached tokens; the chunk is measured."""
+def prefill_cost(module, k, v, q_new, k_new, v_new, capacity, grad, *, meter):
+    """A chunk behind cached tokens, grad enabled or not; the chunk is measured, and what stays alive of it."""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
-    with meter:
-        return module.prefill(q_new, k_new, v_new, cache)
+    with torch.set_grad_enabled(grad), meter:
+        out = module.prefill(q_new, k_new, v_new, cache)
+    meter.kept(out, cache.lengths)
+    return out
 
 
 def decode(module, q, k, v, capacity, start=0):
@@ -230,12 +233,14 @@ def decode_over(module, k, v, counts, q_new, k_new, v_new, active, capacity):
     return _over(cache, module.decode_step, q_new, k_new, v_new, cache, active)
 
 
-def decode_cost(module, k, v, q_new, k_new, v_new, capacity, *, meter):
-    """One step behind cached tokens; the step is measured."""
+def decode_cost(module, k, v, q_new, k_new, v_new, capacity, grad, *, meter):
+    """One step behind cached tokens, grad enabled or not; the step is measured, and what stays alive of it."""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
-    with meter:
-        return module.decode_step(q_new, k_new, v_new, cache)
+    with torch.set_grad_enabled(grad), meter:
+        out = module.decode_step(q_new, k_new, v_new, cache)
+    meter.kept(out, cache.lengths)
+    return out
 
 
 def generate(module, q, k, v, padding, prompts, totals):
@@ -263,9 +268,9 @@ def generate(module, q, k, v, padding, prompts, totals):
     return out
 
 
-def grouped_on_a_cache(module, q, k, v, length, *, meter):
-    """Grouped-query attention over the first `length` places of a longer buffer; measured."""
-    with meter:
+def grouped_on_a_cache(module, q, k, v, length, grad=True, *, meter):
+    """Grouped-query attention over the first `length` places of a longer buffer, grad enabled or not; measured."""
+    with torch.set_grad_enabled(grad), meter:
         return module.grouped_query_attention(q, k[:, :, :length], v[:, :, :length])
 
 
@@ -292,10 +297,10 @@ def latent_forward(module, sizes, weights, inputs):
     return [layer(x) for x in inputs]
 
 
-def latent_forward_cost(module, sizes, weights, x, *, meter):
-    """forward; measured."""
-    layer = _latent(module, sizes, weights)
-    with meter:
+def latent_forward_cost(module, x, sizes, weights, mode, *, meter):
+    """forward in "training", in "eval", or in eval under "no_grad"; measured."""
+    layer = _latent(module, sizes, weights).train(mode == "training")
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
         return layer(x)
 
 
@@ -329,11 +334,14 @@ def latent_decode(module, sizes, weights, x, prompt, cuts):
     return told
 
 
-def latent_decode_cost(module, sizes, weights, x, cache, *, meter):
-    """One decode; measured."""
-    layer = _latent(module, sizes, weights)
-    with meter:
-        return layer.decode(x, cache)
+def latent_decode_cost(module, sizes, weights, x, cache, mode="eval", *, meter):
+    """One decode in a mode of `latent_forward_cost`; measured, and what stays alive once its graph is gone."""
+    layer = _latent(module, sizes, weights).train(mode == "training")
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        out, cache = layer.decode(x, cache)
+    out, cache = out.detach(), cache.detach()
+    meter.kept(out, cache)
+    return out, cache
 
 
 def paged(module, blocks, block_size, steps, k, v):
@@ -394,6 +402,21 @@ def paged(module, blocks, block_size, steps, k, v):
         lay["v"].append(pool_v.clone())
         seen.append({"refused": refused, "where": where, **state})
     return seen, {which: torch.stack(pools) for which, pools in lay.items()}
+
+
+def paged_keeps(module, k, v, *, meter):
+    """Tokens, a fork, more tokens for both, and gather: what stays alive beside the pool. What both hold then."""
+    cache = module.PagedKVCache(20, 4, *k.shape[1:], dtype=k.dtype)
+    first, more = len(k) // 2, 3 * len(k) // 4
+    with meter:
+        one = cache.create()
+        cache.append(one, k[:first], v[:first])
+        two = cache.fork(one)
+        cache.append(one, k[first:more], v[first:more])
+        cache.append(two, k[more:], v[more:])
+        cache.gather(one)
+    meter.kept()
+    return _gathered(cache, one), _gathered(cache, two)
 
 
 def _gathered(cache, seq):

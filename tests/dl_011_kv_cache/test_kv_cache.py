@@ -7,10 +7,13 @@ from itertools import groupby
 import pytest
 import torch
 
-from grader.checks import agree, at_most, part
+from grader.checks import agree, at_most, in_torch, part
 from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
+
+EITHER_GRAD = pytest.mark.parametrize("grad", [True, False], ids=["as given", "no_grad"])
+LATENT_MODES = pytest.mark.parametrize("mode", ["training", "eval", "no_grad"])
 
 NO_SCALE = "attention without the 1/sqrt(d) scale"
 
@@ -197,7 +200,8 @@ def test_cache_owns_its_memory(attempt, draw):
 
 
 @part("KVCache")
-def test_memory_is_allocated_once(attempt, draw):
+@EITHER_GRAD
+def test_memory_is_allocated_once(attempt, draw, grad):
     """Appending writes into the buffers that the constructor made: it neither replaces nor copies them."""
     k, v = draw.normal(2, 3, 6, 7), draw.normal(2, 3, 6, 7)
     same, *shapes = attempt.run(drivers.append_in_place, k, v, [2, 1, 3], capacity=9)
@@ -205,11 +209,12 @@ def test_memory_is_allocated_once(attempt, draw):
     assert same, "the cache's k and v lie in other memory than before the appends"
     k, v = draw.normal(2, 3, 200, 7), draw.normal(2, 3, 200, 7)
     new = draw.normal(2, 3, 2, 7)
-    value, cost = attempt.cost(drivers.append_cost, k, v, new, new, capacity=400)
+    value, cost = attempt.cost(drivers.append_cost, k, v, new, new, capacity=400, grad=grad)
     agree(value, holds(torch.cat([k, new], 2), torch.cat([v, new], 2), [202, 202]), of="2 tokens behind 200")
     limit = k.numel() // 2
     known = {"copying all cached tokens": 2 * 3 * 202 * 7, "copying the whole buffer": 2 * 3 * 400 * 7}
     at_most(cost.largest, limit, of="largest tensor made to append 2 tokens behind 200, in elements", known=known)
+    at_most(cost.kept, 0, of="bytes that stay alive after 2 tokens are appended, beside k, v and lengths")
 
 
 @part("KVCache")
@@ -390,13 +395,14 @@ def test_prefill_over_capacity_is_refused(attempt, draw):
 
 
 @part("prefill")
-def test_a_chunk_costs_its_own_rows_only(attempt, draw):
+@EITHER_GRAD
+def test_a_chunk_costs_its_own_rows_only(attempt, draw, grad):
     """A chunk of t tokens costs t rows of attention over what is cached: not a triangle, and not the capacity."""
     b, h, d, p, t, capacity = 2, 3, 5, 120, 7, 2000
     s = p + t
     q, k, v = (draw.normal(b, h, s, d) for _ in range(3))
     new = (x[:, :, p:] for x in (q, k, v))
-    out, cost = attempt.cost(drivers.prefill_cost, k[:, :, :p], v[:, :, :p], *new, capacity=capacity)
+    out, cost = attempt.cost(drivers.prefill_cost, k[:, :, :p], v[:, :, :p], *new, capacity=capacity, grad=grad)
     want = attention(q[:, :, p:], k, v, offset=p)
     agree(out, want, axes="b h t d", of=f"a chunk of {t} tokens behind {p}")
     known = {
@@ -405,7 +411,9 @@ def test_a_chunk_costs_its_own_rows_only(attempt, draw):
         "recomputing the prefix over the whole buffer": 4 * b * h * capacity * capacity * d,
     }
     limit = 1.2 * 4 * b * h * t * s * d
+    in_torch(cost, of=f"a chunk of {t} tokens behind {p}")
     at_most(cost.flops, limit, of=f"FLOPs of a chunk of {t} tokens behind {p}, capacity {capacity}", known=known)
+    at_most(cost.kept, 0, of="bytes that stay alive after a chunk, beside its result and the cache")
     # Room for products taken one by one.
     known = {
         "a square of scores": b * h * s * s,
@@ -500,13 +508,14 @@ def test_a_full_sequence_is_refused(attempt, draw):
 
 
 @part("decode_step")
-def test_a_step_is_linear_in_the_length(attempt, draw):
+@EITHER_GRAD
+def test_a_step_is_linear_in_the_length(attempt, draw, grad):
     """A step costs one row of attention over what is cached, whatever the capacity."""
     b, h, d, capacity = 2, 3, 5, 1000
     q, k, v = (draw.normal(b, h, 513, d, dtype=torch.float32) for _ in range(3))
     for p in (64, 512):
         new = (x[:, :, p] for x in (q, k, v))
-        out, cost = attempt.cost(drivers.decode_cost, k[:, :, :p], v[:, :, :p], *new, capacity=capacity)
+        out, cost = attempt.cost(drivers.decode_cost, k[:, :, :p], v[:, :, :p], *new, capacity=capacity, grad=grad)
         want = attention(q[:, :, p : p + 1], k[:, :, : p + 1], v[:, :, : p + 1], offset=p)[:, :, 0]
         agree(out, want, axes="b h d", of=f"a step behind {p} tokens")
         known = {
@@ -514,7 +523,9 @@ def test_a_step_is_linear_in_the_length(attempt, draw):
             "attention over the whole buffer": 4 * b * h * d * capacity,
         }
         limit = 1.2 * 4 * b * h * d * (p + 1)
+        in_torch(cost, of=f"a step behind {p} tokens")
         at_most(cost.flops, limit, of=f"FLOPs of a step behind {p} tokens, capacity {capacity}", known=known)
+        at_most(cost.kept, 0, of="bytes that stay alive after a step, beside its result and the cache")
     # Room for copies of the keys so far, and for products taken one by one: not for those of the buffer.
     known = {"a copy of the whole buffer": b * h * capacity * d, "a square of scores": b * h * (p + 1) ** 2}
     limit = 1.2 * b * h * d * (p + 1)
@@ -606,11 +617,12 @@ def test_heads_that_do_not_divide_are_refused(attempt, draw):
 
 
 @part("grouped_query_attention")
-def test_keys_and_values_are_not_copied(attempt, draw):
+@EITHER_GRAD
+def test_keys_and_values_are_not_copied(attempt, draw, grad):
     """A step over grouped heads makes no tensor larger than the keys: they are read where they lie."""
     b, h, g, s, d = 2, 12, 3, 200, 7
     q, k, v = draw.normal(b, h, 1, d), draw.normal(b, g, s + 30, d), draw.normal(b, g, s + 30, d)
-    got, cost = attempt.cost(drivers.grouped_on_a_cache, q, k, v, s)
+    got, cost = attempt.cost(drivers.grouped_on_a_cache, q, k, v, s, grad)
     k, v = k[:, :, :s], v[:, :, :s]
     agree(got, grouped(q, k, v), axes="b h t d", of=f"a step over {s} keys, h={h} g={g} d={d}")
     repeated = {"keys repeated for every head (also by a broadcasting @)": b * h * s * d}
@@ -1001,30 +1013,40 @@ def test_decode_continues_a_compressed_prompt(attempt, draw, dtype):
 
 
 @part("MultiHeadLatentAttention")
-def test_forward_builds_keys_once(attempt, draw):
+@LATENT_MODES
+def test_forward_builds_keys_once(attempt, draw, mode):
     """Over a whole sequence, keys and values of head_dim are cheaper than absorbed queries of latent_dim."""
     wide = {**SIZES, "latent_dim": 40}
     b, s, h, d, e, n, w_ = 2, 47, *(wide[key] for key in ("heads", "head_dim", "rope_dim", "latent_dim", "value_dim"))
     w, x = latent_weights(draw, latent_dim=n), draw.normal(b, s, wide["dim"])
-    got, cost = attempt.cost(drivers.latent_forward_cost, tuple(wide.values()), w, x)
-    agree(got, latent_attention(w, x), axes="b s c", of=f"forward over {s} tokens, {wide}")
+    given = x, tuple(wide.values()), w, mode
+    got, cost = attempt.cost(drivers.latent_forward_cost, *given)
+    (again, _), both = attempt.cost(drivers.latent_forward_cost, *given, upstream=draw.normal(*x.shape))
+    for out in (got, again):
+        agree(out, latent_attention(w, x), axes="b s c", of=f"forward over {s} tokens, {wide}")
     shared = 2 * b * s * (wide["dim"] * (h * (d + e) + n + e + h * w_) + h * n * (d + w_))
     known = {"absorbed attention": shared + 2 * b * h * s * s * (2 * n + e)}
     limit = 1.2 * (shared + 2 * b * h * s * s * (d + e + w_))
-    at_most(cost.flops, limit, of=f"FLOPs of forward over {s} tokens, {wide}", known=known)
+    for counted, times, how in ((cost, 1, mode), (both, 3, f"{mode}, with the backward pass")):
+        in_torch(counted, of=f"forward over {s} tokens, {how}")
+        at_most(counted.flops, times * limit, of=f"FLOPs of forward over {s} tokens, {wide}, {how}", known=known)
 
 
 @part("MultiHeadLatentAttention")
-def test_decode_is_absorbed(attempt, draw):
+@LATENT_MODES
+def test_decode_is_absorbed(attempt, draw, mode):
     """A decode step reads latents only: it rebuilds no key and no value of the past."""
     wide = {**SIZES, "value_dim": 8}
     b, t, p = 2, 3, 100
     h, d, e, n, w_ = (wide[key] for key in ("heads", "head_dim", "rope_dim", "latent_dim", "value_dim"))
     w, x = latent_weights(draw, value_dim=w_), draw.normal(b, p + t, wide["dim"])
     prompt = latents(w, x)[:, :p]
-    (got, cache), cost = attempt.cost(drivers.latent_decode_cost, tuple(wide.values()), w, x[:, p:], prompt)
+    (got, cache), cost = attempt.cost(drivers.latent_decode_cost, tuple(wide.values()), w, x[:, p:], prompt, mode)
     s = p + t
-    of = f"a decode of {t} tokens behind {p}"
+    of = f"a decode of {t} tokens behind {p}, {mode}"
+    in_torch(cost, of=of)
+    at_most(cost.kept, 0, of=f"bytes that stay alive after {of}, beside its result and the new cache")
+    at_most(cost.kept_nodes, 0, of=f"nodes of autograd that stay alive after {of}, once its graph is gone")
     agree(got, latent_attention(w, x)[:, p:], axes="b t c", of=of)
     agree(cache, latents(w, x), axes="b s c", of=f"the cache after {of}")
     new = 2 * b * t * (wide["dim"] * (h * (d + e) + n + e + h * w_) + h * n * (d + w_))
@@ -1274,3 +1296,15 @@ def test_random_traces_leak_nothing(attempt, draw, block_size):
             live.remove(step[1])
     plan += [("free", name) for name in live]
     follow(attempt, draw, [(blocks, block_size, plan, f"{blocks} blocks of {block_size}, a random trace")])
+
+
+@part("PagedKVCache")
+def test_keys_lie_in_the_pool_alone(attempt, draw):
+    """After appends, a fork and gather no other keys and values are alive than those in the pool."""
+    k, v = draw.normal(24, 3, 7), draw.normal(24, 3, 7)
+    (one, two), cost = attempt.cost(drivers.paged_keeps, k, v)
+    agree(list(one), [k[:18], v[:18]], of="a sequence of 18 tokens")
+    agree(list(two), [torch.cat([x[:12], x[18:]]) for x in (k, v)], of="a fork after 12 of them, and 6 tokens more")
+    # Room for tables and lengths that are tensors.
+    known = {"a copy of all keys and values": 2 * 8 * k.numel(), "a copy of all keys": 8 * k.numel()}
+    at_most(cost.kept, 1024, of="bytes alive beside the pool after 24 tokens of 3 x 7", known=known)

@@ -25,6 +25,43 @@ def softmax_of_a_list(module, scores, values, sizes):
     return module.online_softmax(list(zip(scores.split(sizes, -1), values.split(sizes, -2), strict=True)))
 
 
+def _leaf(x):
+    return x.requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+
+
+def _bare(out):
+    """The same values without their graph."""
+    return [x.detach() for x in out] if isinstance(out, tuple) else out.detach()
+
+
+def measured(module, name, args, options, mode, *, meter):
+    """One call, measured alone: "as given", under "no_grad", or with "gradients" asked for. Then its graph goes."""
+    args = [_leaf(x) for x in args] if mode == "gradients" else args
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        out = getattr(module, name)(*args, **options)
+    out = _bare(out)
+    meter.kept(out)
+    return out
+
+
+def measured_backward(module, name, args, options, upstream, *, meter):
+    """The gradients of sum(out * upstream); the backward pass is measured alone."""
+    args = [_leaf(x) for x in args]
+    total = (getattr(module, name)(*args, **options) * upstream).sum()
+    with meter:
+        return torch.autograd.grad(total, [x for x in args if isinstance(x, torch.Tensor) and x.requires_grad])
+
+
+def softmax_keeps(module, scores, values, sizes, mode, *, meter):
+    """softmax_in_pieces in one of the modes of `measured`, and what it leaves alive."""
+    pieces = _pieces(scores, values, sizes)
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        out = tuple(module.online_softmax(pieces))
+    del pieces
+    meter.kept(out)
+    return out
+
+
 def with_global_tokens(module, q, k, v, window, tokens):
     return module.sliding_window_attention(q, k, v, window, causal=False, global_tokens=tokens)
 
@@ -77,6 +114,16 @@ def flash_forward_cost(module, q, k, v, causal, block_q, block_k, *, meter):
     return out, _kept(out)
 
 
+def flash_in_mode(module, q, k, v, causal, block_q, block_k, mode, *, meter):
+    """As `measured`, of FlashAttention.apply."""
+    q, k, v = (_leaf(x) for x in (q, k, v)) if mode == "gradients" else (q, k, v)
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        out = module.FlashAttention.apply(q, k, v, causal, block_q, block_k)
+    out = _bare(out)
+    meter.kept(out)
+    return out
+
+
 def flash_gradients(module, q, k, v, upstream, causal, block_q, block_k):
     """The gradients of sum(out * upstream), None for what has none."""
     leaves = [x.requires_grad_() for x in (q, k, v)]
@@ -88,7 +135,10 @@ def flash_backward_cost(module, q, k, v, upstream, causal, block_q, block_k, *, 
     leaves = [x.requires_grad_() for x in (q, k, v)]
     total = (module.FlashAttention.apply(*leaves, causal, block_q, block_k) * upstream).sum()
     with meter:
-        return torch.autograd.grad(total, leaves)
+        grads = torch.autograd.grad(total, leaves)
+    del total
+    meter.kept(grads)
+    return grads
 
 
 def token_by_token(module, q, k, v):
@@ -98,6 +148,21 @@ def token_by_token(module, q, k, v):
         out, state = module.linear_attention_step(q_i, k_i, v_i, state)
         outs.append(out)
     return torch.stack(outs, 2), tuple(state)
+
+
+def step_keeps(module, q, k, v, mode, *, meter):
+    """token_by_token in one of the modes of `measured`, and what all steps leave alive beside outputs and state."""
+    q, k, v = (_leaf(x) for x in (q, k, v)) if mode == "gradients" else (q, k, v)
+    outs, state = [], None
+    tokens = list(zip(q.unbind(2), k.unbind(2), v.unbind(2), strict=True))
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        for token in tokens:
+            out, state = module.linear_attention_step(*token, state)
+            outs.append(out)
+    outs, state = [x.detach() for x in outs], [x.detach() for x in state]
+    del out, token, tokens
+    meter.kept(outs, state)
+    return torch.stack(outs, 2), state
 
 
 def two_continuations(module, q, k, v, fork):

@@ -3,6 +3,20 @@
 import torch
 
 
+def _bare(out):
+    """The same values without their graph."""
+    return [x.detach() for x in out] if isinstance(out, tuple | list) else out.detach()
+
+
+def measured(module, name, args, options, mode, *, meter):
+    """One call, measured alone: "as given", under "no_grad", or with "gradients" asked for."""
+    if mode == "gradients":
+        args = [x.requires_grad_() if isinstance(x, torch.Tensor) else x for x in args]
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
+        out = getattr(module, name)(*args, **options)
+    return _bare(out)
+
+
 def discretized(module, a, b, dt, method):
     """Both results, as a list."""
     a_bar, b_bar = module.discretize(a, b, dt, method)
@@ -38,14 +52,6 @@ def scan(module, name, x, dt, A, B, C, D, state, chunks, chunk):
         y, state = getattr(module, name)(x_now, dt_now, A, B_now, C_now, **given)
         ys.append(y)
     return torch.cat(ys, 1), state
-
-
-def chunked_for_training(module, x, dt, A, B, C, D, state, chunk, *, meter):
-    """chunked_scan of tensors that want gradients; measured."""
-    given = [each.clone().requires_grad_() for each in (x, dt, A, B, C, D, state)]
-    with meter:
-        y, last = module.chunked_scan(*given, chunk=chunk)
-    return y.detach(), last.detach()
 
 
 def dt_bias(module, d, low, high, seed, other):
@@ -149,28 +155,35 @@ def block_gradients(module, x, in_proj, conv1d, conv_bias, x_proj, dt_proj, dt_b
     return torch.cat(ys, 1)
 
 
-def block_forward_cost(module, sizes, weights, x, *, meter):
-    block = _block(module, sizes, weights)
-    with meter:
+def _in_mode(block, x, mode):
+    """The block in training or in eval, and x that asks for a gradient or not; mode as in `measured`."""
+    return block.train(mode == "gradients"), x.requires_grad_() if mode == "gradients" else x
+
+
+def block_forward_cost(module, x, sizes, weights, mode, *, meter):
+    block, x = _in_mode(_block(module, sizes, weights), x, mode)
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
         return block(x)[0]
 
 
-def block_step_cost(module, sizes, weights, x, *, meter):
+def block_step_cost(module, x, sizes, weights, mode, *, meter):
     """A prompt of all tokens but the last, then a step; the step is measured."""
-    block = _block(module, sizes, weights)
-    _, state = block(x[:, :-1])
-    with meter:
-        y, state = block.step(x[:, -1], state)
+    block, x = _in_mode(_block(module, sizes, weights), x, mode)
+    with torch.set_grad_enabled(mode != "no_grad"):
+        _, state = block(x[:, :-1])
+        with meter:
+            y, state = block.step(x[:, -1], state)
     return y, list(state)
 
 
-def block_state_cost(module, sizes, weights, x, *, meter):
-    """Read a prompt, or take one token where x has no axis for them: what the state keeps alive beside its values."""
-    block = _block(module, sizes, weights)
-    with torch.no_grad(), meter:
+def block_state_cost(module, sizes, weights, x, mode, *, meter):
+    """Read a prompt, or take one token where x has no axis for them: what stays alive once the graph has gone."""
+    block, x = _in_mode(_block(module, sizes, weights), x, mode)
+    with torch.set_grad_enabled(mode != "no_grad"), meter:
         y, state = block(x) if x.dim() == 3 else block.step(x, block.empty_state(len(x)))
+    y, state = y.detach(), _bare(state)
     meter.kept(y, state)
-    return y, list(state)
+    return y, state
 
 
 def block_empty(module, sizes, batch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import compositions, each_dtype, of_type
 from grader.checks.randomness import hold_generator
 
@@ -15,11 +15,24 @@ from . import drivers
 
 METHODS = pytest.mark.parametrize("method", ["euler", "bilinear", "zoh", "mamba"])
 LONG = 16 * 1024
+MODES = ["as given", "no_grad", "gradients"]
+EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 
 
 def complexes(draw, *shape, low=0.5, high=0.95):
     """Complex numbers of modulus low .. high."""
     return torch.polar(draw.uniform(*shape, low=low, high=high), draw.uniform(*shape, low=-3.0, high=3.0))
+
+
+def measured(attempt, name, args, mode, upstream, **options):
+    """The value; and (cost, times, how) for the call, and with gradients also for it with its backward pass."""
+    value, cost = attempt.cost(drivers.measured, name, args, options, mode)
+    told = [(cost, 1, mode)]
+    if mode == "gradients":
+        (again, _), both = attempt.cost(name, *args, upstream=upstream, **options)
+        agree(list(again) if isinstance(again, tuple) else again, value, of=f"{name} once more, with gradients")
+        told.append((both, 4, "forward and backward"))
+    return value, told
 
 
 # ---------------------------------------------------------------------------------------------------------- discretize
@@ -250,16 +263,21 @@ def test_kernel_is_the_impulse_response(attempt, draw, kind, dtype):
 
 
 @part("ssm_convolution")
-def test_kernel_is_no_loop(attempt, draw):
+@EVERY_MODE
+def test_kernel_is_no_loop(attempt, draw, mode):
     """A kernel of 16,384 taps takes no more operators and no larger tensor than promised, and is finite in float32."""
     a = draw.uniform(2, 3, low=0.9, high=0.9999, dtype=torch.float32)
     b, c = draw.normal(2, 3, dtype=torch.float32), draw.normal(2, 3, dtype=torch.float32)
-    got, cost = attempt.cost("ssm_kernel", a, b, c, LONG)
+    upstream = draw.normal(2, LONG, dtype=torch.float32)
+    got, told = measured(attempt, "ssm_kernel", [a, b, c, LONG], mode, upstream)
     a, b, c = (each.double() for each in (a, b, c))
     want = torch.einsum("dn,dnj->dj", b * c, a[..., None] ** torch.arange(LONG))
     agree(got, want.float(), axes="d l", of=f"ssm_kernel of length {LONG:,} in float32", tol=2e-3)
-    at_most(sum(cost.calls.values()), 30, of=f"operators of ssm_kernel at length {LONG:,}")
-    at_most(cost.largest, 2 * 3 * LONG, of=f"largest tensor of ssm_kernel at length {LONG:,}")
+    for counted, times, how in told:
+        of = f"ssm_kernel at length {LONG:,}, {how}"
+        in_torch(counted, of=of)
+        at_most(sum(counted.calls.values()), 30 * times, of=f"operators of {of}")
+        at_most(counted.largest, 2 * 3 * LONG, of=f"largest tensor of {of}")
 
 
 @part("ssm_convolution")
@@ -329,18 +347,22 @@ def test_convolution_of_no_token(attempt, draw):
 
 
 @part("ssm_convolution")
-def test_convolution_is_an_fft(attempt, draw):
+@EVERY_MODE
+def test_convolution_is_an_fft(attempt, draw, mode):
     """4,099 tokens under as many taps: no matrix product, no direct convolution, no large tensor, few operations."""
     b, d, l = 2, 3, 4099
     kernel, x = draw.normal(d, l, dtype=torch.float32), draw.normal(b, l, d, dtype=torch.float32)
-    got, cost = attempt.cost("ssm_convolution", kernel, x)
+    got, told = measured(attempt, "ssm_convolution", [kernel, x], mode, draw.normal(b, l, d, dtype=torch.float32))
     j = torch.randint(l, (), generator=draw.generator).item()
     want = torch.einsum("dj,bjd->bd", kernel[:, : j + 1].double(), x[:, : j + 1].flip(1).double())
     agree(got[:, j], want.float(), axes="b d", of=f"output {j} of {l:,} tokens under {l:,} taps", tol=1e-3)
-    at_most(cost.flops, 0, of=f"FLOPs of products and direct convolutions at {l:,} tokens")
-    at_most(cost.largest, 4 * b * d * 2 * l, of=f"largest tensor at {l:,} tokens", known={"an l × l matrix": d * l * l})
-    at_most(cost.work, 100 * b * d * 2 * l, of=f"elements written at {l:,} tokens")
-    at_most(sum(cost.calls.values()), 200, of=f"operators at {l:,} tokens")
+    for counted, times, how in told:
+        of = f"at {l:,} tokens, {how}"
+        in_torch(counted, of=f"ssm_convolution {of}")
+        at_most(counted.flops, 0, of=f"FLOPs of products and direct convolutions {of}")
+        at_most(counted.largest, 4 * b * d * 2 * l, of=f"largest tensor {of}", known={"an l × l matrix": d * l * l})
+        at_most(counted.work, 100 * b * d * 2 * l * times, of=f"elements written {of}")
+        at_most(sum(counted.calls.values()), 200 * times, of=f"operators {of}")
 
 
 @part("ssm_convolution")
@@ -555,18 +577,21 @@ def check_empty(attempt, name, nothing):
 
 
 @part("selective_scan")
-def test_scan_never_holds_all_states(attempt, draw):
+@EVERY_MODE
+def test_scan_never_holds_all_states(attempt, draw, mode):
     """No tensor has an element for each token, channel and state."""
     b, l, d, n = 2, 23, 3, 5
     given = mamba_inputs(draw, b, l, d, n)
-    got, cost = attempt.cost("selective_scan", *given)
+    upstream = [draw.normal(b, l, d), draw.normal(b, d, n)]
+    got, told = measured(attempt, "selective_scan", given, mode, upstream)
     agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens")
-    at_most(
-        cost.largest,
-        max(b * l * d, b * d * n),
-        of=f"largest tensor at b={b}, l={l}, d={d}, n={n}",
-        known={"one tensor of all states, or of all decays,": b * l * d * n},
-    )
+    for counted, _, how in told:
+        at_most(
+            counted.largest,
+            max(b * l * d, b * l * n, b * d * n),
+            of=f"largest tensor at b={b}, l={l}, d={d}, n={n}, {how}",
+            known={"one tensor of all states, or of all decays,": b * l * d * n},
+        )
 
 
 @part("selective_scan")
@@ -650,22 +675,28 @@ def test_zeros_and_strong_decay(attempt, draw):
 
 
 @part("associative_scan")
-def test_depth_is_logarithmic(attempt, draw):
+@EVERY_MODE
+def test_depth_is_logarithmic(attempt, draw, mode):
     """Operators grow with log l, not with l, and work with l log l, not with l²."""
     for l in (37, 1024, 70_001):
         a, b = (draw.uniform(1, l, 2, low=0.5, high=0.99, dtype=torch.float32) for _ in "ab")
-        got, cost = attempt.cost("associative_scan", a, b)
+        upstream = draw.normal(1, l, 2, dtype=torch.float32)
+        got, told = measured(attempt, "associative_scan", [a, b], mode, upstream)
         rounds = math.ceil(math.log2(l))
         agree(got[:, :37], scanned(a[:, :37], b[:, :37]), axes="b l d", of=f"the first 37 of {l:,} steps")
         # Of what came 200 steps before, less than 1e-20 is left.
         agree(got[:, -1], scanned(a[:, -200:], b[:, -200:])[:, -1], axes="b d", of=f"the last of {l:,} steps")
-        at_most(
-            sum(cost.calls.values()),
-            40 * rounds + 40,
-            of=f"operators for {l:,} steps",
-            known={"a loop over the steps": 5 * l, "a loop over blocks of √l steps": 10 * math.isqrt(l)},
-        )
-        at_most(cost.work / b.numel(), 12 * rounds + 12, of=f"elements written for each of b, {l:,} steps")
+        for counted, times, how in told:
+            of = f"{l:,} steps, {how}"
+            in_torch(counted, of=f"associative_scan of {of}")
+            at_most(
+                sum(counted.calls.values()),
+                times * (40 * rounds + 40),
+                of=f"operators for {of}",
+                known={"a loop over the steps": 5 * l, "a loop over blocks of √l steps": 10 * math.isqrt(l)},
+            )
+            limit = times * (12 * rounds + 12)
+            at_most(counted.work / b.numel(), limit, of=f"elements written for each of b, {of}")
 
 
 @part("associative_scan")
@@ -733,14 +764,16 @@ def test_chunked_has_gradients(attempt, draw):
 
 
 @part("chunked_scan")
+@EVERY_MODE
 @pytest.mark.parametrize(("l", "d", "n", "chunk"), [(239, 29, 13, 8), (317, 5, 13, 128)])
-def test_chunked_costs(attempt, draw, l, d, n, chunk):
+def test_chunked_costs(attempt, draw, l, d, n, chunk, mode):
     """Only a chunk's states are alive, few operators a chunk run, and the backward pass recomputes the states."""
     b = 2
     given = mamba_inputs(draw, b, l, d, n)
-    got, cost = attempt.cost(drivers.chunked_for_training, *given, chunk)
+    got, cost = attempt.cost(drivers.measured, "chunked_scan", given, {"chunk": chunk}, mode)
     agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens in chunks of {chunk}")
-    of = f"at b={b}, l={l}, d={d}, n={n}, chunk={chunk}"
+    of = f"at b={b}, l={l}, d={d}, n={n}, chunk={chunk}, {mode}"
+    in_torch(cost, of=f"chunked_scan {of}")
     pieces, states = math.ceil(l / chunk), b * l * d * n
     at_most(
         cost.largest, max(b * l * d, 2 * b * chunk * d * n), of=f"largest tensor {of}", known={"all states": states}
@@ -758,6 +791,25 @@ def test_chunked_costs(attempt, draw, l, d, n, chunk):
         known={"all states, once,": states, "all states, five times,": 5 * states},
     )
     at_most(cost.peak / 8, 14 * b * chunk * d * n + 5 * b * l * d, of=f"values alive at once {of}")
+
+
+@part("chunked_scan")
+@pytest.mark.parametrize(("l", "d", "n", "chunk"), [(239, 29, 13, 8), (317, 5, 13, 128)])
+def test_chunked_costs_with_the_backward_pass(attempt, draw, l, d, n, chunk):
+    """The backward pass, too, has only a chunk's states alive, and is no loop over tokens."""
+    b = 2
+    given = mamba_inputs(draw, b, l, d, n)
+    upstream = [draw.normal(b, l, d), draw.normal(b, d, n)]
+    (got, _), cost = attempt.cost("chunked_scan", *given, chunk=chunk, upstream=upstream)
+    agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens in chunks of {chunk}")
+    of = f"at b={b}, l={l}, d={d}, n={n}, chunk={chunk}, forward and backward"
+    pieces, states = math.ceil(l / chunk), b * l * d * n
+    in_torch(cost, of=f"chunked_scan {of}")
+    known = {"all states": states}
+    at_most(cost.largest, max(b * l * d, 2 * b * chunk * d * n), of=f"largest tensor {of}", known=known)
+    limit = 3 * pieces * (40 * math.ceil(math.log2(chunk)) + 80)
+    at_most(sum(cost.calls.values()), limit, of=f"operators {of}")
+    at_most(cost.peak / 8, 2 * (14 * b * chunk * d * n + 5 * b * l * d), of=f"values alive at once {of}")
 
 
 @part("chunked_scan")
@@ -1004,36 +1056,46 @@ def test_block_has_gradients(attempt, draw):
 
 
 @part("MambaBlock")
-def test_block_is_parallel_and_its_state_small(attempt, draw):
+@EVERY_MODE
+def test_block_is_parallel_and_its_state_small(attempt, draw, mode):
     """forward is no loop over tokens; a step and its state cost the same after 9 tokens as after 101."""
     weights, x = block_weights(draw, torch.float32), draw.normal(1, 512, 6, dtype=torch.float32)
-    got, cost = attempt.cost(drivers.block_forward_cost, SIZES, weights, x)
+    got, cost = attempt.cost(drivers.block_forward_cost, x, SIZES, weights, mode)
     want = mamba_block(weights, x)[0]
     agree(got, want, axes="b l dim", of="512 tokens")
-    at_most(sum(cost.calls.values()), 6 * 512, of="operators of forward at 512 tokens")
+    in_torch(cost, of=f"forward at 512 tokens, {mode}")
+    at_most(sum(cost.calls.values()), 6 * 512, of=f"operators of forward at 512 tokens, {mode}")
+    upstream = draw.normal(1, 512, 6, dtype=torch.float32)
+    (again, _), both = attempt.cost(drivers.block_forward_cost, x, SIZES, weights, mode, upstream=upstream)
+    agree(again, want, axes="b l dim", of=f"512 tokens, {mode}, with gradients")
+    at_most(sum(both.calls.values()), 4 * 6 * 512, of=f"operators of forward and backward at 512 tokens, {mode}")
     costs = {}
     for seen in (9, 101):
-        (y, state), costs[seen] = attempt.cost(drivers.block_step_cost, SIZES, weights, x[:, : seen + 1])
+        (y, state), costs[seen] = attempt.cost(drivers.block_step_cost, x[:, : seen + 1], SIZES, weights, mode)
         agree(y, want[:, seen], axes="b dim", of=f"a step after {seen} tokens")
         agree(
             [list(each.shape) for each in state],
             [[1, 2, 12], [1, 12, 5]],
             of=f"shapes of the state after {seen} tokens",
         )
-        at_most(sum(costs[seen].calls.values()), 120, of=f"operators of a step after {seen} tokens")
-    at_most(costs[101].work, costs[9].work, of="work of a step after 101 tokens, beside one after 9")
+        in_torch(costs[seen], of=f"a step after {seen} tokens, {mode}")
+        at_most(sum(costs[seen].calls.values()), 120, of=f"operators of a step after {seen} tokens, {mode}")
+    at_most(costs[101].work, costs[9].work, of=f"work of a step after 101 tokens, beside one after 9, {mode}")
 
 
 @part("MambaBlock")
-def test_a_state_keeps_no_tokens_alive(attempt, draw):
+@EVERY_MODE
+def test_a_state_keeps_no_tokens_alive(attempt, draw, mode):
     """A state holds its own values alone: no view of all tokens, no memory beside it."""
     weights, x = block_weights(draw), draw.normal(1, 1000, 6)
-    for given, of in ((x, "forward over 1,000 tokens"), (x[:, 0], "a step")):
-        (y, state), cost = attempt.cost(drivers.block_state_cost, SIZES, weights, given)
+    for given, what in ((x, "forward over 1,000 tokens"), (x[:, 0], "a step")):
+        (y, state), cost = attempt.cost(drivers.block_state_cost, SIZES, weights, given, mode)
+        of = f"{what}, {mode}"
         want, last = mamba_block(weights, given.reshape(1, -1, 6))
         agree(y, want.reshape(y.shape), of=f"y of {of}")
         agree(state, last, of=f"the state after {of}")
         at_most(cost.kept, 0, of=f"bytes that stay alive after {of}, beside y and the values of the state")
+        at_most(cost.kept_nodes, 0, of=f"nodes of autograd that stay alive after {of}, once its graph is gone")
 
 
 # ----------------------------------------------------------------------------------------------------------------- ssd
@@ -1202,21 +1264,25 @@ def test_strong_decay_has_finite_gradients(attempt, draw):
 
 
 @part("ssd")
-def test_ssd_costs_grow_with_the_tokens(attempt, draw):
+@EVERY_MODE
+def test_ssd_costs_grow_with_the_tokens(attempt, draw, mode):
     """FLOPs are linear in the tokens, and the steps are those from chunk to chunk."""
     b, h, p, g, n = 1, 2, 7, 1, 11
     for l, chunk in [(97, 8), (443, 64)]:
         given = ssd_inputs(draw, b, l, h, p, g, n, torch.float32)
-        (y, _), cost = attempt.cost("ssd", *given, chunk=chunk)
+        upstream = [draw.normal(*shape, dtype=torch.float32) for shape in ((b, l, h, p), (b, h, p, n))]
+        (y, _), told = measured(attempt, "ssd", given, mode, upstream, chunk=chunk)
         agree(y, mamba2(*given)[0], axes="b l h p", of=f"y of {l} tokens in chunks of {chunk}")
-        of = f"at b={b}, l={l:,}, h={h}, p={p}, n={n}, chunk={chunk}"
-        at_most(
-            cost.flops,
-            4 * b * h * (l + chunk) * (chunk * (n + p) + 2 * n * p),
-            of=f"FLOPs of ssd {of}",
-            known={"attention over all tokens": 2 * b * h * l * l * (n + p)},
-        )
-        at_most(sum(cost.calls.values()), 150 * math.ceil(l / chunk), of=f"operators of ssd {of}")
+        for counted, times, how in told:
+            of = f"at b={b}, l={l:,}, h={h}, p={p}, n={n}, chunk={chunk}, {how}"
+            in_torch(counted, of=f"ssd {of}")
+            at_most(
+                counted.flops,
+                times * 4 * b * h * (l + chunk) * (chunk * (n + p) + 2 * n * p),
+                of=f"FLOPs of ssd {of}",
+                known={"attention over all tokens": 2 * b * h * l * l * (n + p)},
+            )
+            at_most(sum(counted.calls.values()), times * 150 * math.ceil(l / chunk), of=f"operators of ssd {of}")
 
 
 @part("ssd")
