@@ -71,6 +71,7 @@ def accumulate(module, weights, batches, existing=None, training=True, *, meter,
         parameter.grad = gradient.clone()
     with meter:
         loss = module.accumulate_gradients(model, batches, **options)
+    meter.kept(loss, [p.grad for p in model.parameters()])
     graph = bool(getattr(loss, "requires_grad", False))
     return {
         "loss": loss,
@@ -265,6 +266,21 @@ def monitor_memory(module, layers, x, upstream):
     return {"alive": alive or ["a copy of a gradient"] * grown, "stats": _stats(watch)}
 
 
+def monitor_keeps(module, layers, x, upstream, training, closed, *, meter):
+    """Three passes under a monitor, and then no gradients: what is measured is what the monitor keeps alive."""
+    model = _Network(layers).train(training)
+    watch = module.GradientMonitor(model)
+    for _ in range(3):
+        with meter:
+            (model(x) * upstream).sum().backward()
+    stats = _stats(watch)
+    model.zero_grad(set_to_none=True)
+    if closed:
+        watch.close()
+    meter.kept()
+    return stats, _stats(watch)
+
+
 def activations(module, layers, x, order=None, training=(), grad=True, bare=False, **options):
     """The report, and how the model was run: notes of its probes, training flags, grad mode and hooks after it.
 
@@ -376,11 +392,12 @@ class _Recurrent(nn.Module):
         return torch.stack(states, dim=1) @ self.out, state
 
 
-def fit_recurrent(module, weights, chunks, state, lr, *, meter):
-    model = _Recurrent(*weights)
+def fit_recurrent(module, weights, chunks, state, lr, training=True, *, meter):
+    model = _Recurrent(*weights).train(training)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     with meter:
         loss = module.fit_recurrent(model, optimizer, chunks, state)
+    meter.kept([p.grad for p in model.parameters()])
     return {"loss": loss, "weights": list(model.parameters())}
 
 

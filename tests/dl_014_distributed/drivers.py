@@ -6,6 +6,7 @@ Ranks are forks: what they change is theirs, so whatever a check wants to see co
 import weakref
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -405,6 +406,7 @@ def sharded_stack(module, weights, biases, x):
 
 def _memory(meter, *owned):
     """Bytes of a measured pass: the most at once, what is saved for backward, what is held beside `owned`."""
+    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
     return {"peak": meter.cost.peak, "saved": meter.cost.saved, "held": meter.kept(*owned)}
 
 
@@ -470,6 +472,7 @@ def _row(module, rank, weight, bias, xs, g):
 
 def _held(layer, making, forward, backward, *owned):
     """Bytes that are alive at the end, of those made in the layer and its passes, beside what it is to hold."""
+    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
     mine = [layer.weight, layer.bias, layer.weight.grad, layer.bias.grad]
     passes = forward.kept(mine, owned) + backward.kept(mine, owned)
     return {"held when made": making.kept(mine), "held by passes": passes}

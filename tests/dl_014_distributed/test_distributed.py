@@ -508,13 +508,14 @@ def test_a_rank_keeps_its_own_pieces_only(attempt, stage):
     for rank, said in by_rank(attempt.run(drivers.zero_holds, sizes, p, stage), p):
         of = f"rank {rank} of {p}, stage {stage}, {len(sizes)} parameters of about 600 numbers"
         agree([w.shape[0] for w in said["weights"]], sizes, of=f"sizes of the parameters: {of}")
-        for when, times in {"the optimizer is made": 1, "backward": 4, "step": 4}.items():
-            known = {"one more whole copy": times * pieces + whole}
+        # An old piece of a gradient may wait for the next one, and gloo may hold a message for a moment.
+        for when, times in {"the optimizer is made": 1, "backward": 5, "step": 5}.items():
+            known = {"one more whole copy": min(times, 4) * pieces + whole}
             kept = f"bytes held after {when}, beside parameters and their gradients: {of}"
-            at_most(said["held"][when], (times + 0.4) * pieces, of=kept, known=known)
+            at_most(said["held"][when], (times + 0.5) * pieces, of=kept, known=known)
         if stage == 2:
             known = {"keeping the whole gradients": whole}
-            at_most(said["peak"], 0.75 * whole, of=f"bytes alive at once in a backward: {of}", known=known)
+            at_most(said["peak"], 0.85 * whole, of=f"bytes alive at once in a backward: {of}", known=known)
             late = said["quiet"]
             assert not late, f"{of}: backward went on without a message although the gradients of {late} were complete"
 
@@ -582,7 +583,7 @@ def test_gathers_and_scatters(attempt, draw):
 
 @part("FullyShardedLinear")
 def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
-    """Between forward and backward no whole weight stays: twelve layers keep inputs and shards, and peak at one layer."""
+    """No whole weight stays between two passes: twelve layers keep inputs and shards, and peak at one layer."""
     layers, d, rows = 12, 60, 2
     weights, biases = [draw.normal(d, d, scale=0.2) for _ in range(layers)], [draw.normal(d) for _ in range(layers)]
     x = draw.normal(rows, d)
@@ -598,14 +599,14 @@ def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
         for mode in ("training", "eval"):
             agree(said[f"y in {mode}"], y, of=f"output in {mode} on rank {rank}: {of}")
             agree(said[f"y without gradients in {mode}"], y, of=f"output under no_grad in {mode} on rank {rank}: {of}")
-            ways = {"forward": 3.5 * one, "forward without gradients": 3.5 * one}
-            ways["backward"] = 5.5 * one + layers * one / 2  # and the gradients of the shards
+            ways = {"forward": 4.5 * one, "forward without gradients": 4.5 * one}
+            ways["backward"] = 6.5 * one + layers * one / 2  # and the gradients of the shards
             for way, limit in ways.items():
                 told = said[f"{way} in {mode}"]
                 during = f"bytes alive at once, {way} in {mode}: {of}"
                 at_most(told["peak"], limit + 2 * inputs, of=during, known=known)
                 held = f"bytes held after {way} in {mode}, beside shards and what backward needs: {of}"
-                at_most(told["held"], one / 4, of=held, known=known)
+                at_most(told["held"], 2.5 * one, of=held, known=known)  # gloo may hold a message for a moment
             saved = f"bytes kept for backward in {mode}: {of}"
             limit = 1.1 * (layers * one / 2 + 2 * inputs)
             at_most(said[f"forward in {mode}"]["saved"], limit, of=saved, known=known)
@@ -688,29 +689,29 @@ def test_row_parallel_layer(attempt, draw):
 @part("ColumnParallelLinear")
 def test_layers_keep_and_send_their_share_only(attempt, draw):
     """Column sends nothing forward and all-reduces x's gradient, row the reverse; memory holds the pieces only."""
-    p, x, g = 3, draw.normal(4, 5), draw.normal(4, 7)
+    p, x, g = 3, draw.normal(1, 5), draw.normal(1, 7)
     (weight, bias), split = draw_linear(draw, 7, 5), list(g.split(pieces(7, p), -1))
     got = attempt.run(drivers.both_layers, (weight, bias, x, split), (weight.T, bias[:5], split, x))
     for rank, (said, _) in by_rank(got, p):
-        of = f"column-parallel, rank {rank} of {p}, x (4, 5), weight (7, 5)"
+        of = f"column-parallel, rank {rank} of {p}, x (1, 5), weight (7, 5)"
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 0}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 1}, f"messages in backward: {of}")
-        agree(bytes_by(said["backward"], "allreduce"), 8 * 4 * 5, of=f"bytes in backward: {of}")
+        agree(bytes_by(said["backward"], "allreduce"), 8 * 5, of=f"bytes in backward: {of}")
         known = {"the whole weight and bias": 8 * 42}
         at_most(said["bytes of memory"], 8 * 6 * pieces(7, p)[rank], of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
-        at_most(said["held by passes"], 16, of=f"bytes that its passes leave alive: {of}")
+        at_most(said["held by passes"], 80, of=f"bytes that its passes leave alive: {of}")
         assert not said["shared"], f"{of}: `.weight` or `.bias` lies in the memory of the argument"
     for rank, (_, said) in by_rank(got, p):
         of = f"row-parallel, rank {rank} of {p}, weight (5, 7)"
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 1}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 0}, f"messages in backward: {of}")
-        agree(bytes_by(said["forward"], "allreduce"), 8 * 4 * 5, of=f"bytes in forward: {of}")
+        agree(bytes_by(said["forward"], "allreduce"), 8 * 5, of=f"bytes in forward: {of}")
         at_most(said["bytes of memory"], 8 * 5 * (pieces(7, p)[rank] + 1), of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
-        at_most(said["held by passes"], 16, of=f"bytes that its passes leave alive: {of}")
+        at_most(said["held by passes"], 80, of=f"bytes that its passes leave alive: {of}")
         assert not said["shared"], f"{of}: `.weight` or `.bias` lies in the memory of the argument"
 
 
