@@ -142,7 +142,7 @@ class GradientMonitor:
 
     It sees gradients through hooks (`Tensor.register_post_accumulate_grad_hook` is one that fits) and changes none:
     `.grad` stays the tensor it is. It stores numbers: no graph, activation or gradient, nor a copy of one, stays alive
-    because of it, neither as a tensor nor as an array, open or closed, in train or in eval mode.
+    because of it, as a tensor, an array or a list, open or closed, in train or in eval mode.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> with GradientMonitor(model) as monitor:

@@ -1,8 +1,11 @@
 """Runs beside the learner's code: builds parameters, models, optimizers from data, and returns data."""
 
 import gc
+import types
 import warnings
 import weakref
+from collections import deque
+from functools import partial
 
 import torch
 from torch import nn
@@ -266,6 +269,25 @@ def monitor_memory(module, layers, x, upstream):
     return {"alive": alive or ["a copy of a gradient"] * grown, "stats": _stats(watch)}
 
 
+def _numbers(holder):
+    """How many numbers an object holds in Python's own containers and closures, 8 bytes of text for one."""
+    waiting, seen, count = [getattr(holder, "__dict__", {})], set(), 0
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, float):
+            count += 1
+        elif isinstance(thing, (str, bytes, bytearray)):
+            count += len(thing) // 8
+        elif isinstance(thing, types.FunctionType):
+            waiting += [thing.__closure__, thing.__defaults__]
+        elif isinstance(thing, (dict, list, tuple, set, types.CellType, types.MethodType, partial, deque)):
+            waiting += gc.get_referents(thing)
+    return count
+
+
 def monitor_keeps(module, layers, x, upstream, training, closed, *, meter):
     """Three passes under a monitor, and then no gradients: what is measured is what the monitor keeps alive."""
     model = _Network(layers).train(training)
@@ -278,7 +300,7 @@ def monitor_keeps(module, layers, x, upstream, training, closed, *, meter):
     if closed:
         watch.close()
     meter.kept()
-    return stats, _stats(watch)
+    return stats, _stats(watch), _numbers(watch)
 
 
 def activations(module, layers, x, order=None, training=(), grad=True, bare=False, **options):

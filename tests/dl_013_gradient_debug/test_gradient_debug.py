@@ -709,15 +709,16 @@ def test_monitor_holds_no_graph(attempt, draw):
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
 @pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
 def test_monitor_keeps_numbers_only(attempt, draw, training, closed):
-    """After three passes nothing that they made stays alive: no copy of a gradient, as a tensor or as an array."""
+    """After three passes nothing that they made stays alive: no copy of a gradient, as a tensor, an array or a list."""
     weight, x, upstream = draw.normal(53, 31), draw.normal(7, 31), draw.normal(7, 53)
     layers = [["linear", weight, None], ["tanh"]]
-    got, cost = attempt.cost(drivers.monitor_keeps, layers, x, upstream, training, closed)
+    (*told, held), cost = attempt.cost(drivers.monitor_keeps, layers, x, upstream, training, closed)
     _, [gradient] = loss_and_gradients([weight], lambda w: (torch.tanh(x @ w[0].T) * upstream).sum())
-    for stats in got:
+    for stats in told:
         same_stats(stats, {"layers.0.weight": stats_of(3 * gradient)}, of="stats after three passes that add up")
     at_most(cost.kept, 128, of="bytes that stay alive because of the monitor", known={"one gradient": 8 * 53 * 31})
     at_most(cost.kept_nodes, 0, of="nodes of graphs that stay alive because of the monitor")
+    at_most(held, 400, of="numbers that the monitor holds in lists and dicts", known={"one gradient": 53 * 31})
 
 
 # --- activation_report ------------------------------------------------------------------------------------------------
