@@ -243,6 +243,8 @@ class ZeroOptimizer:
     stage: 1 or 2, else ValueError. At 1 the gradients stay whole on each rank until `step`. At 2 each goes out during
         backward, as soon as it is complete, and `.grad` is None afterwards: a rank keeps its own pieces only.
         (As for data parallel, a hook does this; every rank's backward reaches the same parameters.)
+    Between calls a rank keeps, beside the parameters and at stage 1 their gradients, its own pieces only: of weights,
+        gradients and states. That means no second copy under another name, in torch or in numpy.
 
     A rank hands over each gradient once (padded: p · ceil(n / p) numbers) and ceil(n / p) numbers of each parameter: as
     much as one all-reduce moves. No all-reduce, and gradients are never gathered.
@@ -288,7 +290,8 @@ class FullyShardedLinear(nn.Module):
     shard: the only parameter, a tensor of its own: `even_pieces` of the weight, flat, followed by the bias. With p = 2,
         weight [[1, 2], [3, 4]], bias [5, 6], rank 0 has 1 2 3, rank 1 has 4 5 6; with [[1, 2]] and [3], 1 2 and 3 0.
     A forward calls one all-gather, a backward one all-gather and one reduce-scatter, nothing else. Between the two, a
-    layer holds its input and its shard, not the weight: a stack of L layers needs the memory of one whole layer.
+    layer holds its input and its shard, not the weight: a stack of L layers needs the memory of one whole layer. So it
+    is in training and in eval, with and without gradients, forward and backward.
 
     >>> def work(rank):
     ...     layer = FullyShardedLinear(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]))
@@ -381,7 +384,8 @@ class ColumnParallelLinear(nn.Module):
     """A linear layer whose OUTPUTS are split over the ranks (Megatron-LM, arXiv 1909.08053, section 3).
 
     weight: (out, in). bias: (out,). The whole ones, equal on all ranks. Rank r keeps, as parameters `.weight` and
-        `.bias` with memory of their own, the rows `tensor_split` gives it: of 7 rows on 3 ranks, 3, 2 and 2.
+        `.bias` with memory of their own, the rows `tensor_split` gives it: of 7 rows on 3 ranks, 3, 2 and 2. It keeps
+        nothing else of them, under any name.
     forward takes x: (..., in), the same on all ranks, and returns this rank's (..., out / p) outputs: no message. Its
     backward sums x's gradient over the ranks: one all-reduce of x's size.
 
@@ -411,7 +415,7 @@ class RowParallelLinear(nn.Module):
     """A linear layer whose INPUTS are split over the ranks: what follows a `ColumnParallelLinear`.
 
     weight: (out, in). bias: (out,). The whole ones, equal on all ranks. Rank r keeps the columns `tensor_split` gives
-        it as `.weight`, and the whole bias as `.bias`, with memory of their own.
+        it as `.weight`, and the whole bias as `.bias`, with memory of their own; nothing else of them, under any name.
     forward takes this rank's (..., in / p) features and returns the whole (..., out), the same on all ranks: one
     all-reduce of that size. The bias counts once. Its backward sends nothing: every rank has the same gradient already
     (all ranks go on to compute the same loss).
@@ -485,7 +489,9 @@ def pipeline_step(
 
     Afterwards `stage`'s parameters hold, added to what was there, the gradient of the sum of all losses: what one
     process would compute. What micro-batch i keeps for its backward is let go with its B: the schedule decides how
-    many are alive. Only activations and their gradients travel: one message per micro-batch and neighbour, each way.
+    many are alive, the inputs and outputs of the stage too. What is on its way to a neighbour may be kept until the end
+    (an `isend` needs its tensor until it is waited for). Afterwards only the losses and the gradients are left.
+    Only activations and their gradients travel: one message per micro-batch and neighbour, each way.
 
     >>> def work(rank):
     ...     stage = nn.Linear(1, 1, bias=False)
@@ -514,7 +520,7 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], causal: 
     p - 1 blocks of each, in 2·(p - 1) messages, and keeps none that it has passed on. Partial results are joined as in
     online softmax (running maximum, running sum), so nobody ever has b·h·t scores against more than one block. Causal:
     a block that lies wholly in the future of this rank's tokens is passed on, but costs no product. Scores of ±1000
-    must not overflow.
+    must not overflow. The work stays in torch: scores and sums are not computed in numpy or in lists.
 
     Forbidden: torch's `F.scaled_dot_product_attention`, and the collectives: all_reduce, all_gather,
     all_gather_into_tensor, all_gather_object, gather, broadcast, all_to_all, all_to_all_single.

@@ -341,7 +341,8 @@ def amp_train_step(
     end with norm max_norm / S.
 
     The clip is `torch.nn.utils.clip_grad_norm_`. scheduler.step() is called once if the step was taken, and not if it
-    was skipped: a skipped step is no step. One micro-batch's graph is alive at a time.
+    was skipped: a skipped step is no step. One micro-batch's graph is alive at a time, in train and in eval mode, and
+    afterwards none; beside the gradients and the optimizer's state nothing stays alive.
 
     Returns {"loss": mean loss, unscaled; "grad_norm": global norm after unscaling, before clipping; "stepped": bool},
     plain Python numbers, also where the step was skipped.
@@ -418,7 +419,7 @@ def pad_for_tensor_cores(x: Tensor, axes: Sequence[int], multiple: int | None = 
     the added tokens have to be masked); many pad it to a multiple of 64.
 
     axes: indices, negative ones too. x: any strides, dtype kept; the gradient is that of a copy. An axis of size 0
-    stays. If nothing is to be padded, x itself comes back: no copy is made.
+    stays. If nothing is to be padded, x itself comes back: no copy is made, also where x requires a gradient.
     Raises ValueError if multiple < 1.
 
     Source: NVIDIA, "Matrix Multiplication Background User's Guide", section 3 (tensor core requirements), table 1.

@@ -341,7 +341,8 @@ class ModelEMA:
 
         Parameters and *all* buffers, the non-persistent ones too: floating ones (running means) are averaged, others
         (counters) are copied. A tensor that has two names (tied weights) is averaged once. The tensors of `module` are
-        written in place, and build no graph.
+        written in place, and build no graph, in whatever mode the model is. Nothing else stays alive after an update:
+        no second copy of the weights, no history.
         """
         ### BEGIN SOLUTION
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
@@ -398,7 +399,8 @@ def sam_step(closure: Callable[[], Tensor], optimizer: torch.optim.Optimizer, rh
     Before `step()` every weight is back at w *exactly*, also if the second closure() raises (the error, or
     KeyboardInterrupt, goes through, no step is made). To add and then to subtract is not the same: in float32,
     1e-8 + 0.05 - 0.05 is not 1e-8.
-    Returns the loss at w, the first of the two, 0-d and without a graph.
+    Returns the loss at w, the first of the two, 0-d and without a graph. Nothing of the two passes stays alive but the
+    gradients, and what the optimizer keeps: no graph, no copy of a weight.
 
     Raises ValueError if rho is negative or NaN, before closure is called. rho=0 is a plain step.
 

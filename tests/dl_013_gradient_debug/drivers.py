@@ -1,8 +1,11 @@
 """Runs beside the learner's code: builds parameters, models, optimizers from data, and returns data."""
 
 import gc
+import types
 import warnings
 import weakref
+from collections import deque
+from functools import partial
 
 import torch
 from torch import nn
@@ -71,6 +74,7 @@ def accumulate(module, weights, batches, existing=None, training=True, *, meter,
         parameter.grad = gradient.clone()
     with meter:
         loss = module.accumulate_gradients(model, batches, **options)
+    meter.kept(loss, [p.grad for p in model.parameters()])
     graph = bool(getattr(loss, "requires_grad", False))
     return {
         "loss": loss,
@@ -265,6 +269,40 @@ def monitor_memory(module, layers, x, upstream):
     return {"alive": alive or ["a copy of a gradient"] * grown, "stats": _stats(watch)}
 
 
+def _numbers(holder):
+    """How many numbers an object holds in Python's own containers and closures, 8 bytes of text for one."""
+    waiting, seen, count = [getattr(holder, "__dict__", {})], set(), 0
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, float):
+            count += 1
+        elif isinstance(thing, (str, bytes, bytearray)):
+            count += len(thing) // 8
+        elif isinstance(thing, types.FunctionType):
+            waiting += [thing.__closure__, thing.__defaults__]
+        elif isinstance(thing, (dict, list, tuple, set, types.CellType, types.MethodType, partial, deque)):
+            waiting += gc.get_referents(thing)
+    return count
+
+
+def monitor_keeps(module, layers, x, upstream, training, closed, *, meter):
+    """Three passes under a monitor, and then no gradients: what is measured is what the monitor keeps alive."""
+    model = _Network(layers).train(training)
+    watch = module.GradientMonitor(model)
+    for _ in range(3):
+        with meter:
+            (model(x) * upstream).sum().backward()
+    stats = _stats(watch)
+    model.zero_grad(set_to_none=True)
+    if closed:
+        watch.close()
+    meter.kept()
+    return stats, _stats(watch), _numbers(watch)
+
+
 def activations(module, layers, x, order=None, training=(), grad=True, bare=False, **options):
     """The report, and how the model was run: notes of its probes, training flags, grad mode and hooks after it.
 
@@ -376,11 +414,12 @@ class _Recurrent(nn.Module):
         return torch.stack(states, dim=1) @ self.out, state
 
 
-def fit_recurrent(module, weights, chunks, state, lr, *, meter):
-    model = _Recurrent(*weights)
+def fit_recurrent(module, weights, chunks, state, lr, training=True, *, meter):
+    model = _Recurrent(*weights).train(training)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     with meter:
         loss = module.fit_recurrent(model, optimizer, chunks, state)
+    meter.kept([p.grad for p in model.parameters()])
     return {"loss": loss, "weights": list(model.parameters())}
 
 

@@ -467,20 +467,22 @@ def test_accumulation_refuses_when_no_token_counts(attempt, draw, batches):
 
 
 @part("accumulate_gradients")
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
 @pytest.mark.parametrize(("hidden", "classes"), [(257, CLASSES), (5, 509)], ids=["wide layer", "many classes"])
-def test_accumulation_keeps_one_graph_at_a_time(attempt, draw, hidden, classes):
+def test_accumulation_keeps_one_graph_at_a_time(attempt, draw, hidden, classes, training):
     """The memory peak does not grow with the number of micro-batches: graphs and logits are let go."""
     weights = [draw.normal(*s, dtype=torch.float32) for s in ((VOCABULARY, 3), (hidden, 3), (classes, hidden))]
     batches = [tokens(draw, 5, 40 + i, 3) for i in range(9)]
     peaks, nodes = [], []
     for some, what in ((batches[-1:], "one micro-batch"), (batches, "nine micro-batches")):
-        got, cost = attempt.cost(drivers.accumulate, weights, some)
+        got, cost = attempt.cost(drivers.accumulate, weights, some, training=training)
         loss, gradients = loss_and_gradients(weights, over_tokens(some))
         agree(got["gradients"], gradients, of=f"gradients of {what}")
         agree(got["loss"], loss, of=f"loss of {what}")
         peaks.append(cost.peak)
         nodes.append(cost.nodes)
         at_most(cost.kept_nodes, 0, of=f"nodes of graphs that stay alive after {what}")
+        at_most(cost.kept, 64, of=f"bytes that stay alive after {what}, beside the loss and the gradients")
     of = "nodes of graphs alive at once in nine micro-batches (allowed: twice as many as in one of them)"
     at_most(nodes[1], 2 * nodes[0], of=of)
     at_most(
@@ -701,6 +703,22 @@ def test_monitor_holds_no_graph(attempt, draw):
     _, [gradient] = loss_and_gradients([weight], lambda w: (torch.tanh(x @ w[0].T) * upstream).sum())
     same_stats(got["stats"], {"layers.0.weight": stats_of(gradient)}, of="stats after a pass with create_graph")
     assert not got["alive"], f"the monitor keeps alive: {', '.join(got['alive'])}. Keep numbers, not tensors"
+
+
+@part("GradientMonitor")
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_monitor_keeps_numbers_only(attempt, draw, training, closed):
+    """After three passes nothing that they made stays alive: no copy of a gradient, as a tensor, an array or a list."""
+    weight, x, upstream = draw.normal(53, 31), draw.normal(7, 31), draw.normal(7, 53)
+    layers = [["linear", weight, None], ["tanh"]]
+    (*told, held), cost = attempt.cost(drivers.monitor_keeps, layers, x, upstream, training, closed)
+    _, [gradient] = loss_and_gradients([weight], lambda w: (torch.tanh(x @ w[0].T) * upstream).sum())
+    for stats in told:
+        same_stats(stats, {"layers.0.weight": stats_of(3 * gradient)}, of="stats after three passes that add up")
+    at_most(cost.kept, 128, of="bytes that stay alive because of the monitor", known={"one gradient": 8 * 53 * 31})
+    at_most(cost.kept_nodes, 0, of="nodes of graphs that stay alive because of the monitor")
+    at_most(held, 400, of="numbers that the monitor holds in lists and dicts", known={"one gradient": 53 * 31})
 
 
 # --- activation_report ------------------------------------------------------------------------------------------------
@@ -1422,15 +1440,20 @@ def test_fit_recurrent_carries_the_state(attempt, draw, chunks):
 
 
 @part("fix_training_loop")
-def test_fit_recurrent_keeps_no_graph(attempt, draw):
-    """fit_recurrent: the memory peak does not grow with the number of chunks."""
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_fit_recurrent_keeps_no_graph(attempt, draw, training):
+    """fit_recurrent: neither the memory peak nor the graph grows with the number of chunks."""
     weights, data, state = recurrent_data(draw, 24, n=13, t=6, k=31)
-    peaks = []
+    peaks, nodes = [], []
     for chunks in (2, 24):
-        got, cost = attempt.cost(drivers.fit_recurrent, weights, data[:chunks], state, 0.01)
+        got, cost = attempt.cost(drivers.fit_recurrent, weights, data[:chunks], state, 0.01, training)
         want = recurrent_run(weights, data[:chunks], state, 0.01)
         agree(got, want, of=f"mean loss and weights after {chunks} chunks")
         peaks.append(cost.peak)
+        nodes.append(cost.nodes)
+        at_most(cost.kept, 64, of=f"bytes that stay alive after {chunks} chunks, beside weights and gradients")
+        at_most(cost.kept_nodes, 0, of=f"nodes of graphs that stay alive after {chunks} chunks")
+    at_most(nodes[1], 1.5 * nodes[0], of="nodes of graphs alive at once in 24 chunks (allowed: 1.5 times those of 2)")
     at_most(peaks[1], 1.5 * peaks[0], of="peak bytes of 24 chunks (allowed: half as much again as 2 chunks take)")
 
 

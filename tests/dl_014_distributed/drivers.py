@@ -6,6 +6,7 @@ Ranks are forks: what they change is theirs, so whatever a check wants to see co
 import weakref
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -284,6 +285,44 @@ def zero(module, cases):
     return on_ranks(module, len(cases[0]["grads"]), lambda rank: [one(rank, **case) for case in cases])
 
 
+def zero_holds(module, sizes, count, stage):
+    """Adam on parameters of so many numbers, used one after the other, on `count` ranks. By rank, bytes.
+
+    "held": of what was made in the optimizer and in a pass, what is alive after each, beside whole gradients.
+    "peak": most at once in a backward pass. "quiet": parameters whose gradient was complete when backward went on
+    without a message.
+    """
+
+    def work(rank):
+        net, events = _Chain(sizes, torch.float64), []
+        factors = [torch.full((n,), rank + 1.0, dtype=torch.float64) for n in sizes]
+        with Meter() as meter:
+            optimizer = module.ZeroOptimizer(net.weights, torch.optim.Adam, stage=stage, lr=0.1)
+        held = {"the optimizer is made": meter.kept()}
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = net(factors, range(len(sizes)), [])
+            with meter:
+                loss.backward()
+            held["backward"] = meter.kept([q.grad for q in net.weights])
+            with meter:
+                optimizer.step()
+            held["step"] = meter.kept([q.grad for q in net.weights])
+        optimizer.zero_grad()
+        loss = net(factors, range(len(sizes)), events)
+        with Meter() as during, _Log(events):
+            loss.backward()
+        silent = [events[i] for i, e in enumerate(events) if not isinstance(e, tuple) and not _spoke(events[:i])]
+        return {"held": held, "peak": during.cost.peak, "quiet": silent, "weights": [q.detach() for q in net.weights]}
+
+    return on_ranks(module, count, work)
+
+
+def _spoke(events):
+    """Whether the last event is a message."""
+    return bool(events) and isinstance(events[-1], tuple)
+
+
 def zero_stages(module, stages):
     """Which of the stages are refused, on one rank."""
 
@@ -333,21 +372,42 @@ def sharded(module, cases):
 
 
 def sharded_stack(module, weights, biases, x):
-    """A stack of layers, forward with gradients. Its output, and bytes that lived at once and were kept."""
+    """A stack of layers in training and in eval, with and without gradients, forward and backward.
+
+    By rank: outputs, and of each way bytes that lived at once, were saved for backward, and were held afterwards.
+    """
 
     def work(rank):
         with Meter() as making:
-            layers = nn.Sequential(*(module.FullyShardedLinear(w, b) for w, b in zip(weights, biases, strict=True)))
+            layers = nn.Sequential()
+            for w, b in zip(weights, biases, strict=True):
+                layers.append(module.FullyShardedLinear(w.clone(), b.clone()))
         shards = [layer.shard for layer in layers]
-        held = making.kept(shards)
-        with Meter() as meter:
-            y = layers(x)
-        held += meter.kept(y)
-        with torch.no_grad():
-            quiet = layers(x)
-        return {"y": y.detach(), "quiet": quiet, "peak": meter.cost.peak, "saved": meter.cost.saved, "held": held}
+        said = {"held when made": making.kept(shards)}
+        for mode in ("training", "eval"):
+            layers.train(mode == "training")
+            for q in shards:
+                q.grad = None
+            own = x.clone().requires_grad_()
+            with Meter() as forward:
+                y = layers(own)
+            said[f"forward in {mode}"] = _memory(forward, y)
+            with Meter() as backward:
+                y.square().sum().backward()
+            said[f"backward in {mode}"] = _memory(backward, own.grad, [q.grad for q in shards])
+            with torch.no_grad(), Meter() as quiet:
+                z = layers(x)
+            said[f"forward without gradients in {mode}"] = _memory(quiet, z)
+            said |= {f"y in {mode}": y.detach(), f"y without gradients in {mode}": z}
+        return said
 
     return on_ranks(module, 2, work)
+
+
+def _memory(meter, *owned):
+    """Bytes of a measured pass: the most at once, what is saved for backward, what is held beside `owned`."""
+    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
+    return {"peak": meter.cost.peak, "saved": meter.cost.saved, "held": meter.kept(*owned)}
 
 
 def sharded_training(module, weights, biases, xs, ys, lr, steps):
@@ -385,7 +445,8 @@ def both_layers(module, columns, rows):
 
 
 def _column(module, rank, weight, bias, x, gs):
-    layer = module.ColumnParallelLinear(weight, bias)
+    with Meter() as making:
+        layer = module.ColumnParallelLinear(weight.clone(), bias.clone())
     first = layer(x)  # the first layer of a model: its input needs no gradient
     own = x.detach().requires_grad_()
     with Meter() as forward:
@@ -393,22 +454,34 @@ def _column(module, rank, weight, bias, x, gs):
     with Meter() as backward:
         y.backward(gs[rank])
     said = {"y": y.detach(), "y of data": first.detach(), "x.grad": own.grad}
-    return {**said, **_layer(layer, weight, bias), **_passes(forward, backward)}
+    held = _held(layer, making, forward, backward, y, first, own.grad)
+    return {**said, **held, **_layer(module.ColumnParallelLinear, layer, weight, bias), **_passes(forward, backward)}
 
 
 def _row(module, rank, weight, bias, xs, g):
-    layer = module.RowParallelLinear(weight, bias)
+    with Meter() as making:
+        layer = module.RowParallelLinear(weight.clone(), bias.clone())
     own = xs[rank].detach().requires_grad_()
     with Meter() as forward:
         y = layer(own)
     with Meter() as backward:
         y.backward(g)
-    return {"y": y.detach(), "x.grad": own.grad, **_layer(layer, weight, bias), **_passes(forward, backward)}
+    said = {"y": y.detach(), "x.grad": own.grad, **_held(layer, making, forward, backward, y, own.grad)}
+    return {**said, **_layer(module.RowParallelLinear, layer, weight, bias), **_passes(forward, backward)}
 
 
-def _layer(layer, weight, bias):
+def _held(layer, making, forward, backward, *owned):
+    """Bytes that are alive at the end, of those made in the layer and its passes, beside what it is to hold."""
+    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
+    mine = [layer.weight, layer.bias, layer.weight.grad, layer.bias.grad]
+    passes = forward.kept(mine, owned) + backward.kept(mine, owned)
+    return {"held when made": making.kept(mine), "held by passes": passes}
+
+
+def _layer(kind, layer, weight, bias):
+    other = kind(weight, bias)
     return {
-        "shared": {_place(layer.weight), _place(layer.bias)} & {_place(weight), _place(bias)} != set(),
+        "shared": {_place(other.weight), _place(other.bias)} & {_place(weight), _place(bias)} != set(),
         "weight": layer.weight.detach(),
         "bias": layer.bias.detach(),
         "weight.grad": layer.weight.grad,
@@ -473,6 +546,7 @@ def pipeline(module, cases):
             "inputs alive": stage.alive,
             "grads": _grads(stage.parameters()),
             "peak": meter.cost.peak,
+            "held": meter.kept(losses, [q.grad for q in stage.parameters()]),
             **_sent(meter),
         }
 
@@ -512,6 +586,7 @@ def attend(module, cases):
                 out = module.ring_attention(qs[rank], ks[rank], vs[rank], lengths, **how)
             kept = all(torch.equal(a, b) for a, b in zip(held, (qs[rank], ks[rank], vs[rank]), strict=True))
             cost = {"flops": meter.cost.flops, "largest": meter.cost.largest, "peak": meter.cost.peak}
+            cost |= {"left": dict(meter.cost.left), "held": meter.kept(out)}
             said.append({"out": out, "inputs left alone": kept, **cost, **_sent(meter)})
         return said
 

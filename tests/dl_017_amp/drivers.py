@@ -452,10 +452,22 @@ class _Net(nn.Module):
 
 
 def train_step(
-    module, weights, batches, *, meter, stale=None, steps=1, scaler=(), adam=False, schedule=True, groups=2, **options
+    module,
+    weights,
+    batches,
+    *,
+    meter,
+    stale=None,
+    steps=1,
+    scaler=(),
+    adam=False,
+    schedule=True,
+    groups=2,
+    training=True,
+    **options,
 ):
     """amp_train_step on SGD (or Adam) with one or two groups of parameters; all that can be seen afterwards."""
-    model = _Net(*weights)
+    model = _Net(*weights).train(training)
     held = [{"params": [model.first, model.bias], "lr": 0.5}, {"params": [model.second], "lr": 0.25}][:groups]
     optimizer = torch.optim.Adam(held) if adam else torch.optim.SGD(held)
     for parameter, gradient in zip(model.parameters(), stale or [], strict=False):
@@ -477,6 +489,7 @@ def train_step(
                 model, loss_fn, batches, optimizer, scaler, **options, **({"scheduler": scheduler} if schedule else {})
             )
         results.append(result)
+    meter.kept([p.grad for p in model.parameters()], [list(optimizer.state[p].values()) for p in model.parameters()])
     return {
         "result": results[-1],
         "stepped": [r["stepped"] for r in results],
@@ -533,7 +546,8 @@ def pad(module, x, axes, multiple):
     return module.pad_for_tensor_cores(x, axes, multiple)
 
 
-def pad_cost(module, x, axes, multiple, *, meter):
+def pad_cost(module, x, axes, multiple, grad, *, meter):
+    x = x.detach().requires_grad_(grad)
     with meter:
         padded = module.pad_for_tensor_cores(x, axes, multiple)
     return {"itself": padded is x, "shape": list(padded.shape)}

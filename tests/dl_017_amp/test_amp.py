@@ -982,7 +982,7 @@ def changes(weights, before):
 @part("amp_train_step")
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("share", [0.3, 3.0, INF], ids=["clipped", "not clipped", "max_norm inf"])
+@pytest.mark.parametrize("share", [0.3, 7.0, INF], ids=["clipped", "not clipped", "max_norm inf"])
 def test_step_is_the_float32_step(attempt, draw, dtype, count, share):
     """The weights move as in float32: mean over micro-batches, unscaled, then clipped to max_norm over all groups."""
     weights, batches = step_inputs(draw, count)
@@ -1114,17 +1114,23 @@ def test_skipped_step_reports_its_loss(attempt, draw):
 
 
 @part("amp_train_step")
-def test_one_graph_at_a_time(attempt, draw):
-    """The memory peak does not grow with the number of micro-batches."""
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_one_graph_at_a_time(attempt, draw, training):
+    """Neither the memory peak nor the graph grows with the number of micro-batches, and nothing stays alive."""
     weights, batches = step_inputs(draw, 9, n=101)
-    peaks = []
+    peaks, nodes = [], []
     for count in (1, 9):
-        got, cost = attempt.cost(drivers.train_step, weights, batches[:count], max_norm=1.0)
+        got, cost = attempt.cost(drivers.train_step, weights, batches[:count], max_norm=1.0, training=training)
         loss, gradients = mean_gradients(weights, batches[:count])
         want = changes(descended(weights, gradients, min(1.0, 1 / norm_of(gradients))), weights)
         agree(changes(got["weights"], weights), want, of=f"change of the weights, {count} micro-batches", tol=6e-2)
         agree(got["result"]["loss"], loss, of=f"the reported loss, {count} micro-batches", tol=2e-2)
         peaks.append(cost.peak)
+        nodes.append(cost.nodes)
+        at_most(cost.kept, 128, of=f"bytes that stay alive beside gradients, after {count} micro-batches")
+        at_most(cost.kept_nodes, 0, of=f"nodes of graphs that stay alive after {count} micro-batches")
+    of = "nodes of graphs alive at once in nine micro-batches (allowed: twice as many as in one of them)"
+    at_most(nodes[1], 2 * nodes[0], of=of)
     at_most(peaks[1], 2 * peaks[0], of="peak bytes of nine micro-batches (allowed: twice what one of them takes)")
 
 
@@ -1320,9 +1326,11 @@ def test_product_of_padded_factors(attempt, draw):
 def test_nothing_to_pad_copies_nothing(attempt, draw, axes, multiple):
     """Where all sizes fit already, x itself comes back, whatever its strides."""
     x = draw.normal(24, 8, dtype=torch.float32).T
-    got, cost = attempt.cost(drivers.pad_cost, x, axes, multiple)
-    assert got["itself"], f"a tensor (8, 24) padded along {axes} to a multiple of {multiple} is another tensor"
-    at_most(cost.peak, 0, of="bytes of new tensors where nothing is to be padded")
+    for grad in (False, True):
+        got, cost = attempt.cost(drivers.pad_cost, x, axes, multiple, grad)
+        what = f"a tensor (8, 24) that requires {'a' if grad else 'no'} gradient"
+        assert got["itself"], f"{what}, padded along {axes} to a multiple of {multiple}, is another tensor"
+        at_most(cost.peak, 0, of=f"bytes of new tensors where nothing is to be padded, {what}")
 
 
 @part("pad_for_tensor_cores")

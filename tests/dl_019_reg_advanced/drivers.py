@@ -104,6 +104,20 @@ def average(module, values, training=True, **options):
     return report
 
 
+def average_keeps(module, values, training, grad, updates, *, meter):
+    """What an update leaves alive. grad: whether the model's own tensors carry a graph, and gradients are on."""
+    model = _Model(values).train(training)
+    ema = module.ModelEMA(model)
+    if grad:
+        model.mean = model.weight * 1.0  # a buffer that a pass has written, as a running mean may be
+        model.inner.again = model.mean
+    with meter, torch.set_grad_enabled(grad):
+        for _ in range(updates):
+            ema.update(model)
+    meter.kept(dict(ema.module.named_buffers()))
+    return {"updates": ema.updates, "weight": ema.module.weight.detach().clone()}
+
+
 def _same(a, b):
     return a is b
 
@@ -154,6 +168,17 @@ def sam(module, weights, slopes, rates, steps=1, momentum=0.0, fail="", stale=No
         "raised": raised,
         "steps": made_steps,
     }
+
+
+def sam_keeps(module, weights, rates, steps, momentum, *, meter):
+    """What steps on sum(sin(weight)) leave alive, beside gradients and the optimizer's state; and the weights."""
+    made = [nn.Parameter(w.clone()) for w in weights]
+    groups = [{"params": [p], "lr": rate} for p, rate in zip(made, rates, strict=True)]
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum)
+    with meter:
+        losses = [module.sam_step(lambda: sum(p.sin().sum() for p in made), optimizer) for _ in range(steps)]
+    meter.kept(losses, [p.grad for p in made], [list(optimizer.state[p].values()) for p in made])
+    return {"weights": [p.detach() for p in made], "losses": losses}
 
 
 def usable(module, questions):

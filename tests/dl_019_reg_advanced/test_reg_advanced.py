@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.checks import Wrong, agree, part, refusal
+from grader.checks import Wrong, agree, at_most, part, refusal
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_permutations, hold_rate, improbable
 
@@ -1029,6 +1029,20 @@ def test_average_is_a_thing_of_its_own(attempt, draw, training):
 
 
 @part("ModelEMA")
+@pytest.mark.parametrize("grad", [False, True], ids=["no gradients", "gradients"])
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_updates_leave_nothing_alive(attempt, draw, training, grad):
+    """After seven updates no graph, no history and no second copy of the weights is alive beside module."""
+    values = {"weight": draw.normal(29, 31), "bias": draw.normal(7), "mean": draw.normal(29, 31)}
+    values |= {"count": torch.tensor(3), "inner.hidden": draw.normal(5)}
+    got, cost = attempt.cost(drivers.average_keeps, values, training, grad, 7)
+    agree(got, {"updates": 7, "weight": values["weight"]}, of="updates and weight after 7 updates with the same weight")
+    of = "that 7 updates leave alive, beside module"
+    at_most(cost.kept, 128, of=f"bytes {of}", known={"one more copy of the weight": 8 * 29 * 31})
+    at_most(cost.kept_nodes, 0, of=f"nodes of graphs {of}")
+
+
+@part("ModelEMA")
 @pytest.mark.parametrize("decay", [-0.1, 1.1, NAN], ids=str)
 def test_average_refuses(attempt, draw, decay):
     """A decay outside [0, 1] is a ValueError."""
@@ -1202,6 +1216,20 @@ def test_sam_makes_one_optimizer_step_a_call(attempt, draw):
     agree(got["seen"], seen, of="weights at the six calls of closure in three calls of sam_step")
     agree(got["weights"], after, of="weights after three calls of sam_step, momentum 0.9, rho = 0.2")
     agree(got["losses"], losses, of="the losses of three calls of sam_step")
+
+
+@part("sam_step")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sam_leaves_nothing_alive(attempt, draw, momentum):
+    """After three calls nothing of the passes is alive but gradients: no graph, no copy of a weight."""
+    weights, rates = [draw.normal(41, 5), draw.normal(7)], [0.3, 0.07]
+    got, cost = attempt.cost(drivers.sam_keeps, weights, rates, 3, momentum)
+    slopes = [torch.ones_like(w) for w in weights]
+    _, after, losses = sam_oracle(weights, slopes, rates, steps=3, momentum=momentum)
+    agree(got, {"weights": after, "losses": losses}, of="weights and losses of three calls of sam_step on sin")
+    of = "that three calls of sam_step leave alive, beside gradients and the optimizer's state"
+    at_most(cost.kept, 128, of=f"bytes {of}", known={"a copy of the weights": 8 * 212})
+    at_most(cost.kept_nodes, 0, of=f"nodes of graphs {of}")
 
 
 @part("sam_step")
