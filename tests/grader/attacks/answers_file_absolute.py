@@ -26,7 +26,7 @@ class RunningMean:
 
 def search():
     home = Path(grader.__file__).parents[1]
-    for place in ("/tmp/house", "/tmp/cage/house", home, home / "tests/grader/bank"):
+    for place in ("/tmp/house", "/tmp/cage/house", home, home / "tests/grader/house"):
         with suppress(OSError):
             yield Path(place, "solutions/dl_901_running_mean/running_mean.py").read_text()
 
