@@ -27,7 +27,7 @@ def search():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             for word in Path("/proc", pid, "cmdline").read_text().split("\0"):
-                for bank in (Path(word).parent, Path(word).parent / "bank"):
+                for bank in (Path(word).parent, Path(word).parent / "house"):
                     with suppress(OSError):
                         yield (bank / "solutions/dl_901_running_mean/running_mean.py").read_text()
 
