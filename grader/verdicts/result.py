@@ -182,7 +182,8 @@ def _waiting(part: Part, parts: Mapping[str, PartResult]) -> PartResult:
     if result.verdict not in (Verdict.WRONG, Verdict.ERROR):  # what is forbidden stands in the part's own lines
         return result
     for name in part.after:
-        if parts[name].verdict in (Verdict.PASSED, Verdict.NOT_RUN) or parts[name].of_file:
-            continue  # the whole file is at fault, and no part waits for another
+        same = parts[name].of_file or parts[name].message == result.message
+        if parts[name].verdict in (Verdict.PASSED, Verdict.NOT_RUN) or same:
+            continue  # what is said of both is no fault of the first, and no part waits for another
         return msgspec.structs.replace(result, verdict=Verdict.WAITING, message=f"waits for {name}")
     return result

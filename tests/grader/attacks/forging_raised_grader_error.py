@@ -4,7 +4,7 @@
 # why_never = "the naive judge has no wire to write to"
 # [required]
 # batch_mean = "error"
-# RunningMean = ["error", "waiting"]
+# RunningMean = ["error", "waiting", "wrong"]
 import os
 import struct
 
