@@ -303,21 +303,21 @@ def by_chunk(q, k, v, chunks, *, alone=False, **how):
 
 
 @part("prefill")
-def test_no_score_of_a_chunk_lies_below_what_is_hidden(attempt, draw):
-    """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
-    q, v = torch.full((2, 3, 7, 5), 1e6, dtype=torch.float64), draw.normal(2, 3, 7, 5)
-    out, held = attempt.run(drivers.prefill, q, -q, v, [4, 3], capacity=11)
-    agree(out, attention(q, -q, v), axes="b h t d", of="prefill of chunks of 4 and 3 tokens, all scores near -10^12")
-    agree(held, holds(-q, v, [7, 7]), of="the cache after a prefill of chunks of 4 and 3 tokens")
-
-
-@part("prefill")
 def test_any_chunking_agrees(attempt, draw):
     """A prompt of four tokens gives the same outputs in all 8 ways to cut it into chunks."""
     many, single = (tuple(draw.normal(*size) for _ in range(3)) for size in ((2, 3, 4, 5), (1, 1, 6, 4)))
     rows = [(*many, compositions(4)), (*single, [[6], [2, 1, 3]])]
     for row, told in zip(rows, attempt.each(drivers.prefill_cuts, rows, capacity=7), strict=True):
         check_chunking(*row, told)
+
+
+@part("prefill")
+def test_no_score_of_a_chunk_lies_below_what_is_hidden(attempt, draw):
+    """However low the scores are, a key of the future has weight 0: a score of -1e9 would not hide it."""
+    q, v = torch.full((2, 3, 7, 5), 1e6, dtype=torch.float64), draw.normal(2, 3, 7, 5)
+    out, held = attempt.run(drivers.prefill, q, -q, v, [4, 3], capacity=11)
+    agree(out, attention(q, -q, v), axes="b h t d", of="prefill of chunks of 4 and 3 tokens, all scores near -10^12")
+    agree(held, holds(-q, v, [7, 7]), of="the cache after a prefill of chunks of 4 and 3 tokens")
 
 
 def check_chunking(q, k, v, cuts, told):

@@ -25,10 +25,17 @@ def in_a_function_of_its_own(module):
 """
 
 
+def without_a_cage(level="full"):
+    """A channel that has started no answerer."""
+    channel = Caged(None, find_house().find("11"), "")
+    channel.isolation = level
+    return channel
+
+
 def lacking(level, target, driver):
     """What is raised where a cage of this level says that it has no loopback to answer this with."""
-    channel = Caged.__new__(Caged)
-    channel.isolation, channel._drivers = level, marshal.dumps(compile(DRIVERS, "drivers.py", "exec"))
+    channel = without_a_cage(level)
+    channel._drivers = marshal.dumps(compile(DRIVERS, "drivers.py", "exec"))
     raised = Raised(kind="NoLoopback", base="NoLoopback", said="", lines=[3], own=True)
     with pytest.raises(Exception) as caught:  # which one is the question
         channel._believable(Request("call", target, driver, (), {}), {"raised": msgspec.to_builtins(raised)})
@@ -64,8 +71,7 @@ def test_who_was_not_asked_for_ranks_needs_no_loopback(level, target, driver):
 
 @pytest.mark.parametrize("change", [{"lines": [1] * 5}, {"said": "x" * 10_000}, {"lines": ["1"]}])
 def test_an_exception_is_no_longer_than_an_honest_one(change):
-    channel = Caged.__new__(Caged)
-    channel.isolation = "full"
+    channel = without_a_cage()
     raised = msgspec.to_builtins(Raised(kind="ValueError", base="ValueError", said="x", lines=[1, 2, 3, 4], own=True))
     request = Request("call", "f", False, (), {})
     with pytest.raises(ValueError, match="x"):
@@ -88,7 +94,7 @@ def test_an_exception_is_no_longer_than_an_honest_one(change):
     ],
 )
 def test_a_value_has_the_form_that_was_asked_for(kind, value):
-    channel = Caged.__new__(Caged)
+    channel = without_a_cage()
     request = Request(kind, "f", False, ((1,), (2,)), {})
     with pytest.raises(NotData, match=f"a question about {kind} is forged"):
         channel._believable(request, {"value": value})
@@ -101,11 +107,16 @@ def test_after_a_memory_error_the_next_question_meets_an_empty_process():
     class Answerer:
         closed = False
 
+        def most_processes(self):
+            return 0
+
+        def lost(self):
+            return 0.0
+
         def close(self):
             self.closed = True
 
-    channel = Caged.__new__(Caged)
-    channel.isolation = "full"
+    channel = without_a_cage()
     for base, closed in (("ValueError", False), ("MemoryError", True)):
         channel._answerer = answerer = Answerer()
         raised = Raised(kind=base, base=base, said="", lines=[], own=True)
