@@ -14,12 +14,12 @@ def show(homes):
     """The lines for the verdicts of checks: id to verdict, or to (verdict, message)."""
     home = homes()
 
-    def lines(said, tree="exercises", encoding="utf-8", printed=""):
+    def lines(said, tree="exercises", encoding="utf-8", **more):
         checks = []
         for id, verdict in said.items():
             verdict, message = verdict if isinstance(verdict, tuple) else (verdict, "")
             part = next(part for part, ids in PLANNED.items() if id in ids)
-            checks.append(CheckResult(id, part, verdict, message, "It holds.", printed=printed))
+            checks.append(CheckResult(id, part, verdict, message, "It holds.", **more))
         result = assemble(home.exercise, checks, PLANNED, seed=0, isolation="practice")
         return [line.text for line in result_lines(home.exercise, result, tree=tree, encoding=encoding)]
 
@@ -58,7 +58,7 @@ def test_the_first_failure_of_a_part_is_shown_with_its_property_and_how_to_run_i
 
 def test_a_failure_that_all_parts_share_is_shown_once(show):
     said = (Verdict.ERROR, "running_mean.py:3 is not valid Python")
-    assert sum("not valid Python" in line for line in show(dict.fromkeys(ALL, said))) == 1
+    assert sum("not valid Python" in line for line in show(dict.fromkeys(ALL, said), of_file=True)) == 1
 
 
 def test_a_part_of_the_checks_says_so(show):
