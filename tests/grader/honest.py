@@ -247,7 +247,7 @@ def copies():
 
 
 def a_child_that_is_ended():
-    with subprocess.Popen(["sleep", "100"], start_new_session=True) as process:
+    with subprocess.Popen(["sleep", "100"]) as process:
         process.terminate()
     return process.returncode
 
