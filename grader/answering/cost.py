@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from grader.answering import arrays, leaving
+from grader.answering import arrays, entering, leaving
 from grader.answering.alone import Alone
 from grader.answering.memory import Graph, Memory
 from grader.answering.tensors import tensors
@@ -91,6 +91,7 @@ class Meter:
         self._stack.enter_context(self._graph)
         self._stack.enter_context(arrays.counted(self._memory.arrays))
         self._stack.enter_context(leaving.heard(self._hear))
+        self._stack.enter_context(entering.heard(self._memory.enter))
         self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
         self._stack.enter_context(_Watch(self.cost, self._memory, self._graph, self._counts, self._hear))
         return self
@@ -162,7 +163,7 @@ class _Watch(TorchDispatchMode):
         packet = func._overloadpacket
         fresh = packet is aten.lift_fresh  # what torch.tensor or torch.from_numpy has just made of values from outside
         taken = list(tensors((args, kwargs)))
-        given = set() if fresh else {tensor.untyped_storage()._cdata for tensor in taken}
+        before = {} if fresh else self.memory.sizes(taken)
         self.graph.note(taken)
         out = func(*args, **kwargs)
         self.calls[packet.__name__] += 1
@@ -179,7 +180,7 @@ class _Watch(TorchDispatchMode):
         self.cost.flops += flops
         self.cost.work += flops
         for tensor in tensors((out,)):
-            new = self.memory.note(tensor, given)
+            new = self.memory.note(tensor, before, of_array=fresh)
             if not flops and (new or func._schema.is_mutable):
                 written = _WRITTEN.get(packet)
                 self.cost.work += written(*args, **kwargs) if written else tensor.numel()

@@ -38,23 +38,42 @@ class Memory:
         """Storages kept for the backward pass."""
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
         self._bytes = 0  # of `_made`, some of which may have gone since
+        self._buffers: list[int] = []  # those of `_made` that Python may have allocated
         self._out = 0
         self._python: _Python | None = None
 
-    def note(self, tensor: torch.Tensor, given: set[int]) -> bool:
-        """Remember a storage that an operation made; False for a view or an argument."""
+    def sizes(self, taken: Iterable[torch.Tensor]) -> dict[int, int]:
+        """The bytes that each storage has before an operation takes it, by its key."""
+        return {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in taken)}
+
+    def note(self, tensor: torch.Tensor, before: dict[int, int], *, of_array: bool = False) -> bool:
+        """Remember a storage that an operation made or made larger; False for a view or an argument.
+
+        before: `sizes` of what the operation took. of_array: it may lie over what `arrays` or `enter` counts.
+        """
         storage = tensor.untyped_storage()
-        if storage._cdata in given:
-            return False
-        if not storage.resizable():  # numpy's own memory, or a buffer's
+        size, had = storage.nbytes(), before.get(storage._cdata)
+        if had is not None and size <= self._made.get(storage._cdata, (None, had))[1]:
+            return False  # `out=` and `resize_` make an argument larger, and so does Python between two operations
+        if of_array and not storage.resizable():
             self.largest = max(self.largest, tensor.numel())
-            return True
-        size = storage.nbytes()
+        else:
+            self._make(storage, size, tensor.element_size())
+        return had is None
+
+    def enter(self, tensor: torch.Tensor) -> None:
+        """Remember a tensor over a buffer that neither torch nor numpy has allocated."""
+        storage = tensor.untyped_storage()
+        if not storage.resizable():  # else torch has copied it
+            self._make(storage, storage.nbytes(), tensor.element_size())
+            self._buffers.append(storage._cdata)
+            self.weigh()
+
+    def _make(self, storage: torch.UntypedStorage, size: int, element: int) -> None:
         _, known = self._made.get(storage._cdata, (None, 0))  # an operation may give two views of what it made
         self._made[storage._cdata] = (StorageWeakRef(storage), size)
         self._bytes += size - known
-        self.largest = max(self.largest, size // tensor.element_size())
-        return True
+        self.largest = max(self.largest, size // element)
 
     def save(self, tensor: torch.Tensor) -> int:
         """The bytes of a storage that is kept for backward; 0 if it is known already."""
@@ -94,7 +113,8 @@ class Memory:
         """Bytes beside torch's."""
         if self._python is None:
             return self.arrays.bytes
-        own = max(0, self._python.most(self.arrays.bytes) - _ENTRY * len(self._made))
+        counted = _ENTRY * len(self._made) + sum(self._made[key][1] for key in self._buffers if key in self._made)
+        own = max(0, self._python.most(self.arrays.bytes) - counted)
         self.largest = max(self.largest, own // _PYTHON_FLOAT)
         return self.arrays.bytes + own
 

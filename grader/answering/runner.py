@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from grader.answering import alone, leaving
+from grader.answering import alone, entering, leaving
 from grader.answering.answer import answer
 from grader.answering.forbidden import watched
 from grader.answering.module import load_source
@@ -98,6 +98,7 @@ class Runner:
                     self._text = self.explainer.text = read_source(self.path)
                 alone.at_home()
                 leaving.lay()
+                entering.lay()
                 self._module = self._loaded(self._text)
             except KeyboardInterrupt:
                 raise

@@ -281,7 +281,7 @@ class _Reader:
         if not raw:
             return np.empty(header.shape, dtype)
         array = np.frombuffer(raw, dtype=np.uint8) != 0 if dtype.kind == "b" else np.frombuffer(raw, dtype=dtype)
-        return np.asarray(array).reshape(header.shape)
+        return np.array(array).reshape(header.shape)  # of its own memory: what lies over a buffer counts as made
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -1,3 +1,5 @@
+import ctypes
+import mmap
 import os
 import threading
 from contextlib import nullcontext
@@ -8,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from grader.answering import alone, leaving
+from grader.answering import alone, entering, leaving
 from grader.answering.cost import Cost, Meter
 from grader.verdicts.fault import Elsewhere
 
 alone.at_home()
 leaving.lay()
+entering.lay()
 
 
 def cost(function, *args):
@@ -337,3 +340,48 @@ def test_nodes_are_those_alive_at_once(keeps, most):
     counted = cost(losses)
     assert counted.nodes == most
     assert cost(lambda: LEAF.detach().exp() * 2).nodes == 0
+
+
+LARGE, ACROSS_LARGE = torch.ones(256, 8), torch.ones(8, 256)
+BYTES = 256 * 256 * 4
+
+
+def _resized(storage):
+    storage.resize_(BYTES)
+    return torch.empty(0).set_(storage)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda: torch.empty(0),
+        lambda: LARGE.new_empty(0),
+        lambda: torch.empty(1).resize_(256, 256),
+        lambda: _resized(torch.empty(1).untyped_storage()),
+        lambda: torch.empty(0).set_(torch.UntypedStorage(BYTES)),
+        lambda: torch.empty(0).set_(torch.UntypedStorage._new_shared(BYTES)),
+        lambda: torch.frombuffer(bytearray(BYTES), dtype=torch.float32),
+        lambda: torch.frombuffer(buffer=mmap.mmap(-1, BYTES), dtype=torch.float32),
+        lambda: torch.frombuffer((ctypes.c_float * 256 * 256)(), dtype=torch.float32),
+        lambda: torch.asarray(bytearray(BYTES), dtype=torch.float32),
+        lambda: torch.from_numpy(np.frombuffer(bytearray(BYTES), dtype=np.float32)),
+        lambda: torch.as_tensor(np.ndarray((256, 256), np.float32, memoryview(bytearray(BYTES)))),
+        lambda: torch.from_dlpack(np.frombuffer(bytearray(BYTES), dtype=np.float32)),
+        lambda: torch.utils.dlpack.from_dlpack(np.frombuffer(bytearray(BYTES), dtype=np.float32)),
+    ],
+)
+def test_memory_counts_wherever_a_result_is_put(place):
+    def work():
+        out = place()
+        return torch.mm(LARGE, ACROSS_LARGE, out=out if not out.numel() else out.view(256, 256)).sum()
+
+    found = cost(work)
+    assert BYTES <= found.peak <= BYTES + 100
+    assert found.largest == 256 * 256
+
+
+def test_an_argument_that_is_written_or_looked_at_is_not_made():
+    given, array = torch.ones(256, 256), np.ones((256, 256), np.float32)
+    assert cost(lambda: torch.mm(LARGE, ACROSS_LARGE, out=given)).peak == 0
+    for look in (lambda: torch.from_numpy(given.numpy()), lambda: torch.as_tensor(array[1:]), lambda: given.resize_(9)):
+        assert cost(look).peak == 0
