@@ -91,7 +91,8 @@ class Meter:
         self._stack.enter_context(self._graph)
         self._stack.enter_context(arrays.counted(self._memory.arrays))
         self._stack.enter_context(leaving.heard(self._hear))
-        self._stack.enter_context(entering.heard(self._memory.enter))
+        self._stack.enter_context(entering.heard(self._memory.enter, self._memory.map))
+        self._memory.open()
         self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
         self._stack.enter_context(_Watch(self.cost, self._memory, self._graph, self._counts, self._hear))
         return self

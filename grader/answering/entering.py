@@ -1,5 +1,6 @@
-"""Memory that enters torch from a buffer of Python's (a bytearray, a map of pages, ctypes), which neither allocates."""
+"""Memory that neither torch nor numpy allocates: buffers of Python's that enter torch, and maps of pages."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -8,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-Hear = Callable[[torch.Tensor], None]
-"""Gets the tensor that lies over the buffer."""
+HearTensor = Callable[[torch.Tensor], None]
+"""Gets a tensor that lies over a buffer."""
+HearMap = Callable[[int], None]
+"""Gets the bytes of a new map of pages."""
 
 _WAYS: list[tuple[Any, tuple[str, ...]]] = [
     (torch, ("frombuffer", "from_numpy", "as_tensor", "asarray", "from_dlpack")),
     (torch.utils.dlpack, ("from_dlpack",)),
 ]
-_open: list[Hear] = []
+_open: list[tuple[HearTensor, HearMap]] = []
 _is_laid = False
 
 
@@ -27,16 +30,22 @@ def lay() -> None:
         for owner, names in _WAYS:
             for name in names:
                 setattr(owner, name, _heard(getattr(owner, name)))
+        sys.addaudithook(_hear_maps)
 
 
 @contextmanager
-def heard(hear: Hear) -> Iterator[None]:
-    """Tell `hear` of what enters torch inside."""
-    _open.append(hear)
+def heard(hear: HearTensor, hear_map: HearMap) -> Iterator[None]:
+    """Tell of what enters torch, and of what is mapped, inside."""
+    _open.append((hear, hear_map))
     try:
         yield
     finally:
-        _open.remove(hear)
+        _open.pop()
+
+
+def _hear_maps(event: str, args: tuple[Any, ...]) -> None:
+    if event == "mmap.__new__" and _open:
+        _open[-1][1](args[1])  # fileno, length, access, offset
 
 
 def _heard(way: Any) -> Any:
@@ -44,7 +53,7 @@ def _heard(way: Any) -> Any:
     def into(*args: Any, **kwargs: Any) -> torch.Tensor:
         tensor: torch.Tensor = way(*args, **kwargs)
         if _open and _is_a_buffer(args[0] if args else next(iter(kwargs.values()))):
-            _open[-1](tensor)
+            _open[-1][0](tensor)
         return tensor
 
     return into

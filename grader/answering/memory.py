@@ -16,7 +16,7 @@ from grader.answering.arrays import Ledger
 from grader.answering.tensors import tensors
 
 _A_FEW = 64
-"""Values that may leave torch before Python's own memory is looked at, which makes it slower."""
+"""Values that may leave torch before Python's own memory counts."""
 _ELEMENT = 8
 """Bytes that an element of an array is taken to have: numpy allocates bytes."""
 _PYTHON_SLACK = 1 << 16
@@ -40,7 +40,13 @@ class Memory:
         self._bytes = 0  # of `_made`, some of which may have gone since
         self._buffers: list[int] = []  # those of `_made` that Python may have allocated
         self._out = 0
+        self._mapped = 0
         self._python: _Python | None = None
+
+    def open(self) -> None:
+        """Call where a region begins: what is alive now was not made in it."""
+        self._mapped = 0
+        self._python = _Python(self.arrays.bytes)
 
     def sizes(self, taken: Iterable[torch.Tensor]) -> dict[int, int]:
         """The bytes that each storage has before an operation takes it, by its key."""
@@ -86,9 +92,15 @@ class Memory:
 
     def left(self, values: int) -> None:
         """So many values have gone on in numpy or in Python."""
-        self._out += values
-        if self._python is None and self._out > _A_FEW:
-            self._python = _Python(self.arrays.bytes)
+        before, self._out = self._out, self._out + values
+        if self._python and before <= _A_FEW < self._out:
+            self._python.most(self.arrays.bytes)  # what torch's own work took until now is no peak
+            self.weigh()
+
+    def map(self, size: int) -> None:
+        """Pages of so many bytes were mapped; until the region ends, since nobody says when they go."""
+        self._mapped += size
+        self.weigh()
 
     def weigh(self) -> None:
         """What is alive now may be more than ever before."""
@@ -111,12 +123,11 @@ class Memory:
 
     def _beside(self) -> int:
         """Bytes beside torch's."""
-        if self._python is None:
-            return self.arrays.bytes
-        counted = _ENTRY * len(self._made) + sum(self._made[key][1] for key in self._buffers if key in self._made)
-        own = max(0, self._python.most(self.arrays.bytes) - counted)
-        self.largest = max(self.largest, own // _PYTHON_FLOAT)
-        return self.arrays.bytes + own
+        own = self._mapped - sum(self._made[key][1] for key in self._buffers if key in self._made)
+        if self._python and self._out > _A_FEW:
+            own += self._python.most(self.arrays.bytes) - _ENTRY * len(self._made)
+            self.largest = max(self.largest, own // _PYTHON_FLOAT)
+        return self.arrays.bytes + max(0, own)
 
     def kept(self, *owned: Any) -> int:
         """Bytes made inside that are still alive, without what the tensors and arrays in `owned` hold of them.
@@ -144,7 +155,7 @@ class Memory:
 
 
 class _Python:
-    """The memory of Python's own objects, from when this is made."""
+    """The memory of Python's own objects made since this was."""
 
     def __init__(self, arrays: int) -> None:
         self._was_on = tracemalloc.is_tracing()

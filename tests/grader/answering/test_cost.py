@@ -380,6 +380,17 @@ def test_memory_counts_wherever_a_result_is_put(place):
     assert found.largest == 256 * 256
 
 
+@pytest.mark.parametrize(
+    "buffer", [lambda: bytearray(4 * BYTES), lambda: mmap.mmap(-1, 4 * BYTES), lambda: (ctypes.c_char * (4 * BYTES))()]
+)
+def test_a_buffer_made_before_values_leave_torch_counts_too(buffer):
+    def work():
+        out = np.frombuffer(buffer(), dtype=np.float32)[: 256 * 256].reshape(256, 256)
+        np.matmul(LARGE.numpy(), ACROSS_LARGE.numpy(), out=out)
+
+    assert 3.5 * BYTES <= cost(work).peak <= 4.5 * BYTES
+
+
 def test_an_argument_that_is_written_or_looked_at_is_not_made():
     given, array = torch.ones(256, 256), np.ones((256, 256), np.float32)
     assert cost(lambda: torch.mm(LARGE, ACROSS_LARGE, out=given)).peak == 0
