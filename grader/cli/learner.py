@@ -33,7 +33,7 @@ def desk_() -> None:
         click.echo(f"  read   {_from_here(exercise.attempt.parent / 'README.md')}")
         click.echo(f"  check  pytest {_from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
-    click.echo("Everything: grader status · the exercises: grader list · all commands: grader -h")
+    click.echo("More: grader status · grader list · grader -h")
 
 
 @click.command()

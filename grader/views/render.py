@@ -84,11 +84,12 @@ def _broken(result: Result) -> CheckResult | None:
 
 def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) -> list[Line]:
     mark = _MARKS.get(part.verdict, "✗")
-    note = ""
     if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
         note = _brief(part)
+    elif part.verdict is Verdict.PASSED:
+        note = part.message
     else:
-        note = part.message if part.verdict is Verdict.PASSED else part.tally
+        note = "" if part.of_file else part.tally  # no check looked at a file that cannot be read
     head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
     lines = [Line(head, _style(part.verdict))]
     if brief or part.verdict in (Verdict.PASSED, Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
