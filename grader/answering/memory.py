@@ -19,6 +19,8 @@ _A_FEW = 64
 """Values that may leave torch before Python's own memory counts."""
 _ELEMENT = 8
 """Bytes that an element of an array is taken to have: numpy allocates bytes."""
+_LARGE = 1 << 14
+"""Bytes of a value in Python that torch's own work does not make."""
 _PYTHON_SLACK = 1 << 16
 """Bytes that any code takes: of objects, and of the buffers with which numpy goes through arrays."""
 _ENTRY = 300
@@ -46,7 +48,9 @@ class Memory:
     def open(self) -> None:
         """Call where a region begins: what is alive now was not made in it."""
         self._mapped = 0
-        self._python = _Python(self.arrays.bytes)
+        self._python = _Python()
+        if self._out > _A_FEW:
+            self._python.begin(self.arrays.bytes)
 
     def sizes(self, taken: Iterable[torch.Tensor]) -> dict[int, int]:
         """The bytes that each storage has before an operation takes it, by its key."""
@@ -94,7 +98,7 @@ class Memory:
         """So many values have gone on in numpy or in Python."""
         before, self._out = self._out, self._out + values
         if self._python and before <= _A_FEW < self._out:
-            self._python.most(self.arrays.bytes)  # what torch's own work took until now is no peak
+            self._python.begin(self.arrays.bytes)
             self.weigh()
 
     def map(self, size: int) -> None:
@@ -155,13 +159,21 @@ class Memory:
 
 
 class _Python:
-    """The memory of Python's own objects made since this was."""
+    """The memory of Python's own values."""
 
-    def __init__(self, arrays: int) -> None:
+    def __init__(self) -> None:
         self._was_on = tracemalloc.is_tracing()
         if not self._was_on:
             tracemalloc.start()
-        self._before = tracemalloc.get_traced_memory()[0] - arrays  # numpy's arrays are traced too
+        self._before = self._arrays = 0
+
+    def begin(self, arrays: int) -> None:
+        """Count from now on, and what is large of what was made before: the rest may be of torch's own work.
+
+        arrays: bytes of numpy's, which are traced too.
+        """
+        large = sum(trace.size for trace in tracemalloc.take_snapshot().traces if _is_large_of_python(trace))
+        self._before = tracemalloc.get_traced_memory()[0] - arrays - large
         self._arrays = arrays
         tracemalloc.reset_peak()
 
@@ -175,6 +187,10 @@ class _Python:
     def close(self) -> None:
         if not self._was_on:
             tracemalloc.stop()
+
+
+def _is_large_of_python(trace: tracemalloc.Trace) -> bool:
+    return trace.size >= _LARGE and trace.domain != np.lib.tracemalloc_domain
 
 
 class Graph:
