@@ -31,7 +31,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of what kind a value is, without its contents."""
 
     kind: Text
-    """`None`, `tensor`, `number`, `tuple`, `list`, `dict`, or the name of its type."""
+    """`None`, `tensor`, `array`, `number`, `tuple`, `list`, `dict`, or the name of its type."""
     dtype: Text = ""
     shape: tuple[int, ...] = ()
     items: tuple["Form", ...] = ()

@@ -76,7 +76,6 @@ class _Watched:
                 self._add(target, name)
             self.by_object |= dict.fromkeys(backend_calls(name), name)
         self.profiled = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
-
         """Whether the profiler has to run throughout: for what no mode sees."""
 
     def _add(self, target: Any, name: str) -> None:

@@ -9,8 +9,7 @@ from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
 from grader.base.text import nearest
 from grader.judging.pool import Outcome, Variant
-from grader.verdicts.result import CheckResult
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import QUIET, Verdict
 
 _FEWEST_MUTANTS = 8
 
@@ -24,7 +23,7 @@ def stub(bench: Bench) -> Section:
     """The stub imports, passes nothing, and every part reads "not started"."""
     text = f"{stub_of(bench.exercise)}\npass\n"  # one statement more: a part that is the stub's own would not be run
     outcome = bench.judge([Variant("stub", text)])["stub"]
-    found = [f"on the stub {check.id} {said(check)}" for check in outcome.checks if not _idle(check)]
+    found = [f"on the stub {check.id} {said(check)}" for check in outcome.checks if check.verdict not in QUIET]
     for part, ids in bench.collected.planned.items():
         first = next((check for check in outcome.checks if check.id in ids), None)
         if first and first.verdict is not Verdict.NOT_STARTED:
@@ -140,7 +139,3 @@ def right(bench: Bench, known: MutantFile, seeds: int) -> Section:
             why = f"{failed.id} {said(failed)}" if failed else outcome.died
             found.append(f"the right answer '{name}' is refused: {why}")
     return found, f"{len(known.right)} right answers written differently, all accepted"
-
-
-def _idle(check: CheckResult) -> bool:
-    return check.verdict in (Verdict.NOT_STARTED, Verdict.WAITING)

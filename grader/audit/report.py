@@ -36,12 +36,6 @@ class Report(msgspec.Struct):
     def healthy(self) -> bool:
         return not self.findings
 
-    @property
-    def score(self) -> float:
-        """The share of generated mutants that are killed, of those not listed as equivalent."""
-        counted = self.generated - self.equivalent
-        return self.killed / counted if counted else 1.0
-
 
 def audit(
     house: House,

@@ -4,6 +4,7 @@ A house is a folder with `exercises/coverage.toml`. An exercise is one folder na
 """
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -198,6 +199,10 @@ class House:
 
     def task(self, exercise: Exercise) -> Task | None:
         return next((task for task in self.coverage.task if task.id == exercise.id), None)
+
+    def chosen(self, typed: Iterable[str]) -> list[Exercise]:
+        """The exercises that someone means, each once; all where nothing was typed."""
+        return list(dict.fromkeys(self.find(one) for one in typed)) or list(self.exercises.values())
 
     def find(self, typed: str) -> Exercise:
         """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`."""

@@ -5,8 +5,13 @@ import secrets
 
 
 def derive(seed: int, name: str) -> int:
-    """A seed for one check, or one submission: unlike its neighbours', and the same whether or not they ran."""
+    """A seed for what is named: unlike its neighbours', and the same whether or not they ran."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6], "big")
+
+
+def of_submission(seed: int, student: str, exercise: str) -> int:
+    """The seed of one submission, of the seed of a batch."""
+    return derive(seed, f"{student}/{exercise}") % (1 << 31)
 
 
 def new_seed() -> int:

@@ -141,8 +141,6 @@ def _run(path: Path, names: list[str], module: ModuleType) -> list[tuple[str, st
         "-q",
         "-p",
         "no:cacheprovider",
-        "-p",
-        "no:grader",
         "--import-mode=importlib",
         "-oaddopts=",
         "-c",

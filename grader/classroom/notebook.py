@@ -16,7 +16,7 @@ from grader.bank.catalog import Exercise, Part
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
 from grader.bank.source import read_source
 from grader.verdicts.result import PartResult
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 _SETUP = '''# Run this cell first: it brings the `check` that stands below each part. It is not graded.
 try:
@@ -107,7 +107,7 @@ def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) 
         known = failure.finding.mistake if failure.finding else ""
         raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
         mistake = known or raised or failure.property
-    begun = part.verdict not in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
+    begun = part.verdict not in NOT_BEGUN
     told = Shown(str(part.verdict), mistake, problem[:_LONGEST_PROBLEM], source if begun else "")
     return {_SHOWN: msgspec.to_builtins(told)}
 

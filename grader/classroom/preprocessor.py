@@ -22,7 +22,7 @@ from grader.bank.catalog import Exercise, read_exercise
 from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.fair import processors
 from grader.base.files import read_file
-from grader.base.seeds import derive, new_seed
+from grader.base.seeds import new_seed, of_submission
 from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
@@ -282,7 +282,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
     def _asked(self, exercise: Exercise, student: str, cells: Sequence[Mapping[str, Any]]) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
-        return Asked(student, _code_of(cells), derive(seed, f"{student}/{exercise.id}") % (1 << 31))
+        return Asked(student, _code_of(cells), of_submission(seed, student, exercise.id))
 
     def _judge(self, exercise: Exercise) -> Judging:
         if exercise.id not in self._judging or self._judging[exercise.id].has_ended:

@@ -6,7 +6,7 @@ that it autograded.
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,15 +215,12 @@ def as_page(house: House, course: str, graded: Sequence[Graded], eyes: Sequence[
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=said)
     students = sorted({one.student for one in graded})
-    points = {
-        student: {
-            id: sum(g.earned for g in graded if (g.student, g.exercise) == (student, id))
-            for id in house.exercises
-            if _points(graded, id, student)
-        }
-        for student in students
-    }
-    whole = {id: max((_points(graded, id, student) for student in students), default=0.0) for id in house.exercises}
+    worth, earned = defaultdict[tuple[str, str], float](float), defaultdict[tuple[str, str], float](float)
+    for one in graded:
+        worth[one.student, one.exercise] += one.points
+        earned[one.student, one.exercise] += one.earned
+    points = {who: {id: earned[who, id] for id in house.exercises if worth[who, id]} for who in students}
+    whole = {id: max((worth[student, id] for student in students), default=0.0) for id in house.exercises}
     return environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).render(
         course=course,
         students=students,
@@ -234,10 +231,6 @@ def as_page(house: House, course: str, graded: Sequence[Graded], eyes: Sequence[
         topics=topic_tables(house, graded),
         eyes=eyes,
     )
-
-
-def _points(graded: Sequence[Graded], id: str, student: str) -> float:
-    return sum(one.points for one in graded if (one.exercise, one.student) == (id, student))
 
 
 def as_csv(graded: Sequence[Graded]) -> str:

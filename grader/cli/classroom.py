@@ -26,7 +26,7 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     _need_nbgrader("This writes nbgrader's notebooks")
     from grader.classroom.course import write_course
 
-    chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
+    chosen = house.chosen(only)
     done = write_course(folder, house.root, chosen, question_points=question_points, overwrite=overwrite)
     for one in done:
         click.echo(f"  {one.done:<11} {folder / one.path}")
@@ -53,7 +53,7 @@ def release(folder: Path, only: tuple[str, ...]) -> None:
 
     house = find_house()
     house.need_whole()
-    chosen = list(dict.fromkeys(house.find(id) for id in only)) or list(house.exercises.values())
+    chosen = house.chosen(only)
     count = write_release(folder, house, chosen)
     click.echo(f"{count} files in {folder}: {len(chosen)} exercises, without hidden checks and solutions.")
     click.echo(f"Students type: pip install {folder.name}/")

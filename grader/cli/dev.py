@@ -69,7 +69,7 @@ def audit(ids: tuple[str, ...], seeds: int, mutants: str, jobs: int | None) -> N
         stop(f"--mutants takes all, none or a number, not '{mutants}'.", 2)
     limit = None if mutants == "all" else 0 if mutants == "none" else int(mutants)
     house = find_house()
-    exercises = [house.find(id) for id in ids] or list(house.exercises.values())
+    exercises = house.chosen(ids)
     reports = []
     for exercise in exercises:
         try:

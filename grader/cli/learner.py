@@ -96,7 +96,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     from grader.views.render import result_lines
 
     house = find_house()
-    exercises = list(dict.fromkeys(house.find(id) for id in ids)) or list(house.exercises.values())
+    exercises = house.chosen(ids)
     for exercise in exercises:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"

@@ -55,7 +55,7 @@ _ANY_ARGUMENTS = """
 _ANY_ARGUMENTS_HIDDEN = """
     open openat creat truncate chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes futimesat
     utimensat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
-    kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo setsid setpgid
+    kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo setpgid
     bind connect listen accept accept4 sendto sendmmsg recvmmsg
 """
 """Only where namespaces hide what is outside: by these it is reached there."""

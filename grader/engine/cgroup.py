@@ -46,12 +46,6 @@ class Group:
             return _numbers(self._read("memory.events")).get("oom_kill", 0) > 0
         return False
 
-    def used_up_its_processes(self) -> bool:
-        """Whether a process was refused here since the limit was reached."""
-        with contextlib.suppress(OSError):
-            return _numbers(self._read("pids.events")).get("max", 0) > 0
-        return False
-
     def remove(self) -> None:
         """End all that is in it, and take it away."""
         with contextlib.suppress(OSError):

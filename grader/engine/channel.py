@@ -134,7 +134,7 @@ class Caged:
             if not self._answerer:
                 self._answerer = self._start()
                 self._begun = False
-            message = {name: getattr(request, name) for name in request.__struct_fields__}
+            message = msgspec.structs.asdict(request)
             if not self._begun:
                 seconds = _TELLS * self._exercise.limits.check_seconds
                 message["check"] = {"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds}

@@ -7,6 +7,7 @@ again, and only what the grader's own processes met themselves is a proof.
 import contextlib
 import os
 import re
+import signal
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -55,14 +56,14 @@ def _forks_are_refused() -> bool:
         for _ in range(_TRIED):
             pid = os.fork()
             if pid == 0:
-                os.kill(os.getpid(), 19)  # SIGSTOP: it stays until it is killed
+                os.kill(os.getpid(), signal.SIGSTOP)  # it stays until it is killed
                 os._exit(0)
             pids.append(pid)
     except OSError:
         return True
     finally:
         for pid in pids:
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
     return False

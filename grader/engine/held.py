@@ -97,7 +97,7 @@ def _sum(threads: list[int], file: str, names: tuple[str, ...]) -> int:
 
 
 def written_mb(pid: int) -> int:
-    """Memory of this very process, in MiB; 0 where nobody knows."""
+    """Memory of a process, in MiB; 0 where nobody knows."""
     return _written_mb(fair.threads_of([pid]))
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from grader.bank.catalog import Exercise
-from grader.base.seeds import derive
+from grader.base.seeds import of_submission
 from grader.engine import cage
 from grader.submissions.find import Submission
 from grader.verdicts.result import Result
@@ -48,7 +48,7 @@ _installed = cache(version)
 
 def submission_seed(seed: int, submission: Submission) -> int:
     """A seed for one submission: different from the others', and the same for the same seed of the batch."""
-    return derive(seed, f"{submission.student}/{submission.exercise}") % (1 << 31)
+    return of_submission(seed, submission.student, submission.exercise)
 
 
 def holds(

@@ -38,7 +38,7 @@ _LAST_UID = 1 << 30
 _BACKSTOP = 1024
 """Beyond what runs: how many processes a cage may start before its keeper, who counts them, has looked."""
 _NOBODY = 65534
-_NEW_USER_NAMESPACE, _COUNTED = 1, 2
+_ENTERED, _COUNTED = 1, 2
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -129,7 +129,10 @@ def _mapped(kind: str) -> list[tuple[int, int]]:
 
 
 def _tried(share: Share) -> int:
-    """_COUNTED where a process with this share may start one child and not two when 2 is its limit; 0 if it fails."""
+    """_COUNTED where a process with this share may start one child and not two when 2 is its limit.
+
+    _ENTERED where the namespace can be had and its processes are not counted alone; 0 if it fails.
+    """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -137,7 +140,7 @@ def _tried(share: Share) -> int:
         with contextlib.suppress(BaseException):
             ours.close()
             become(share, 1, theirs)
-            code = _NEW_USER_NAMESPACE
+            code = _ENTERED
             linux.drop_capabilities()
             resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
             code = _COUNTED if _fork_and_wait() and not _fork_and_wait() else code
@@ -218,10 +221,9 @@ def _running_everywhere() -> int:
 
 @functools.cache
 def stay_countable() -> Any:
-    """A filter of system calls, to be loaded: none that would take the cage out of its share.
+    """A filter of system calls, to be loaded beside the list in `calls`: no shared memory without a file.
 
-    Shared memory without a file is held although nobody maps it any more, and pages given to a pipe as well, so that
-    nobody can count them without being root of the machine. Processors and sessions are the keeper's to choose.
+    It is held although nobody maps it any more, so that nobody can count it without being root of the machine.
     """
     import errno
 
@@ -230,10 +232,4 @@ def stay_countable() -> Any:
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     shared_anonymous = 0x01 | 0x20
     rules.add_rule(seccomp.ERRNO(errno.ENOMEM), "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared_anonymous, 0x21))
-    for name in (
-        "vmsplice", "setsid", "sched_setaffinity", "sched_setattr", "sched_setscheduler", "sched_setparam",
-        "setpriority", "ioprio_set", "remap_file_pages",
-    ):  # fmt: skip
-        with contextlib.suppress(OSError, ValueError):  # a call that this architecture does not have
-            rules.add_rule(seccomp.ERRNO(errno.EPERM), name)
     return rules

@@ -15,7 +15,7 @@ from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
 from grader.verdicts.raised import timeout_seconds
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import QUIET, Verdict
 
 _LETTERS = {
     Verdict.PASSED: ".",
@@ -137,10 +137,6 @@ def seen_of(report: Any) -> Seen | None:
     return None
 
 
-_QUIET = (Verdict.NOT_STARTED, Verdict.WAITING)
-"""Verdicts that are no mistake of anybody's, and are not shown in red."""
-
-
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
     seen = seen_of(report)
     if seen is None or seen.check.verdict in (Verdict.PASSED, Verdict.GRADER_ERROR):
@@ -149,4 +145,4 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str | tuple[str, di
     # pytest has a section and a summary of its own for the category "error".
     category = "with an error" if verdict is Verdict.ERROR else str(verdict)
     word = str(verdict).upper()
-    return category, _LETTERS.get(verdict, "?"), (word, {"light": True}) if verdict in _QUIET else word
+    return category, _LETTERS.get(verdict, "?"), (word, {"light": True}) if verdict in QUIET else word

@@ -11,7 +11,7 @@ from grader.bank.source import BEGIN, END, definition, definitions, read_source,
 from grader.base.errors import HouseError
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import QUIET, Verdict
 
 Earned = Mapping[str, set[str]]
 """Exercise id to the names of the parts that are earned."""
@@ -69,7 +69,7 @@ def _last_said(house: House, exercise: Exercise, part: Part) -> str:
     told = next((one for one in result.parts if one.name == part.name), None) if result else None
     if told is None or told.verdict is Verdict.NOT_RUN:
         return ""
-    quiet = told.verdict in (Verdict.NOT_STARTED, Verdict.WAITING)
+    quiet = told.verdict in QUIET
     return str(told.verdict) if quiet else f"{told.verdict}, {told.tally}"
 
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from grader.submissions.find import Found
 from grader.verdicts.result import Result
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import NOT_BEGUN
 
-_NOT_BEGUN = (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
 _MOST_NAMED = 10
 
 
@@ -28,7 +27,7 @@ def identical(results: Iterable[Result]) -> list[tuple[str, list[str]]]:
     """Exercises with the students who handed in one and the same text, which is more than the stub."""
     same: dict[tuple[str, str], list[str]] = {}
     for one in results:
-        if not one.problem and any(part.verdict not in _NOT_BEGUN for part in one.parts):
+        if not one.problem and any(part.verdict not in NOT_BEGUN for part in one.parts):
             same.setdefault((one.exercise, one.source), []).append(one.student)
     return [(exercise, _some(names)) for (exercise, _), names in same.items() if len(names) > 1]
 

@@ -15,13 +15,6 @@ SCHEMA = 2
 """2: what a check found as fields (`finding`, `lines`, `place`); in 1 it stood in the message alone."""
 
 
-class Doubt(msgspec.Struct, frozen=True):
-    """Why a verdict may be the machine's doing."""
-
-    said: str
-    proved: bool
-
-
 class CheckResult(msgspec.Struct, frozen=True):
     @property  # above the field of that name
     def passed(self) -> bool:

@@ -17,3 +17,9 @@ class Verdict(StrEnum):
     GRADER_ERROR = "grader error"
     NOT_RUN = "not run"
     """Unknown, since a check was not selected. It is never a pass."""
+
+
+QUIET = (Verdict.NOT_STARTED, Verdict.WAITING)
+"""No mistake of anybody's, and not shown in red."""
+NOT_BEGUN = (*QUIET, Verdict.NOT_RUN)
+"""Nothing can be said of what was written."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from grader.bank.catalog import Exercise
 from grader.verdicts.result import CheckResult, PartResult, Result
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
 
 WIDTH = 80
 _INDENT = 6
@@ -84,7 +84,7 @@ def _broken(result: Result) -> CheckResult | None:
 
 def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) -> list[Line]:
     mark = _MARKS.get(part.verdict, "✗")
-    if part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
+    if part.verdict in NOT_BEGUN:
         note = _brief(part)
     elif part.verdict is Verdict.PASSED:
         note = part.message
@@ -92,7 +92,7 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
         note = "" if part.of_file else part.tally  # no check looked at a file that cannot be read
     head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
     lines = [Line(head, _style(part.verdict))]
-    if brief or part.verdict in (Verdict.PASSED, Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN):
+    if brief or part.verdict in (Verdict.PASSED, *NOT_BEGUN):
         return lines
     failure = part.first_failure
     return lines + (_failure_lines(exercise, failure, tree) if failure else [])
@@ -157,7 +157,7 @@ def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
     following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
     if following is None or tree != "exercises":
         return [Line(f"  {result.score} of {result.max_score} points.")]
-    fresh = all(part.verdict in (Verdict.NOT_STARTED, Verdict.WAITING) for part in result.parts)
+    fresh = all(part.verdict in QUIET for part in result.parts)
     verb = "Begin with" if fresh else "Next:"
     return [
         Line(f"  {verb} {following.name} in {_folder(exercise, tree)}{exercise.stem}.py"),
@@ -188,7 +188,7 @@ def paragraph(text: str, indent: int) -> list[str]:
 def _style(verdict: Verdict) -> dict[str, bool]:
     if verdict is Verdict.PASSED:
         return {"green": True}
-    return {} if verdict in (Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN) else {"red": True}
+    return {} if verdict in NOT_BEGUN else {"red": True}
 
 
 def _speaks(encoding: str) -> bool:

@@ -264,13 +264,15 @@ EVERYWHERE = {
     "a packet": ("socket", 17, 3), "audit": ("socket", 16, 3, 9), "a raw socket": ("socket", 2, 3, 1),
     "hosts of machines": ("socket", 40, 1), "a device": ("mknodat", 0, 0, 0o60666),
     "a personality": ("personality", 0x0400000), "a watch of files": ("inotify_init1",), "all disks": ("sync",),
+    "a session": ("setsid",), "processors": ("sched_setaffinity",), "pages for a pipe": ("vmsplice",),
+    "a priority": ("setpriority",),
 }  # fmt: skip
 WHERE_IT_IS_NOT_HIDDEN = {
     "a signal": ("kill", OTHER), "to its group": ("kill", 0), "to a group": ("kill", WHOLE_GROUP),
     "to everybody": ("kill", EVERYBODY), "to a thread": ("tkill", OTHER),
     "to a thread of others": ("tgkill", OTHER, OTHER),
     "with a word": ("rt_sigqueueinfo", OTHER, 9), "with a word, to a thread": ("rt_tgsigqueueinfo", OTHER, OTHER, 9),
-    "a session": ("setsid",), "a group": ("setpgid", 0, 0), "a socket": ("socket", 1, 1), "a name": ("bind", 4),
+    "a group": ("setpgid", 0, 0), "a socket": ("socket", 1, 1), "a name": ("bind", 4),
     "datagrams for anybody": ("socketpair", 1, 2), "datagrams, at once closed": ("socketpair", 1, 2 | 0x80000),
     "a message for anybody": ("sendto", 4, 1, 1, 0, 1 << 32), "modes": ("chmod",), "modes of what is open": ("fchmod",),
     "a file cut": ("truncate",), "a file cut as it is read": ("openat", 0, 0, 0o1000), "times": ("utimensat",),
