@@ -32,11 +32,12 @@ def new(id: str) -> None:
 @dev.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 1 if a file is not current.")
 def build(only_check: bool) -> None:
-    """Write the stubs and the generated parts of the READMEs from solutions and exercise.toml."""
+    """Write the stubs, the generated parts of the READMEs, and what the page knows of its server."""
     from grader.bank.derived import build as build_all
+    from grader.serve.typescript import built as build_wire
 
     house = find_house()
-    stale = [file for file in build_all(house) if not file.current]
+    stale = [file for file in (*build_all(house), *build_wire(house)) if not file.current]
     attempts = {exercise.attempt: exercise for exercise in house.exercises.values()}
     for file in stale:
         shown = file.path.relative_to(house.root)

@@ -1,0 +1,492 @@
+"""What passes between the page and its server, as data. `grader dev build` writes `web/src/wire.ts` from it.
+
+All is JSON. A request carries `Authorization: Bearer TOKEN`; what is refused is answered by a status of 4xx and a
+`Refused`. The routes, each under `api/`:
+
+    GET    map                            HouseMap
+    GET    report                         Report
+    GET    kata/ID                        Kata
+    GET    kata/ID/file                   DiskFile
+    PUT    kata/ID/file   Save            Saved; 409 and a DiskFile where `If-Match` does not name what is on disk
+    POST   kata/ID/keep   Keep            Kept
+    POST   kata/ID/run    RunAsked        RunTaken; 409 and a DiskFile where the disk holds another text than it names
+    DELETE run/N                          Done
+    POST   kata/ID/hint   PartNamed       HintGiven
+    POST   kata/ID/give-up PartNamed      Done
+    POST   kata/ID/reset  Reset           File
+    GET    kata/ID/attempts               Attempts
+    GET    kata/ID/attempts/N             AttemptText
+    GET    kata/ID/solution?part=NAME     Solution; 403 until it is earned or given up; without a part: the whole file
+    GET    events?after=N                 with `Accept: text/event-stream` a stream of events, each the JSON of one line
+                                          `data: ...`; else `Events`, as soon as there is one, or empty after 20 s
+
+A hash is what `DiskFile.hash` says, and nothing else; it is what `Result.source` holds of the text that was judged.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from grader.bank.coverage import RoleRow
+from grader.verdicts.result import CheckResult, Result
+
+GONE = "gone"
+"""The hash of a file that is not there."""
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what the server says."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what the page asks: an unknown key is refused."""
+
+
+class Refused(Wire, frozen=True):
+    """Why something was not done: a sentence for a person."""
+
+    error: str
+
+
+class Done(Wire, frozen=True):
+    """It was done, and there is nothing to say about it."""
+
+
+# ---- the map
+
+TopicState = Literal["earned", "tried", "open", "coming", "gap", "elsewhere"]
+"""`tried`: a part of it was judged and is not earned; `coming`: an exercise is planned; `gap`: no part, and no plan."""
+
+
+class TopicPart(Wire, frozen=True):
+    """A part that covers a topic."""
+
+    exercise: str
+    title: str
+    """Of the exercise."""
+    part: str
+    minutes: int
+    points: int
+    earned: bool
+    after: tuple[str, ...]
+    """The parts that it builds on."""
+
+
+class MapTopic(Wire, frozen=True):
+    """A square of a tile."""
+
+    id: str
+    title: str
+    state: TopicState
+    parts: tuple[TopicPart, ...]
+
+
+class Tile(Wire, frozen=True):
+    """An item of the coverage table: what an interview asks about."""
+
+    number: str
+    title: str
+    priority: int | None
+    """1 (do it first) to 3."""
+    difficulty: str | None
+    weights: dict[str, int]
+    """Role to how often it is asked: 0 never, 1 rarely, 2 often, 3 almost always."""
+    topics: tuple[MapTopic, ...]
+    points_earned: int
+    points: int
+
+
+class MapSection(Wire, frozen=True):
+    id: str
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+class NextPart(Wire, frozen=True):
+    """What to do next."""
+
+    exercise: str
+    title: str
+    part: str
+    minutes: int
+    points: int
+    begun: bool
+    """Whether anything of the exercise was tried before."""
+    said: str
+    """How its last run ended: `wrong, 4 of 8 checks pass`; empty where it was not run."""
+
+
+class ExerciseCard(Wire, frozen=True):
+    """An exercise in a list, such as Go to."""
+
+    id: str
+    number: str
+    title: str
+    summary: str
+    priority: int | None
+    difficulty: str | None
+    minutes: int
+    points: int
+    points_earned: int
+    parts: tuple[str, ...]
+    parts_earned: tuple[str, ...]
+
+
+class HouseMap(Wire, frozen=True):
+    """`GET map`."""
+
+    edition: Literal["whole", "student"]
+    """`student`: without hidden checks and solutions, so that only the visible examples run."""
+    first_visit: bool
+    """Whether nothing was ever judged here."""
+    points: int
+    points_earned: int
+    next: NextPart | None
+    """None where all is earned."""
+    roles: tuple[RoleRow, ...]
+    sections: tuple[MapSection, ...]
+    exercises: tuple[ExerciseCard, ...]
+    warning: str = ""
+    """Why progress is not shown, where its file cannot be read."""
+
+
+# ---- a kata
+
+
+class DiskFile(Wire, frozen=True):
+    """A learner's file as it is on disk."""
+
+    state: Literal["there", "gone", "unreadable"]
+    """`unreadable`: not UTF-8, a link, too large, not a file; `why` says so."""
+    text: str
+    """Empty unless it is there. Line ends are as on disk."""
+    hash: str
+    """SHA-256 of the text in UTF-8, in hexadecimal; of the bytes where it is unreadable; `gone`."""
+    stub: bool
+    """Whether it is as it was handed out."""
+    why: str = ""
+
+
+class AskedInInterviews(Wire, frozen=True):
+    """A question of an interview. Markdown made HTML; the answer is empty until the part is earned or given up."""
+
+    asks: str
+    answer: str
+
+
+class KataPart(Wire, frozen=True):
+    """A part of a kata, with what the learner may see of it."""
+
+    name: str
+    defines: tuple[str, ...]
+    """The definitions in the file that belong to it: `KVCache`, or `save` and `load`."""
+    points: int
+    minutes: int
+    after: tuple[str, ...]
+    contract: str
+    """Signature and docstring, as plain text, from the file as it was handed out."""
+    earned: bool
+    gave_up: bool
+    """Whether the reference was looked at before the part was earned."""
+    hints: int
+    """How many there are."""
+    hints_seen: tuple[str, ...]
+    questions: tuple[AskedInInterviews, ...]
+    why: str
+    """Why the reference does it its way: HTML; empty until it is earned or given up."""
+
+
+class Kata(Wire, frozen=True):
+    """`GET kata/ID`. To open a kata begins to warm what judges it."""
+
+    id: str
+    number: str
+    title: str
+    summary: str
+    edition: Literal["whole", "student"]
+    file_name: str
+    """`kv_cache.py`."""
+    path: str
+    """From the house: `exercises/dl_011_kv_cache/kv_cache.py`."""
+    statement: str
+    """HTML that this server made; it holds no script. Its `src` and `href` are absolute, `#...`, or `data:`."""
+    file: DiskFile
+    points: int
+    points_earned: int
+    parts: tuple[KataPart, ...]
+    last: Result | None
+    """The last attempt, also one of `grader check`; the hash of what it judged is its `source`."""
+    attempts: int
+    seat: Literal["cold", "warming", "ready", "failed"]
+    running: int | None
+    """The run that goes on, or None."""
+    n: int
+    """The number of the newest event that is told here already: follow `events?after=n`."""
+    warning: str = ""
+    """Why progress is not shown, where its file cannot be read."""
+
+
+class Save(Asked, frozen=True):
+    """`PUT kata/ID/file`, with the header `If-Match: HASH` of the text that it began from."""
+
+    text: str
+    overrules: bool = False
+    """Keep mine: the text on disk goes into the history before it is written over."""
+    leaving: bool = False
+    """Nobody will read the answer (`pagehide`): where it cannot be written, it goes into the history."""
+
+
+class Saved(Wire, frozen=True):
+    """The text is on disk."""
+
+    hash: str
+    n: int
+    """Of the `file` event that says so."""
+
+
+class Keep(Asked, frozen=True):
+    """`POST kata/ID/keep`: a text that is about to go, such as the draft of somebody who loads what is on disk."""
+
+    text: str
+
+
+class Kept(Wire, frozen=True):
+    """It stands in the history."""
+
+    number: int
+
+
+class RunAsked(Asked, frozen=True):
+    """`POST kata/ID/run`: judge what is on disk. The newest run wins: it cancels one that goes on."""
+
+    hash: str = ""
+    """Of the text that is meant; where the disk holds another: 409. Empty: whatever is there."""
+    part: str = ""
+    """The part at the cursor: it is judged first."""
+    only: bool = False
+    """Judge that part alone."""
+
+
+class RunTaken(Wire, frozen=True):
+    """A run was taken in hand; what comes of it are events."""
+
+    run: int
+    hash: str
+
+
+class PartNamed(Asked, frozen=True):
+    part: str
+
+
+class HintGiven(Wire, frozen=True):
+    """The next hint for a part; after the last one the last again."""
+
+    part: str
+    number: int
+    """From 1."""
+    of: int
+    text: str
+
+
+class Reset(Asked, frozen=True):
+    """`POST kata/ID/reset`: the stub again. What was there is kept in the history."""
+
+    part: str = ""
+    """Empty: the whole file."""
+
+
+class Attempt(Wire, frozen=True):
+    """One line of the history, oldest first."""
+
+    number: int
+    """From 1."""
+    at: str
+    """ISO 8601, UTC."""
+    door: str
+    """What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `page kept`."""
+    score: int
+    max_score: int
+    """Points of the parts that ran; 0 for a text that was kept and not judged."""
+    hash: str
+    earned: tuple[str, ...]
+
+
+class Attempts(Wire, frozen=True):
+    attempts: tuple[Attempt, ...]
+
+
+class AttemptText(Wire, frozen=True):
+    number: int
+    text: str
+
+
+class Solution(Wire, frozen=True):
+    """The reference, of one part or of all."""
+
+    part: str
+    text: str
+
+
+# ---- the report
+
+
+class PointsAt(Wire, frozen=True):
+    """How many points were earned of an exercise since this moment."""
+
+    at: str
+    points: int
+
+
+class ExerciseReport(Wire, frozen=True):
+    id: str
+    title: str
+    points: int
+    points_earned: int
+    line: tuple[PointsAt, ...]
+    attempts: int
+    hints: int
+    """How many hints were looked at."""
+    gave_up: tuple[str, ...]
+
+
+class Mistake(Wire, frozen=True):
+    """A known mistake that was found in this learner's attempts."""
+
+    said: str
+    times: int
+    """In how many attempts."""
+    exercise: str
+    part: str
+
+
+class Report(Wire, frozen=True):
+    """`GET report`."""
+
+    roles: tuple[RoleRow, ...]
+    sections: tuple[MapSection, ...]
+    exercises: tuple[ExerciseReport, ...]
+    """Those that were begun."""
+    mistakes: tuple[Mistake, ...]
+    """The commonest first."""
+    warning: str = ""
+
+
+# ---- events
+
+
+class Event(Wire, tag_field="kind", frozen=True):
+    """Base of the events. `n` counts them from 1, over all katas."""
+
+    n: int
+
+
+class HelloEvent(Event, tag="hello", frozen=True):
+    """The first of each stream, with the number of the newest event so far."""
+
+    start: str
+    """Names this start of the server: where it is another one, what the page knows of runs is void."""
+
+
+class ResyncEvent(Event, tag="resync", frozen=True):
+    """Events were missed that are no longer kept: ask for map and kata again, and go on after `n`."""
+
+
+class FileEvent(Event, tag="file", frozen=True):
+    """The file on disk holds another text."""
+
+    id: str
+    hash: str
+    state: Literal["there", "gone", "unreadable"]
+    by: Literal["disk", "page"]
+    """`disk`: not this server."""
+
+
+class SeatEvent(Event, tag="seat", frozen=True):
+    """What judges an exercise warms up, is ready, failed, or was sent away since nobody asked."""
+
+    id: str
+    seat: Literal["cold", "warming", "ready", "failed"]
+    why: str = ""
+
+
+class RunEvent(Event, tag="run", frozen=True):
+    """A run was taken in hand."""
+
+    id: str
+    run: int
+    hash: str
+    total: int
+    """How many checks there are; 0 while they are not known yet."""
+    first: str
+    """The part that is judged first; empty where none was named."""
+
+
+class CheckEvent(Event, tag="check", frozen=True):
+    """A check of a run ended."""
+
+    id: str
+    run: int
+    done: int
+    """How many have ended, with this one."""
+    total: int
+    check: CheckResult
+
+
+class Gained(Wire, frozen=True):
+    """A part that a run is first to earn."""
+
+    part: str
+    points: int
+    why: str
+    """HTML."""
+    questions: tuple[AskedInInterviews, ...]
+
+
+class EndEvent(Event, tag="end", frozen=True):
+    """A run ended: this is its result, and it is in the history."""
+
+    id: str
+    run: int
+    hash: str
+    result: Result
+    gained: tuple[Gained, ...]
+    next: NextPart | None
+    warning: str = ""
+    """Why it could not be kept."""
+
+
+class CancelledEvent(Event, tag="cancelled", frozen=True):
+    """A run was stopped, or another one took its place: it is no attempt."""
+
+    id: str
+    run: int
+
+
+class FaultEvent(Event, tag="fault", frozen=True):
+    """The grader failed; nothing of it is charged to the learner."""
+
+    id: str
+    run: int
+    why: str
+
+
+AnyEvent = (
+    HelloEvent | ResyncEvent | FileEvent | SeatEvent | RunEvent | CheckEvent | EndEvent | CancelledEvent | FaultEvent
+)
+
+
+class Events(Wire, frozen=True):
+    """The answer to a long poll."""
+
+    n: int
+    """Ask for what comes after this."""
+    start: str
+    """As in `HelloEvent`."""
+    events: tuple[AnyEvent, ...]
+
+
+SPOKEN: tuple[Any, ...] = (
+    Refused, Done, HouseMap, Kata, DiskFile, Save, Saved, Keep, Kept, RunAsked, RunTaken, PartNamed, HintGiven, Reset,
+    Attempts, AttemptText, Solution, Report, AnyEvent, Events,
+)  # fmt: skip
+"""What stands in `wire.ts`, with everything that these hold."""
