@@ -209,7 +209,11 @@ class Kata(Wire, frozen=True):
     path: str
     """From the house: `exercises/dl_011_kv_cache/kv_cache.py`."""
     statement: str
-    """HTML that this server made; it holds no script. Its `src` and `href` are absolute, `#...`, or `data:`."""
+    """HTML that this server made of the README, without its first heading. Pictures are `data:`; links are `https:`,
+    `#/kata/ID` or `#s-HEADING`.
+    """
+    examples: str
+    """The text of `test_examples.py`, the visible examples: in a student edition all that there is to run."""
     file: DiskFile
     points: int
     points_earned: int
@@ -303,7 +307,7 @@ class Attempt(Wire, frozen=True):
     at: str
     """ISO 8601, UTC."""
     door: str
-    """What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `page kept`."""
+    """What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `kept`."""
     score: int
     max_score: int
     """Points of the parts that ran; 0 for a text that was kept and not judged."""

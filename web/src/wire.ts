@@ -132,8 +132,13 @@ export interface Kata {
   file_name: string;
   /** From the house: `exercises/dl_011_kv_cache/kv_cache.py`. */
   path: string;
-  /** HTML that this server made; it holds no script. Its `src` and `href` are absolute, `#...`, or `data:`. */
+  /**
+   * HTML that this server made of the README, without its first heading. Pictures are `data:`; links are `https:`,
+   * `#/kata/ID` or `#s-HEADING`.
+   */
   statement: string;
+  /** The text of `test_examples.py`, the visible examples: in a student edition all that there is to run. */
+  examples: string;
   file: DiskFile;
   points: number;
   points_earned: number;
@@ -357,7 +362,7 @@ export interface Attempt {
   number: number;
   /** ISO 8601, UTC. */
   at: string;
-  /** What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `page kept`. */
+  /** What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `kept`. */
   door: string;
   score: number;
   /** Points of the parts that ran; 0 for a text that was kept and not judged. */

@@ -1,0 +1,195 @@
+"""A learner's file: read, saved over no other text than the one that was meant, and watched. Nothing of it is lost."""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+from grader.bank.catalog import Exercise, House
+from grader.bank.derived import stub_of
+from grader.base.errors import HouseError
+from grader.base.files import LARGEST_FILE, digest, read_file
+from grader.learner import desk
+from grader.records.progress import Progress
+from grader.serve.wire import GONE, DiskFile, Save
+
+_BOM = b"\xef\xbb\xbf"
+_COARSE_NS = 2_000_000_000
+"""The coarsest clock of a file system: two texts of one length that were written within it may look alike."""
+Signature = tuple[int, ...]
+
+
+def on_disk(exercise: Exercise) -> DiskFile:
+    """The file as it stands, or why it cannot be shown."""
+    path = exercise.attempt
+    try:
+        _need_inside(exercise)
+        data = read_file(path)
+    except FileNotFoundError:
+        return DiskFile(state="gone", text="", hash=GONE, stub=False, why=f"{path.name} is not there.")
+    except (OSError, HouseError) as error:
+        return _unreadable(str(error), f"{path.name} cannot be read: {_reason(error)}.")
+    try:
+        text = data.removeprefix(_BOM).decode()
+    except UnicodeDecodeError:
+        return _unreadable(hashlib.sha256(data).hexdigest(), f"{path.name} is not UTF-8 text.")
+    return DiskFile(state="there", text=text, hash=digest(text), stub=_is_stub(exercise, text))
+
+
+def save(house: House, exercise: Exercise, began: str, asked: Save) -> tuple[bool, DiskFile]:
+    """Write a text over the one of hash `began`, and over no other: whether it was, and what is on disk now.
+
+    Raises HouseError, ProgressError: then the file is as it was.
+    """
+    if len(asked.text.encode()) > LARGEST_FILE:
+        raise HouseError(f"A file of more than {LARGEST_FILE:,} bytes is not saved, for it is not graded either.")
+    disk = on_disk(exercise)
+    if disk.hash != began or disk.state == "unreadable":
+        if asked.leaving and digest(asked.text) != disk.hash:
+            keep(house, exercise, asked.text)
+        return False, disk
+    if asked.overrules and disk.state == "there":
+        keep(house, exercise, disk.text)
+    if digest(asked.text) == disk.hash:
+        return True, disk
+    if not _replace(exercise, asked.text, lambda: on_disk(exercise).hash == began):
+        return False, on_disk(exercise)
+    return True, on_disk(exercise)
+
+
+def keep(house: House, exercise: Exercise, text: str) -> int:
+    """Put a text that is about to go into the history: its number there. Raises ProgressError."""
+    progress = Progress(house.root)
+    progress.note(exercise.id, "kept", text=text)
+    return len(progress.history(exercise.id))
+
+
+def reset(house: House, exercise: Exercise, part: str) -> DiskFile:
+    """The stub again, of a part or of all; what was there is kept: beside the file, if it is no text.
+
+    Raises HouseError.
+    """
+    disk = on_disk(exercise)
+    if disk.state == "unreadable":
+        _set_aside(exercise, disk)
+    if part and disk.state == "there":
+        desk.reset_part(house, exercise, exercise.part(part))
+    else:
+        desk.reset(house, exercise)
+    return on_disk(exercise)
+
+
+class Watched:
+    """Files that are open in a page, looked at again and again: what somebody else writes is told.
+
+    changed: gets the exercise and what is on disk. Events of the file system are not used: they fail on WSL and NFS.
+    """
+
+    def __init__(self, changed: Callable[[Exercise, DiskFile], None]) -> None:
+        self._changed = changed
+        self._known: dict[str, str] = {}
+        """Exercise id to the hash that was told last."""
+        self._seen: dict[str, tuple[Signature, bool]] = {}
+        """Exercise id to what its file was like when looked at last, and whether that was told."""
+        self._exercises: dict[str, Exercise] = {}
+
+    def know(self, exercise: Exercise, disk: DiskFile) -> None:
+        """This is what a page knows of the file; from now on it is watched."""
+        self._exercises[exercise.id] = exercise
+        self._known[exercise.id] = disk.hash
+
+    def look(self) -> None:
+        """Look once at each. A file is read when two looks agree, so that none is read half-written."""
+        for id, exercise in self._exercises.items():
+            signature = _signature(exercise.attempt)
+            before, told = self._seen.get(id, ((), False))
+            self._seen[id] = (signature, told and before == signature)
+            if before != signature or told:
+                continue
+            self._seen[id] = (signature, time.time_ns() - signature[0] > _COARSE_NS)
+            disk = on_disk(exercise)
+            if disk.hash != self._known[id]:
+                self._known[id] = disk.hash
+                self._changed(exercise, disk)
+
+
+def _signature(path: Path) -> Signature:
+    """What changes when a file is written, replaced, removed, or becomes a link."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return (0,)
+    return (facts.st_mtime_ns, facts.st_size, facts.st_ino, facts.st_mode)
+
+
+def _replace(exercise: Exercise, text: str, unchanged: Callable[[], bool]) -> bool:
+    """Write beside the file, and move into place if it is still what it was: whether it was. Raises HouseError."""
+    path = exercise.attempt
+    _need_inside(exercise)
+    beside = path.with_name(f".{path.name}.{token_hex(4)}.part")
+    try:
+        mode, bom = _form_of(path)
+        try:
+            with beside.open("xb") as file:
+                file.write(bom + text.encode())
+                file.flush()
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            if not unchanged():
+                return False
+            beside.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                beside.unlink()
+    except OSError as error:
+        raise HouseError(f"{path.name} cannot be written: {_reason(error)}. The text was not saved.") from None
+    return True
+
+
+def _form_of(path: Path) -> tuple[int | None, bytes]:
+    """The mode of a file and its byte order mark, which stay as they are; of none there is neither."""
+    try:
+        with path.open("rb") as file:
+            return stat.S_IMODE(os.fstat(file.fileno()).st_mode), file.read(3) if file.peek(3)[:3] == _BOM else b""
+    except FileNotFoundError:
+        return None, b""
+
+
+def _set_aside(exercise: Exercise, disk: DiskFile) -> None:
+    """Move what is no text out of the way, under a name that is free. Raises HouseError."""
+    path = exercise.attempt
+    _need_inside(exercise)
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.{number}.kept")
+        if not os.path.lexists(aside):
+            break
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise HouseError(f"{disk.why} It cannot be moved away: {_reason(error)}.") from None
+
+
+def _need_inside(exercise: Exercise) -> None:
+    """Raises HouseError where the folder of the file is a link that leads out of the house."""
+    if not exercise.attempt.parent.resolve().is_relative_to(exercise.root.resolve()):
+        raise HouseError("its folder is a link out of the house")
+
+
+def _unreadable(what: str, why: str) -> DiskFile:
+    return DiskFile(state="unreadable", text="", hash=digest(f"unreadable: {what}"), stub=False, why=why)
+
+
+def _is_stub(exercise: Exercise, text: str) -> bool:
+    try:
+        return text == stub_of(exercise)
+    except HouseError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
