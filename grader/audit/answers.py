@@ -98,12 +98,14 @@ def wrong(bench: Bench, known: MutantFile) -> Section:
         except HouseError as error:
             found.append(str(error))
             continue
-        first = Variant(mutant.name, text, order=mutant.caught_by, stop_early=True, check_seconds=MUTANT_CHECK_SECONDS)
+        first = Variant(
+            mutant.name, text, first=(mutant.caught_by,), stop_early=True, check_seconds=MUTANT_CHECK_SECONDS
+        )
         variants.append(first)
     # The named check alone, then, for those that it lets pass, all of them: to say what fails instead.
     outcomes = bench.judge(variants)
-    escaped = [v for v in variants if v.order not in _failed(outcomes[v.name])]
-    outcomes |= bench.judge([msgspec.structs.replace(v, order="file", stop_early=False) for v in escaped])
+    escaped = [v for v in variants if v.first[0] not in _failed(outcomes[v.name])]
+    outcomes |= bench.judge([msgspec.structs.replace(v, first=(), stop_early=False) for v in escaped])
     for variant in variants:
         outcome = outcomes[variant.name]
         if variant in escaped:

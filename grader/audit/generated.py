@@ -137,7 +137,7 @@ def try_mutants(bench: Bench, known: MutantFile, limit: int | None, say: Callabl
 def _judged(bench: Bench, mutants: Sequence[Generated]) -> tuple[list[Generated], list[str]]:
     """The mutants that no check notices, and a sentence for each that breaks a check itself."""
     variants = [
-        Variant(str(i), one.text, order=one.part, stop_early=True, check_seconds=MUTANT_CHECK_SECONDS)
+        Variant(str(i), one.text, first=(one.part,), stop_early=True, check_seconds=MUTANT_CHECK_SECONDS)
         for i, one in enumerate(mutants)
     ]
     survivors, faults = [], dict[str, str]()

@@ -32,6 +32,26 @@ _MOST_TRIES = 3
 """How often a submission is judged where the machine, not the code, may be to blame."""
 
 
+OnCheck = Callable[[CheckResult, int], None]
+"""Gets a check as it reports, and how many there are of all submissions."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How somebody who waits wants one judgement: what comes first, and whether it still matters."""
+
+    first: tuple[str, ...] = ()
+    """Parts to judge before the others, in this order."""
+    only: tuple[str, ...] = ()
+    """Parts to judge; empty for all."""
+    is_cancelled: Callable[[], bool] = lambda: False
+    """Asked each time that there may be something new. A judgement that is cancelled keeps no result."""
+    look: float = 0.1
+    """Seconds between looks at what has been reported."""
+
+
+NO_WISH = Wish()
+
+
 class Engine:
     """The warm answering process, for as long as a batch takes. It warms up while the checks are collected.
 
@@ -62,14 +82,14 @@ class Engine:
         seed_of: Callable[[Submission], int],
         jobs: int,
         keep: Callable[[Result], None],
-        tick: Callable[[int], None] = lambda total: None,
+        on_check: OnCheck = lambda check, total: None,
     ) -> None:
         """Judge submissions to one exercise. Raises RunError if the checks cannot be collected.
 
-        keep: gets each result as it comes. tick: called for each check that reports, with the number of all.
+        keep: gets each result as it comes. on_check: gets each check as it reports.
         """
         if any(not one.problem for one in submissions):
-            self.asker(house, exercise).judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, tick=tick)
+            self.asker(house, exercise).judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, on_check=on_check)
             return
         for one in submissions:
             keep(_unreadable(exercise, one, self.level, seed_of(one)))
@@ -100,21 +120,22 @@ class Asker(msgspec.Struct, frozen=True):
         seed_of: Callable[[Submission], int],
         jobs: int,
         keep: Callable[[Result], None],
-        tick: Callable[[int], None] = lambda total: None,
+        on_check: OnCheck = lambda check, total: None,
+        wish: Wish = NO_WISH,
     ) -> None:
-        """As `Engine.judge`."""
+        """As `Engine.judge`. wish: of somebody who waits for this judgement."""
         for one in submissions:
             if one.problem:
                 keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))
         submissions = [one for one in submissions if not one.problem]
         variants = [
-            Variant(str(i), one.text, seed=seed_of(one), channel=caged, follow=caged)
+            Variant(str(i), one.text, seed=seed_of(one), first=wish.first, only=wish.only, channel=caged, follow=caged)
             for i, one in enumerate(submissions)
             for caged in [partial(self._caged, one.text)]
         ]
-        total = len(self.checks.items) * len(variants)
+        total = self.count(wish.only) * len(variants)
         failed = []
-        for outcome in self._sure_outcomes(variants, jobs, lambda: tick(total)):
+        for outcome in self._sure_outcomes(variants, jobs, wish, lambda check: on_check(check, total)):
             submission = submissions[int(outcome.variant.name)]
             result = excused(outcome, self._result(submission, outcome))
             if _has_failed_check(result):
@@ -122,15 +143,25 @@ class Asker(msgspec.Struct, frozen=True):
             else:
                 keep(result)
         for submission, variant, result in failed:
-            keep(self._looked_at_again(submission, variant, result))
+            if not wish.is_cancelled():
+                keep(self._looked_at_again(submission, variant, result))
+
+    def count(self, only: Sequence[str] = ()) -> int:
+        """How many checks these parts have; or all, if none is named."""
+        return sum(len(ids) for part, ids in self.checks.planned.items() if part in only or not only)
 
     def _sure_outcomes(
-        self, variants: Sequence[Variant], jobs: int, tick: Callable[[], None] = lambda: None
+        self,
+        variants: Sequence[Variant],
+        jobs: int = 1,
+        wish: Wish = NO_WISH,
+        on_check: Callable[[CheckResult], None] = lambda check: None,
     ) -> Iterator[Outcome]:
         """The outcomes; what the machine may be to blame for is judged again, after the others, at most twice."""
         for attempt in range(1, _MOST_TRIES + 1):
             again = []
-            for outcome in self._outcomes(variants, jobs, tick if attempt == 1 else lambda: None):
+            heard = on_check if attempt == 1 else lambda check: None
+            for outcome in self._outcomes(variants, jobs, wish, heard):
                 if attempt < _MOST_TRIES and in_doubt(outcome):
                     again.append(outcome.variant)  # a busy machine may be less so then
                 else:
@@ -138,10 +169,21 @@ class Asker(msgspec.Struct, frozen=True):
             variants = again
 
     def _outcomes(
-        self, variants: Sequence[Variant], jobs: int = 1, tick: Callable[[], None] = lambda: None
+        self,
+        variants: Sequence[Variant],
+        jobs: int = 1,
+        wish: Wish = NO_WISH,
+        on_check: Callable[[CheckResult], None] = lambda check: None,
     ) -> Iterator[Outcome]:
-        deadline = self.exercise.limits.exercise_seconds + _GRACE_SECONDS
-        return judge(self.checks, variants, jobs=jobs, deadline=deadline, tick=tick)
+        return judge(
+            self.checks,
+            variants,
+            jobs=jobs,
+            deadline=self.exercise.limits.exercise_seconds + _GRACE_SECONDS,
+            on_check=on_check,
+            is_cancelled=wish.is_cancelled,
+            look=wish.look,
+        )
 
     def _result(self, submission: Submission, outcome: Outcome) -> Result:
         """The result of an outcome; whatever goes wrong on the way is the grader's error, and costs no other."""
@@ -157,7 +199,7 @@ class Asker(msgspec.Struct, frozen=True):
 
         The same failure again, where the solution passes with the same inputs, is the submission's own doing.
         """
-        (outcome,) = self._sure_outcomes([variant], 1)
+        (outcome,) = self._sure_outcomes([variant])
         again = excused(outcome, self._result(submission, outcome))
         if not _has_failed_check(again):
             return again
@@ -208,7 +250,11 @@ def _result(
         message = limit if late else STARVED.said if outcome.starved else outcome.died
         reported = {check.id for check in checks}
         checks += [
-            CheckResult(id, part, verdict, message) for part, ids in planned.items() for id in ids if id not in reported
+            CheckResult(id, part, verdict, message)
+            for part, ids in planned.items()
+            if part in outcome.variant.only or not outcome.variant.only
+            for id in ids
+            if id not in reported
         ]
     isolation = outcome.said.isolation or str(level)
     result = _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import count
 
 from grader.bank.catalog import Exercise, House
-from grader.engine.batch import Engine
+from grader.engine.batch import Engine, OnCheck
 from grader.submissions.find import read_submission
 from grader.verdicts.result import Result
 
@@ -35,10 +35,10 @@ def graded(
                 seed_of=lambda _: seed,
                 jobs=1,
                 keep=partial(keep, exercise),
-                tick=_counting(partial(tick, exercise)),
+                on_check=_counting(partial(tick, exercise)),
             )
 
 
-def _counting(follow: Callable[[int, int], None]) -> Callable[[int], None]:
+def _counting(follow: Callable[[int, int], None]) -> OnCheck:
     done = count(1)
-    return lambda total: follow(next(done), total)
+    return lambda check, total: follow(next(done), total)

@@ -45,7 +45,11 @@ class Variant(msgspec.Struct, frozen=True):
     text: str
     seed: int = 0
     order: str = "file"
-    """`file`, `reversed`, `shuffled`, or the name of the part, or of the check, that comes first."""
+    """`file`, `reversed` or `shuffled`."""
+    first: tuple[str, ...] = ()
+    """Names of parts, or of checks, that come before all others, in this order."""
+    only: tuple[str, ...] = ()
+    """Names of the parts to run; empty for all."""
     stop_early: bool = False
     """End at the first check that does not pass: enough to know that a wrong answer is caught."""
     check_seconds: float | None = None
@@ -88,18 +92,22 @@ def judge(
     *,
     jobs: int,
     deadline: float,
-    tick: Callable[[], None] = lambda: None,
+    on_check: Callable[[CheckResult], None] = lambda check: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    look: float = _LOOK_SECONDS,
 ) -> Iterator[Outcome]:
     """Run each variant in a process of its own, `jobs` at a time; yields as they end.
 
-    deadline: seconds for one, which others did not take. tick: called for each check that reports.
+    deadline: seconds for one, which others did not take. on_check: gets each check as it reports. is_cancelled: asked
+    each time that there may be something new; what runs then is ended, and yields nothing. look: seconds between looks
+    at what has been reported; short where somebody waits for the first check.
     """
     waiting = list(reversed(variants))
     running: dict[int, _Child] = {}
     free, refused = list(range(jobs)), 0
     with selectors.DefaultSelector() as selector:
         try:
-            while waiting or running:
+            while (waiting or running) and not is_cancelled():
                 while waiting and free:
                     try:
                         child = _Child(collected, waiting[-1], deadline, free[0], fair.processors_of(free[0], jobs))
@@ -116,10 +124,10 @@ def judge(
                     selector.register(child.alive, selectors.EVENT_READ)
                 if not running:
                     time.sleep(_LOOK_SECONDS)
-                ended = {key.fd for key, _ in selector.select(_LOOK_SECONDS)} if running else set()
+                ended = {key.fd for key, _ in selector.select(look)} if running else set()
                 for alive, child in list(running.items()):
-                    for _ in range(child.read()):
-                        tick()
+                    for check in child.read():
+                        on_check(check)
                     if alive in ended:
                         selector.unregister(alive)
                         del running[alive]
@@ -158,7 +166,8 @@ class _Child:
         self._lost = 0.0
         self._is_too_long = False
         self._reported = 0
-        self._lines: list[bytes] = []
+        self._checks: list[CheckResult] = []
+        self._said: Said | None = None  # as long as it has not ended by itself
         self._cut = b""  # of a line whose end has not come: where the process ends there, it does not count
         self.pipe, write = os.pipe()
         self.alive, held = os.pipe()  # says nothing, and closes when the child has ended
@@ -177,8 +186,8 @@ class _Child:
         os.close(held)
         os.set_blocking(self.pipe, False)
 
-    def read(self) -> int:
-        """Take what is there: how many checks have been reported with it."""
+    def read(self) -> list[CheckResult]:
+        """Take what is there: the checks that have been reported with it."""
         data = bytearray()
         with contextlib.suppress(BlockingIOError):
             while len(data) < _LONGEST_REPORT and (piece := os.read(self.pipe, 1 << 16)):
@@ -188,12 +197,16 @@ class _Child:
         if self._reported > _LONGEST_REPORT or any(len(line) > _LONGEST_LINE for line in (*whole, self._cut)):
             self._is_too_long, self._cut, whole = True, b"", []
             self.kill()
+        checks = []
         for line in whole:
             if line.startswith(_LOST):
                 self._lost = float(line.removeprefix(_LOST))
-        whole = [line for line in whole if not line.startswith(_LOST)]
-        self._lines += whole
-        return sum(not line.startswith(_LAST) for line in whole)
+            elif line.startswith(_LAST):
+                self._said = msgspec.json.decode(line.removeprefix(_LAST), type=Said)
+            else:
+                checks.append(msgspec.json.decode(line, type=CheckResult))
+        self._checks += checks
+        return checks
 
     def is_late(self) -> bool:
         """Whether its time is over, without what it said that others took; at `fair.MOST` times that, in any case."""
@@ -211,11 +224,9 @@ class _Child:
         os.close(self.pipe)
         os.close(self.alive)
         _, status = os.waitpid(self.pid, 0)
-        last = [line for line in self._lines if line.startswith(_LAST)]
-        checks = [msgspec.json.decode(line, type=CheckResult) for line in self._lines if line not in last]
-        if last:
-            said = msgspec.json.decode(last[0].removeprefix(_LAST), type=Said)
-            return Outcome(self.variant, checks, said=said)
+        checks = self._checks
+        if self._said:
+            return Outcome(self.variant, checks, said=self._said)
         ended = f"no end within {self.deadline:g} s" if self.killed else f"the asker ended with status {status}"
         if self._is_too_long:
             ended = "the asker reported more than it may"
@@ -306,7 +317,10 @@ def _ordered(collected: Collected, variant: Variant) -> list[pytest.Function]:
         items.reverse()
     elif variant.order == "shuffled":
         random.Random(variant.seed).shuffle(items)
-    elif variant.order != "file":
-        first = set(collected.planned.get(variant.order, ()))
-        items.sort(key=lambda item: item.name not in first and item.name.split("[")[0] != variant.order)
+    part = {id: part for part, ids in collected.planned.items() for id in ids}
+    if variant.only:
+        items = [item for item in items if part[item.name] in variant.only]
+    rank = {name: i for i, name in enumerate(variant.first)}
+    last = len(rank)
+    items.sort(key=lambda item: min(rank.get(part[item.name], last), rank.get(item.name.split("[")[0], last)))
     return items

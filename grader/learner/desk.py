@@ -156,12 +156,13 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
         raise HouseError(f"{shown} was left as it is, since it cannot be kept. {error}") from None
 
 
-def record(house: House, exercise: Exercise, result: Result, door: str) -> tuple[str, ...]:
-    """Keep a result, with the text that was judged if it is still there; the parts that it is first to earn.
+def record(house: House, exercise: Exercise, result: Result, door: str, text: str | None = None) -> tuple[str, ...]:
+    """Keep a result with the text that was judged; the parts that it is first to earn. Raises ProgressError.
 
-    Raises ProgressError.
+    text: what was judged; without it the learner's file, if that still is what was judged.
     """
-    return Progress(house.root).record(result, source_of(exercise.attempt, result.source), door=door)
+    kept = source_of(exercise.attempt, result.source) if text is None else text
+    return Progress(house.root).record(result, kept, door=door)
 
 
 def attempt_text(house: House, exercise: Exercise, number: int) -> str:

@@ -42,12 +42,13 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """Where something was handed in: a folder, or the text of a notebook itself."""
+    """Where something was handed in: a folder, or the text of a notebook or of a script itself."""
 
     student: str
     exercise: Exercise
     place: Path | None = None
     notebook: str = ""
+    script: str | None = None
 
 
 class Found(msgspec.Struct):
@@ -101,6 +102,11 @@ def read_submission(student: str, exercise: Exercise, place: Path) -> Submission
     return read_all([Handed(student, exercise, place)])[0]
 
 
+def read_text(exercise: Exercise, text: str) -> Submission:
+    """A text as if it lay in the learner's own file."""
+    return read_all([Handed("", exercise, script=text)])[0]
+
+
 def read_all(handed: Sequence[Handed]) -> list[Submission]:
     """Each submission, read within limits of time and memory; whatever goes wrong is its own problem, in a sentence.
 
@@ -119,7 +125,9 @@ def _unread(one: Handed, said: str) -> Submission:
 def _read(one: Handed) -> Submission:
     """Read one, in a process of its own."""
     try:
-        if one.place is None:
+        if one.script is not None:
+            text, note = _script(one.exercise, one.script.encode()), ""
+        elif one.place is None:
             text, note = source_of_notebook(one.notebook, one.exercise.stem, LARGEST_FILE, layout_of(one.exercise)), ""
         else:
             text, note = _file_of(one.exercise, one.place)
@@ -128,6 +136,9 @@ def _read(one: Handed) -> Submission:
         return Submission(one.student, one.exercise.id, "", plain(str(error)), error.note)
     except NotebookError as error:
         return Submission(one.student, one.exercise.id, "", plain(f"the notebook {error}"))
+    except (ScriptError, UnicodeDecodeError) as error:
+        said = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        return Submission(one.student, one.exercise.id, "", plain(f"{one.exercise.stem}.py {said}"))
     except MemoryError:
         return _unread(one, f"cannot be read with {bounded.MEMORY_MB:,} MB of memory")
     except Exception as error:  # a reader's own mistake costs one submission, and is said
@@ -167,7 +178,7 @@ def _text_of(exercise: Exercise, place: Path, name: str, note: str) -> str:
         data = read_file(place / name, LARGEST_NOTEBOOK if is_notebook else LARGEST_FILE)
         if is_notebook:
             return source_of_notebook(data.decode("utf-8-sig"), exercise.stem, LARGEST_FILE, layout_of(exercise))
-        return text_of_script(data, {name for part in exercise.parts for name in part.names})
+        return _script(exercise, data)
     except UnicodeDecodeError:
         said = "is not UTF-8 text"
     except (NotebookError, ScriptError) as error:
@@ -175,6 +186,10 @@ def _text_of(exercise: Exercise, place: Path, name: str, note: str) -> str:
     except OSError as error:
         said = f"cannot be read: {error.strerror or error}"
     raise _Unreadable(f"{name} {said}", note)
+
+
+def _script(exercise: Exercise, data: bytes) -> str:
+    return text_of_script(data, {name for part in exercise.parts for name in part.names})
 
 
 def _renamed(exercise: Exercise, place: Path) -> list[str]:

@@ -89,7 +89,7 @@ def judged(id, some):
     house = find_house()
     exercise = house.exercises[id]
     made = {f"{name} gives back {way}": (part, name, way, text) for part, name, way, text in spoiled(exercise, some)}
-    variants = [Variant(key, text, order=part, stop_early=True) for key, (part, _, _, text) in made.items()]
+    variants = [Variant(key, text, first=(part,), stop_early=True) for key, (part, _, _, text) in made.items()]
     found = []
     for outcome in judge(collect_checks(house, exercise), variants, jobs=1, deadline=120):
         _, name, way, _ = made[outcome.variant.name]

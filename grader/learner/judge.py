@@ -1,0 +1,114 @@
+"""What a seat runs: it collects the checks of one exercise once, and judges one text after another.
+
+Runs come as lines of JSON on stdin, `null` for a stop; what it has to say goes to stdout the same way.
+"""
+
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from grader.bank.catalog import House
+from grader.base.errors import HouseError, RunError
+from grader.base.files import digest
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said
+from grader.submissions.find import read_text
+from grader.verdicts.result import Result
+
+if TYPE_CHECKING:
+    from grader.engine.batch import Asker
+
+_LOOK_SECONDS = 0.02
+"""Somebody waits for the first check."""
+
+
+class Runs:
+    """The runs that are asked for, newest first of all: an older one that waits is never judged."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[bytes] = [b""]
+        self._ended = False
+
+    def __iter__(self) -> Iterator[Run]:
+        while not self._ended or len(self._lines) > 1:
+            if len(self._lines) == 1:
+                self._read()
+                continue
+            *_, newest, cut = self._lines
+            self._lines = [cut]
+            if run := msgspec.json.decode(newest, type=Run | None):
+                yield run
+
+    def is_newer(self) -> bool:
+        """Whether anything came since: a run, a stop, or the end of who asks."""
+        if not self._ended and select.select([self._descriptor], [], [], 0)[0]:
+            self._read()
+        return self._ended or len(self._lines) > 1
+
+    def _read(self) -> None:
+        data = os.read(self._descriptor, 1 << 20)
+        self._ended = not data
+        self._lines[-1:] = (self._lines[-1] + data).split(b"\n")
+
+
+def main() -> None:
+    """Judge what is asked for on stdin, until it closes."""
+    root, id = sys.argv[1:]
+    asked, answers = Runs(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
+    os.dup2(2, 1)  # what anything prints is no answer
+
+    def say(said: Said) -> None:
+        data = memoryview(msgspec.json.encode(said) + b"\n")
+        while data:
+            data = data[os.write(answers, data) :]
+
+    from grader.engine.batch import Engine  # brings pytest, which the keeper of a seat does without
+
+    try:
+        house = House(Path(root))
+        exercise = house.exercises[id]
+        with Engine([exercise]) as engine:
+            asker = engine.asker(house, exercise)
+            say(Ready(asker.count()))
+            for run in asked:
+                _judge(asker, run, asked, say)
+    except (RunError, HouseError) as error:
+        say(Fault(0, str(error)))
+        sys.exit(1)
+    except BrokenPipeError:  # nobody listens any more
+        sys.exit(1)
+
+
+def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> None:
+    """Judge one text; a result, or that something newer came before it, or what kept the grader from judging."""
+    from grader.engine.batch import Wish
+
+    results: list[Result] = []
+    wish = Wish(run.first, run.only, asked.is_newer, _LOOK_SECONDS)
+    try:
+        asker.judge(
+            [read_text(asker.exercise, run.text)],
+            seed_of=lambda _: run.seed,
+            jobs=1,
+            keep=results.append,
+            on_check=lambda check, total: say(Checked(run.number, total, check)),
+            wish=wish,
+        )
+    except (RunError, HouseError, OSError) as error:
+        say(Fault(run.number, str(error)))
+        return
+    if not results:
+        say(Cancelled(run.number))
+        return
+    # The hash of what was asked: reading may have taken something away, as a mark at the beginning.
+    say(Ended(run.number, replace(results[0], source=digest(run.text))))
+
+
+if __name__ == "__main__":
+    main()
