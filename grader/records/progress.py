@@ -14,6 +14,7 @@ import msgspec
 from grader.bank.source import read_source
 from grader.base.files import digest
 from grader.verdicts.result import Result
+from grader.verdicts.verdict import NOT_BEGUN
 
 VERSION = 1
 APPLICATION = 0x6B617461  # "kata": tells our file from any other SQLite file
@@ -143,6 +144,34 @@ class Progress:
             query = "select count(*) from events where exercise = ? and kind = ? and part = ?"
             count: int = db.execute(query, (exercise, kind, part)).fetchone()[0]
             return count
+
+    def noted(self, exercise: str) -> dict[tuple[str, str], int]:
+        """How often each kind of event happened to each part: (`hint`, `prefill`) to 2."""
+        if not self.path.exists():
+            return {}
+        with self._open() as db:
+            query = "select kind, part, count(*) from events where exercise = ? group by kind, part"
+            return {(kind, part): count for kind, part, count in db.execute(query, (exercise,))}
+
+    def tried(self) -> set[tuple[str, str]]:
+        """Each exercise and part of it that was judged as more than the stub that it is handed out as."""
+        if not self.path.exists():
+            return set()
+        with self._open() as db:
+            query = "select distinct exercise, part from parts where verdict not in (?, ?, ?)"
+            return set(db.execute(query, NOT_BEGUN))
+
+    def results(self, exercise: str) -> list[tuple[str, Result]]:
+        """The attempts at an exercise that this schema can read, oldest first, each with its time."""
+        if not self.path.exists():
+            return []
+        with self._open() as db:
+            rows = db.execute("select at, result from attempts where exercise = ? order by id", (exercise,)).fetchall()
+        read = []
+        for at, result in rows:
+            with suppress(msgspec.DecodeError):
+                read.append((at, msgspec.json.decode(result, type=Result)))
+        return read
 
     def source(self, hash: str) -> str | None:
         """The text that was kept under a hash."""

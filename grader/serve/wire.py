@@ -52,6 +52,10 @@ class Done(Wire, frozen=True):
     """It was done, and there is nothing to say about it."""
 
 
+Edition = Literal["whole", "student"]
+"""`student`: without hidden checks and solutions, so that the visible examples are all that there is."""
+
+
 # ---- the map
 
 TopicState = Literal["earned", "tried", "open", "coming", "gap", "elsewhere"]
@@ -135,8 +139,7 @@ class ExerciseCard(Wire, frozen=True):
 class HouseMap(Wire, frozen=True):
     """`GET map`."""
 
-    edition: Literal["whole", "student"]
-    """`student`: without hidden checks and solutions, so that only the visible examples run."""
+    edition: Edition
     first_visit: bool
     """Whether nothing was ever judged here."""
     points: int
@@ -151,6 +154,9 @@ class HouseMap(Wire, frozen=True):
 
 
 # ---- a kata
+
+SeatState = Literal["cold", "warming", "ready", "failed"]
+"""Of what judges an exercise: `cold` is not there yet, or was sent away since nobody asked."""
 
 
 class DiskFile(Wire, frozen=True):
@@ -203,7 +209,7 @@ class Kata(Wire, frozen=True):
     number: str
     title: str
     summary: str
-    edition: Literal["whole", "student"]
+    edition: Edition
     file_name: str
     """`kv_cache.py`."""
     path: str
@@ -221,7 +227,7 @@ class Kata(Wire, frozen=True):
     last: Result | None
     """The last attempt, also one of `grader check`; the hash of what it judged is its `source`."""
     attempts: int
-    seat: Literal["cold", "warming", "ready", "failed"]
+    seat: SeatState
     running: int | None
     """The run that goes on, or None."""
     n: int
@@ -409,7 +415,7 @@ class SeatEvent(Event, tag="seat", frozen=True):
     """What judges an exercise warms up, is ready, failed, or was sent away since nobody asked."""
 
     id: str
-    seat: Literal["cold", "warming", "ready", "failed"]
+    seat: SeatState
     why: str = ""
 
 

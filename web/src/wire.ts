@@ -28,7 +28,6 @@ export interface Done {
 
 /** `GET map`. */
 export interface HouseMap {
-  /** `student`: without hidden checks and solutions, so that only the visible examples run. */
   edition: "whole" | "student";
   /** Whether nothing was ever judged here. */
   first_visit: boolean;

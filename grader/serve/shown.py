@@ -1,0 +1,324 @@
+"""What the page shows of house, exercises and progress, as data. Reads; writes nothing."""
+
+from collections.abc import Iterable
+
+from grader.bank.catalog import Exercise, House, Part
+from grader.bank.coverage import ItemRow, TopicRow, coverage_table
+from grader.bank.derived import stub_of
+from grader.bank.questions import read_questions
+from grader.bank.source import STUB, definition
+from grader.base.errors import HouseError
+from grader.learner import desk
+from grader.records.progress import Progress, ProgressError
+from grader.serve import wire
+from grader.serve.statement import paragraph_html, statement_html
+from grader.verdicts.result import Result
+
+_SECTIONS = {
+    "critical": "Critical",
+    "medium": "Medium",
+    "new": "New in 2025-26",
+    "practical": "Practical",
+    "underspecified": "Underspecified",
+    "covered": "Covered before this collection",
+}
+
+
+class Standing:
+    """What the progress file says; where it cannot be read, nothing, and why."""
+
+    def __init__(self, house: House) -> None:
+        progress = Progress(house.root)
+        self.earned: dict[str, set[str]] = {}
+        self.tried: set[tuple[str, str]] = set()
+        self.worked_on: dict[str, str] = {}
+        self.warning = ""
+        try:
+            self.earned = progress.earned()
+            self.tried = progress.tried()
+            self.worked_on = progress.last_worked_on()
+        except ProgressError as error:
+            self.warning = f"Progress not shown: {error.why}"
+
+    def earned_of(self, exercise: Exercise) -> list[Part]:
+        """The parts of an exercise that are earned."""
+        return [part for part in exercise.parts if part.name in self.earned.get(exercise.id, set())]
+
+
+def edition(house: House) -> wire.Edition:
+    """Whether the hidden checks and the solutions are here."""
+    return "whole" if (house.root / "solutions").is_dir() else "student"
+
+
+# ---- the map
+
+
+def house_map(house: House) -> wire.HouseMap:
+    """The map of all that interviews ask, with what is earned of it."""
+    standing = Standing(house)
+    table = coverage_table(house, standing.earned)
+    return wire.HouseMap(
+        edition=edition(house),
+        first_visit=not standing.worked_on,
+        points=table.points,
+        points_earned=table.points_earned,
+        next=_next(house, standing),
+        roles=tuple(table.roles),
+        sections=sections(house, table.items, standing),
+        exercises=tuple(_card(house, exercise, standing) for exercise in house.exercises.values()),
+        warning=standing.warning,
+    )
+
+
+def next_part(house: House) -> wire.NextPart | None:
+    """What to do next."""
+    return _next(house, Standing(house))
+
+
+def _next(house: House, standing: Standing) -> wire.NextPart | None:
+    following = desk.following(house, standing.earned, standing.worked_on)
+    if following is None:
+        return None
+    exercise, part = following.exercise, following.part
+    return wire.NextPart(
+        exercise=exercise.id, title=exercise.title, part=part.name, minutes=part.minutes, points=part.points,
+        begun=following.begun, said=following.said,
+    )  # fmt: skip
+
+
+def sections(house: House, rows: Iterable[ItemRow], standing: Standing) -> tuple[wire.MapSection, ...]:
+    """The items of the coverage table as tiles, by section."""
+    rows = list(rows)
+    return tuple(
+        wire.MapSection(
+            id=id, title=title, tiles=tuple(_tile(house, row, standing) for row in rows if row.section == id)
+        )
+        for id, title in _SECTIONS.items()
+    )
+
+
+def _tile(house: House, row: ItemRow, standing: Standing) -> wire.Tile:
+    item = next(item for item in house.coverage.item if item.number == row.number)
+    return wire.Tile(
+        number=row.number,
+        title=row.title,
+        priority=row.priority,
+        difficulty=row.difficulty,
+        weights=item.weights,
+        topics=tuple(_topic(house, row, topic, standing) for topic in row.topics),
+        points_earned=row.points_earned,
+        points=row.points,
+    )
+
+
+def _topic(house: House, row: ItemRow, topic: TopicRow, standing: Standing) -> wire.MapTopic:
+    parts = tuple(_topic_part(house, name, standing) for name in topic.parts)
+    state: wire.TopicState
+    if topic.earned:
+        state = "earned"
+    elif any((one.exercise, one.part) in standing.tried for one in parts):
+        state = "tried"
+    elif parts:
+        state = "open"
+    else:
+        state = row.status if row.status in ("coming", "elsewhere") else "gap"
+    return wire.MapTopic(id=topic.id, title=topic.title, state=state, parts=parts)
+
+
+def _topic_part(house: House, name: str, standing: Standing) -> wire.TopicPart:
+    """name: as `dl_011_kv_cache.KVCache`."""
+    id, _, part_name = name.partition(".")
+    exercise = house.exercises[id]
+    part = exercise.part(part_name)
+    return wire.TopicPart(
+        exercise=id, title=exercise.title, part=part.name, minutes=part.minutes, points=part.points,
+        earned=part.name in standing.earned.get(id, set()), after=part.after,
+    )  # fmt: skip
+
+
+def _card(house: House, exercise: Exercise, standing: Standing) -> wire.ExerciseCard:
+    task, mine = house.task(exercise), standing.earned_of(exercise)
+    return wire.ExerciseCard(
+        id=exercise.id,
+        number=exercise.number,
+        title=exercise.title,
+        summary=exercise.summary,
+        priority=task.priority if task else None,
+        difficulty=task.difficulty if task else None,
+        minutes=exercise.minutes,
+        points=exercise.points,
+        points_earned=sum(part.points for part in mine),
+        parts=tuple(part.name for part in exercise.parts),
+        parts_earned=tuple(part.name for part in mine),
+    )
+
+
+# ---- a kata
+
+
+def kata(
+    house: House, exercise: Exercise, disk: wire.DiskFile, *, seat: wire.SeatState, running: int | None, n: int
+) -> wire.Kata:
+    """All that the page of one exercise begins with. disk, seat, running, n: what the server knows of it now."""
+    standing, progress = Standing(house), Progress(house.root)
+    noted: dict[tuple[str, str], int] = {}
+    last, attempts, warning = None, 0, standing.warning
+    try:
+        noted, last = progress.noted(exercise.id), progress.last_result(exercise.id)
+        attempts = len(progress.history(exercise.id))
+    except ProgressError as error:
+        warning = f"Progress not shown: {error.why}"
+    mine = standing.earned_of(exercise)
+    return wire.Kata(
+        id=exercise.id,
+        number=exercise.number,
+        title=exercise.title,
+        summary=exercise.summary,
+        edition=edition(house),
+        file_name=exercise.attempt.name,
+        path=exercise.attempt.relative_to(house.root).as_posix(),
+        statement=_statement(exercise),
+        examples=_text_of(exercise, "test_examples.py"),
+        file=disk,
+        points=exercise.points,
+        points_earned=sum(part.points for part in mine),
+        parts=tuple(_kata_part(exercise, part, part in mine, noted) for part in exercise.parts),
+        last=last,
+        attempts=attempts,
+        seat=seat,
+        running=running,
+        n=n,
+        warning=warning,
+    )
+
+
+def gained(exercise: Exercise, names: Iterable[str]) -> tuple[wire.Gained, ...]:
+    """What the parts that were earned just now give."""
+    return tuple(
+        wire.Gained(
+            part=name,
+            points=exercise.part(name).points,
+            why=paragraph_html(exercise.part(name).why),
+            questions=_questions(exercise, name, answered=True),
+        )
+        for name in names
+    )
+
+
+def may_see(house: House, exercise: Exercise, part: Part) -> bool:
+    """Whether the reference of a part may be shown: once it is earned, or given up."""
+    progress = Progress(house.root)
+    earned = progress.earned().get(exercise.id, set())
+    return part.name in earned or progress.events(exercise.id, "give up", part.name) > 0
+
+
+def _kata_part(exercise: Exercise, part: Part, earned: bool, noted: dict[tuple[str, str], int]) -> wire.KataPart:
+    gave_up = not earned and noted.get(("give up", part.name), 0) > 0
+    seen = noted.get(("hint", part.name), 0)
+    return wire.KataPart(
+        name=part.name,
+        defines=part.names,
+        points=part.points,
+        minutes=part.minutes,
+        after=part.after,
+        contract=_contract(exercise, part),
+        earned=earned,
+        gave_up=gave_up,
+        hints=len(part.hints),
+        hints_seen=part.hints[:seen],
+        questions=_questions(exercise, part.name, answered=earned or gave_up),
+        why=paragraph_html(part.why) if earned or gave_up else "",
+    )
+
+
+def _questions(exercise: Exercise, part: str, answered: bool) -> tuple[wire.AskedInInterviews, ...]:
+    return tuple(
+        wire.AskedInInterviews(asks=paragraph_html(one.asks), answer=paragraph_html(one.answer) if answered else "")
+        for one in read_questions(exercise)
+        if one.part == part
+    )
+
+
+def _contract(exercise: Exercise, part: Part) -> str:
+    """Signatures and docstrings of a part, from the stub."""
+    try:
+        stub = stub_of(exercise)
+        code = "\n\n".join(definition(stub, name).rstrip() for name in part.names)
+    except (HouseError, KeyError, SyntaxError):
+        return ""
+    return "\n".join(line for line in code.splitlines() if line.strip() != STUB)
+
+
+def _statement(exercise: Exercise) -> str:
+    return statement_html(_text_of(exercise, "README.md"), exercise)
+
+
+def _text_of(exercise: Exercise, name: str) -> str:
+    try:
+        return exercise.attempt.with_name(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+# ---- the report
+
+
+def report(house: House) -> wire.Report:
+    """What was done so far, over all exercises that were begun."""
+    standing, progress = Standing(house), Progress(house.root)
+    table = coverage_table(house, standing.earned)
+    exercises, mistakes = [], list[wire.Mistake]()
+    for exercise in house.exercises.values():
+        try:
+            results, noted = progress.results(exercise.id), progress.noted(exercise.id)
+        except ProgressError:  # the standing says why
+            results, noted = [], {}
+        if results or noted:
+            exercises.append(_exercise_report(exercise, results, noted, standing))
+            mistakes += _mistakes(exercise, [result for _, result in results])
+    return wire.Report(
+        roles=tuple(table.roles),
+        sections=sections(house, table.items, standing),
+        exercises=tuple(exercises),
+        mistakes=tuple(sorted(mistakes, key=lambda one: -one.times)),
+        warning=standing.warning,
+    )
+
+
+def _exercise_report(
+    exercise: Exercise, results: list[tuple[str, Result]], noted: dict[tuple[str, str], int], standing: Standing
+) -> wire.ExerciseReport:
+    mine, line, had = set[str](), list[wire.PointsAt](), -1
+    for at, result in results:
+        mine |= {part.name for part in result.parts if part.earned}
+        points = sum(part.points for part in exercise.parts if part.name in mine)
+        if points != had:
+            line.append(wire.PointsAt(at=at, points=points))
+        had = points
+    return wire.ExerciseReport(
+        id=exercise.id,
+        title=exercise.title,
+        points=exercise.points,
+        points_earned=sum(part.points for part in standing.earned_of(exercise)),
+        line=tuple(line),
+        attempts=len(results),
+        hints=sum(count for (kind, _), count in noted.items() if kind == "hint"),
+        gave_up=tuple(part for kind, part in noted if kind == "give up"),
+    )
+
+
+def _mistakes(exercise: Exercise, results: Iterable[Result]) -> list[wire.Mistake]:
+    """Each known mistake that was found, with the number of attempts that made it."""
+    times: dict[tuple[str, str], int] = {}
+    for result in results:
+        found = {
+            (check.part, check.finding.mistake)
+            for part in result.parts
+            for check in part.checks
+            if check.finding and check.finding.mistake
+        }
+        for one in found:
+            times[one] = times.get(one, 0) + 1
+    return [
+        wire.Mistake(said=said, times=count, exercise=exercise.id, part=part) for (part, said), count in times.items()
+    ]
