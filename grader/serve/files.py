@@ -76,10 +76,13 @@ def reset(house: House, exercise: Exercise, part: str) -> DiskFile:
     disk = on_disk(exercise)
     if disk.state == "unreadable":
         _set_aside(exercise, disk)
-    if part and disk.state == "there":
-        desk.reset_part(house, exercise, exercise.part(part))
-    else:
-        desk.reset(house, exercise)
+    try:
+        if part and disk.state == "there":
+            desk.reset_part(house, exercise, exercise.part(part))
+        else:
+            desk.reset(house, exercise)
+    except OSError as error:
+        raise HouseError(f"{exercise.attempt.name} cannot be written: {_reason(error)}.") from None
     return on_disk(exercise)
 
 
@@ -97,8 +100,13 @@ class Watched:
         """Exercise id to what its file was like when looked at last, and whether that was told."""
         self._exercises: dict[str, Exercise] = {}
 
+    def watch(self, exercise: Exercise, disk: DiskFile) -> None:
+        """Watch it from now on; what is on disk was told to who asked first."""
+        self._exercises[exercise.id] = exercise
+        self._known.setdefault(exercise.id, disk.hash)
+
     def know(self, exercise: Exercise, disk: DiskFile) -> None:
-        """This is what a page knows of the file; from now on it is watched."""
+        """The page itself wrote this, and told it."""
         self._exercises[exercise.id] = exercise
         self._known[exercise.id] = disk.hash
 

@@ -1,0 +1,40 @@
+"""The command that opens the practice page."""
+
+from pathlib import Path
+
+import click
+
+from grader.bank.catalog import find_house
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The port; 0 for any. By default 8765, or one that is free."
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--unix-socket", type=click.Path(path_type=Path), hidden=True)  # for jupyter-server-proxy
+def serve(port: int | None, no_browser: bool, unix_socket: Path | None) -> None:
+    """Open the practice page: statement, editor and verdicts in a browser. Ctrl-C ends it.
+
+    Only this machine reaches it, and only with the token in the address.
+    """
+    from grader.serve import start
+
+    house = find_house()
+    if unix_socket:
+        start.serve_proxied(house, unix_socket)
+        return
+
+    def ready(url: str) -> None:
+        click.echo(f"The practice page: {url}\nCtrl-C ends it. Your files stay as they are.")
+        if not no_browser:
+            start.open_browser(house, url)
+
+    try:
+        start.serve(house, port, ready)
+    except start.RunsAlready as there:
+        click.echo(str(there))
+        if not no_browser:
+            start.open_browser(house, there.url)
+        return
+    click.echo("\nThe practice page has ended.")

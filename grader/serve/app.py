@@ -1,0 +1,323 @@
+"""The routes of the practice page. `wire` says what each takes and gives, `guard` who may ask."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from grader.bank.catalog import Exercise, House
+from grader.base.errors import HouseError
+from grader.learner import desk
+from grader.learner.seat import Seat
+from grader.records.progress import Progress, ProgressError
+from grader.serve import files, shown
+from grader.serve.events import EventLog
+from grader.serve.guard import Guard, Named
+from grader.serve.runs import Judge, Runs
+from grader.serve.wire import (
+    Asked,
+    Attempt,
+    Attempts,
+    AttemptText,
+    DiskFile,
+    Done,
+    FileEvent,
+    HintGiven,
+    Keep,
+    Kept,
+    PartNamed,
+    Refused,
+    Reset,
+    RunAsked,
+    RunTaken,
+    Save,
+    Saved,
+    Solution,
+    Wire,
+)
+
+_STATIC = Path(__file__).parent / "static"
+_LARGEST_BODY = 8 << 20
+"""Bytes; a text of the largest file, each character of it escaped, takes less."""
+_LOOK_SECONDS = 0.1
+_SECOND_LOOKS = 300
+"""Between two looks for seats that nobody uses."""
+A = TypeVar("A", bound=Asked)
+Opens = Callable[[House, Exercise], Awaitable[Judge]]
+
+
+class Page:
+    """What one server serves: a house, its events, its runs. Each handler runs to its end before another begins."""
+
+    def __init__(self, house: House, open_seat: Opens = Seat.open) -> None:
+        self.house = house
+        self.log = EventLog()
+        self.runs = Runs(house, self.log, open_seat)
+        self.watched = files.Watched(self.changed_outside)
+        self._at_cursor: dict[str, str] = {}
+        """Exercise id to the part that was judged first when a page asked last."""
+
+    # ---- what happens by itself
+
+    def changed_outside(self, exercise: Exercise, disk: DiskFile) -> None:
+        """Somebody else wrote the file: tell it, and judge it as if it had been saved here."""
+        self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="disk")
+        if disk.state == "there" and not disk.stub and shown.edition(self.house) == "whole":
+            self.runs.start(exercise, disk, self._at_cursor.get(exercise.id, ""))
+
+    async def look_on(self) -> None:
+        """Look at the files again and again, and at seats now and then."""
+        for number in range(1 << 62):
+            with suppress(OSError):  # a disk that is away for a moment
+                self.watched.look()
+            if number % _SECOND_LOOKS == 0:
+                self.runs.dismiss_idle()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    # ---- routes
+
+    async def map(self, request: Request) -> Wire:
+        return shown.house_map(self.house)
+
+    async def report(self, request: Request) -> Wire:
+        return shown.report(self.house)
+
+    async def kata(self, request: Request) -> Wire:
+        exercise = self._exercise(request)
+        disk = self._disk(exercise)
+        seat = self.runs.warm(exercise) if shown.edition(self.house) == "whole" else "cold"
+        running = self.runs.running(exercise)
+        return shown.kata(self.house, exercise, disk, seat=seat, running=running, n=self.log.n)
+
+    async def file(self, request: Request) -> Wire:
+        return self._disk(self._exercise(request))
+
+    async def save(self, request: Request) -> Wire | Response:
+        exercise, asked = self._exercise(request), await _read(request, Save)
+        began = request.headers.get("if-match", "").strip('"')
+        if not began:
+            raise HTTPException(428, "A save names the text that it began from: If-Match: HASH.")
+        written, disk = files.save(self.house, exercise, began, asked)
+        if not written:
+            return _answer(disk, 409)
+        self.watched.know(exercise, disk)
+        if disk.hash != began:
+            self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="page")
+        return Saved(hash=disk.hash, n=self.log.n)
+
+    async def keep(self, request: Request) -> Wire:
+        exercise, asked = self._exercise(request), await _read(request, Keep)
+        return Kept(number=files.keep(self.house, exercise, asked.text))
+
+    async def run(self, request: Request) -> Wire | Response:
+        exercise, asked = self._exercise(request), await _read(request, RunAsked)
+        part = exercise.part(asked.part).name if asked.part else ""
+        if asked.only and not part:
+            raise HTTPException(400, "Name the part that is to be judged alone.")
+        if shown.edition(self.house) == "student":
+            raise HTTPException(
+                403,
+                "This is a student edition: the hidden checks are not here, so nothing can be judged. "
+                f"The visible examples: pytest exercises/{exercise.id}",
+            )
+        disk = self._disk(exercise)
+        if disk.state != "there" or (asked.hash and asked.hash != disk.hash):
+            return _answer(disk, 409)
+        self._at_cursor[exercise.id] = part
+        return RunTaken(run=self.runs.start(exercise, disk, part, asked.only), hash=disk.hash)
+
+    async def stop(self, request: Request) -> Wire:
+        number = request.path_params["number"]
+        if not self.runs.stop(number):
+            raise HTTPException(404, f"Run {number} does not go on.")
+        return Done()
+
+    async def hint(self, request: Request) -> Wire:
+        exercise, asked = self._exercise(request), await _read(request, PartNamed)
+        hint = desk.next_hint(self.house, exercise, asked.part)
+        return HintGiven(part=hint.part, number=hint.number, of=hint.of, text=hint.text)
+
+    async def give_up(self, request: Request) -> Wire:
+        exercise, asked = self._exercise(request), await _read(request, PartNamed)
+        desk.give_up(self.house, exercise, desk.not_earned(self.house, exercise, asked.part))
+        return Done()
+
+    async def reset(self, request: Request) -> Wire:
+        exercise, asked = self._exercise(request), await _read(request, Reset)
+        disk = files.reset(self.house, exercise, exercise.part(asked.part).name if asked.part else "")
+        self.watched.know(exercise, disk)
+        self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="page")
+        return disk
+
+    async def attempts(self, request: Request) -> Wire:
+        kept = Progress(self.house.root).history(self._exercise(request).id)
+        return Attempts(
+            attempts=tuple(
+                Attempt(
+                    number=one.number, at=one.at, door=one.door, score=one.score, max_score=one.max_score,
+                    hash=one.source, earned=one.earned,
+                )
+                for one in kept
+            )
+        )  # fmt: skip
+
+    async def attempt(self, request: Request) -> Wire:
+        number = request.path_params["number"]
+        return AttemptText(number=number, text=desk.attempt_text(self.house, self._exercise(request), number))
+
+    async def solution(self, request: Request) -> Wire:
+        exercise, name = self._exercise(request), request.query_params.get("part", "")
+        parts = [exercise.part(name)] if name else list(exercise.parts)
+        if shown.edition(self.house) == "student":
+            raise HTTPException(403, "This is a student edition, without solutions: ask your teacher.")
+        missing = [part.name for part in parts if not shown.may_see(self.house, exercise, part)]
+        if missing:
+            raise HTTPException(403, f"Not earned yet: {', '.join(missing)}.")
+        return Solution(part=name, text=desk.reference_text(exercise, name or None))
+
+    async def events(self, request: Request) -> Wire | Response:
+        given = request.query_params.get("after")
+        if given is not None and not given.isdecimal():
+            raise HTTPException(400, "`after` takes the number of an event.")
+        after = int(given) if given is not None else None
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return await self.log.poll(after)
+        held_back = {"X-Accel-Buffering": "no"}  # a proxy is to pass it on as it comes
+        return StreamingResponse(self.log.stream(after), media_type="text/event-stream", headers=held_back)
+
+    # ---- shared
+
+    def _exercise(self, request: Request) -> Exercise:
+        id = request.path_params["id"]
+        if id not in self.house.exercises:
+            try:
+                return self.house.find(id)
+            except HouseError as error:
+                raise HTTPException(404, str(error)) from None
+        return self.house.exercises[id]
+
+    def _disk(self, exercise: Exercise) -> DiskFile:
+        """What is on disk, known from now on."""
+        disk = files.on_disk(exercise)
+        self.watched.watch(exercise, disk)
+        return disk
+
+
+def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.open, proxied: bool = False) -> Starlette:
+    """The application. named: whether a `Host` is this server's. proxied: who comes through a proxy gets the token."""
+    page = Page(house, open_seat)
+
+    async def index(request: Request) -> Response:
+        if proxied and "open" not in request.query_params:
+            return RedirectResponse(f"./?open#token={token}", 303)
+        try:
+            text = (_STATIC / "index.html").read_text(encoding="utf-8")
+        except OSError:
+            return Response("The page is not built: static/index.html is missing.", 500, media_type="text/plain")
+        return HTMLResponse(text.replace("{{nonce}}", request.state.nonce))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(page.look_on())
+        yield
+        looking.cancel()
+        page.log.close()
+        await page.runs.close()
+
+    app = Starlette(
+        routes=[Route("/", index), *_routes(page), Mount("/static", _Static(directory=_STATIC, check_dir=False))],
+        lifespan=lifespan,
+        exception_handlers={
+            HTTPException: _refused,
+            HouseError: _unusable,
+            ProgressError: _unusable,
+            msgspec.DecodeError: _unreadable,
+            Exception: _broken,
+        },
+    )
+    app.state.page = page
+    app.add_middleware(Guard, token=token, named=named)
+    return app
+
+
+def _routes(page: Page) -> list[Route]:
+    kata = "/api/kata/{id}"
+    table = [
+        ("GET", "/api/map", page.map),
+        ("GET", "/api/report", page.report),
+        ("GET", kata, page.kata),
+        ("GET", f"{kata}/file", page.file),
+        ("PUT", f"{kata}/file", page.save),
+        ("POST", f"{kata}/keep", page.keep),
+        ("POST", f"{kata}/run", page.run),
+        ("POST", f"{kata}/hint", page.hint),
+        ("POST", f"{kata}/give-up", page.give_up),
+        ("POST", f"{kata}/reset", page.reset),
+        ("GET", f"{kata}/attempts", page.attempts),
+        ("GET", f"{kata}/attempts/{{number:int}}", page.attempt),
+        ("GET", f"{kata}/solution", page.solution),
+        ("DELETE", "/api/run/{number:int}", page.stop),
+        ("GET", "/api/events", page.events),
+    ]
+    return [Route(path, _speaking(handle), methods=[method]) for method, path, handle in table]
+
+
+def _speaking(handle: Callable[[Request], Awaitable[Wire | Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def spoken(request: Request) -> Response:
+        said = await handle(request)
+        return said if isinstance(said, Response) else _answer(said)
+
+    return spoken
+
+
+def _answer(said: Wire, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(said), status, media_type="application/json")
+
+
+async def _read(request: Request, shape: type[A]) -> A:
+    """The body of a request; a body that is too long is not read to its end."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_BODY:
+            raise HTTPException(413, f"A request has at most {_LARGEST_BODY:,} bytes.")
+    return msgspec.json.decode(bytes(body), type=shape)
+
+
+class _Static(StaticFiles):
+    """The committed bundle. Its files keep their names, so a browser asks each time whether they are still the same."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+# ---- what went wrong, as a sentence
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(Refused(error=error.detail), error.status_code)
+
+
+async def _unusable(request: Request, error: Exception) -> Response:
+    return _answer(Refused(error=str(error)), 400)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    return _answer(Refused(error=f"The request cannot be read: {error}."), 400)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Starlette raises the error again after this, so that the terminal shows it."""
+    return _answer(Refused(error="The server failed; what went wrong stands in the terminal that runs it."), 500)
