@@ -1,0 +1,72 @@
+// The left side of a kata: the statement, and the part at the cursor with its contract, hints and what was earned.
+import { useState } from "preact/hooks";
+import type { KataPart } from "./wire";
+import { why } from "./api";
+import { Markup } from "./markup";
+import { to } from "./router";
+import type { Session } from "./session";
+import { speak } from "./words";
+import { Questions } from "./verdicts";
+
+export function Aside({ session }: { session: Session }) {
+  const { kata } = session;
+  const part = session.part(session.cursor) ?? kata.parts.find(({ earned }) => !earned) ?? kata.parts[0];
+  return (
+    <section class="aside" aria-label="Statement">
+      {part && <PartCard key={part.name} part={part} session={session} />}
+      <p class="summary">{kata.summary}</p>
+      {kata.edition === "student" && (
+        <p class="edition">The student edition: the visible examples run here. The hidden checks are at your teacher's.</p>
+      )}
+      <Markup class="statement" html={kata.statement} />
+    </section>
+  );
+}
+
+function PartCard({ part, session }: { part: KataPart; session: Session }) {
+  return (
+    <details class="part-card" open={part.hints_seen.length > 0 || part.earned}>
+      <summary>
+        <b>{part.name}</b>
+        <span> {part.points} points · {part.minutes} min{part.earned ? " · earned" : ""}</span>
+      </summary>
+      {part.after.length > 0 && <p class="after">Builds on {part.after.join(", ")}.</p>}
+      <pre class="contract" tabIndex={0} aria-label={`Contract of ${part.name}`}>{part.contract}</pre>
+      <Hints part={part} session={session} />
+      {part.why && <Markup class="why" html={part.why} />}
+      <Questions questions={part.questions} />
+      <Reference part={part} session={session} />
+    </details>
+  );
+}
+
+function Hints({ part, session }: { part: KataPart; session: Session }) {
+  if (!part.hints) return null;
+  const seen = part.hints_seen.length;
+  return (
+    <div class="hints">
+      {seen > 0 && <ol>{part.hints_seen.map((hint, i) => <li key={i}>{hint}</li>)}</ol>}
+      {seen < part.hints && (
+        <button type="button" onClick={() => void session.askHint(part.name)}>
+          Hint {seen + 1} of {part.hints}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function Reference({ part, session }: { part: KataPart; session: Session }) {
+  const [asks, setAsks] = useState(false);
+  const [said, setSaid] = useState("");
+  if (session.kata.edition === "student") return null;
+  if (part.earned || part.gave_up) return <p><a href={to.compare(session.kata.id, part.name)}>Compare with the reference</a></p>;
+  if (!asks) return <p><button type="button" class="link" onClick={() => setAsks(true)}>Give up, and see the reference…</button></p>;
+  const giveUp = () => session.giveUp(part.name).then(() => speak("The reference is open."), (error) => setSaid(why(error)));
+  return (
+    <p class="asks" role="group" aria-label="Give up?">
+      It is noted that you looked. You can still earn the part.{" "}
+      <button type="button" onClick={() => void giveUp()}>Show the reference of {part.name}</button>{" "}
+      <button type="button" onClick={() => setAsks(false)}>Not yet</button> {said}
+    </p>
+  );
+}

@@ -1,0 +1,68 @@
+// What the page has open: the map, one kata, and the line to the server.
+import type { AnyEvent, HouseMap } from "./wire";
+import { api, token, why } from "./api";
+import { Stream } from "./events";
+import { Session } from "./session";
+import { Store } from "./store";
+
+class Desk extends Store {
+  map: HouseMap | null = null;
+  session: Session | null = null;
+  /** Why the map or the kata is not here. */
+  trouble = "";
+  readonly stream = new Stream((event) => this.heard(event), () => void this.reload());
+
+  begin(): void {
+    this.stream.subscribe(() => this.changed());
+    token.subscribe(() => this.changed());
+    this.stream.begin();
+    void this.loadMap();
+    addEventListener("pagehide", () => this.session?.editing.leave());
+    document.addEventListener("visibilitychange", () => document.hidden && void this.session?.editing.save());
+  }
+
+  async loadMap(): Promise<void> {
+    try {
+      this.map = await api.map();
+      this.trouble = "";
+    } catch (error) {
+      this.trouble = why(error);
+    }
+    this.changed();
+  }
+
+  /** Open a kata, and close the one that was open. */
+  async open(id: string): Promise<void> {
+    if (this.session?.kata.id === id) return;
+    const old = this.session;
+    this.session = null;
+    if (old) {
+      await old.editing.save();
+      old.close();
+    }
+    try {
+      this.replace(await Session.open(id));
+      this.trouble = "";
+    } catch (error) {
+      this.trouble = why(error);
+    }
+    this.changed();
+  }
+
+  /** The newest of two that were asked for at once stays. */
+  private replace(opened: Session): void {
+    this.session?.close();
+    this.session = opened;
+  }
+
+  private heard(event: AnyEvent): void {
+    this.session?.heard(event);
+    if (event.kind === "end") void this.loadMap();
+  }
+
+  private async reload(): Promise<void> {
+    await Promise.all([this.loadMap(), this.session?.reload()]);
+  }
+}
+
+export const desk = new Desk();

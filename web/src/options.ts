@@ -1,0 +1,51 @@
+// What a learner chose for this browser.
+import { Store } from "./store";
+
+export type Theme = "system" | "light" | "dark";
+
+interface Chosen {
+  theme: Theme;
+  vim: boolean;
+  asITyped: boolean;
+  letters: boolean;
+}
+
+const KEY = "dl-kata options";
+
+function read(): Partial<Chosen> {
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Chosen>;
+  } catch {
+    return {};
+  }
+}
+
+class Options extends Store implements Chosen {
+  theme: Theme = "system";
+  /** Vim's keys in the editor. */
+  vim = false;
+  /** Run the checks after each save, also one that nobody asked for. */
+  asITyped = false;
+  /** Single letters outside of fields: g, h, c, ?. */
+  letters = true;
+
+  constructor() {
+    super();
+    Object.assign(this, read());
+    this.show();
+  }
+
+  set<K extends keyof Chosen>(key: K, value: Chosen[K]): void {
+    Object.assign(this, { [key]: value });
+    const { theme, vim, asITyped, letters } = this;
+    localStorage.setItem(KEY, JSON.stringify({ theme, vim, asITyped, letters }));
+    this.show();
+    this.changed();
+  }
+
+  private show(): void {
+    document.documentElement.dataset.theme = this.theme;
+  }
+}
+
+export const options = new Options();

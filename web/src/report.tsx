@@ -1,0 +1,3 @@
+export function ReportScreen() {
+  return <p class="empty">The report will stand here.</p>;
+}

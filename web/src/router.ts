@@ -1,0 +1,40 @@
+// Which screen the address names. It stands in the fragment, so that no prefix of a proxy matters.
+import { Store } from "./store";
+
+export type Screen =
+  | { name: "map" }
+  | { name: "report" }
+  | { name: "kata"; id: string; part: string }
+  | { name: "compare"; id: string; part: string };
+
+function screenOf(fragment: string): Screen {
+  const [name = "", id = "", part = ""] = fragment.replace(/^#?\/?/, "").split("/").map(decodeURIComponent);
+  if ((name === "kata" || name === "compare") && id) return { name, id, part };
+  return name === "report" ? { name } : { name: "map" };
+}
+
+class Router extends Store {
+  screen: Screen = { name: "map" };
+
+  begin(): void {
+    const read = () => {
+      this.screen = screenOf(location.hash);
+      this.changed();
+    };
+    addEventListener("hashchange", read);
+    read();
+  }
+}
+
+export const router = new Router();
+
+export const to = {
+  map: () => "#/",
+  report: () => "#/report",
+  kata: (id: string, part = "") => `#/kata/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,
+  compare: (id: string, part = "") => `#/compare/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,
+};
+
+export function go(address: string): void {
+  location.hash = address;
+}
