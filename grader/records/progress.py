@@ -14,7 +14,7 @@ import msgspec
 from grader.bank.source import read_source
 from grader.base.files import digest
 from grader.verdicts.result import Result
-from grader.verdicts.verdict import NOT_BEGUN
+from grader.verdicts.verdict import Verdict
 
 VERSION = 1
 APPLICATION = 0x6B617461  # "kata": tells our file from any other SQLite file
@@ -158,8 +158,8 @@ class Progress:
         if not self.path.exists():
             return set()
         with self._open() as db:
-            query = "select distinct exercise, part from parts where verdict not in (?, ?, ?)"
-            return set(db.execute(query, NOT_BEGUN))
+            query = "select distinct exercise, part from parts where verdict not in (?, ?)"
+            return set(db.execute(query, (Verdict.NOT_STARTED, Verdict.NOT_RUN)))
 
     def results(self, exercise: str) -> list[tuple[str, Result]]:
         """The attempts at an exercise that this schema can read, oldest first, each with its time."""

@@ -66,8 +66,8 @@ def serve_proxied(house: House, path: Path) -> None:
         _run(make_app(house, new_token(), anything, proxied=True), bound, lambda: None)
 
 
-def open_browser(house: House, url: str) -> None:
-    """Show the page, where there is a graphical browser to show it in.
+def open_browser(house: House, url: str) -> threading.Thread | None:
+    """Show the page, where there is a graphical browser to show it in; the thread that waits for it to begin.
 
     It is given a file that leads to the address: what it is started with, anybody on this machine may read.
     """
@@ -75,9 +75,12 @@ def open_browser(house: House, url: str) -> None:
     with contextlib.suppress(webbrowser.Error, OSError):
         browser = webbrowser.get()
         if isinstance(browser, webbrowser.GenericBrowser) and not isinstance(browser, webbrowser.BackgroundBrowser):
-            return  # one that would take the terminal for itself
+            return None  # one that would take the terminal for itself
         _write_private(leads, f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">'.encode())
-        threading.Thread(target=browser.open, args=[leads.as_uri()], daemon=True).start()
+        begins = threading.Thread(target=browser.open, args=[leads.as_uri()], daemon=True)
+        begins.start()
+        return begins
+    return None
 
 
 class _Server(uvicorn.Server):
