@@ -68,7 +68,7 @@ function Head({ open }: { open: (what: Open) => void }) {
       <button type="button" class="quiet goto" onClick={() => open("goto")}>
         Go to… <kbd>{mod}-K</kbd>
       </button>
-      <span class="gap" />
+      <span class="spacer" />
       {map && (
         <span class="points">
           <b>{map.points_earned}</b>/{map.points}<span class="unseen"> points earned</span>

@@ -70,7 +70,7 @@ function Toolbar({ session }: { session: Session }) {
       <h1>{kata.title}</h1>
       <span class="points"><b>{kata.points_earned}</b>/{kata.points}</span>
       <SaveState session={session} />
-      <span class="gap" />
+      <span class="spacer" />
       {judged.run ? (
         <button type="button" class="main" onClick={() => void session.stop()} title={`Stop (${mod}-.)`}>■ Stop</button>
       ) : (
@@ -131,7 +131,7 @@ function Foot({ session }: { session: Session }) {
     <p class="foot">
       <code title={session.kata.path}>{session.kata.file_name}</code>
       <span>{session.cursor}</span>
-      <span class="gap" />
+      <span class="spacer" />
       <JudgedState session={session} />
       <kbd>{mod}-Enter</kbd>
     </p>

@@ -1,19 +1,12 @@
 // The map: what interviews ask, topic by topic, what is earned of it, and what is next.
+import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { HouseMap, MapTopic, RoleRow, Tile } from "./wire";
 import { desk } from "./desk";
 import { to } from "./router";
-import { useStore } from "./store";
+import { Square, type State, STATES } from "./square";
+import { useNarrow, useStore } from "./store";
 import { plural } from "./words";
-
-const STATES: Record<MapTopic["state"], { sign: string; said: string }> = {
-  earned: { sign: "■", said: "earned" },
-  tried: { sign: "◧", said: "tried" },
-  open: { sign: "□", said: "open" },
-  coming: { sign: "◌", said: "planned: no part yet" },
-  gap: { sign: "╳", said: "gap: no part yet" },
-  elsewhere: { sign: "·", said: "elsewhere: another collection has it" },
-};
 
 export function MapScreen() {
   const { map, trouble } = useStore(desk);
@@ -24,8 +17,10 @@ export function MapScreen() {
 
 function Overview({ map }: { map: HouseMap }) {
   const [role, setRole] = useState(() => map.roles.at(-1)?.id ?? "");
-  const mine = map.sections.flatMap(({ tiles }) => tiles).find(({ topics }) => topics.some(({ parts }) => parts.some(({ exercise, part }) => exercise === map.next?.exercise && part === map.next?.part)));
-  const [chosen, setChosen] = useState(mine?.number ?? "");
+  const narrow = useNarrow();
+  const tiles = map.sections.flatMap((section) => section.tiles);
+  const [chosen, setChosen] = useState(() => tileOfNext(map)?.number ?? "");
+  const open = tiles.find(({ number }) => number === chosen);
   return (
     <>
       <h1 class="unseen">Map</h1>
@@ -33,19 +28,30 @@ function Overview({ map }: { map: HouseMap }) {
       <Roles roles={map.roles} chosen={role} choose={setRole} />
       <Key />
       <div class="atlas">
-        {map.sections.map((section) => (
-          <section key={section.id} aria-label={section.title}>
-            <h2>{section.title}</h2>
-            <ul class="tiles">
-              {section.tiles.map((tile) => (
-                <TileRow key={tile.number} tile={tile} role={role} open={tile.number === chosen} choose={() => setChosen(tile.number)} />
-              ))}
-            </ul>
-          </section>
-        ))}
+        <div class="sections">
+          {map.sections.map((section) => (
+            <section key={section.id} aria-label={section.title}>
+              <h2>{section.title}</h2>
+              <ul class="tiles">
+                {section.tiles.map((tile) => (
+                  <TileRow key={tile.number} tile={tile} role={role} open={tile === open} choose={() => setChosen(tile.number === chosen && narrow ? "" : tile.number)}>
+                    {narrow && <Panel tile={tile} />}
+                  </TileRow>
+                ))}
+              </ul>
+            </section>
+          ))}
+        </div>
+        {!narrow && open && <Panel tile={open} />}
       </div>
     </>
   );
+}
+
+/** The tile of what is next. */
+function tileOfNext({ sections, next }: HouseMap): Tile | undefined {
+  const holds = ({ parts }: MapTopic) => parts.some(({ exercise, part }) => exercise === next?.exercise && part === next.part);
+  return sections.flatMap(({ tiles }) => tiles).find(({ topics }) => topics.some(holds));
 }
 
 function NextCard({ map }: { map: HouseMap }) {
@@ -86,8 +92,8 @@ function Roles({ roles, chosen, choose }: { roles: RoleRow[]; chosen: string; ch
 function Key() {
   return (
     <p class="key">
-      {Object.entries(STATES).map(([state, { sign, said }]) => (
-        <span key={state}><i class={`topic ${state}`} aria-hidden="true">{sign}</i> {said}</span>
+      {Object.entries(STATES).map(([state, said]) => (
+        <span key={state}><Square state={state as State} /> {said}</span>
       ))}
       <span>bar: how often the role is asked</span>
     </p>
@@ -96,7 +102,15 @@ function Key() {
 
 const OFTEN = ["never", "rarely", "often", "almost always"];
 
-function TileRow({ tile, role, open, choose }: { tile: Tile; role: string; open: boolean; choose: () => void }) {
+interface RowProps {
+  tile: Tile;
+  role: string;
+  open: boolean;
+  choose: () => void;
+  children: ComponentChildren;
+}
+
+function TileRow({ tile, role, open, choose, children }: RowProps) {
   const weight = tile.weights[role] ?? 0;
   const earned = tile.topics.filter(({ state }) => state === "earned").length;
   return (
@@ -105,12 +119,12 @@ function TileRow({ tile, role, open, choose }: { tile: Tile; role: string; open:
         <span class="number">{tile.number}</span>
         <span class="title">{tile.title}</span>
         <span class="squares" aria-hidden="true">
-          {tile.topics.map((topic) => <i key={topic.id} class={`topic ${topic.state}`} title={`${topic.title}: ${STATES[topic.state].said}`}>{STATES[topic.state].sign}</i>)}
+          {tile.topics.map((topic) => <Square key={topic.id} state={topic.state} title={`${topic.title}: ${STATES[topic.state]}`} />)}
         </span>
         <span class="unseen">, {earned} of {plural(tile.topics.length, "topic")} earned, asked {OFTEN[weight]}</span>
         <span class={`weight w${weight}`} aria-hidden="true" title={`asked ${OFTEN[weight]}`} />
       </button>
-      {open && <Panel tile={tile} />}
+      {open && children}
     </li>
   );
 }
@@ -124,11 +138,11 @@ function Panel({ tile }: { tile: Tile }) {
       <ul>
         {tile.topics.map((topic) => (
           <li key={topic.id}>
-            <i class={`topic ${topic.state}`} aria-hidden="true">{STATES[topic.state].sign}</i>
-            <span class="name">{topic.title}<span class="unseen">: {STATES[topic.state].said}</span></span>
+            <Square state={topic.state} />
+            <span class="name">{topic.title}<span class="unseen">: {STATES[topic.state]}</span></span>
             <span class="where">
               {topic.parts.map(({ exercise, part, minutes }) => <a key={exercise + part} href={to.kata(exercise, part)}>{part} <small>{minutes}'</small></a>)}
-              {!topic.parts.length && <small>{STATES[topic.state].said}</small>}
+              {!topic.parts.length && <small>{STATES[topic.state]}</small>}
             </span>
           </li>
         ))}

@@ -7,6 +7,7 @@ import { Editing } from "./editing";
 import { Judged } from "./judged";
 import { options } from "./options";
 import { firstState, fromOutside, goTo, partAt, placesOf, showJudged } from "./editor/editor";
+import { between } from "./merge3";
 import { LineEnds, lineIn } from "./text";
 import { Store } from "./store";
 import { speak } from "./words";
@@ -85,7 +86,7 @@ export class Session extends Store {
     const text = view.state.doc.toString();
     this.view = null;
     if (keepState) this.state = view.state;
-    else if (text !== this.text()) this.change({ from: 0, to: this.state.doc.length, insert: text });
+    else this.change(between(this.text(), text));
   }
 
   /** The editor's text or cursor changed. byLearner: not because of what is on disk. */

@@ -1,5 +1,5 @@
 // The least that a view needs of what it shows: to hear that it changed.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 /** Something that views show. Who changes it calls `changed`. */
 export class Store {
@@ -20,4 +20,16 @@ export function useStore<S extends Store>(store: S): S {
   const [, again] = useState(0);
   useEffect(() => store.subscribe(() => again((n) => n + 1)), [store]);
   return store;
+}
+
+/** Whether there is room for one column alone. */
+export function useNarrow(): boolean {
+  const query = useMemo(() => matchMedia("(max-width: 1120px)"), []);
+  const [narrow, setNarrow] = useState(query.matches);
+  useEffect(() => {
+    const changed = () => setNarrow(query.matches);
+    query.addEventListener("change", changed);
+    return () => query.removeEventListener("change", changed);
+  }, [query]);
+  return narrow;
 }

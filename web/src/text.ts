@@ -39,3 +39,16 @@ export function definitions(text: string): { name: string; line: number }[] {
   });
   return found;
 }
+
+/** The text of some definitions of a file, each with its decorators, as the reference of a part is given. */
+export function textOfDefinitions(text: string, names: readonly string[]): string {
+  const lines = text.split("\n");
+  const pieces = definitions(text).filter(({ name }) => names.includes(name)).map(({ line }) => {
+    let first = line - 1;
+    while (first > 0 && lines[first - 1]!.startsWith("@")) first -= 1;
+    let last = line;
+    while (last < lines.length && (/^[\s)\]}]/.test(lines[last]!) || lines[last] === "")) last += 1;
+    return lines.slice(first, last).join("\n").trimEnd();
+  });
+  return pieces.join("\n\n\n");
+}

@@ -142,7 +142,7 @@ function Printed({ text }: { text: string }) {
 
 function Earned({ gained, session }: { gained: Gained; session: Session }) {
   return (
-    <article class="earned" aria-label={`Earned: ${gained.part}`}>
+    <article class="won" aria-label={`Earned: ${gained.part}`}>
       <h3><span class="plus">+{gained.points}</span> {gained.part}</h3>
       {gained.why && <Markup class="why" html={gained.why} />}
       <Questions questions={gained.questions} />

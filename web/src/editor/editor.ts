@@ -64,7 +64,8 @@ export const writing: Extension = [
   keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, ...foldKeymap, indentWithTab]),
 ];
 
-function tells(session: Session): Extension {
+/** Tells the session what the learner does. */
+export function tells(session: Session): Extension {
   return EditorView.updateListener.of((update) => {
     if (!update.docChanged && !update.selectionSet) return;
     const byLearner = !update.transactions.some((tr) => tr.annotation(outside));
@@ -167,17 +168,21 @@ export function goTo(view: EditorView, at: number): void {
 
 /** While a merge asks: above each place that differs the text of the disk, with a choice. Null: no more. */
 export function showMerge(view: EditorView, disk: string | null): void {
-  const shown = disk === null ? [] : unifiedMergeView({ original: disk, mergeControls: choice, gutter: true });
+  const shown = disk === null ? [] : unifiedMergeView({ original: disk, mergeControls: choice(["Take the disk's", "Keep mine"]), gutter: true });
   view.dispatch({ effects: merge.reconfigure(shown) });
 }
 
-function choice(type: "accept" | "reject", action: (event: MouseEvent) => void): HTMLElement {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = type === "accept" ? "Keep mine" : "Take the disk's";
-  button.addEventListener("mousedown", action);
-  button.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true }));
-  });
-  return button;
+/** The two buttons at a place that differs, by their words: for the other text, and for this one. */
+export function choice([theirs, mine]: [string, string]) {
+  return (type: "accept" | "reject", action: (event: MouseEvent) => void): HTMLElement => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "take";
+    button.textContent = type === "accept" ? mine : theirs;
+    button.addEventListener("mousedown", action);
+    button.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true }));
+    });
+    return button;
+  };
 }
