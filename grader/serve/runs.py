@@ -28,6 +28,7 @@ from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 MOST_SEATS = 2
 IDLE_SECONDS = 15 * 60.0
+_ENDED = "The process that judges has ended."
 
 
 class Judge(Protocol):
@@ -161,7 +162,7 @@ class Runs:
             sitting.judge = judge = await self._open(self._house, sitting.exercise)
             if sitting.going:
                 judge.ask(sitting.going.run)
-            why = "The process that judges has ended."
+            why = _ENDED
             async for said in judge.said():
                 why = said.why if isinstance(said, Fault) else why
                 self._hear(sitting, said)
@@ -206,6 +207,7 @@ class Runs:
 
     def _failed(self, sitting: _Sitting, why: str) -> None:
         """The seat is of no use any more. That is charged to nobody; the next run opens another."""
+        why = why.strip() or _ENDED
         going, sitting.going = sitting.going, None
         if going:
             self._log.say(FaultEvent, id=sitting.exercise.id, run=going.run.number, why=why)

@@ -1,0 +1,56 @@
+"""The page over the real seat, engine and cage."""
+
+import pytest
+from serve_page import HOME, ID, PORT, TOKEN
+from starlette.testclient import TestClient
+
+from grader.base.files import digest
+from grader.serve.app import make_app
+from grader.serve.guard import local
+
+KATA = f"/api/kata/{ID}"
+
+
+@pytest.fixture
+def judged(home):
+    """A client, and what follows the events to the first that is wanted."""
+    app = make_app(home.house, TOKEN, local(PORT))
+    with TestClient(app, base_url=HOME, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        heard = []
+
+        def until(wanted):
+            while True:
+                found = next((one for one in heard if wanted(one)), None)
+                if found:
+                    return found
+                heard.extend(client.get(f"/api/events?after={heard[-1]['n'] if heard else 0}").json()["events"])
+
+        yield client, until
+
+
+def test_from_stub_to_earned_and_an_endless_loop_in_between(home, judged):
+    client, until = judged
+
+    def save_and_run(text, part):
+        began = client.get(f"{KATA}/file").json()["hash"]
+        client.put(f"{KATA}/file", json={"text": text}, headers={"If-Match": began})
+        return client.post(f"{KATA}/run", json={"hash": digest(text), "part": part}).json()["run"]
+
+    stub = home.attempt.read_text()
+    first = save_and_run(stub, "RunningMean")
+    end = until(lambda one: one["kind"] == "end" and one["run"] == first)
+    assert {part["verdict"] for part in end["result"]["parts"]} == {"not started"}
+    assert until(lambda one: one["kind"] == "check")["check"]["part"] == "RunningMean"
+
+    endless = home.solution.replace("    self.count += len(x)", "    while True:\n            pass")
+    assert endless != home.solution
+    second = save_and_run(endless, "batch_mean")
+    until(lambda one: one["kind"] == "check" and one["run"] == second)
+    assert client.delete(f"/api/run/{second}").status_code == 200
+
+    third = save_and_run(home.solution, "RunningMean")
+    end = until(lambda one: one["kind"] == "end" and one["run"] == third)
+    assert end["result"]["score"] == 100
+    assert {one["part"] for one in end["gained"]} == {"batch_mean", "RunningMean"}
+    assert [one.score for one in home.progress.history(ID)] == [0, 100]
+    assert client.get(KATA).json()["last"]["source"] == digest(home.solution)
