@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 MUTANTS ?= all
 SEEDS ?= 3
 
-.PHONY: grade test reference audit lint clean
+.PHONY: grade practice test reference audit lint clean
 
 grade: $(VENV)/.practice  ## grade what you have begun in exercises/, and say what is next
 	@$(BIN)/grader check; code=$$?; [ $$code -le 1 ] || exit $$code
 	@$(BIN)/grader
+
+practice: $(VENV)/.practice  ## the practice page: statement, editor and verdicts in a browser
+	@$(BIN)/grader serve
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/pytest -q -n 2 tests/grader tests/reference

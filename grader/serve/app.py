@@ -245,7 +245,8 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
         },
     )
     app.state.page = page
-    app.add_middleware(Guard, token=token, named=named)
+    again = "Open it again from JupyterLab." if proxied else "Open the address that `grader serve` printed."
+    app.add_middleware(Guard, token=token, named=named, again=again)
     return app
 
 

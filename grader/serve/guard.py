@@ -47,12 +47,14 @@ class Guard:
     """Lets through what the page itself asks. Everything below `api/` needs the token; nothing else holds data.
 
     named: whether a `Host` is a name of this server; another one is how a stranger's page reaches it by DNS rebinding.
+    again: a sentence that says how to open the page again.
     """
 
-    def __init__(self, app: ASGIApp, token: str, named: Named) -> None:
+    def __init__(self, app: ASGIApp, token: str, named: Named, again: str) -> None:
         self._app = app
         self._token = token.encode()
         self._named = named
+        self._again = again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,7 +87,7 @@ class Guard:
         said = _headers(scope)
         hosts = said.get("host", [])
         if len(hosts) != 1 or not self._named(hosts[0]):
-            return 421, "This server answers under 127.0.0.1 only. Open the address that `grader serve` printed."
+            return 421, f"This server does not answer under that name. {self._again}"
         if not scope["path"].startswith("/api/"):
             return None
         origins, sites = said.get("origin", []), said.get("sec-fetch-site", [])
@@ -93,7 +95,7 @@ class Guard:
         if not own.issuperset(origins) or not {"same-origin"}.issuperset(sites):
             return 403, "Only the practice page itself may ask this."
         if not any(self._is_token(one) for one in said.get("authorization", [])):
-            return 401, "The server was started anew. Open the address that `grader serve` printed."
+            return 401, f"The server was started anew. {self._again}"
         kinds = [one.partition(";")[0].strip().lower() for one in said.get("content-type", [])]
         if scope["method"] in _BODIES and kinds != ["application/json"]:
             return 415, "A request is JSON: Content-Type: application/json."
