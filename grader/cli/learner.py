@@ -17,10 +17,10 @@ from grader.verdicts.result import Result
 def desk_() -> None:
     """Where one stands and what is next, in a few lines: what `grader` says without a command."""
     house = find_house()
-    earned = _earned(house)
+    earned = earned_of(house)
     points = sum(p.points for e in house.exercises.values() for p in e.parts if p.name in earned.get(e.id, set()))
     click.echo(f"{points} of {sum(exercise.points for exercise in house.exercises.values())} points")
-    following = desk.following(house, earned, _worked_on(house))
+    following = desk.following(house, earned, worked_on(house))
     if following is None:
         click.echo("You have earned every exercise of this collection.")
     else:
@@ -47,7 +47,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
     from grader.bank.coverage import coverage_table
 
     house = find_house()
-    earned = _earned(house)
+    earned = earned_of(house)
     if id:
         from grader.views.tables import print_parts
 
@@ -72,7 +72,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """The exercises, with what is earned of each."""
     house = find_house()
-    earned = _earned(house)
+    earned = earned_of(house)
     if as_json:
         print_json([desk.listed(house, exercise, earned) for exercise in house.exercises.values()])
         return
@@ -101,7 +101,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"
             raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
-        _need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
+        need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
     untouched = [] if ids or as_json else [exercise for exercise in exercises if desk.is_stub(exercise)]
     exercises = [exercise for exercise in exercises if exercise not in untouched]
     from grader.engine.own import graded  # brings pytest
@@ -165,7 +165,7 @@ def questions(id: str, part: str | None, answers: bool) -> None:
     house = find_house()
     exercise = house.find(id)
     chosen = exercise.part(part) if part else None
-    known = {one.name for one in exercise.parts} if answers else _earned(house).get(exercise.id, set())
+    known = {one.name for one in exercise.parts} if answers else earned_of(house).get(exercise.id, set())
     for line in question_lines(exercise, chosen, known):
         click.echo(line)
 
@@ -178,7 +178,7 @@ def solution(id: str, part: str | None, give_up: bool) -> None:
     """The reference, of one part or of all, once earned."""
     house = find_house()
     exercise = house.find(id)
-    _need(exercise.solution, "solutions: ask your teacher")
+    need(exercise.solution, "solutions: ask your teacher")
     missing = desk.not_earned(house, exercise, part)
     if missing and not give_up:
         again = " ".join(["grader solution", exercise.number, *([part] if part else []), "--give-up"])
@@ -229,7 +229,7 @@ def history(id: str, show: int | None) -> None:
     click.echo(f"The file at attempt N: grader history {exercise.number} --show N")
 
 
-def _earned(house: House) -> dict[str, set[str]]:
+def earned_of(house: House) -> dict[str, set[str]]:
     """What is earned; a progress file that cannot be read is reported, and counts as empty."""
     try:
         return Progress(house.root).earned()
@@ -238,7 +238,7 @@ def _earned(house: House) -> dict[str, set[str]]:
         return {}
 
 
-def _worked_on(house: House) -> dict[str, str]:
+def worked_on(house: House) -> dict[str, str]:
     try:
         return Progress(house.root).last_worked_on()
     except ProgressError:
@@ -251,7 +251,7 @@ def _from_here(path: Path) -> str:
     return str(path) if here.startswith("..") and len(here) > len(str(path)) else here
 
 
-def _need(path: Path, what: str) -> None:
+def need(path: Path, what: str) -> None:
     """Raises HouseError where a student edition, which lacks more than this file, has no `path`."""
     if not path.is_file() and not path.parent.parent.is_dir():
         raise HouseError(f"This is a student edition, without {what}.")

@@ -16,6 +16,7 @@ from grader.cli.export import export
 from grader.cli.grade import grade
 from grader.cli.serve import serve
 from grader.cli.talk import Commands, stop
+from grader.cli.watch import watch
 from grader.records.progress import ProgressError
 
 
@@ -46,7 +47,7 @@ def main(ctx: click.Context) -> None:
 
 
 for command in (
-    learner.status, learner.list_, learner.check, serve, learner.hint, learner.questions, learner.solution,
+    learner.status, learner.list_, learner.check, watch, serve, learner.hint, learner.questions, learner.solution,
     learner.reset, learner.history, grade, export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

@@ -30,36 +30,36 @@ class Run(msgspec.Struct, frozen=True):
     """Parts to judge; empty for all."""
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class Ready(msgspec.Struct, frozen=True, tag="ready", tag_field="kind"):
     """The checks are collected, and the engine is warm."""
 
     total: int
     """Checks of the exercise."""
 
 
-class Checked(msgspec.Struct, frozen=True, tag="check"):
+class Checked(msgspec.Struct, frozen=True, tag="check", tag_field="kind"):
     run: int
     total: int
     """Checks of this run."""
     check: CheckResult
 
 
-class Ended(msgspec.Struct, frozen=True, tag="end"):
+class Ended(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     run: int
     result: Result
 
 
-class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled", tag_field="kind"):
     """A newer run, or a stop, came before the end. It is no attempt."""
 
     run: int
 
 
-class Fault(msgspec.Struct, frozen=True, tag="fault"):
+class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
     """The grader could not judge. That costs the learner nothing."""
 
     run: int
-    """0 where it could not even start."""
+    """0 where the seat itself has ended, or could not begin: its last word."""
     why: str
 
 
@@ -75,7 +75,6 @@ class Seat:
     def __init__(self, process: asyncio.subprocess.Process, printed: IO[bytes]) -> None:
         self._process = process
         self._printed = printed
-        self._run = 0
 
     @classmethod
     async def open(cls, house: House, exercise: Exercise) -> "Seat":
@@ -94,7 +93,6 @@ class Seat:
 
     def ask(self, run: Run) -> None:
         """Judge a text; what runs is cancelled. A seat that has ended says so in `said`."""
-        self._run = run.number
         self._send(run)
 
     def stop(self) -> None:
@@ -102,15 +100,18 @@ class Seat:
         self._send(None)
 
     async def said(self) -> AsyncIterator[Said]:
-        """What it says, as it comes, until it is closed. If it ends by itself, the last word is a Fault."""
+        """What it says, as it comes, until it is closed. If it ends by itself, its last word is a Fault of run 0."""
         assert self._process.stdout is not None
+        could_start = True
         while line := await self._process.stdout.readline():
-            yield msgspec.json.decode(line, type=Said)
+            said = msgspec.json.decode(line, type=Said)
+            could_start = not isinstance(said, Fault) or said.run > 0
+            yield said
         code = await self._process.wait()
-        if not self._printed.closed:
+        if could_start and not self._printed.closed:
             self._printed.seek(0)
             last = self._printed.read()[-2000:].decode(errors="replace").strip()
-            yield Fault(self._run, last or f"the process that judges ended with code {code}")
+            yield Fault(0, last or f"the process that judges ended with code {code}")
 
     async def close(self) -> None:
         """End it, and all that it runs."""

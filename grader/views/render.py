@@ -39,7 +39,7 @@ def result_lines(
 
     gained: the parts that this run is first to earn; they are told why the reference does it its way.
     """
-    head = f"dl_{int(exercise.number):03} · {exercise.title}"
+    head = title_of(exercise)
     ran = [part for part in result.parts if part.checks or result.complete]
     tail = f"{result.score} of {sum(part.points for part in ran)} points"
     tail += "" if len(ran) == len(result.parts) else f" in {len(ran)} of {len(result.parts)} parts"
@@ -47,11 +47,24 @@ def result_lines(
     broken = _broken(result)
     for part in result.parts:
         if part.checks or result.complete:
-            lines += _part_lines(exercise, part, tree, brief=broken is not None)
+            lines.append(part_line(part))
+            if not broken and part.first_failure and part.verdict not in NOT_BEGUN:
+                lines += failure_lines(part.first_failure)
+                lines.append(_again_line(exercise, part.first_failure, tree))
     if broken:
-        lines += [Line(""), *_failure_lines(exercise, broken, tree, whole=True)]
+        lines += [Line(""), *failure_lines(broken)]
     lines += gained_lines(exercise, gained)
     lines += [Line(""), *_next_lines(exercise, result, tree)]
+    return spoken(lines, encoding)
+
+
+def title_of(exercise: Exercise) -> str:
+    """What an exercise is called in a head line: `dl_011 · KV cache`."""
+    return f"{'_'.join(exercise.id.split('_')[:2])} · {exercise.title}"
+
+
+def spoken(lines: list[Line], encoding: str) -> list[Line]:
+    """The lines as a terminal of that encoding can show them."""
     return lines if _speaks(encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
 
 
@@ -82,7 +95,8 @@ def _broken(result: Result) -> CheckResult | None:
     return result.parts[0].first_failure if shared else None
 
 
-def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) -> list[Line]:
+def part_line(part: PartResult, width: int = WIDTH) -> Line:
+    """A part on one line: its mark, points, verdict, and what fits behind it."""
     mark = _MARKS.get(part.verdict, "✗")
     if part.verdict in NOT_BEGUN:
         note = _brief(part)
@@ -90,12 +104,8 @@ def _part_lines(exercise: Exercise, part: PartResult, tree: str, brief: bool) ->
         note = part.message
     else:
         note = "" if part.of_file else part.tally  # no check looked at a file that cannot be read
-    head = f"  {mark} {part.name:<26} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
-    lines = [Line(head, _style(part.verdict))]
-    if brief or part.verdict in (Verdict.PASSED, *NOT_BEGUN):
-        return lines
-    failure = part.first_failure
-    return lines + (_failure_lines(exercise, failure, tree) if failure else [])
+    head = f"  {mark} {part.name:<{26 if width >= WIDTH else 16}} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
+    return Line(head, _style(part.verdict))
 
 
 def _brief(part: PartResult) -> str:
@@ -108,20 +118,23 @@ def _brief(part: PartResult) -> str:
     return part.message.splitlines()[0]
 
 
-def _failure_lines(exercise: Exercise, check: CheckResult, tree: str, whole: bool = False) -> list[Line]:
-    """The first failure of a part: the property, what was found, what the code printed, how to run this one again."""
-    path = f"{_folder(exercise, tree)}{exercise.stem}.py"
-    lines = [] if whole else [Line(text, {"bold": True}) for text in _fold(check.property)]
-    message = [line for raw in check.message.splitlines() for line in _fold(raw)]
+def failure_lines(check: CheckResult, width: int = WIDTH) -> list[Line]:
+    """A check that failed: the property, what was found, what the code printed; of a whole file no property."""
+    lines = [] if check.of_file else [Line(text, {"bold": True}) for text in _fold(check.property, width)]
+    message = [line for raw in check.message.splitlines() for line in _fold(raw, width)]
     if len(message) > _LONGEST_MESSAGE:
         message = [*message[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
     lines += [Line(text) for text in message]
     printed = check.printed.rstrip().splitlines()[-_LONGEST_PRINT:]
     lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
-    again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w-]", check.id) else f"pytest {path}::{check.id}"
-    if not whole:
-        lines.append(Line(" " * _INDENT + f"again: {again}", {"light": True}))
     return lines
+
+
+def _again_line(exercise: Exercise, check: CheckResult, tree: str) -> Line:
+    """How to run one check again."""
+    path = f"{_folder(exercise, tree)}{exercise.stem}.py"
+    again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w-]", check.id) else f"pytest {path}::{check.id}"
+    return Line(" " * _INDENT + f"again: {again}", {"light": True})
 
 
 def gained_lines(exercise: Exercise, gained: Sequence[str]) -> list[Line]:
@@ -165,13 +178,13 @@ def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
     ]
 
 
-def _fold(text: str) -> list[str]:
+def _fold(text: str, width: int = WIDTH) -> list[str]:
     """One line of a message, indented, folded at the width with its own indentation kept."""
     inner = " " * (_INDENT + len(text) - len(text.lstrip()))
-    if len(inner) >= _INDENT + 4 and len(inner + text.strip()) > WIDTH:
-        return [(inner + text.strip())[: WIDTH - 1] + "…"]  # a line of code: cut, not folded
+    if len(inner) >= _INDENT + 4 and len(inner + text.strip()) > width:
+        return [(inner + text.strip())[: width - 1] + "…"]  # a line of code: cut, not folded
     return textwrap.wrap(
-        text.strip(), WIDTH, initial_indent=inner, subsequent_indent=inner + "  ", break_long_words=False,
+        text.strip(), width, initial_indent=inner, subsequent_indent=inner + "  ", break_long_words=False,
         break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False,
     ) or [""]  # fmt: skip
 

@@ -114,7 +114,7 @@ def test_a_seat_that_ends_by_itself_says_so(home):
     heard = talk(
         home, Run(5, home.solution.replace("return", "while len(x) == 1: pass\n    return", 1)), until=Fault, react=kill
     )
-    assert heard[-1] == Fault(5, "the process that judges ended with code -9")
+    assert heard[-1] == Fault(0, "the process that judges ended with code -9")
 
 
 def test_who_keeps_a_seat_stays_light(home):

@@ -1,0 +1,98 @@
+"""`grader watch`: judge an exercise each time that its file is saved."""
+
+import asyncio
+import os
+import sys
+
+import click
+import msgspec
+
+from grader.bank.catalog import Exercise, House, find_house
+from grader.base.errors import HouseError
+from grader.cli.learner import earned_of, need, worked_on
+from grader.cli.talk import warn
+from grader.learner import desk
+from grader.records.progress import ProgressError
+from grader.verdicts.result import Result
+from grader.verdicts.verdict import NOT_BEGUN, Verdict
+
+
+@click.command()
+@click.argument("id", required=False)
+@click.option(
+    "--once", is_flag=True, help="Judge the file as it is now, and end. Exit code 0 if all is earned, else 1."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
+def watch(id: str | None, once: bool, as_json: bool) -> None:
+    """Judge an exercise each time that you save it. Without an ID: the one that comes next.
+
+    On a terminal, keys do the rest; where there is none, a line is printed for each run.
+    """
+    if sys.platform == "win32":
+        raise HouseError("grader watch needs Linux or macOS. On Windows: WSL2, which sees your folders under /mnt/c.")
+    house = find_house()
+    exercise = house.find(id) if id else _following(house)
+    need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
+    if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        sys.exit(asyncio.run(_lines(house, exercise, once, as_json)))
+    from grader.learner.screen import watch_screen
+    from grader.learner.terminal import Terminal
+
+    colour = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    last = asyncio.run(watch_screen(house, exercise, Terminal(colour)))
+    earned = earned_of(house).get(last.id, set())
+    points = sum(part.points for part in last.parts if part.name in earned)
+    click.echo(f"{last.title}: {points} of {last.points} points. Again: grader watch {last.number}")
+
+
+def _following(house: House) -> Exercise:
+    """What the desk would go on with."""
+    following = desk.following(house, earned_of(house), worked_on(house))
+    if following is None:
+        raise HouseError("You have earned every exercise. Name one to watch it: grader watch 11")
+    return following.exercise
+
+
+async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) -> int:
+    """A line for each run, or for each event; the exit code."""
+    from grader.learner.saved import Saved
+    from grader.learner.seat import Ended, Fault
+    from grader.learner.watch import Key, Watch
+
+    async with Watch(house, exercise) as watched:
+        while True:
+            event = await watched.events.get()
+            if isinstance(event, Saved):
+                watched.take(event)
+                if watched.problem:
+                    _say_problem(watched.problem, as_json)
+                    if once:
+                        return 1
+            elif not isinstance(event, Key) and watched.concerns(event):
+                if as_json:
+                    click.echo(msgspec.json.encode(event))
+                if isinstance(event, Ended):
+                    try:
+                        watched.keep(event.result)
+                    except ProgressError as error:
+                        warn(str(error))
+                    if not as_json:
+                        click.echo(line_of(exercise, event.result))
+                    if once:
+                        return 0 if event.result.earned else 1
+                elif isinstance(event, Fault):
+                    if not as_json:
+                        click.echo(f"the grader could not judge; this costs you nothing.\n{event.why}", err=True)
+                    if once or not event.run:
+                        return 3
+
+
+def _say_problem(problem: str, as_json: bool) -> None:
+    click.echo(msgspec.json.encode({"kind": "file", "problem": problem}) if as_json else problem)
+
+
+def line_of(exercise: Exercise, result: Result) -> str:
+    """A run on one line: the points, and what fails first."""
+    failing = next((part for part in result.parts if part.verdict not in (Verdict.PASSED, *NOT_BEGUN)), None)
+    said = f" · {failing.name} {failing.verdict}, {failing.tally}" if failing else ""
+    return f"{exercise.id}  {result.score} of {result.max_score} points{said}"

@@ -1,0 +1,109 @@
+"""What `grader watch` shows: the title, each part, the failure in focus, and the keys, cut to the terminal."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from grader.bank.catalog import Exercise
+from grader.verdicts.result import CheckResult, PartResult
+from grader.verdicts.verdict import NOT_BEGUN, Verdict
+from grader.views.render import WIDTH, Line, failure_lines, part_line, spoken, title_of
+
+KEYS = (
+    "Enter run · n next · p part · l list · h hint · d diff · o open · s stop · ? keys · q quit",
+    "Enter run n next p part l list h hint d diff o open s stop ? keys q quit",
+    "? keys  q quit",
+)
+HELP = (
+    "Enter  judge the file again",
+    "n      the next part to mend or to write",
+    "p      judge only that part",
+    "h      a hint for it; again: the next hint",
+    "d      what has changed since the attempt before",
+    "o      open the file in your editor, at the failure",
+    "l      another exercise",
+    "s      stop what runs",
+    "x      put the stub back; your attempt is kept",
+    "space  further down, b further up",
+    "q      quit",
+)
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to show of one exercise."""
+
+    exercise: Exercise
+    earned: frozenset[str]
+    """Parts that are earned, by this run or before it."""
+    parts: tuple[PartResult, ...] = ()
+    """As judged last, each; empty before the first run."""
+    heard: tuple[CheckResult, ...] = ()
+    """Checks of the run that goes on."""
+    total: int = 0
+    """Checks of that run; 0 where none goes on."""
+    focus: str = ""
+    """The part whose failure is shown."""
+    status: str = ""
+    """What was judged and when, or what is going on."""
+    gained: tuple[Line, ...] = ()
+    """What the run gave that no run gave before."""
+    extra: tuple[str, ...] = ()
+    """What a key asked for, such as a hint, in place of the parts."""
+
+    @property
+    def points(self) -> int:
+        return sum(part.points for part in self.exercise.parts if part.name in self.earned)
+
+
+def screen(board: Board, width: int, height: int, scroll: int = 0, encoding: str = "utf-8") -> list[Line]:
+    """Exactly what a terminal of that size shows: the title, the body from line `scroll`, the status, the keys."""
+    body = [Line(text) for text in board.extra] if board.extra else body_lines(board, min(width, WIDTH))
+    room = max(1, height - 3)
+    scroll = max(0, min(scroll, len(body) - room))
+    shown = body[scroll : scroll + room]
+    below = len(body) - scroll - len(shown)
+    if below:
+        shown[-1] = Line(f"      … {below + 1} more lines: space, b back", {"light": True})
+    shown += [Line("")] * (room - len(shown))
+    keys = next((text for text in KEYS if len(text) <= width), "")
+    lines = [title_line(board, width), *shown, Line(board.status), Line(keys, {"light": True})]
+    return [Line(line.text[:width], line.markup) for line in spoken(lines, encoding)]
+
+
+def title_line(board: Board, width: int) -> Line:
+    """The exercise at the left, the points at the right."""
+    head = title_of(board.exercise)
+    tail = f"{board.points} of {board.exercise.points} points"
+    return Line(f"{head}{tail:>{max(min(width, WIDTH) - len(head), len(tail) + 2)}}", {"bold": True})
+
+
+def body_lines(board: Board, width: int = WIDTH) -> list[Line]:
+    """Each part on a line, the failure of the one in focus below it."""
+    broken = next((part.first_failure for part in board.parts if part.of_file), None)
+    if broken and all(part.of_file for part in board.parts) and not board.total:
+        return [*board.gained, *failure_lines(broken, width)]
+    lines = [*board.gained, *[Line("")][: len(board.gained)]]
+    for part in running(board) if board.total else board.parts:
+        lines.append(part_line(part, width))
+        failure = part.first_failure
+        if part.name == board.focus and failure and part.verdict not in NOT_BEGUN:
+            lines += [*failure_lines(failure, width), Line("")]
+    return lines or [Line("  The checks are being read; the first run begins by itself.")]
+
+
+def running(board: Board) -> Sequence[PartResult]:
+    """The parts while a run goes on: what has failed is said at once, the rest is as it was or still to come."""
+    before = {part.name: part for part in board.parts}
+    shown = []
+    for part in board.exercise.parts:
+        checks = [check for check in board.heard if check.part == part.name]
+        failed = next((check for check in checks if not check.passed), None)
+        if failed:
+            was = PartResult(part.name, part.points, 0, failed.verdict, failed.message, checks, len(checks))
+        elif checks:
+            said = f"{len(checks)} pass so far"
+            was = PartResult(part.name, part.points, 0, Verdict.NOT_RUN, said, checks, 0)
+        else:
+            was = before.get(part.name) or PartResult(part.name, part.points, 0, Verdict.NOT_RUN, "to come", [], 0)
+        shown.append(was)
+    return shown

@@ -1,0 +1,80 @@
+"""A saved file is noticed whatever an editor does to save it, and never half written."""
+
+import asyncio
+import os
+
+import pytest
+from shared import PATIENCE
+
+from grader.learner.saved import Saved, read_saved, saves
+
+
+def seen(path, *steps):
+    """What is noticed: first what lies there, then after each step. steps: change the file."""
+
+    async def look():
+        noticed = []
+        waiting = list(steps)
+        async with asyncio.timeout(PATIENCE):
+            async for saved in saves(path):
+                noticed.append(saved)
+                if not waiting:
+                    break
+                waiting.pop(0)()
+        return noticed
+
+    return asyncio.run(look())
+
+
+def test_what_lies_there_is_told_at_once_and_each_change(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("1")
+    assert seen(path, lambda: path.write_text("22"), lambda: path.write_text("1")) == [
+        Saved("1"),
+        Saved("22"),
+        Saved("1"),
+    ]
+
+
+def test_a_rename_over_the_file_is_a_save(tmp_path):
+    path, beside = tmp_path / "a.py", tmp_path / "4913"
+
+    def as_vim_does():
+        path.rename(tmp_path / "a.py~")
+        beside.write_text("2")
+        beside.rename(path)
+
+    path.write_text("1")
+    assert seen(path, as_vim_does)[-1] == Saved("2")
+
+
+def test_the_same_bytes_again_are_no_save(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("1")
+
+    def again():
+        os.utime(path, ns=(1, 1))
+        asyncio.get_running_loop().call_later(0.5, path.write_text, "2")
+
+    assert seen(path, again) == [Saved("1"), Saved("2")]
+
+
+def test_a_file_that_is_gone_and_comes_back(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("1")
+    assert seen(path, path.unlink, lambda: path.write_text("1")) == [Saved("1"), Saved("", "is gone"), Saved("1")]
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: path.write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
+        (lambda path: path.mkdir(), "cannot be read: it is not a regular file"),
+        (lambda path: path.symlink_to("/etc/passwd"), "cannot be read: it is a link, and links are not followed"),
+        (lambda path: os.mkfifo(path), "cannot be read: it is not a regular file"),
+        (lambda path: None, "is gone"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, make, problem):
+    make(tmp_path / "a.py")
+    assert read_saved(tmp_path / "a.py") == Saved("", problem)
