@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
 from grader.learner import desk
+from grader.learner.first import changed_parts
 from grader.learner.seat import Seat
 from grader.records.progress import Progress, ProgressError
 from grader.serve import files, shown
@@ -68,11 +69,13 @@ class Page:
 
     # ---- what happens by itself
 
-    def changed_outside(self, exercise: Exercise, disk: DiskFile) -> None:
+    def changed_outside(self, exercise: Exercise, before: DiskFile, disk: DiskFile) -> None:
         """Somebody else wrote the file: tell it, and judge it as if it had been saved here."""
         self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="disk")
         if disk.state == "there" and not disk.stub and shown.edition(self.house) == "whole":
-            self.runs.start(exercise, disk, self._at_cursor.get(exercise.id, ""))
+            changed = changed_parts(exercise, before.text, disk.text)
+            part = self._at_cursor.get(exercise.id, "")
+            self.runs.start(exercise, disk, changed[0] if changed and part not in changed else part)
 
     async def look_on(self) -> None:
         """Look at the files again and again, and at seats now and then."""

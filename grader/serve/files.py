@@ -89,13 +89,14 @@ def reset(house: House, exercise: Exercise, part: str) -> DiskFile:
 class Watched:
     """Files that are open in a page, looked at again and again: what somebody else writes is told.
 
-    changed: gets the exercise and what is on disk. Events of the file system are not used: they fail on WSL and NFS.
+    changed: gets the exercise, what a page knew and what is on disk now. Events of the file system are not used: they
+    fail on WSL and NFS.
     """
 
-    def __init__(self, changed: Callable[[Exercise, DiskFile], None]) -> None:
+    def __init__(self, changed: Callable[[Exercise, DiskFile, DiskFile], None]) -> None:
         self._changed = changed
-        self._known: dict[str, str] = {}
-        """Exercise id to the hash that was told last."""
+        self._known: dict[str, DiskFile] = {}
+        """Exercise id to what was told last."""
         self._seen: dict[str, tuple[Signature, bool]] = {}
         """Exercise id to what its file was like when looked at last, and whether that was told."""
         self._exercises: dict[str, Exercise] = {}
@@ -103,12 +104,12 @@ class Watched:
     def watch(self, exercise: Exercise, disk: DiskFile) -> None:
         """Watch it from now on; what is on disk was told to who asked first."""
         self._exercises[exercise.id] = exercise
-        self._known.setdefault(exercise.id, disk.hash)
+        self._known.setdefault(exercise.id, disk)
 
     def know(self, exercise: Exercise, disk: DiskFile) -> None:
         """The page itself wrote this, and told it."""
         self._exercises[exercise.id] = exercise
-        self._known[exercise.id] = disk.hash
+        self._known[exercise.id] = disk
 
     def look(self) -> None:
         """Look once at each. A file is read when two looks agree, so that none is read half-written."""
@@ -119,10 +120,10 @@ class Watched:
             if before != signature or told:
                 continue
             self._seen[id] = (signature, time.time_ns() - signature[0] > _COARSE_NS)
-            disk = on_disk(exercise)
-            if disk.hash != self._known[id]:
-                self._known[id] = disk.hash
-                self._changed(exercise, disk)
+            known, disk = self._known[id], on_disk(exercise)
+            if disk.hash != known.hash:
+                self._known[id] = disk
+                self._changed(exercise, known, disk)
 
 
 def _signature(path: Path) -> Signature:

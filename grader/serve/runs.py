@@ -9,6 +9,7 @@ from typing import Protocol
 
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
+from grader.learner.first import first_parts
 from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Seat
 from grader.records.progress import Progress, ProgressError
 from grader.serve import shown
@@ -99,8 +100,9 @@ class Runs:
         self.warm(exercise)
         sitting = self._sittings[exercise.id]
         self._cancel(sitting)
-        first = (part,) if only else tuple(dict.fromkeys([*([part] if part else []), *self._failed_last(exercise)]))
-        run = Run(next(self._numbers), disk.text, first=first, only=(part,) if only else ())
+        at = [part] if part else []
+        first = first_parts(exercise, at, self._failed_last(exercise))
+        run = Run(next(self._numbers), disk.text, first=first, only=tuple(at) if only else ())
         sitting.going = _Going(run, disk.hash)
         total = 0 if only else sitting.total
         self._log.say(RunEvent, id=exercise.id, run=run.number, hash=disk.hash, total=total, first=part)
@@ -213,11 +215,10 @@ class Runs:
             self._log.say(FaultEvent, id=sitting.exercise.id, run=going.run.number, why=why)
         self._gone(sitting, "failed", why)
 
-    def _failed_last(self, exercise: Exercise) -> list[str]:
+    def _failed_last(self, exercise: Exercise) -> set[str]:
         try:
             last = Progress(self._house.root).last_result(exercise.id)
         except ProgressError:  # said where what is earned is shown
-            return []
+            return set()
         quiet = (Verdict.PASSED, *NOT_BEGUN)
-        known = {part.name for part in exercise.parts}
-        return [part.name for part in last.parts if part.verdict not in quiet and part.name in known] if last else []
+        return {part.name for part in last.parts if part.verdict not in quiet} if last else set()

@@ -34,7 +34,7 @@ def kept_texts(home):
 def watched(home):
     """A watch that has looked at the file as it stands, and what it tells."""
     told = []
-    watch = files.Watched(lambda exercise, now: told.append(now))
+    watch = files.Watched(lambda exercise, before, now: told.append(now))
     watch.watch(home.exercise, files.on_disk(home.exercise))
     watch.look()
     watch.look()

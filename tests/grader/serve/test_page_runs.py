@@ -117,8 +117,15 @@ def test_a_save_from_outside_is_judged_too(client, home, seats, until):
     home.solve()
     event, _ = until("run", after=2)
     assert event["hash"] == digest(home.solution)
-    assert event["first"] == "RunningMean"
+    assert event["first"] == "RunningMean"  # as both parts have changed, the one at the cursor
     assert seats[0].asked[-1].text == home.solution
+
+
+def test_of_a_save_from_outside_the_part_that_changed_is_judged_first(client, home, seats, until):
+    home.solve()
+    begin(client, part="RunningMean")
+    home.solve(("return x.sum(0) / len(x)", "return x.sum(0) / 2"))
+    assert until("run", after=2)[0]["first"] == "batch_mean"
 
 
 def test_a_stub_that_comes_back_is_not_judged(client, home, seats, until):
