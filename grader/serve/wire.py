@@ -465,6 +465,37 @@ class EndEvent(Event, tag="end", frozen=True):
     """Why it could not be kept."""
 
 
+class Drawing(Wire, frozen=True):
+    """A picture of what code makes, or why there is none."""
+
+    svg: str
+    """An element of class `picture`, which is styled by `pictures.css` (beside `static/`, without the token). Its name and
+    its words stand in it. Empty where there is none.
+    """
+    words: str
+    """What is to be seen in it, for those who do not see it."""
+    head: tuple[str, ...]
+    """The same as a table of numbers: its columns."""
+    rows: tuple[tuple[str, ...], ...]
+    problem: str
+    """Why there is none; the first line says it."""
+
+
+class PictureEvent(Event, tag="picture", frozen=True):
+    """A picture of what a text makes that was judged: it comes after the `end` of the run. One event a picture."""
+
+    id: str
+    run: int
+    part: str
+    title: str
+    """`Attention map`: with the part it names the picture."""
+    caption: str
+    """What to see in it."""
+    own: Drawing
+    reference: Drawing | None
+    """Of the reference, once the part is earned."""
+
+
 class CancelledEvent(Event, tag="cancelled", frozen=True):
     """A run was stopped, or another one took its place: it is no attempt."""
 
@@ -481,7 +512,16 @@ class FaultEvent(Event, tag="fault", frozen=True):
 
 
 AnyEvent = (
-    HelloEvent | ResyncEvent | FileEvent | SeatEvent | RunEvent | CheckEvent | EndEvent | CancelledEvent | FaultEvent
+    HelloEvent
+    | ResyncEvent
+    | FileEvent
+    | SeatEvent
+    | RunEvent
+    | CheckEvent
+    | EndEvent
+    | PictureEvent
+    | CancelledEvent
+    | FaultEvent
 )
 
 

@@ -501,6 +501,39 @@ export interface Gained {
   questions: AskedInInterviews[];
 }
 
+/** A picture of what a text makes that was judged: it comes after the `end` of the run. One event a picture. */
+export interface PictureEvent {
+  kind: "picture";
+  n: number;
+  id: string;
+  run: number;
+  part: string;
+  /** `Attention map`: with the part it names the picture. */
+  title: string;
+  /** What to see in it. */
+  caption: string;
+  own: Drawing;
+  /** Of the reference, once the part is earned. */
+  reference: Drawing | null;
+}
+
+/** A picture of what code makes, or why there is none. */
+export interface Drawing {
+  /**
+   * An element of class `picture`, which is styled by `pictures.css` (beside `static/`, without the token). Its name
+   * and
+   * its words stand in it. Empty where there is none.
+   */
+  svg: string;
+  /** What is to be seen in it, for those who do not see it. */
+  words: string;
+  /** The same as a table of numbers: its columns. */
+  head: string[];
+  rows: string[][];
+  /** Why there is none; the first line says it. */
+  problem: string;
+}
+
 /** A run was stopped, or another one took its place: it is no attempt. */
 export interface CancelledEvent {
   kind: "cancelled";
@@ -535,5 +568,6 @@ export type AnyEvent =
   | RunEvent
   | CheckEvent
   | EndEvent
+  | PictureEvent
   | CancelledEvent
   | FaultEvent;
