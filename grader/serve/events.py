@@ -1,4 +1,4 @@
-"""What happened, in order, for every page that listens. The newest 2,000 are kept; who missed more is told so."""
+"""What happened, in order, for every page that listens. The newest are kept; who missed more than these is told so."""
 
 import asyncio
 from collections import deque
@@ -12,6 +12,7 @@ import msgspec
 from grader.serve.wire import AnyEvent, Event, Events, HelloEvent, ResyncEvent
 
 KEPT = 2000
+KEPT_BYTES = 32 << 20
 _BEAT_SECONDS = 15.0
 _POLL_SECONDS = 20.0
 E = TypeVar("E", bound=Event)
@@ -23,7 +24,8 @@ class EventLog:
     def __init__(self) -> None:
         self.start = token_hex(8)
         self.n = 0
-        self._kept: deque[AnyEvent] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[AnyEvent, bytes]] = deque()
+        self._bytes = 0
         self._more = asyncio.Event()
         self._closed = False
 
@@ -31,15 +33,17 @@ class EventLog:
         """An event of this kind happened."""
         self.n += 1
         event = kind(n=self.n, **fields)
-        self._kept.append(event)  # type: ignore[arg-type]  # every kind that is said is one of AnyEvent
+        line = _line(event)
+        self._kept.append((event, line))  # type: ignore[arg-type]  # every kind that is said is one of AnyEvent
+        self._bytes += len(line)
+        while len(self._kept) > KEPT or (self._bytes > KEPT_BYTES and len(self._kept) > 1):
+            self._bytes -= len(self._kept.popleft()[1])
         self._wake()
         return event
 
     def after(self, n: int) -> list[AnyEvent]:
         """The events after number n; a `ResyncEvent` alone where some of them are not kept, or n is to come."""
-        if n > self.n or n < self.n - len(self._kept):
-            return [ResyncEvent(n=self.n)]
-        return list(self._kept)[len(self._kept) - (self.n - n) :]
+        return [event for event, _ in self._after(n)]
 
     def close(self) -> None:
         """End every stream: the server goes."""
@@ -52,8 +56,8 @@ class EventLog:
         n = self.n if n is None else n
         while not self._closed:
             more = self._more
-            for event in self.after(n):
-                yield _line(event)
+            for event, line in self._after(n):
+                yield line
                 n = event.n
             if not await _set_within(more, beat):
                 yield b":\n\n"
@@ -65,6 +69,12 @@ class EventLog:
         if n == self.n and not self._closed:
             await _set_within(self._more, patience)
         return Events(n=self.n, start=self.start, events=tuple(self.after(n)))
+
+    def _after(self, n: int) -> list[tuple[AnyEvent, bytes]]:
+        if n > self.n or n < self.n - len(self._kept):
+            lost = ResyncEvent(n=self.n)
+            return [(lost, _line(lost))]
+        return list(self._kept)[len(self._kept) - (self.n - n) :]
 
     def _wake(self) -> None:
         self._more.set()

@@ -469,8 +469,8 @@ class Drawing(Wire, frozen=True):
     """A picture of what code makes, or why there is none."""
 
     svg: str
-    """An element of class `picture`, which is styled by `pictures.css` (beside `static/`, without the token). Its name and
-    its words stand in it. Empty where there is none.
+    """An element of class `picture`, which is styled by `pictures.css` (beside `static/`, without the token). Its name
+    and its words stand in it. Empty where there is none.
     """
     words: str
     """What is to be seen in it, for those who do not see it."""

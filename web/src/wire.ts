@@ -521,8 +521,7 @@ export interface PictureEvent {
 export interface Drawing {
   /**
    * An element of class `picture`, which is styled by `pictures.css` (beside `static/`, without the token). Its name
-   * and
-   * its words stand in it. Empty where there is none.
+   * and its words stand in it. Empty where there is none.
    */
   svg: string;
   /** What is to be seen in it, for those who do not see it. */

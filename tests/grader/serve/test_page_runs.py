@@ -268,6 +268,20 @@ def test_who_missed_more_than_is_kept_is_told_so():
     asyncio.run(story())
 
 
+def test_large_events_are_kept_in_a_limited_room(monkeypatch):
+    async def story():
+        monkeypatch.setattr("grader.serve.events.KEPT_BYTES", 1000)
+        log = EventLog()
+        for number in range(9):
+            log.say(FileEvent, id=ID, hash=str(number) * 300, state="there", by="disk")
+        assert [event.hash[0] for event in log.after(7)] == ["7", "8"]
+        assert [event.__struct_config__.tag for event in log.after(6)] == ["resync"]
+        log.say(FileEvent, id=ID, hash="x" * 5000, state="there", by="disk")
+        assert [event.hash[0] for event in log.after(9)] == ["x"]  # the newest is kept, whatever its size
+
+    asyncio.run(story())
+
+
 def test_a_stream_says_all_once_and_in_order_while_more_happens():
     async def story():
         log = EventLog()
