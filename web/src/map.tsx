@@ -81,7 +81,7 @@ function Roles({ roles, chosen, choose }: { roles: RoleRow[]; chosen: string; ch
           <input type="radio" name="role" value={id} checked={id === chosen} onChange={() => choose(id)} />
           <span>{title}</span>
           <span class="share" title={`${percent(earned)} earned of what is asked; this collection offers ${percent(collection)}`}>
-            <meter min={0} max={1} value={earned} aria-label={`Earned of what a ${title} is asked`} /> {percent(earned)}
+            <meter min={0} max={1} value={earned} aria-label={`Earned of what is asked of: ${title}`} /> {percent(earned)}
           </span>
         </label>
       ))}

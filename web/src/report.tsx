@@ -44,9 +44,9 @@ function Shares({ report }: { report: Report }) {
     <div class="shares">
       {report.roles.map(({ id, title, earned, collection }) => (
         <div key={id}>
-          <p>What a {title} is asked</p>
+          <p>Asked of: {title}</p>
           <b>{percent(earned)}</b> earned
-          <meter min={0} max={1} value={earned} aria-label={`Earned of what a ${title} is asked`} />
+          <meter min={0} max={1} value={earned} aria-label={`Earned of what is asked of: ${title}`} />
           <small>This collection offers {percent(collection)} of it.</small>
         </div>
       ))}

@@ -65,7 +65,7 @@ function PartRow({ part, session, opens, show }: RowProps) {
   const failing = fails(part);
   const stale = part.hash !== "" || part.standing !== "unknown" ? !session.isCurrent(part.hash) : false;
   const tone = toneOf(part.standing);
-  const label = part.standing === "unknown" ? (facts?.earned ? "earned before" : "not judged") : part.standing;
+  const label = labelOf(part, !!facts?.earned);
   return (
     <li class={`part ${tone}${stale ? " stale" : ""}${session.cursor === part.name ? " here" : ""}`} data-part={part.name}>
       <div class="row">
@@ -82,6 +82,11 @@ function PartRow({ part, session, opens, show }: RowProps) {
       {open && <Details part={part} session={session} />}
     </li>
   );
+}
+
+function labelOf({ standing, checks }: PartView, earned: boolean): string {
+  if (standing === "unknown") return earned ? "earned before" : "not judged";
+  return standing === "running" ? `${checks.filter(passes).length} pass so far` : standing;
 }
 
 function Details({ part, session }: { part: PartView; session: Session }) {
