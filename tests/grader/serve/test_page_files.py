@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 
 import pytest
 from serve_page import ID
@@ -305,11 +306,19 @@ def test_a_file_that_goes_and_one_that_becomes_a_link_are_told(home):
     assert all(now.text == "" for now in told)
 
 
-def test_an_own_save_is_no_news_from_outside(client, home, until):
-    put(client, "x = 1\n", disk(client)["hash"])
-    home.attempt.write_text("theirs = 1\n")
-    event, _ = until("file", after=1)
-    assert (event["hash"], event["by"]) == (digest("theirs = 1\n"), "disk")
+@pytest.mark.parametrize("resets", [False, True])
+def test_what_the_page_writes_is_no_news_from_outside(client, home, events, resets):
+    home.attempt.write_text("mine = 1\n")
+    looked, look = threading.Semaphore(0), client.page.watched.look
+    client.page.watched.look = lambda: (look(), looked.release())
+    if resets:
+        client.get(f"/api/kata/{ID}/file")
+        client.post(f"/api/kata/{ID}/reset", json={})
+    else:
+        put(client, "x = 1\n", disk(client)["hash"])
+    for _ in range(4):
+        looked.acquire()
+    assert [event["by"] for event in events()] == ["page"]
 
 
 # ---- reset
