@@ -159,12 +159,18 @@ class Memory:
 
 
 class _Python:
-    """The memory of Python's own values."""
+    """The memory of Python's own values, from where it is made."""
+
+    open = 0
+    """How many there are: a region may lie in another."""
 
     def __init__(self) -> None:
-        self._was_on = tracemalloc.is_tracing()
-        if not self._was_on:
+        self._begins = not tracemalloc.is_tracing()
+        if self._begins:
             tracemalloc.start()
+        elif not _Python.open:
+            tracemalloc.clear_traces()  # tracing goes on, as in a rank: what was made before the region does not count
+        _Python.open += 1
         self._before = self._arrays = 0
 
     def begin(self, arrays: int) -> None:
@@ -185,7 +191,8 @@ class _Python:
         return max(0, most)
 
     def close(self) -> None:
-        if not self._was_on:
+        _Python.open -= 1
+        if self._begins:
             tracemalloc.stop()
 
 

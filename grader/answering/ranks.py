@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +142,9 @@ def _rank(
         import torch.distributed as dist
 
         torch.set_num_threads(1)  # before any operation: a pool of threads does not survive a fork
+        # Meters trace Python's memory. To begin or end that changes Python's allocators, under the hands of gloo's
+        # threads: it begins before they do, and does not end.
+        tracemalloc.start()
         os.environ["GLOO_SOCKET_IFNAME"] = _LOOPBACK
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=count)
         dist.barrier()  # so that no rank leaves while another still connects

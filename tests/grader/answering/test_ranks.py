@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from shared import PATIENCE
 
+from grader.answering import leaving
 from grader.answering.cost import Meter
 from grader.answering.module import load_source
 from grader.answering.ranks import on_ranks
@@ -180,3 +181,26 @@ def test_a_broadcast_is_charged_to_the_rank_that_gives(module):
         return meter.cost.sent
 
     assert on_ranks(module, 3, work) == [{}, {"broadcast_": 12}, {}]
+
+
+def test_meters_come_and_go_while_gloos_threads_let_go_of_what_python_made(module):
+    def work(rank):
+        for _ in range(800):
+            with Meter():
+                sent = dist.all_reduce(torch.ones(4), async_op=True)
+            sent.wait()
+        return rank
+
+    assert on_ranks(module, 2, work, PATIENCE) == [0, 1]
+
+
+def test_what_a_rank_made_before_a_region_is_none_of_its_memory(module):
+    def work(rank):
+        leaving.lay()
+        before = [float(i) for i in range(100_000)]
+        with Meter() as meter:
+            few = torch.arange(100.0).tolist()
+        return meter.cost.peak, len(before) + len(few)
+
+    ((most, _), _) = on_ranks(module, 2, work, PATIENCE)
+    assert most < 100_000
