@@ -53,6 +53,7 @@ class Desk extends Store {
   private replace(opened: Session): void {
     this.session?.close();
     this.session = opened;
+    this.stream.since(opened.kata.n);
   }
 
   private heard(event: AnyEvent): void {

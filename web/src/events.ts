@@ -11,7 +11,10 @@ export type Line = "connecting" | "live" | "offline" | "locked";
 /** Follows the events while the tab is seen: a browser gives a site six connections, over all its tabs. */
 export class Stream extends Store {
   line: Line = "connecting";
+  /** The newest event that is known here; -1 before anything is. */
   private n = -1;
+  /** What the request that goes on asked to hear after. */
+  private asked = -1;
   private start = "";
   private failures = 0;
   private polls = false;
@@ -115,6 +118,7 @@ export class Stream extends Store {
   }
 
   private async open(accept: string, signal: AbortSignal): Promise<Response> {
+    this.asked = this.n;
     const after = this.n < 0 ? "" : `?after=${this.n}`;
     const response = await fetch(`api/events${after}`, { headers: headers({ Accept: accept }), cache: "no-store", signal });
     if (response.status === 401) token.refuse();
@@ -122,14 +126,21 @@ export class Stream extends Store {
     return response;
   }
 
+  /** The page was told all up to event n by other means. */
+  since(n: number): void {
+    if (this.n < 0) this.n = n;
+  }
+
   private greet(start: string, n: number): void {
     const anew = this.start !== "" && this.start !== start;
-    if (this.n < 0 || anew) this.n = n;
+    const missed = this.asked < 0 && this.n >= 0 && n > this.n; // between what was told and this answer
+    if (this.n < 0 || anew || missed) this.n = n;
+    this.asked = this.n;
     this.start = start;
     const back = this.line === "offline" || this.line === "locked";
     this.failures = 0;
     this.say("live");
-    if (anew || back) this.begunAnew();
+    if (anew || back || missed) this.begunAnew();
   }
 
   private take(event: AnyEvent): void {

@@ -135,10 +135,8 @@ function Cells({ finding, plane, rows }: CellsProps) {
               <td
                 key={j} role="gridcell" class={`cell l${level}${i === worst[0] && j === worst[1] ? " worst" : ""}`}
                 data-at={`${i},${j}`} tabIndex={i === here[0] && j === here[1] ? 0 : -1}
-                aria-label={label(i, j, level)} title={label(i, j, level)} onFocus={() => setAt([i, j])}
-              >
-                <span aria-hidden="true">{level || ""}</span>
-              </td>
+                data-level={level || ""} aria-label={label(i, j, level)} title={label(i, j, level)} onFocus={() => setAt([i, j])}
+              />
             ))}
           </tr>
         ))}

@@ -5,7 +5,7 @@ import { desk } from "./desk";
 import { router } from "./router";
 import "./options";
 
-token.begin();
+token.begin(); // before anything is asked
 router.begin();
 desk.begin();
 render(<App />, document.getElementById("page")!);

@@ -1,4 +1,5 @@
 // Which screen the address names. It stands in the fragment, so that no prefix of a proxy matters.
+import { token } from "./api";
 import { Store } from "./store";
 
 export type Screen =
@@ -18,6 +19,7 @@ class Router extends Store {
 
   begin(): void {
     const read = () => {
+      if (location.hash.startsWith("#token=")) token.begin(); // the printed address, in a tab that shows the page already
       this.screen = screenOf(location.hash);
       this.changed();
     };

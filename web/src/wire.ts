@@ -326,6 +326,13 @@ export interface RunAsked {
   only?: boolean;
 }
 
+/** `POST kata/ID/try`: run a few lines below what is on disk, in the cage. It is a run too: the newest wins. */
+export interface Try {
+  lines: string;
+  /** As in `RunAsked`. */
+  hash?: string;
+}
+
 /** A run was taken in hand; what comes of it are events. */
 export interface RunTaken {
   run: number;
@@ -533,6 +540,19 @@ export interface Drawing {
   problem: string;
 }
 
+/** What came of lines that were tried; with it the run ends. It is no attempt. */
+export interface TriedEvent {
+  kind: "tried";
+  n: number;
+  id: string;
+  run: number;
+  printed: string;
+  /** The values of those lines that are expressions, as Python shows them. */
+  shown: string[];
+  /** What went wrong, and where; empty where nothing did. */
+  problem: string;
+}
+
 /** A run was stopped, or another one took its place: it is no attempt. */
 export interface CancelledEvent {
   kind: "cancelled";
@@ -568,5 +588,6 @@ export type AnyEvent =
   | CheckEvent
   | EndEvent
   | PictureEvent
+  | TriedEvent
   | CancelledEvent
   | FaultEvent;

@@ -1,0 +1,90 @@
+"""What other pages, other names and a stream that is held back can do to the page: nothing."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import CHROMIUM, ID, Seen
+from playwright.sync_api import expect
+
+_ATTACK = """<!doctype html><title>hostile</title><script>
+const url = new URL(location.hash.slice(1)), body = JSON.stringify({text: "hostile"});
+const tries = [
+  fetch(url + "api/kata/ID/file", {method: "PUT", body, headers: {"Content-Type": "application/json", "If-Match": "x"}}),
+  fetch(url + "api/kata/ID/reset", {method: "POST", body: "{}", mode: "no-cors"}),
+  fetch(url + "api/kata/ID/run", {method: "POST", body: "{}", mode: "no-cors", headers: {"Content-Type": "text/plain"}}),
+  fetch(url + "api/kata/ID/keep", {method: "POST", body, mode: "no-cors", credentials: "include"}),
+  fetch(url + "api/map").then((r) => r.text()),
+];
+Promise.allSettled(tries).then((all) => { document.title = all.map((one) => one.value?.type ?? one.status).join(" "); });
+</script>""".replace("ID", ID)
+
+
+@pytest.fixture
+def stranger():
+    """Another server on this machine, with a hostile page."""
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802  # the library's name
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(_ATTACK.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"], ids=["another port", "another site"])
+def test_15_a_hostile_page_changes_and_reads_nothing(context, served, stranger, name):
+    text = served.write()
+    Seen(context.new_page(), served).open()  # so that a browser would send what it keeps for this server
+    page = context.new_page()
+    page.goto(f"http://{name}:{stranger}/#{served.address}")
+    expect(page).to_have_title(" ".join(["rejected"] * 5))  # sent, refused, and not even the refusal is read
+    assert served.text == text
+    assert served.kept() == []
+
+
+def test_16_another_name_for_this_machine_is_refused(served, chromium):
+    rebound = chromium.browser_type.launch(
+        executable_path=CHROMIUM, args=["--no-sandbox", "--host-resolver-rules=MAP rebound.test 127.0.0.1"]
+    )
+    page = rebound.new_page()
+    answer = page.goto(f"http://rebound.test:{served.port}/")
+    assert answer.status == 421
+    seen = page.evaluate("fetch('api/map').then((r) => r.status)")
+    assert seen == 421
+    rebound.close()
+
+
+def test_without_the_token_nothing_is_shown(context, served):
+    page = context.new_page()
+    page.goto(served.address)
+    expect(page.get_by_role("alert")).to_contain_text("grader serve")
+    assert page.get_by_text("Begin here").count() == 0
+
+
+def test_a_stream_that_is_held_back_becomes_a_long_poll(context, served):
+    """As behind a proxy that passes an answer on when it is whole."""
+    served.write()
+    page = context.new_page()
+    asked = []
+
+    def held(route):
+        asked.append(route.request.headers["accept"])
+        if "event-stream" in asked[-1]:
+            return  # no answer, ever
+        route.continue_()
+
+    page.route("**/api/events*", held)
+    seen = Seen(page, served).open()
+    served.write(("the mean of nothing", "by another editor"))
+    expect(seen.line("by another editor")).to_be_visible()
+    assert asked[0] == "text/event-stream"
+    assert asked[-1] == "application/json"
