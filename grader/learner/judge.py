@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from grader.bank.catalog import House
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Shown
 from grader.submissions.find import read_text
 from grader.verdicts.result import Result
 
@@ -77,12 +77,24 @@ def main() -> None:
             asker = engine.asker(house, exercise)
             say(Ready(asker.count()))
             for run in asked:
-                _judge(asker, run, asked, say)
+                (_try if run.lines else _judge)(asker, run, asked, say)
     except (RunError, HouseError) as error:
         say(Fault(0, str(error)))
         sys.exit(1)
     except BrokenPipeError:  # nobody listens any more
         sys.exit(1)
+
+
+def _try(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> None:
+    """Run a few lines below one text."""
+    from grader.engine.trial import try_lines
+
+    try:
+        tried = try_lines(asker.engine, asker.exercise, run.text, run.lines, asked.is_newer)
+    except RunError as error:
+        say(Fault(run.number, str(error)))
+        return
+    say(Shown(run.number, tried) if tried else Cancelled(run.number))
 
 
 def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> None:

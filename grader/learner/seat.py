@@ -15,6 +15,7 @@ import msgspec
 from grader.bank.catalog import Exercise, House
 from grader.verdicts.bounds import LARGEST_RESULT
 from grader.verdicts.result import CheckResult, Result
+from grader.verdicts.trial import Tried
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -28,6 +29,8 @@ class Run(msgspec.Struct, frozen=True):
     """Parts to judge before the others, in this order."""
     only: tuple[str, ...] = ()
     """Parts to judge; empty for all."""
+    lines: str = ""
+    """Lines to run below the text, in the place of all checks."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", tag_field="kind"):
@@ -49,6 +52,13 @@ class Ended(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     result: Result
 
 
+class Shown(msgspec.Struct, frozen=True, tag="shown", tag_field="kind"):
+    """What came of the lines of a run that has some."""
+
+    run: int
+    tried: Tried
+
+
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled", tag_field="kind"):
     """A newer run, or a stop, came before the end. It is no attempt."""
 
@@ -63,7 +73,7 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
     why: str
 
 
-Said = Ready | Checked | Ended | Cancelled | Fault
+Said = Ready | Checked | Ended | Shown | Cancelled | Fault
 
 
 class Seat:

@@ -43,6 +43,7 @@ from grader.serve.wire import (
     Save,
     Saved,
     Solution,
+    Try,
     Wire,
 )
 
@@ -126,17 +127,20 @@ class Page:
         part = exercise.part(asked.part).name if asked.part else ""
         if asked.only and not part:
             raise HTTPException(400, "Name the part that is to be judged alone.")
-        if shown.edition(self.house) == "student":
-            raise HTTPException(
-                403,
-                "This is a student edition: the hidden checks are not here, so nothing can be judged. "
-                f"The visible examples: pytest exercises/{exercise.id}",
-            )
-        disk = self._disk(exercise)
-        if disk.state != "there" or (asked.hash and asked.hash != disk.hash):
-            return _answer(disk, 409)
+        disk = self._meant(exercise, asked.hash)
+        if isinstance(disk, Response):
+            return disk
         self._at_cursor[exercise.id] = part
         return RunTaken(run=self.runs.start(exercise, disk, part, asked.only), hash=disk.hash)
+
+    async def try_lines(self, request: Request) -> Wire | Response:
+        exercise, asked = self._exercise(request), await _read(request, Try)
+        disk = self._meant(exercise, asked.hash)
+        if isinstance(disk, Response):
+            return disk
+        if not asked.lines.strip():
+            raise HTTPException(400, "There is no line to try.")
+        return RunTaken(run=self.runs.try_lines(exercise, disk, asked.lines), hash=disk.hash)
 
     async def stop(self, request: Request) -> Wire:
         number = request.path_params["number"]
@@ -208,6 +212,19 @@ class Page:
                 raise HTTPException(404, str(error)) from None
         return self.house.exercises[id]
 
+    def _meant(self, exercise: Exercise, hash: str) -> DiskFile | Response:
+        """The text that a run is about; or what is on disk as the answer, where that is another one."""
+        if shown.edition(self.house) == "student":
+            raise HTTPException(
+                403,
+                "This is a student edition: the hidden checks are not here, so nothing can be judged. "
+                f"The visible examples: pytest exercises/{exercise.id}",
+            )
+        disk = self._disk(exercise)
+        if disk.state != "there" or (hash and hash != disk.hash):
+            return _answer(disk, 409)
+        return disk
+
     def _disk(self, exercise: Exercise) -> DiskFile:
         """What is on disk, known from now on."""
         disk = files.on_disk(exercise)
@@ -263,6 +280,7 @@ def _routes(page: Page) -> list[Route]:
         ("PUT", f"{kata}/file", page.save),
         ("POST", f"{kata}/keep", page.keep),
         ("POST", f"{kata}/run", page.run),
+        ("POST", f"{kata}/try", page.try_lines),
         ("POST", f"{kata}/hint", page.hint),
         ("POST", f"{kata}/give-up", page.give_up),
         ("POST", f"{kata}/reset", page.reset),

@@ -10,7 +10,7 @@ from typing import Protocol
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
 from grader.learner.first import first_parts
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Seat
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Seat, Shown
 from grader.records.progress import Progress, ProgressError
 from grader.serve import shown
 from grader.serve.events import EventLog
@@ -23,6 +23,7 @@ from grader.serve.wire import (
     RunEvent,
     SeatEvent,
     SeatState,
+    TriedEvent,
 )
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
@@ -97,14 +98,21 @@ class Runs:
 
     def start(self, exercise: Exercise, disk: DiskFile, part: str = "", only: bool = False) -> int:
         """Judge a text, the part first and then what failed last: the run's number. One that goes on is cancelled."""
-        self.warm(exercise)
-        sitting = self._sittings[exercise.id]
-        self._cancel(sitting)
         at = [part] if part else []
         first = first_parts(exercise, at, self._failed_last(exercise))
         run = Run(next(self._numbers), disk.text, first=first, only=tuple(at) if only else ())
+        return self._take(exercise, run, disk, part)
+
+    def try_lines(self, exercise: Exercise, disk: DiskFile, lines: str) -> int:
+        """Run lines below a text: the run's number. One that goes on is cancelled."""
+        return self._take(exercise, Run(next(self._numbers), disk.text, lines=lines), disk, "")
+
+    def _take(self, exercise: Exercise, run: Run, disk: DiskFile, part: str) -> int:
+        self.warm(exercise)
+        sitting = self._sittings[exercise.id]
+        self._cancel(sitting)
         sitting.going = _Going(run, disk.hash)
-        total = 0 if only else sitting.total
+        total = 0 if run.only or run.lines else sitting.total
         self._log.say(RunEvent, id=exercise.id, run=run.number, hash=disk.hash, total=total, first=part)
         if sitting.judge:
             sitting.judge.ask(run)
@@ -188,6 +196,11 @@ class Runs:
             self._log.say(CheckEvent, id=id, run=said.run, done=going.done, total=said.total, check=said.check)
         elif isinstance(said, Ended):
             self._ended(sitting, going, said.result)
+        elif isinstance(said, Shown):
+            sitting.going, tried = None, said.tried
+            self._log.say(
+                TriedEvent, id=id, run=said.run, printed=tried.printed, shown=tried.shown, problem=tried.problem
+            )
         elif isinstance(said, Cancelled):
             self._cancel(sitting)
         else:

@@ -10,6 +10,7 @@ All is JSON. A request carries `Authorization: Bearer TOKEN`; what is refused is
     PUT    kata/ID/file   Save            Saved; 409 and a DiskFile where `If-Match` does not name what is on disk
     POST   kata/ID/keep   Keep            Kept
     POST   kata/ID/run    RunAsked        RunTaken; 409 and a DiskFile where the disk holds another text than it names
+    POST   kata/ID/try    Try             RunTaken; 409 as above
     DELETE run/N                          Done
     POST   kata/ID/hint   PartNamed       HintGiven
     POST   kata/ID/give-up PartNamed      Done
@@ -277,6 +278,14 @@ class RunAsked(Asked, frozen=True):
     """Judge that part alone."""
 
 
+class Try(Asked, frozen=True):
+    """`POST kata/ID/try`: run a few lines below what is on disk, in the cage. It is a run too: the newest wins."""
+
+    lines: str
+    hash: str = ""
+    """As in `RunAsked`."""
+
+
 class RunTaken(Wire, frozen=True):
     """A run was taken in hand; what comes of it are events."""
 
@@ -496,6 +505,18 @@ class PictureEvent(Event, tag="picture", frozen=True):
     """Of the reference, once the part is earned."""
 
 
+class TriedEvent(Event, tag="tried", frozen=True):
+    """What came of lines that were tried; with it the run ends. It is no attempt."""
+
+    id: str
+    run: int
+    printed: str
+    shown: tuple[str, ...]
+    """The values of those lines that are expressions, as Python shows them."""
+    problem: str
+    """What went wrong, and where; empty where nothing did."""
+
+
 class CancelledEvent(Event, tag="cancelled", frozen=True):
     """A run was stopped, or another one took its place: it is no attempt."""
 
@@ -520,6 +541,7 @@ AnyEvent = (
     | CheckEvent
     | EndEvent
     | PictureEvent
+    | TriedEvent
     | CancelledEvent
     | FaultEvent
 )
@@ -536,7 +558,7 @@ class Events(Wire, frozen=True):
 
 
 SPOKEN: tuple[Any, ...] = (
-    Refused, Done, HouseMap, Kata, DiskFile, Save, Saved, Keep, Kept, RunAsked, RunTaken, PartNamed, HintGiven, Reset,
-    Attempts, AttemptText, Solution, Report, AnyEvent, Events,
+    Refused, Done, HouseMap, Kata, DiskFile, Save, Saved, Keep, Kept, RunAsked, Try, RunTaken, PartNamed, HintGiven,
+    Reset, Attempts, AttemptText, Solution, Report, AnyEvent, Events,
 )  # fmt: skip
 """What stands in `wire.ts`, with everything that these hold."""

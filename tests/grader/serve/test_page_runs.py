@@ -8,12 +8,13 @@ from serve_page import ID, FakeSeat, Seats, ended
 
 from grader.base.errors import HouseError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Fault, Ready
+from grader.learner.seat import Cancelled, Checked, Fault, Ready, Shown
 from grader.serve import files, runs
 from grader.serve.events import KEPT, EventLog
 from grader.serve.runs import Runs
 from grader.serve.wire import CheckEvent, FileEvent
 from grader.verdicts.result import CheckResult
+from grader.verdicts.trial import Tried
 
 pytest_plugins = ["serve_fixtures"]
 
@@ -166,6 +167,22 @@ def test_a_result_that_cannot_be_kept_is_told_all_the_same(client, home, seats, 
     event, _ = until("end")
     assert "Progress not recorded" in event["warning"]
     assert event["result"]["score"] == 100
+
+
+def test_lines_that_are_tried_are_a_run_and_no_attempt(client, home, seats, until):
+    old = begin(client)
+    answer = client.post(f"/api/kata/{ID}/try", json={"lines": "1 + 1"})
+    number = answer.json()["run"]
+    assert (seats[0].asked[-1].lines, seats[0].asked[-1].text) == ("1 + 1", home.attempt.read_text())
+    seats[0].say(Shown(number, Tried("", ("2",), "")))
+    event, heard = until("tried")
+    assert event["shown"] == ["2"]
+    assert [(one["kind"], one["run"]) for one in heard if "run" in one] == [
+        ("run", old), ("cancelled", old), ("run", number), ("tried", number),
+    ]  # fmt: skip
+    assert home.progress.history(ID) == []
+    assert client.post(f"/api/kata/{ID}/try", json={"lines": " "}).status_code == 400
+    assert client.post(f"/api/kata/{ID}/try", json={"lines": "1", "hash": "other"}).status_code == 409
 
 
 # ---- seats
