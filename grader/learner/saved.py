@@ -8,7 +8,8 @@ import msgspec
 
 from grader.base.files import read_file
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.03
+"""Between looks. An editor that takes longer to write a file is judged twice, and the newer text counts."""
 
 
 class Saved(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ class Seat:
 
     def __init__(self, process: asyncio.subprocess.Process, printed: IO[bytes]) -> None:
         self._process = process
+        self.pid = process.pid
         self._printed = printed
 
     @classmethod

@@ -109,7 +109,7 @@ def test_checks_that_cannot_be_collected_are_the_graders_fault(home):
 def test_a_seat_that_ends_by_itself_says_so(home):
     def kill(seat, said):
         if isinstance(said, Checked):
-            os.kill(seat._process.pid, signal.SIGKILL)
+            os.kill(seat.pid, signal.SIGKILL)
 
     heard = talk(
         home, Run(5, home.solution.replace("return", "while len(x) == 1: pass\n    return", 1)), until=Fault, react=kill
