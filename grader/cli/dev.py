@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from grader.bank.catalog import find_house
-from grader.base.errors import RunError
+from grader.base.errors import EngineError, RunError
 from grader.cli.talk import Commands, stop
 from grader.learner.desk import keep_attempt
 
@@ -32,12 +32,17 @@ def new(id: str) -> None:
 @dev.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 1 if a file is not current.")
 def build(only_check: bool) -> None:
-    """Write the stubs, the generated parts of the READMEs, and what the page knows of its server."""
+    """Write the stubs, the figures, the generated parts of the READMEs, and what the page knows of its server."""
     from grader.bank.derived import build as build_all
     from grader.serve.typescript import built as build_wire
+    from grader.views.figures import with_figures
 
     house = find_house()
-    stale = [file for file in (*build_all(house), *build_wire(house)) if not file.current]
+    try:
+        built = [*with_figures(house, build_all(house)), *build_wire(house)]
+    except EngineError as error:
+        stop(f"the figures could not be made:\n{error}", 3)
+    stale = [file for file in built if not file.current]
     attempts = {exercise.attempt: exercise for exercise in house.exercises.values()}
     for file in stale:
         shown = file.path.relative_to(house.root)
