@@ -170,3 +170,20 @@ def test_19_after_a_reset_the_attempt_can_be_taken_back(seen):
         takes.first.dispatch_event("mousedown")
         expect(takes).not_to_have_count(before)
     until(lambda: seen.served.text == mine, "the attempt on disk")
+
+
+def test_lines_are_tried_below_the_file(seen):
+    seen.served.write()
+    seen.open()
+    seen.page.get_by_text("Try a few lines below the file").click()
+    box = seen.page.get_by_label("Lines to try")
+    box.fill("x = torch.ones(2, 3)\nprint('sum', x.sum().item())\nbatch_mean(x)")
+    box.press("Control+Enter")
+    said = seen.page.get_by_role("group", name="What came of it")
+    expect(said).to_contain_text("sum 6.0")
+    expect(said.locator(".value")).to_contain_text("tensor([1., 1., 1.])")
+    seen.keep("try")
+    box.fill("<b>undefined")
+    box.press("Control+Enter")
+    expect(said.locator(".problem")).to_contain_text("SyntaxError")
+    assert seen.served.kept() == []

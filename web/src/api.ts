@@ -14,6 +14,7 @@ import type {
   Save,
   Saved,
   Solution,
+  Try,
 } from "./wire";
 import { Store } from "./store";
 
@@ -123,6 +124,7 @@ export const api = {
     }) as Promise<Saved>,
   keep: (id: string, text: string) => send("POST", at(id, "/keep"), { text }) as Promise<Kept>,
   run: (id: string, asked: RunAsked) => send("POST", at(id, "/run"), asked) as Promise<RunTaken>,
+  try: (id: string, tried: Try) => send("POST", at(id, "/try"), tried) as Promise<RunTaken>,
   stop: (run: number) => send("DELETE", `run/${run}`, {}),
   hint: (id: string, part: string) => send("POST", at(id, "/hint"), { part }) as Promise<HintGiven>,
   giveUp: (id: string, part: string) => send("POST", at(id, "/give-up"), { part }),

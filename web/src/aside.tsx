@@ -5,6 +5,7 @@ import { why } from "./api";
 import { Markup } from "./markup";
 import { to } from "./router";
 import type { Session } from "./session";
+import { Pictures } from "./pictures";
 import { speak } from "./words";
 import { Questions } from "./verdicts";
 
@@ -14,6 +15,7 @@ export function Aside({ session }: { session: Session }) {
   return (
     <section class="aside" aria-label="Statement">
       {part && <PartCard key={part.name} part={part} session={session} />}
+      {part && <Pictures part={part.name} session={session} />}
       <p class="summary">{kata.summary}</p>
       {kata.edition === "student" && (
         <p class="edition">The student edition: the visible examples run here. The hidden checks are at your teacher's.</p>

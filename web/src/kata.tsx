@@ -10,6 +10,7 @@ import { options } from "./options";
 import { to } from "./router";
 import type { Session } from "./session";
 import { useStore } from "./store";
+import { Try } from "./try";
 import { Verdicts } from "./verdicts";
 import { mod } from "./words";
 
@@ -52,6 +53,7 @@ function Kata({ session, part }: { session: Session; part: string }) {
         <div class="pane pane-code" id="pane-code">
           <Bars session={session} />
           <Editor session={session} />
+          {session.kata.edition === "whole" && <Try session={session} />}
           <Foot session={session} />
         </div>
         <div class="pane pane-verdicts" id="pane-verdicts" tabIndex={-1}><Verdicts session={session} show={show} /></div>
@@ -142,6 +144,7 @@ function useKeys(session: Session): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (document.querySelector("dialog[open]")) return;
+      if (event.target instanceof HTMLElement && event.target.closest(".try")) return; // its keys are its own
       const with_ = event.ctrlKey || event.metaKey;
       const key = event.key.toLowerCase();
       if (event.key === "F8") session.goToPlace(event.shiftKey ? -1 : 1);

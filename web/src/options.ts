@@ -10,6 +10,7 @@ interface Chosen {
   letters: boolean;
 }
 
+const system = matchMedia("(prefers-color-scheme: dark)");
 const KEY = "dl-kata options";
 
 function read(): Partial<Chosen> {
@@ -33,6 +34,7 @@ class Options extends Store implements Chosen {
     super();
     Object.assign(this, read());
     this.show();
+    system.addEventListener("change", () => this.show());
   }
 
   set<K extends keyof Chosen>(key: K, value: Chosen[K]): void {
@@ -43,8 +45,11 @@ class Options extends Store implements Chosen {
     this.changed();
   }
 
+  /** Tell the stylesheets: `data-theme` what was chosen, `data-shade` what comes of it, `light` or `dark`. */
   private show(): void {
-    document.documentElement.dataset.theme = this.theme;
+    const { dataset } = document.documentElement;
+    dataset.theme = this.theme;
+    dataset.shade = this.theme === "system" ? (system.matches ? "dark" : "light") : this.theme;
   }
 }
 

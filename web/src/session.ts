@@ -1,7 +1,7 @@
 // One kata that is open: its facts, its text, what was judged of it, and the editor that shows it.
 import { type EditorState, type TransactionSpec } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
-import type { AnyEvent, CheckResult, Gained, Kata, KataPart, NextPart } from "./wire";
+import type { AnyEvent, CheckResult, Gained, Kata, KataPart, NextPart, PictureEvent, TriedEvent } from "./wire";
 import { api, ConflictError, why } from "./api";
 import { Editing } from "./editing";
 import { Judged } from "./judged";
@@ -25,6 +25,10 @@ export class Session extends Store {
   next: NextPart | null = null;
   /** Why the newest run told nothing: a fault of the grader, or a refusal. */
   trouble = "";
+  /** What code makes, as it was drawn last, by part and title. */
+  pictures = new Map<string, PictureEvent>();
+  /** What came of the lines that were tried last. */
+  tried: TriedEvent | null = null;
   /** The newest run was stopped. */
   stopped = false;
   view: EditorView | null = null;
@@ -132,6 +136,19 @@ export class Session extends Store {
     }
   }
 
+  /** Run a few lines below the file, as it is on disk. It is no attempt. */
+  async try(lines: string): Promise<void> {
+    this.trouble = "";
+    this.stopped = false;
+    try {
+      if (await this.editing.save()) await api.try(this.kata.id, { lines, hash: this.editing.base.hash });
+    } catch (error) {
+      if (error instanceof ConflictError) this.editing.arrived(error.disk);
+      else this.trouble = why(error);
+    }
+    this.changed();
+  }
+
   async stop(): Promise<void> {
     const { run } = this.judged;
     if (run) await api.stop(run.number).catch(() => {});
@@ -152,7 +169,6 @@ export class Session extends Store {
       case "run":
         this.asked = this.stopped = false;
         this.trouble = "";
-        this.gained = [];
         judged.begin(event);
         break;
       case "check":
@@ -161,6 +177,14 @@ export class Session extends Store {
         break;
       case "end":
         this.ended(event);
+        break;
+      case "picture":
+        this.pictures = new Map(this.pictures).set(`${event.part} ${event.title}`, event);
+        break;
+      case "tried":
+        if (judged.run?.number === event.run) judged.restore();
+        this.tried = event;
+        speak(event.problem || [...event.shown, event.printed].join(" ") || "Done; nothing was shown.");
         break;
       case "cancelled":
         if (judged.run?.number === event.run) {
