@@ -37,7 +37,9 @@ def main() -> int:
         names = {one.name for place in (built, COMMITTED) for one in place.iterdir()}
         _, differ, missing = filecmp.cmpfiles(built, COMMITTED, sorted(names), shallow=False)
     if differ or missing:
-        print(f"grader/serve/static is not what web/ gives: {', '.join(differ + missing)}. Run: cd web && npm run build")
+        print(
+            f"grader/serve/static is not what web/ gives: {', '.join(differ + missing)}. Run: cd web && npm run build"
+        )
         return 1
     return 0
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ID, REPOSITORY, Seen, until
+from learner import ID, REPOSITORY, Seen, until
 from playwright.sync_api import expect
 
 AXE = REPOSITORY / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -127,7 +127,8 @@ def test_24_on_paper_code_and_verdicts_are_whole(context, worked):
     expect(seen.part("RunningMean").locator(".property")).to_be_visible()
     expect(seen.page.locator(".statement")).to_be_visible()
     expect(seen.page.locator(".toolbar button").first).to_be_hidden()
-    cut = "[...document.querySelectorAll('.pane, main')].filter((e) => e.scrollHeight > e.clientHeight + 1 && getComputedStyle(e).overflowY !== 'visible').length"
+    cut = """[...document.querySelectorAll(".pane, main")].filter(
+      (one) => one.scrollHeight > one.clientHeight + 1 && getComputedStyle(one).overflowY !== "visible").length"""
     assert seen.page.evaluate(cut) == 0
     seen.keep("paper")
 

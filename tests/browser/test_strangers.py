@@ -4,19 +4,20 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import CHROMIUM, ID, Seen
+from learner import CHROMIUM, ID, Seen
 from playwright.sync_api import expect
 
 _ATTACK = """<!doctype html><title>hostile</title><script>
-const url = new URL(location.hash.slice(1)), body = JSON.stringify({text: "hostile"});
+const kata = new URL(location.hash.slice(1)) + "api/kata/ID/", body = JSON.stringify({text: "hostile"});
+const json = {"Content-Type": "application/json", "If-Match": "x"}, plain = {"Content-Type": "text/plain"};
 const tries = [
-  fetch(url + "api/kata/ID/file", {method: "PUT", body, headers: {"Content-Type": "application/json", "If-Match": "x"}}),
-  fetch(url + "api/kata/ID/reset", {method: "POST", body: "{}", mode: "no-cors"}),
-  fetch(url + "api/kata/ID/run", {method: "POST", body: "{}", mode: "no-cors", headers: {"Content-Type": "text/plain"}}),
-  fetch(url + "api/kata/ID/keep", {method: "POST", body, mode: "no-cors", credentials: "include"}),
-  fetch(url + "api/map").then((r) => r.text()),
+  fetch(kata + "file", {method: "PUT", body, headers: json}),
+  fetch(kata + "reset", {method: "POST", body: "{}", mode: "no-cors"}),
+  fetch(kata + "run", {method: "POST", body: "{}", mode: "no-cors", headers: plain}),
+  fetch(kata + "keep", {method: "POST", body, mode: "no-cors", credentials: "include"}),
+  fetch(kata).then((r) => r.text()),
 ];
-Promise.allSettled(tries).then((all) => { document.title = all.map((one) => one.value?.type ?? one.status).join(" "); });
+Promise.allSettled(tries).then((all) => { document.title = all.map((one) => one.status).join(" "); });
 </script>""".replace("ID", ID)
 
 
@@ -25,7 +26,7 @@ def stranger():
     """Another server on this machine, with a hostile page."""
 
     class Hostile(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802  # the library's name
+        def do_GET(self):  # the library's name
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()

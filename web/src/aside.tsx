@@ -18,7 +18,10 @@ export function Aside({ session }: { session: Session }) {
       {part && <Pictures part={part.name} session={session} />}
       <p class="summary">{kata.summary}</p>
       {kata.edition === "student" && (
-        <p class="edition">The student edition: the visible examples run here. The hidden checks are at your teacher's.</p>
+        <details class="part-card">
+          <summary>The visible examples</summary>
+          <pre class="contract" tabIndex={0} aria-label="The visible examples">{kata.examples}</pre>
+        </details>
       )}
       <Markup class="statement" html={kata.statement} />
     </section>

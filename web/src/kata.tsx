@@ -75,7 +75,7 @@ function Toolbar({ session }: { session: Session }) {
       <span class="spacer" />
       {judged.run ? (
         <button type="button" class="main" onClick={() => void session.stop()} title={`Stop (${mod}-.)`}>■ Stop</button>
-      ) : (
+      ) : kata.edition === "whole" && (
         <button type="button" class="main" onClick={() => void session.run()} disabled={session.asked} title={`Save and run (${mod}-Enter)`}>▶ Run</button>
       )}
       <a class="button" href={to.compare(kata.id)}>Compare</a>

@@ -63,7 +63,7 @@ function NextCard({ map }: { map: HouseMap }) {
         <p class="kicker">{map.first_visit ? "Begin here" : "Next"}</p>
         <p class="what"><b>{next.part}</b> · {next.title} · {next.minutes} min · {next.points} points{next.said && <span class="said"> · last: {next.said}</span>}</p>
         {map.first_visit && <p class="first">Each part is a function or a class to write into a file of yours; checks say what holds and where it breaks.</p>}
-        {map.edition === "student" && <p class="first">The student edition: the visible examples run here.</p>}
+        {map.edition === "student" && <p class="first">The student edition: the hidden checks are not here, only visible examples.</p>}
       </div>
       <a class="button main" href={to.kata(next.exercise, next.part)}>{next.begun ? "Go on" : "Begin"}</a>
     </section>

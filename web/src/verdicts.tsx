@@ -18,9 +18,15 @@ export function Verdicts({ session, show }: { session: Session; show: (part: str
     <section class="verdicts" aria-label="Verdicts">
       <RunState session={session} />
       {trouble && <p class="trouble" role="status">{trouble}</p>}
-      {gained.map((one) => <Earned key={one.part} gained={one} session={session} />)}
+      {gained.map((one, i) => <Earned key={one.part} gained={one} session={session} open={i === 0} />)}
       {gained.length > 0 && <NextUp session={session} />}
-      {untouched && !judged.run && (
+      {kata.edition === "student" && (
+        <p class="begin">
+          The student edition has no hidden checks, so nothing is judged here. The visible examples run in a terminal:{" "}
+          <code>pytest {kata.path}</code>
+        </p>
+      )}
+      {untouched && !judged.run && kata.edition === "whole" && (
         <p class="begin">
           Nothing is written yet. Begin with <b>{kata.parts[0]?.name}</b>: fill it in and press Run. Every part that
           passes all its checks is yours.
@@ -101,13 +107,14 @@ function Details({ part, session }: { part: PartView; session: Session }) {
 }
 
 function FoldedCheck({ check, session }: { check: CheckResult; session: Session }) {
+  const [open, setOpen] = useState(false); // what is folded is not drawn: there may be hundreds of maps
   const right = passes(check);
   const said = check.property || check.id;
   if (right && !check.printed) return <p class="check right"><span aria-hidden="true">✓</span> {said}<span class="unseen"> passed</span></p>;
   return (
-    <details class={`check ${right ? "right" : "wrong"}`}>
+    <details class={`check ${right ? "right" : "wrong"}`} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary><span aria-hidden="true">{right ? "✓" : sign(check.verdict)}</span> {said}<span class="unseen"> {check.verdict}</span></summary>
-      {right ? <Printed text={check.printed} /> : <Failure check={check} session={session} brief />}
+      {open && (right ? <Printed text={check.printed} /> : <Failure check={check} session={session} brief />)}
     </details>
   );
 }
@@ -145,13 +152,16 @@ function Printed({ text }: { text: string }) {
   );
 }
 
-function Earned({ gained, session }: { gained: Gained; session: Session }) {
+/** What was just earned; of several the first lies open. */
+function Earned({ gained, session, open }: { gained: Gained; session: Session; open: boolean }) {
   return (
     <article class="won" aria-label={`Earned: ${gained.part}`}>
-      <h3><span class="plus">+{gained.points}</span> {gained.part}</h3>
-      {gained.why && <Markup class="why" html={gained.why} />}
-      <Questions questions={gained.questions} />
-      <p><a href={to.compare(session.kata.id, gained.part)}>Compare with the reference</a></p>
+      <details open={open}>
+        <summary><h3><span class="plus">+{gained.points}</span> {gained.part}</h3></summary>
+        {gained.why && <Markup class="why" html={gained.why} />}
+        <Questions questions={gained.questions} />
+        <p><a href={to.compare(session.kata.id, gained.part)}>Compare with the reference</a></p>
+      </details>
     </article>
   );
 }

@@ -4,7 +4,7 @@ import re
 import signal
 
 import pytest
-from conftest import ID, Seen, until
+from learner import ID, Seen, until
 from playwright.sync_api import expect
 
 
@@ -196,7 +196,9 @@ def test_line_ends_stay_what_they_were(context, served):
     seen.type("  # crlf")
     until(lambda: b"# crlf" in served.file.read_bytes(), "the text on disk")
     data = served.file.read_bytes()
-    assert data == served.solution.replace("return self.mean", "return self.mean  # crlf").replace("\n", "\r\n").encode()
+    assert (
+        data == served.solution.replace("return self.mean", "return self.mean  # crlf").replace("\n", "\r\n").encode()
+    )
 
 
 def test_a_file_that_is_no_text_is_named(context, served):
