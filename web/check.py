@@ -1,4 +1,4 @@
-"""Whether the committed page is what its sources give: typed, built elsewhere, compared byte by byte."""
+"""Whether the committed page is what its sources give: typed, tested, built elsewhere, compared byte by byte."""
 
 import filecmp
 import shutil
@@ -31,6 +31,7 @@ def main() -> int:
     node, npm = found
     subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=WEB, check=True)
     subprocess.run([*node, "node_modules/typescript/bin/tsc", "--noEmit"], cwd=WEB, check=True)
+    subprocess.run([*node, "--test", "test/merge3.mjs"], cwd=WEB, check=True, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "static"
         subprocess.run([*node, "build.mjs", str(built)], cwd=WEB, check=True, stdout=subprocess.DEVNULL)
