@@ -69,23 +69,3 @@ def test_without_the_token_nothing_is_shown(context, served):
     page.goto(served.address)
     expect(page.get_by_role("alert")).to_contain_text("grader serve")
     assert page.get_by_text("Begin here").count() == 0
-
-
-def test_a_stream_that_is_held_back_becomes_a_long_poll(context, served):
-    """As behind a proxy that passes an answer on when it is whole."""
-    served.write()
-    page = context.new_page()
-    asked = []
-
-    def held(route):
-        asked.append(route.request.headers["accept"])
-        if "event-stream" in asked[-1]:
-            return  # no answer, ever
-        route.continue_()
-
-    page.route("**/api/events*", held)
-    seen = Seen(page, served).open()
-    served.write(("the mean of nothing", "by another editor"))
-    expect(seen.line("by another editor")).to_be_visible()
-    assert asked[0] == "text/event-stream"
-    assert asked[-1] == "application/json"
