@@ -6,7 +6,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 _LARGEST = 4 << 20
 """Bytes of a picture as it comes from a fork."""
 _GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 
 
 def pictures(
-    engine: "Engine", exercise: Exercise, text: str, declared: Iterable[DeclaredPicture] | None = None
+    engine: "Engine",
+    exercise: Exercise,
+    text: str,
+    declared: Iterable[DeclaredPicture] | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Made]:
-    """Each declared picture of a text, or why there is none; by default all of the exercise.
+    """Each declared picture of a text, or why there is none; by default all of the exercise, until it is cancelled.
 
     A picture gets the time of a check. Raises HouseError for a missing or broken `pictures.py`, EngineError where the
     machine has no cage.
@@ -47,11 +52,20 @@ def pictures(
     stub = stub_of(exercise)
     engine.warm.await_ready()
     for one in declared:
-        yield _made(engine, exercise, text, drivers, one, stub)
+        made = _made(engine, exercise, text, drivers, one, stub, is_cancelled)
+        if is_cancelled():
+            return
+        yield made
 
 
 def _made(
-    engine: "Engine", exercise: Exercise, text: str, drivers: bytes, declared: DeclaredPicture, stub: str
+    engine: "Engine",
+    exercise: Exercise,
+    text: str,
+    drivers: bytes,
+    declared: DeclaredPicture,
+    stub: str,
+    is_cancelled: Callable[[], bool],
 ) -> Made:
     """One picture, by a fork that is killed when its time is over; the cage ends with it."""
     read, write = os.pipe()
@@ -67,7 +81,7 @@ def _made(
     os.close(write)
     seconds = exercise.limits.check_seconds
     try:
-        data = _read(read, seconds + _GRACE_SECONDS, seconds)
+        data = _read(read, seconds + _GRACE_SECONDS, seconds, is_cancelled)
     finally:
         os.close(read)
         with contextlib.suppress(ProcessLookupError):
@@ -81,10 +95,12 @@ def _made(
         raise EngineError(f"the picture {declared.driver} could not be made: {data[:500].decode()}") from None
 
 
-def _read(pipe: int, start_seconds: float, seconds: float) -> bytes | None:
+def _read(pipe: int, start_seconds: float, seconds: float, is_cancelled: Callable[[], bool]) -> bytes | None:
     """What the fork writes until it ends; None when it takes too long. Its first byte says that the answerer is up."""
     data, ends, is_up = b"", time.monotonic() + start_seconds, False
-    while select.select([pipe], [], [], max(0.0, ends - time.monotonic()))[0]:
+    while time.monotonic() < ends and not is_cancelled():
+        if not select.select([pipe], [], [], _LOOK_SECONDS)[0]:
+            continue
         piece = os.read(pipe, 1 << 16)
         if not piece:
             return data.lstrip()

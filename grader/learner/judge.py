@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,14 @@ import msgspec
 from msgspec.structs import replace
 
 from grader.bank.catalog import House
+from grader.bank.source import read_source
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Shown
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Shown
+from grader.records.progress import Progress, ProgressError
 from grader.submissions.find import read_text
 from grader.verdicts.result import Result
+from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from grader.engine.batch import Asker
@@ -120,6 +124,29 @@ def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -
         return
     # The hash of what was asked: reading may have taken something away, as a mark at the beginning.
     say(Ended(run.number, replace(results[0], source=digest(run.text))))
+    try:
+        _draw(asker, run, results[0], asked, say)
+    except (RunError, HouseError, OSError):
+        return  # the verdicts stand; `grader picture` says what is wrong with a picture
+
+
+def _draw(asker: "Asker", run: Run, result: Result, asked: Runs, say: Callable[[Said], None]) -> None:
+    """The pictures of what was judged, those of the parts that come first first; none of what is not begun."""
+    from grader.engine.pictures import pictures
+
+    exercise, engine = asker.exercise, asker.engine
+    begun = [part.name for part in result.parts if part.verdict not in (Verdict.NOT_STARTED, Verdict.NOT_RUN)]
+    earned = {part.name for part in result.parts if part.earned}
+    with suppress(ProgressError):
+        earned |= Progress(exercise.root).earned().get(exercise.id, set())
+    chosen = sorted((one for one in exercise.pictures if one.part in begun), key=lambda one: one.part not in run.first)
+    text = read_text(exercise, run.text).text
+    for one in chosen:
+        for own in pictures(engine, exercise, text, [one], asked.is_newer):
+            beside = read_source(exercise.solution) if one.part in earned else None
+            shown = list(pictures(engine, exercise, beside, [one], asked.is_newer)) if beside else []
+            if not asked.is_newer():
+                say(Pictured(run.number, one.part, one.title, one.caption, own, shown[0] if shown else None))
 
 
 if __name__ == "__main__":

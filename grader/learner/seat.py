@@ -14,6 +14,7 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.verdicts.bounds import LARGEST_RESULT
+from grader.verdicts.picture import Made
 from grader.verdicts.result import CheckResult, Result
 from grader.verdicts.trial import Tried
 
@@ -52,6 +53,18 @@ class Ended(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     result: Result
 
 
+class Pictured(msgspec.Struct, frozen=True, tag="picture", tag_field="kind"):
+    """A picture of a text that was judged: after the end of its run, until something newer is asked for."""
+
+    run: int
+    part: str
+    title: str
+    caption: str
+    own: Made
+    reference: Made | None
+    """Once the part is earned."""
+
+
 class Shown(msgspec.Struct, frozen=True, tag="shown", tag_field="kind"):
     """What came of the lines of a run that has some."""
 
@@ -73,7 +86,7 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
     why: str
 
 
-Said = Ready | Checked | Ended | Shown | Cancelled | Fault
+Said = Ready | Checked | Ended | Pictured | Shown | Cancelled | Fault
 
 
 class Seat:

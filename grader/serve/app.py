@@ -46,8 +46,11 @@ from grader.serve.wire import (
     Try,
     Wire,
 )
+from grader.views.picture import stylesheet
 
 _STATIC = Path(__file__).parent / "static"
+_DARK = ':root[data-shade="dark"]'
+"""What the page says where it is dark."""
 _LARGEST_BODY = 8 << 20
 """Bytes; a text of the largest file, each character of it escaped, takes less."""
 _LOOK_SECONDS = 0.1
@@ -245,6 +248,9 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
             return Response("The page is not built: static/index.html is missing.", 500, media_type="text/plain")
         return HTMLResponse(text.replace("{{nonce}}", request.state.nonce))
 
+    async def pictures(request: Request) -> Response:
+        return Response(stylesheet(_DARK), media_type="text/css", headers={"Cache-Control": "no-cache"})
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         looking = asyncio.create_task(page.look_on())
@@ -254,7 +260,12 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
         await page.runs.close()
 
     app = Starlette(
-        routes=[Route("/", index), *_routes(page), Mount("/static", _Static(directory=_STATIC, check_dir=False))],
+        routes=[
+            Route("/", index),
+            Route("/pictures.css", pictures),
+            *_routes(page),
+            Mount("/static", _Static(directory=_STATIC, check_dir=False)),
+        ],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: _refused,

@@ -10,7 +10,7 @@ from typing import Protocol
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
 from grader.learner.first import first_parts
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Ready, Run, Said, Seat, Shown
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Seat, Shown
 from grader.records.progress import Progress, ProgressError
 from grader.serve import shown
 from grader.serve.events import EventLog
@@ -20,6 +20,7 @@ from grader.serve.wire import (
     DiskFile,
     EndEvent,
     FaultEvent,
+    PictureEvent,
     RunEvent,
     SeatEvent,
     SeatState,
@@ -60,6 +61,8 @@ class _Sitting:
         self.state: SeatState = "warming"
         self.total = 0
         self.going: _Going | None = None
+        self.ended = 0
+        """The run that ended last, as long as no newer one goes on: its pictures are welcome."""
         self.used = 0.0
         self.task: asyncio.Task[None] | None = None
 
@@ -111,7 +114,7 @@ class Runs:
         self.warm(exercise)
         sitting = self._sittings[exercise.id]
         self._cancel(sitting)
-        sitting.going = _Going(run, disk.hash)
+        sitting.going, sitting.ended = _Going(run, disk.hash), 0
         total = 0 if run.only or run.lines else sitting.total
         self._log.say(RunEvent, id=exercise.id, run=run.number, hash=disk.hash, total=total, first=part)
         if sitting.judge:
@@ -189,6 +192,9 @@ class Runs:
         if isinstance(said, Ready):
             sitting.state, sitting.total = "ready", said.total
             self._log.say(SeatEvent, id=id, seat="ready")
+        elif isinstance(said, Pictured):
+            if said.run == sitting.ended:
+                self._pictured(sitting, said)
         elif going is None or said.run != going.run.number:
             return  # of a run that was cancelled, or of none: a seat that could not even start ends, and that is told
         elif isinstance(said, Checked):
@@ -208,7 +214,7 @@ class Runs:
             self._log.say(FaultEvent, id=id, run=said.run, why=said.why)
 
     def _ended(self, sitting: _Sitting, going: _Going, result: Result) -> None:
-        sitting.going, sitting.used = None, self._now()
+        sitting.going, sitting.ended, sitting.used = None, going.run.number, self._now()
         exercise, warning = sitting.exercise, ""
         gained: tuple[str, ...] = ()
         try:
@@ -218,6 +224,12 @@ class Runs:
         self._log.say(
             EndEvent, id=exercise.id, run=going.run.number, hash=going.hash, result=result,
             gained=shown.gained(exercise, gained), next=shown.next_part(self._house), warning=warning,
+        )  # fmt: skip
+
+    def _pictured(self, sitting: _Sitting, said: Pictured) -> None:
+        self._log.say(
+            PictureEvent, id=sitting.exercise.id, run=said.run, part=said.part, title=said.title, caption=said.caption,
+            own=shown.drawing(said.own), reference=shown.drawing(said.reference) if said.reference else None,
         )  # fmt: skip
 
     def _failed(self, sitting: _Sitting, why: str) -> None:

@@ -12,7 +12,9 @@ from grader.learner import desk
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 from grader.serve.statement import paragraph_html, statement_html
+from grader.verdicts.picture import Made
 from grader.verdicts.result import Result
+from grader.views.picture import alt, svg, table
 
 _SECTIONS = {
     "critical": "Critical",
@@ -202,6 +204,16 @@ def gained(exercise: Exercise, names: Iterable[str]) -> tuple[wire.Gained, ...]:
             questions=_questions(exercise, name, answered=True),
         )
         for name in names
+    )
+
+
+def drawing(made: Made) -> wire.Drawing:
+    """A picture for the page."""
+    if made.picture is None:
+        return wire.Drawing(svg="", words="", head=(), rows=(), problem=made.problem)
+    told = table(made.picture)
+    return wire.Drawing(
+        svg=svg(made.picture), words=alt(made.picture), head=told.head, rows=tuple(told.rows), problem=""
     )
 
 

@@ -28,6 +28,31 @@ def judged(home):
         yield client, until
 
 
+def test_the_pictures_of_what_was_judged_come_after_it_and_stop_for_something_newer(home, judged):
+    facts, drivers = home.attempt.with_name("exercise.toml"), home.attempt.with_name("pictures.py")
+    declared = ("means", "batch_mean"), ("endless", "RunningMean")
+    facts.write_text(
+        facts.read_text()
+        + "".join(
+            f'\n[[picture]]\npart = "{part}"\nkind = "bars"\naxes = ["feature", "mean"]\ndriver = "{driver}"\n'
+            'caption = "See."\n'
+            for driver, part in declared
+        )
+    )
+    drivers.write_text(
+        "import torch\n\n\ndef means(module):\n    return {'a': module.batch_mean(torch.ones(2, 1)).item()}\n\n\n"
+        "def endless(module):\n    while True:\n        pass\n"
+    )
+    home.solve()
+    client, until = judged
+    first = client.post(f"{KATA}/run", json={"part": "batch_mean"}).json()["run"]
+    picture = until(lambda one: one["kind"] == "picture")
+    assert (picture["run"], picture["part"], picture["title"]) == (first, "batch_mean", "Means")
+    assert picture["own"]["rows"] == picture["reference"]["rows"]
+    second = client.post(f"{KATA}/run", json={"part": "batch_mean"}).json()["run"]  # while the endless one is drawn
+    until(lambda one: one["kind"] == "end" and one["run"] == second)
+
+
 def test_from_stub_to_earned_and_an_endless_loop_in_between(home, judged):
     client, until = judged
 

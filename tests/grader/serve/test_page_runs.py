@@ -8,11 +8,12 @@ from serve_page import ID, FakeSeat, Seats, ended
 
 from grader.base.errors import HouseError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Fault, Ready, Shown
+from grader.learner.seat import Cancelled, Checked, Fault, Pictured, Ready, Shown
 from grader.serve import files, runs
 from grader.serve.events import KEPT, EventLog
 from grader.serve.runs import Runs
 from grader.serve.wire import CheckEvent, FileEvent
+from grader.verdicts.picture import Bars, Made, Picture
 from grader.verdicts.result import CheckResult
 from grader.verdicts.trial import Tried
 
@@ -183,6 +184,30 @@ def test_lines_that_are_tried_are_a_run_and_no_attempt(client, home, seats, unti
     assert home.progress.history(ID) == []
     assert client.post(f"/api/kata/{ID}/try", json={"lines": " "}).status_code == 400
     assert client.post(f"/api/kata/{ID}/try", json={"lines": "1", "hash": "other"}).status_code == 409
+
+
+def test_pictures_come_after_the_end_until_something_newer_begins(client, home, seats, until):
+    picture = Picture("Means", ("feature", "mean"), Bars(("a", "<b>"), (1.0, 2.0)), "What to see.")
+    number = begin(client)
+    run = seats[0].asked[0]
+    told = ("batch_mean", "Means", "What to see.")
+    seats[0].say(Pictured(number, *told, Made("batch_mean", "means", picture), None))  # before the end: of nothing
+    seats[0].say(ended(home.exercise, run, batch_mean="passed", RunningMean="wrong"))
+    seats[0].say(
+        Pictured(number, *told, Made("batch_mean", "means", picture), Made("batch_mean", "means", problem="too slow"))
+    )
+    event, heard = until("picture")
+    assert kinds(heard)[-2:] == ["end", "picture"]
+    assert (event["part"], event["title"], event["caption"]) == told
+    assert event["own"]["svg"].startswith("<svg ")
+    assert "<b>" not in event["own"]["svg"]
+    assert ["<b>", "2"] in event["own"]["rows"]
+    assert (event["reference"]["svg"], event["reference"]["problem"]) == ("", "too slow")
+    begin(client)
+    seats[0].say(Pictured(number, *told, Made("batch_mean", "means", picture), None))
+    seats[0].say(Ready(2))
+    _, heard = until("seat", after=event["n"])
+    assert kinds(heard) == ["run", "seat"]
 
 
 # ---- seats
