@@ -314,8 +314,6 @@ class Scheduler:
         """
         raise NotImplementedError  # TODO: your code
 
-    raise NotImplementedError  # TODO: your code
-
 
 def batch_scaling(rate: float, steps: int, batch: int, new_batch: int, rule: str = "linear") -> tuple[float, int]:
     """The rate and the number of steps that go with another batch size: (rate, steps).

@@ -372,16 +372,13 @@ class Scheduler:
         if len(self.schedules) != len(groups):
             raise ValueError(f"{len(self.schedules)} schedules for {len(groups)} parameter groups")
         self.optimizer = optimizer
-        self.base = [group["lr"] for group in groups]
-        self.at = 0
-        self._write()
+        self.load_state_dict({"at": 0, "base": [group["lr"] for group in groups]})
         ### END SOLUTION
 
     def step(self) -> None:
         """Move on by one step and write the rates."""
         ### BEGIN SOLUTION
-        self.at += 1
-        self._write()
+        self.load_state_dict({"at": self.at + 1, "base": self.base})
         ### END SOLUTION
 
     def state_dict(self) -> dict[str, Any]:
@@ -402,15 +399,9 @@ class Scheduler:
         """
         ### BEGIN SOLUTION
         self.at, self.base = state["at"], list(state["base"])
-        self._write()
+        for i, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self.base[i] * self.schedules[i](self.at)
         ### END SOLUTION
-
-    ### BEGIN SOLUTION
-    def _write(self) -> None:
-        for group, base, schedule in zip(self.optimizer.param_groups, self.base, self.schedules, strict=True):
-            group["lr"] = base * schedule(self.at)
-
-    ### END SOLUTION
 
 
 def batch_scaling(rate: float, steps: int, batch: int, new_batch: int, rule: str = "linear") -> tuple[float, int]:

@@ -135,7 +135,6 @@ def test_decay_in_steps(attempt):
         "a drop one step early": lambda s: 0.5 ** ((s + 1) // 3),
         "a drop one step late": lambda s: 0.5 ** (max(s - 1, 0) // 3),
         "no stairs: step / period not rounded down": lambda s: 0.5 ** (s / 3),
-        "step / period rounded to the nearest": lambda s: 0.5 ** round(s / 3),
         "a drop at every step": lambda s: 0.5**s,
         "one drop alone": lambda s: 0.5 ** min(1, s // 3),
         "the drop taken off, not multiplied": lambda s: 1 - 0.5 * (s // 3),
@@ -191,15 +190,15 @@ def test_decay_without_stairs(attempt):
 @part("decay")
 def test_decay_on_a_line(attempt):
     """A line from 1 to floor at step n, and floor ever after."""
-    hold(attempt, "decay", range(8), lambda s: max(0.2, 1 - 0.2 * s), args=("linear",), n=4, floor=0.2, known={
-        "a line to 0 that is cut at floor": lambda s: max(0.2, 1 - s / 4),
-        "floor left out": lambda s: max(0, 1 - s / 4),
-        "a line that goes on below floor": lambda s: 1 - 0.2 * s,
-        "floor reached a step early": lambda s: max(0.2, 1 - 0.8 * s / 3),
-        "counted from 1": lambda s: max(0.2, 1 - 0.2 * (s + 1)),
-        "floor added on top": lambda s: 0.2 + max(0, 1 - s / 4),
-        "a line down to 0, and then floor": lambda s: 1 - s / 4 if s < 4 else 0.2,
-        "0 behind the end": lambda s: 1 - 0.2 * s if s <= 4 else 0,
+    hold(attempt, "decay", range(8), lambda s: max(0.25, 1 - 0.15 * s), args=("linear",), n=5, floor=0.25, known={
+        "a line to 0 that is cut at floor": lambda s: max(0.25, 1 - s / 5),
+        "floor left out": lambda s: max(0, 1 - s / 5),
+        "a line that goes on below floor": lambda s: 1 - 0.15 * s,
+        "floor reached a step early": lambda s: max(0.25, 1 - 0.75 * s / 4),
+        "counted from 1": lambda s: max(0.25, 1 - 0.15 * (s + 1)),
+        "floor added on top": lambda s: 0.25 + max(0, 1 - s / 5),
+        "a line down to 0, and then floor": lambda s: 1 - s / 5 if s < 5 else 0.25,
+        "0 after step n": lambda s: 1 - 0.15 * s if s <= 5 else 0,
     })  # fmt: skip
 
 
