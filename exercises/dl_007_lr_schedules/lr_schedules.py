@@ -143,7 +143,7 @@ def inverse_sqrt(step: int, w: int, timescale: int | None = None) -> float:
 
     Forbidden: torch.optim.lr_scheduler.LambdaLR.
 
-    Source: Vaswani et al. 2017, section 5.3; timescale: Zhai et al. 2022, "Scaling vision transformers".
+    Source: Vaswani et al. 2017, section 5.3; timescale: Zhai et al. 2022, "Scaling vision transformers"; big_vision.
 
     >>> [inverse_sqrt(step, 4) for step in (0, 2, 4, 16, 64)]
     [0.0, 0.5, 1.0, 0.5, 0.25]
@@ -210,7 +210,7 @@ def wsd(
 
     Forbidden: torch.optim.lr_scheduler.SequentialLR, torch.optim.lr_scheduler.LambdaLR.
 
-    Source: Hu et al. 2024 (MiniCPM), section 4; Hägele et al. 2024, section 3 (1-sqrt).
+    Source: Hu et al. 2024 (MiniCPM); Hägele et al. 2024 (1-sqrt).
 
     >>> [wsd(step, 2, n=10, decay_steps=4) for step in range(11)]
     [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]

@@ -250,7 +250,7 @@ def test_decay_far_away(attempt, draw):
 
 
 @part("decay")
-@pytest.mark.parametrize("kind", ["polynomial", "Step", ""])
+@pytest.mark.parametrize("kind", ["polynomial", "Step", "zigzag", ""])
 def test_decay_refuses_other_kinds(attempt, kind):
     """A kind that is not listed is a ValueError."""
     with refusal(ValueError, of=f"decay(3, {kind!r})"):
@@ -502,7 +502,9 @@ def test_inverse_sqrt_of_any_size(attempt, draw):
         steps = jumbled(draw, range(30))
         want = lambda s, w=w, t=timescale: inverse_sqrt(s, w, t)
         hold(attempt, "inverse_sqrt", steps, want, args=(w, timescale))
-    hold(attempt, "inverse_sqrt", jumbled(draw, range(20)), lambda s: inverse_sqrt(s, 7, 7), args=(7,))
+    for w in (1, 7):
+        hold(attempt, "inverse_sqrt", jumbled(draw, range(20)), lambda s, w=w: inverse_sqrt(s, w, w), args=(w,))
+    hold(attempt, "inverse_sqrt", jumbled(draw, range(20)), lambda s: inverse_sqrt(s, 5, 1), args=(5, 1))
 
 
 @part("inverse_sqrt")
@@ -513,7 +515,7 @@ def test_inverse_sqrt_far_away(attempt, draw):
 
 
 @part("inverse_sqrt")
-@pytest.mark.parametrize(("w", "timescale"), [(0, None), (0, 0), (5, 0), (5, -3)], ids=str)
+@pytest.mark.parametrize(("w", "timescale"), [(0, None), (0, 0), (5, 0), (5, -30), (0, -30)], ids=str)
 def test_inverse_sqrt_refuses_no_timescale(attempt, w, timescale):
     """Without a positive timescale, or a warm-up to take it from, it is a ValueError."""
     with refusal(ValueError, of=f"inverse_sqrt(9, {w}, {timescale})"):
