@@ -276,7 +276,7 @@ class Scheduler:
     `optimizer.step()` and then `scheduler.step()`.
 
     The rates are written into the dicts that `optimizer.param_groups` holds at that moment: when an optimizer loads its
-    state, it puts other dicts there. All other entries of a group are left alone.
+    state, it puts other dicts there. Nothing else in a group is changed, and nothing is added.
 
     Raises ValueError if a list of schedules is not as long as the list of groups.
 

@@ -53,6 +53,17 @@ def rates(module, base, tables, steps):
     return told
 
 
+def side_by_side(module, cases, steps):
+    """The rates of one Scheduler for each case (base, tables), all alive together and stepped in turn."""
+    made = [_made(module, base, tables) for base, tables in cases]
+    told = [[optimizer.rates()] for optimizer, _ in made]
+    for _ in range(steps):
+        for (optimizer, scheduler), rows in zip(made, told, strict=True):
+            scheduler.step()
+            rows.append(optimizer.rates())
+    return told
+
+
 def disturbed(module, base, tables, steps):
     """The same, where somebody else writes into the rates before each step; and the other entries at the end."""
     optimizer, scheduler = _made(module, base, tables)
@@ -95,6 +106,7 @@ def resumed(module, base, tables, cut, steps, given, ahead=0):
     optimizer, second = _made(module, given, tables)
     for _ in range(ahead):
         second.step()
+    optimizer.reload()  # as an optimizer does that loads its own state first
     loaded = json.loads(written)
     second.load_state_dict(loaded)
     told = [optimizer.rates()]
