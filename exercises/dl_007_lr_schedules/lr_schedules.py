@@ -12,7 +12,8 @@ A schedule here is a function from `step` to a factor. Plain floats in and out; 
 * A step may be 10¹² and more: no loop over all steps before it. Counts (step, w, n, periods) are ints of any size, so
   that a joint between two pieces lies on exactly the step that it should lie on.
 * Factors are right to a relative 1e-9; they need not agree to the last bit.
-* `floor` is a factor, too: the rate never falls below floor · base rate, and stays there once the schedule is over.
+* `floor` is a factor, too: where the way down ends, the rate is floor · base rate, and it stays there. A warm-up begins
+  below it, at 0.
 * Where an argument chooses by name, any other name is a ValueError.
 
 `torch.optim.lr_scheduler` is what you write: what each part may not call is named in its docstring.
@@ -135,9 +136,9 @@ def inverse_sqrt(step: int, w: int, timescale: int | None = None) -> float:
         step / w                                       step < w
         √(timescale / (step - w + timescale))          w ≤ step
 
-    timescale is how soon the way down gets steep; None means w, which leaves √(w / step): 1/2 at step 4w. There is no
-    end that has to be known. Vaswani et al. scale it: for a model of width d the rate is factor / √(d · w), whose peak
-    for d = 512 and w = 4,000 is 6.99e-4.
+    The factor is 1/2 when 3 · timescale steps have passed since the warm-up. timescale None means w, which leaves
+    √(w / step): 1/2 at step 4w. There is no end that has to be known. Vaswani et al. scale it: for a model of width d
+    the rate is factor / √(d · w), whose peak for d = 512 and w = 4,000 is 6.99e-4.
 
     w = 0 needs a timescale. Raises ValueError unless timescale (or, if it is None, w) is positive.
 
@@ -199,9 +200,9 @@ def wsd(
         floor + (1 - floor) · g(x)      n - decay_steps ≤ step < n,  x = (step - (n - decay_steps)) / decay_steps
         floor                           n ≤ step
 
-        g(x) = 1 - x           kind "linear"
-               (1 + cos πx)/2       "cosine"
-               1 - √x               "1-sqrt"
+        g(x) = 1 - x                 kind "linear"
+               (1 + cos πx) / 2      kind "cosine"
+               1 - √x                kind "1-sqrt"
 
     n = None is a run whose end is not known yet: 1 after the warm-up, for ever. So one stable run serves every end: a
     checkpoint of its step n - decay_steps can be decayed to an end at n, while the run itself goes on.
