@@ -1,5 +1,6 @@
 """The name under which released notebooks find `check`."""
 
 from grader.classroom.lab import INSTALLED, NotYet, exercise
+from grader.classroom.practice import practice
 
-__all__ = ["INSTALLED", "NotYet", "exercise"]
+__all__ = ["INSTALLED", "NotYet", "exercise", "practice"]

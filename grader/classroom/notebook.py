@@ -14,7 +14,7 @@ from nbformat import NotebookNode, v4
 
 from grader.bank.catalog import Exercise, Part
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
-from grader.bank.source import read_source
+from grader.bank.source import read_source, stub
 from grader.verdicts.result import PartResult
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
@@ -68,6 +68,25 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> Noteboo
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook: NotebookNode = v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+    return notebook
+
+
+_PRACTICE = """# Run this cell first: it brings the `check` that stands below each part.
+from grader.lab import practice
+
+check = practice("{id}", globals())
+"""
+
+
+def practice_notebook(exercise: Exercise) -> NotebookNode:
+    """The notebook of one who practises: the same cells, stubs in them, and checks that run in full."""
+    notebook = source_notebook(exercise)
+    left_out = {_cell_id(id) for id in ("about-question", QUESTION)}
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode()
+        if cell.cell_type == "code":
+            cell.source = _PRACTICE.format(id=exercise.id).rstrip("\n") if cell.id == SETUP else stub(cell.source)
     return notebook
 
 

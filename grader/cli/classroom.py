@@ -23,7 +23,7 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     """
     house = find_house()
     house.need_whole()
-    _need_nbgrader("This writes nbgrader's notebooks")
+    _need("nbgrader", "This writes nbgrader's notebooks")
     from grader.classroom.course import write_course
 
     chosen = house.chosen(only)
@@ -39,6 +39,31 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     again = " --force" if any(one.done in ("updated", "replaced") for one in done) else ""
     click.echo(f"Next: cd {folder}")
     click.echo(f"      nbgrader generate_assignment {chosen[0].id}{again}")
+
+
+@click.command()
+@click.argument("id")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def notebook(id: str, file: Path | None) -> None:
+    """Write an exercise as a notebook to practise in: a cell a part, and `check("...")` below it.
+
+    Without FILE: beside the exercise's own file. A notebook that is there is left as it is.
+    """
+    house = find_house()
+    exercise = house.find(id)
+    if not exercise.checks.is_file():
+        raise HouseError("This is a student edition, without hidden checks: use the notebooks of your course.")
+    _need("nbformat", "This writes a notebook")
+    from grader.classroom.notebook import as_text, practice_notebook
+
+    place = file or exercise.attempt.with_suffix(".ipynb")
+    if place.exists():
+        raise HouseError(f"{place} is there already, and is left as it is. Name another file, or move it away.")
+    try:
+        place.write_text(as_text(practice_notebook(exercise)), encoding="utf-8")
+    except OSError as error:
+        raise HouseError(f"{place} cannot be written: {error.strerror}.") from None
+    click.echo(f"{place}: open it in JupyterLab or in your editor, and run its first cell.")
 
 
 @click.command()
@@ -70,14 +95,14 @@ def class_() -> None:
               help="The page to write; a CSV of the same name lies beside it.")  # fmt: skip
 def report(course: Path, output: Path) -> None:
     """Students by topics of the coverage table, and where each part fails, from the gradebook of an nbgrader COURSE."""
-    _need_nbgrader("This reads nbgrader's gradebook")
+    _need("nbgrader", "This reads nbgrader's gradebook")
     from grader.classroom.report import write_report
 
     count = write_report(find_house(), course, output)
     click.echo(f"{count} students in {output}, and {output.with_suffix('.csv')}")
 
 
-def _need_nbgrader(why: str) -> None:
-    """Raises HouseError where nbgrader, which brings nbformat, is not installed."""
-    if importlib.util.find_spec("nbgrader") is None:
-        raise HouseError(f"{why}: pip install nbgrader first.")
+def _need(package: str, why: str) -> None:
+    """Raises HouseError where a package of the classroom is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise HouseError(f"{why}: pip install {package} first.")

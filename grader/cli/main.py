@@ -10,7 +10,7 @@ import click
 from grader import __version__
 from grader.base.errors import HouseError
 from grader.cli import learner
-from grader.cli.classroom import class_, course, release
+from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
 from grader.cli.export import export
 from grader.cli.grade import grade
@@ -49,6 +49,6 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions,
-    learner.solution, learner.reset, learner.history, grade, export, course, release, class_, dev, *moved,
+    learner.solution, learner.reset, learner.history, notebook, grade, export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

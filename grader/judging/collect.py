@@ -15,6 +15,7 @@ import pytest
 
 from grader.bank.catalog import EXERCISE_ID, Exercise, read_exercise
 from grader.bank.derived import stub_of
+from grader.bank.source import definitions, read_source
 from grader.base.errors import HouseError
 from grader.base.files import digest
 from grader.verdicts.told import Told
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 JUDGED = pytest.StashKey[Told]()
 """Of a check that has run: what its learner is told."""
 TREES = ("exercises", "solutions")
+_VS_CODE = "vscode_pytest"
+"""The plugin with which VS Code's test view runs pytest."""
 
 
 class ExerciseFile(pytest.Module):
@@ -129,14 +132,18 @@ class ExerciseFile(pytest.Module):
         return Runner(path or self.path, self.drivers, name, text, standins)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        items = [item for item in super().collect() if isinstance(item, pytest.Item)]
+        items = [item for item in super().collect() if isinstance(item, pytest.Function)]
+        groups = PartOfFile.around(self, items) if self.config.pluginmanager.hasplugin(_VS_CODE) else []
+        items = [check for group in groups for check in group.checks] or items
         self.planned = {part.name: [] for part in self.exercise.parts}
+        lines = _lines_of_parts(self.path, self.exercise)
         for item in items:
             self.planned[self._part_of(item)].append(item.name)
             item.extra_keyword_matches.add(self._part_of(item))  # `-k prefill` runs a part
             item.add_marker(pytest.mark.timeout(self.exercise.limits.check_seconds, method="signal"))
             _say_briefly(item)
-        return items
+            _lies_at(item, self.path, lines[self._part_of(item)])
+        return groups or items
 
     def _part_of(self, item: pytest.Item) -> str:
         marker = item.get_closest_marker("part")
@@ -153,6 +160,44 @@ class ExerciseFile(pytest.Module):
 
     def source_hash(self) -> str:
         return digest(self.channel.explainer.text)
+
+
+class PartOfFile(pytest.Class):
+    """The checks of one part, for VS Code, whose test view shows as groups what is a class to pytest."""
+
+    checks: list[pytest.Function]
+
+    @classmethod
+    def around(cls, file: ExerciseFile, checks: Iterable[pytest.Function]) -> list[PartOfFile]:
+        """The checks of a file, group by group, in the order of the parts."""
+        groups: dict[str, PartOfFile] = {}
+        for check in checks:
+            name = part_of(check)
+            if name not in groups:
+                groups[name] = cls.from_parent(file, name=name)
+                groups[name].checks = []
+            groups[name].checks.append(groups[name]._again(check))
+        return list(groups.values())
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        return self.checks
+
+    def _again(self, check: pytest.Function) -> pytest.Function:
+        """The same check as a child of this group, and so with its id."""
+        made: pytest.Function = pytest.Function.from_parent(
+            self,
+            name=check.name,
+            callspec=getattr(check, "callspec", None),
+            fixtureinfo=check._fixtureinfo,
+            originalname=check.originalname,
+        )
+        return made
+
+    def _getobj(self) -> Any:
+        return self.parent.obj  # type: ignore[union-attr]  # the file, whose functions the checks are
+
+    def newinstance(self) -> Any:
+        return self.obj
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -212,6 +257,20 @@ def part_of(item: pytest.Item) -> str:
     """The name of the part that a check belongs to."""
     marker = item.get_closest_marker("part")
     return str(marker.args[0]) if marker else ""
+
+
+def _lines_of_parts(path: Path, exercise: Exercise) -> dict[str, int]:
+    """Part to the line on which it begins in a file, from 0; 0 in what is not Python, or lacks the part."""
+    try:
+        spans = definitions(read_source(path))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        spans = {}
+    return {part.name: spans.get(part.names[0], (1, 1))[0] - 1 for part in exercise.parts}
+
+
+def _lies_at(item: pytest.Item, path: Path, line: int) -> None:
+    """Show a check where its part stands in the learner's file: there is what an editor should open."""
+    item.reportinfo = lambda: (path, line, item.name)  # type: ignore[method-assign]  # as below
 
 
 def _say_briefly(item: pytest.Item) -> None:

@@ -89,6 +89,11 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
 Said = Ready | Checked | Ended | Pictured | Shown | Cancelled | Fault
 
 
+def seat_command(house: House, exercise: Exercise) -> list[str]:
+    """What a seat runs. It takes runs from stdin and says what it has to say on stdout, each a line of JSON."""
+    return [sys.executable, "-P", "-m", "grader.learner.judge", str(house.root), exercise.id]
+
+
 class Seat:
     """`python -m grader.learner.judge` for one exercise. It ends with the process that keeps it.
 
@@ -105,8 +110,7 @@ class Seat:
         """Start it. It may be asked at once: what it is asked waits until it is warm."""
         printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the seat
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "grader.learner.judge", str(house.root), exercise.id),
+            *seat_command(house, exercise),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=printed,

@@ -1,0 +1,103 @@
+"""A notebook to practise in: the hidden checks run in the cage on what was typed into cells, and count."""
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from conftest import environment
+from grader.classroom.lab import NotYet
+from grader.classroom.practice import Judge, text_of_cells, told
+from grader.verdicts.verdict import Verdict
+
+MEAN = """def batch_mean(x):
+    if len(x) == 0:
+        raise ValueError("the mean of nothing")
+    return x.sum(0) / len(x)
+"""
+STREAM = """class RunningMean:
+    def __init__(self, d):
+        self.count, self.mean = 0, torch.zeros(d)
+
+    def update(self, x):
+        self.count += len(x)
+        self.mean = self.mean + (x - self.mean).sum(0) / self.count
+        return self.mean
+"""
+
+
+def judged(home, cells, part):
+    exercise = home.exercise
+    text = text_of_cells(exercise, ["", *cells])
+    result = Judge(home.house, exercise).result(text, exercise.part(part))
+    return told(home.house, exercise, exercise.part(part), result, text)
+
+
+def test_what_was_typed_is_judged_and_counts(home):
+    said, passed = judged(home, [MEAN], "batch_mean")
+    assert passed
+    assert "+30  batch_mean" in said
+    assert home.progress.earned() == {"dl_901_running_mean": {"batch_mean"}}
+    assert home.progress.history("dl_901_running_mean")[0].door == "notebook"
+
+
+def test_a_wrong_answer_reads_as_everywhere(home):
+    said, passed = judged(home, [MEAN.replace(" / len(x)", "")], "batch_mean")
+    assert not passed
+    assert "2 of 3 checks pass" in said
+    assert "This is what a sum gives." in said
+
+
+def test_the_later_of_two_cells_counts_and_helpers_and_magics_come_along(home):
+    helper = "%time 1 + 1\ndef total(x):\n    return x.sum(0)\n"
+    mean = MEAN.replace("x.sum(0)", "total(x)")
+    said, passed = judged(home, [MEAN.replace("/", "*"), helper, mean, "check('batch_mean')"], "batch_mean")
+    assert passed, said
+
+
+def test_what_a_part_builds_on_is_judged_with_it(home):
+    said, passed = judged(home, [MEAN.replace(" / len(x)", ""), STREAM], "RunningMean")
+    assert passed, said
+
+
+def test_nothing_typed_is_not_started(home):
+    said, passed = judged(home, ["x = 1"], "batch_mean")
+    assert not passed
+    assert str(Verdict.NOT_STARTED) in said
+
+
+def test_checks_that_cannot_be_read_are_no_fault_of_the_learner(home):
+    home.checks.write_text("import no_such_package\n")
+    with pytest.raises(NotYet, match="not your fault"):
+        judged(home, [MEAN], "batch_mean")
+
+
+def test_the_command_writes_it_once(home, cli):
+    done = cli("notebook", "901")
+    assert done.code == 0, done.said
+    place = home.attempt.with_suffix(".ipynb")
+    notebook = nbformat.read(place, as_version=4)
+    sources = [cell.source for cell in notebook.cells]
+    assert "    return x.sum(0) / len(x)" not in "\n".join(sources)
+    assert 'check("batch_mean")' in sources
+    assert not any("nbgrader" in cell.metadata for cell in notebook.cells)
+    again = cli("notebook", "901")
+    assert again.code == 2
+    assert "is there already, and is left as it is" in again.err
+
+
+def test_in_a_real_kernel(home, cli, monkeypatch):
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    assert cli("notebook", "901").code == 0
+    notebook = nbformat.read(home.attempt.with_suffix(".ipynb"), as_version=4)
+    for cell in notebook.cells:
+        if cell.source.startswith("def batch_mean"):
+            cell.source = "import torch\n" + MEAN
+    client = NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(home.attempt.parent)}})
+    client.execute()
+    shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    (good,) = shown['check("batch_mean")']
+    assert "+30  batch_mean" in good["text"]
+    (bad,) = shown['check("RunningMean")']
+    assert bad["ename"] == "NotYet"
+    assert "not started" in "\n".join(bad["traceback"])
