@@ -16,6 +16,8 @@ class Channel(Protocol):
     explainer: Explainer
     raised: BaseException | None
     """The last exception that the attempt raised: a check that ends with this very one ended by the learner's doing."""
+    printed: str
+    """What the code printed since `begin`, where nobody else catches it."""
     isolation: str
     """The level that held, once it is known."""
     means: dict[str, str]

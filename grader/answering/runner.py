@@ -47,6 +47,7 @@ class Runner:
         self.doubts: dict[str, Doubt] = {}
         self.on_loss: Callable[[float], None] = lambda seconds: None
         self.raised: BaseException | None = None
+        self.printed = ""  # pytest catches it
         self.forbidden: Sequence[str] = ()
         self._text = text
         self._standins = standins

@@ -15,6 +15,7 @@ import faulthandler
 import fcntl
 import gc
 import importlib
+import io
 import marshal
 import os
 import select
@@ -35,6 +36,7 @@ from grader.base import fair, linux
 from grader.engine import cage, held, share
 from grader.engine.cgroup import Group
 from grader.engine.messages import CONTROL_FD, Ended, Entered, Hello, Job
+from grader.verdicts.bounds import LONGEST_PRINTED
 
 with importing():
     from grader.answering import wire
@@ -267,7 +269,7 @@ def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int
         for before, after in pairwise(kept):
             os.closerange(before + 1, after)
         data, link = socket.socket(fileno=3), socket.socket(fileno=link_end)
-        sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
+        sys.stdout = Heard(os.fdopen(1, "wb", closefd=False), errors="replace", line_buffering=True)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
         cage.enter(place.level, job.limits, folder, place.share, place.slot, link)
         link.close()
@@ -286,6 +288,21 @@ def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int
             print(f"answerer: {type(error).__name__}: {error}", file=sys.__stderr__)
     finally:
         os._exit(code)
+
+
+class Heard(io.TextIOWrapper):
+    """Where the code prints to: what was written last is kept for who asked, and all goes on to the keeper."""
+
+    kept = ""
+
+    def write(self, text: str) -> int:
+        self.kept = (self.kept + text)[-LONGEST_PRINTED:]
+        return super().write(text)
+
+    def taken(self) -> str:
+        """What was written since it was taken last, as text that can be sent."""
+        text, self.kept = self.kept, ""
+        return text.encode(errors="backslashreplace").decode()
 
 
 def _reason(error: BaseException) -> bytes:
@@ -309,7 +326,7 @@ def serve(data: socket.socket) -> None:
     if body is None:
         return
     hello = msgspec.convert(wire.unpack(body), Hello)
-    path = Path("/attempt", hello.file_name)
+    path, heard = Path("/attempt", hello.file_name), sys.stdout
     runner = Runner(path, _drivers(hello), "attempt", hello.text, hello.standins)
     while (body := wire.receive(data)) is not None:
         request = wire.unpack(body, strides=True)
@@ -326,6 +343,8 @@ def serve(data: socket.socket) -> None:
             reply = {"value": runner.ask(Request(**request))}
         except BaseException as error:
             reply = {"raised": msgspec.to_builtins(described(error, path))}
+        if isinstance(heard, Heard) and heard.kept:
+            reply["printed"] = heard.taken()
         try:
             packed = wire.pack({"number": number, **reply})
         except wire.Malformed as error:

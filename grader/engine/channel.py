@@ -30,6 +30,7 @@ from grader.base import fair
 from grader.base.errors import EngineError
 from grader.engine import cage, doubt, held
 from grader.engine.messages import Ended, Entered, Hello, Job
+from grader.verdicts.bounds import LONGEST_PRINTED
 from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import NotData, Unusable
@@ -74,6 +75,7 @@ class Caged:
     ) -> None:
         self.explainer = Explainer(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
+        self.printed = ""
         self.isolation = ""
         self.means: dict[str, str] = {}
         self.doubts: dict[str, Doubt] = {}
@@ -92,7 +94,7 @@ class Caged:
 
     def begin(self, part: Part | None, seed: int) -> None:
         """Get ready for one check of `part`. seed: of the attempt's own random numbers."""
-        self.raised = None
+        self.raised, self.printed = None, ""
         self._part, self._seed, self._begun = part, seed, False
 
     def ask(self, request: Request) -> Any:
@@ -151,7 +153,7 @@ class Caged:
                 seconds = _TELLS * self._exercise.limits.check_seconds
                 message["check"] = {"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds}
                 self._begun = True
-            reply = self._answerer.ask(message)
+            reply = self._without_print(self._answerer.ask(message))
         except _Over as ended:
             self._look_at_end(ended)
             self.close()
@@ -161,6 +163,14 @@ class Caged:
             self._stop(self._part, error)
             raise
         return self._believable(request, reply)
+
+    def _without_print(self, reply: Any) -> Any:
+        """A reply without what the code printed meanwhile, which is kept: a stranger's text, and no more than that."""
+        match reply:
+            case {"printed": str(said), **rest}:
+                self.printed = (self.printed + said)[-LONGEST_PRINTED:].encode(errors="backslashreplace").decode()
+                return rest
+        return reply
 
     def _stop(self, part: Part, error: BaseException) -> None:
         """End the code in the middle of a question, and let a timeout say where it stood."""

@@ -64,7 +64,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
     followed = follow(file, item, told)
-    printed = report.capstdout[-LONGEST_PRINTED:]
+    printed = (file.channel.printed + report.capstdout)[-LONGEST_PRINTED:]
     check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=printed)
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check

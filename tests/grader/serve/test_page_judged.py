@@ -53,6 +53,16 @@ def test_the_pictures_of_what_was_judged_come_after_it_and_stop_for_something_ne
     until(lambda one: one["kind"] == "end" and one["run"] == second)
 
 
+def test_what_the_code_prints_comes_with_its_check(home, judged):
+    home.solve(("return x.sum(0) / len(x)", "print('seen', len(x))\n    return x.sum(0) / len(x)"))
+    client, until = judged
+    number = client.post(f"{KATA}/run", json={"part": "batch_mean"}).json()["run"]
+    first = until(lambda one: one["kind"] == "check")["check"]
+    assert first["printed"].startswith("seen ")
+    end = until(lambda one: one["kind"] == "end" and one["run"] == number)
+    assert end["result"]["score"] == 100
+
+
 def test_from_stub_to_earned_and_an_endless_loop_in_between(home, judged):
     client, until = judged
 
