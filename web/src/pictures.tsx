@@ -10,9 +10,11 @@ export function Pictures({ part, session }: { part: string; session: Session }) 
     <section class="pictures" aria-label={`Pictures of ${part}`}>
       {mine.map(({ title, caption, own, reference }) => (
         <article key={title}>
-          <h3>{title}</h3>
-          <Drawn drawing={own} whose={reference ? "Yours" : ""} />
-          {reference && <Drawn drawing={reference} whose="The reference's" />}
+          <h3 class="unseen">{title}</h3>
+          <div class="pair">
+            <Drawn drawing={own} whose={reference ? "Yours" : ""} />
+            {reference && <Drawn drawing={reference} whose="The reference's" />}
+          </div>
           <p class="caption">{caption}</p>
         </article>
       ))}
