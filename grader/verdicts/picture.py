@@ -160,6 +160,16 @@ class Picture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The text for those who do not see it, where the rule of its kind does not say enough."""
 
 
+class Made(msgspec.Struct, frozen=True):
+    """What became of a declared picture."""
+
+    part: str
+    driver: str
+    picture: Picture | None = None
+    problem: str = ""
+    """Why there is none, in the words that a check would use; the first line says it."""
+
+
 def sound(value: object) -> Number:
     """A number that can be drawn, else None: for NaN, infinities, what is no number, and what is absurdly large."""
     if isinstance(value, bool | int | float) and abs(value) <= LARGEST_NUMBER:  # false for NaN
