@@ -6,7 +6,7 @@ from typing import Any
 
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points
 from grader.views.svg import HUES, WIDTH, Canvas, coordinate, fitting, width_of
-from grader.views.words import label, number
+from grader.views.words import family, label, number
 
 _EDGE = 8.0
 _LARGEST_CELL = 34.0
@@ -186,11 +186,11 @@ def _grid(picture: Picture, canvas: Canvas) -> None:
     data: Grid = picture.data  # type: ignore[assignment]
     longest = max(width_of(one, small=True) for line in data.cells for one in line) + 6
     cells = _Cells(picture, canvas, len(data.cells), len(data.cells[0]), min(max(longest, 24.0), 80.0))
-    hues = _hues(_family(one) for line in data.cells for one in line)
+    hues = _hues(family(one) for line in data.cells for one in line)
     paths: dict[str, list[str]] = {}
     for i, line in enumerate(data.cells):
         for j, one in enumerate(line):
-            paths.setdefault(hues.get(_family(one), "soft"), []).append(cells.outline(i, j))
+            paths.setdefault(hues.get(family(one), "soft"), []).append(cells.outline(i, j))
     cells.open(canvas)
     for klass, parts in sorted(paths.items()):
         canvas.path("".join(parts), klass, **({} if klass == "soft" else {"fill_opacity": 0.6}))
@@ -335,11 +335,11 @@ def _gantt(picture: Picture, canvas: Canvas) -> None:
         y = top + i * height
         canvas.rect(left, y + 1, width, height - 2, "soft")
         canvas.text(left - 5, y + height / 2 + 4, fitting(lane, longest + 1, small=True), "dim small", "end")
-    hues = _hues(_family(span.label) for span in data.spans)
+    hues = _hues(family(span.label) for span in data.spans)
     for span in data.spans:
         x, right = (left + scale.share(at) * width for at in (span.start, span.start + span.length))
         y, wide = top + span.lane * height + 1, max(right - x - 0.6, 0.6)
-        canvas.rect(x, y, wide, height - 2, hues.get(_family(span.label), "soft"), fill_opacity=0.65)
+        canvas.rect(x, y, wide, height - 2, hues.get(family(span.label), "soft"), fill_opacity=0.65)
         shown = span.label if width_of(span.label, small=True) <= wide + 1 else _tail(span.label, wide)
         canvas.text(x + wide / 2, y + height / 2 + 3, shown, "small", "middle")
     for mark in scale.marks() if data.spans else []:
@@ -350,14 +350,9 @@ def _gantt(picture: Picture, canvas: Canvas) -> None:
     canvas.y = bottom + 34
 
 
-def _family(label: str) -> str:
-    """`F` of `F3`: work of one kind has one colour."""
-    return label.rstrip("0123456789") or label
-
-
 def _tail(label: str, width: float) -> str:
     """The number of a label, where only that fits."""
-    digits = label[len(_family(label)) :]
+    digits = label[len(family(label)) :]
     return digits if digits and width_of(digits, small=True) <= width + 1 else ""
 
 

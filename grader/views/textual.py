@@ -12,7 +12,7 @@ from grader.views.words import alt, label, number
 WIDTH = 80
 _INDENT = "  "
 _ROOM = WIDTH - 2 * len(_INDENT)
-_LONGEST_LABEL = 16
+_LONGEST_LABEL = 20
 _MOST_ROWS = 32
 _SHADES = "·░▒▓█"
 _BELOW = "-="

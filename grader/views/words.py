@@ -41,8 +41,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of an axis's name; a single letter, and a name that is no single word, stay."""
-    if len(noun) < 2 or not noun.isalpha():
+    """The plural of an axis's name; a single letter stays, and so does what is no word or two."""
+    if len(noun) < 2 or not noun.replace(" ", "", 1).isalpha():
         return noun
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
@@ -92,13 +92,22 @@ def _shape(data: Heat, largest: float) -> str:
     return "zero right of the diagonal" if right else "zero left of the diagonal" if left else ""
 
 
+def family(label: str) -> str:
+    """`F` of `F3`: what differs in the number at its end alone belongs together."""
+    return label.rstrip("0123456789") or label
+
+
 def _grid(data: Grid, row: str, column: str) -> str:
-    counts = Counter(cell for line in data.cells for cell in line)
-    empty = counts.pop("", 0)
-    named = [f"{name} {times:,}" for name, times in counts.most_common(_MOST_NAMED)]
-    more = f" and {len(counts) - _MOST_NAMED:,} other labels" if len(counts) > _MOST_NAMED else ""
+    cells = [cell for line in data.cells for cell in line]
+    counts = Counter(family(cell) for cell in cells if cell)
     said = f"Grid, {counted(len(data.cells), row)} by {counted(len(data.cells[0]), column)}"
-    return f"{said}: {', '.join(named) or 'no label'}{more}{f', empty {empty:,}' if empty else ''}."
+    if len(counts) > _MOST_NAMED:
+        filled = [f"{label(data.rows, i)} {sum(map(bool, line)):,}" for i, line in enumerate(data.cells)]
+        more = " and so on" if len(filled) > _MOST_NAMED else ""
+        return f"{said}, {sum(counts.values()):,} of {len(cells):,} filled: {', '.join(filled[:_MOST_NAMED])}{more}."
+    named = ", ".join(f"{name} {times:,}" for name, times in counts.most_common())
+    empty = cells.count("")
+    return f"{said}: {named or 'no label'}{f', empty {empty:,}' if empty else ''}."
 
 
 def _lines(data: Lines, x: str, y: str) -> str:
