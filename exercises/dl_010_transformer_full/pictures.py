@@ -4,13 +4,13 @@ them.
 
 import torch
 
-_DEPTH = 16
+_DEPTHS = [1, 2, 4, 8, 16, 32]
 
 
-def _stack(kind, generator):
-    """Blocks of one kind with Xavier's initial weights, and a residual stream to feed them."""
+def _stack(kind, depth, generator):
+    """Blocks of one kind with Xavier's initial weights."""
     torch.manual_seed(0)
-    blocks = [kind(32, 4) for _ in range(_DEPTH)]
+    blocks = [kind(32, 4) for _ in range(depth)]
     for block in blocks:
         for parameter in block.parameters():
             if parameter.dim() == 2:
@@ -39,11 +39,11 @@ def stream_by_depth(module):
         x = torch.randn(2, 8, 32, generator=generator)
         sizes = [x.square().mean().sqrt()]
         with torch.no_grad():
-            for block in _stack(kind, generator):
+            for block in _stack(kind, 16, generator):
                 x = block(x)
                 sizes.append(x.square().mean().sqrt())
         series[name] = torch.stack(sizes)
-    return {"x": list(range(_DEPTH + 1)), "series": series}
+    return {"x": list(range(17)), "series": series}
 
 
 def influence_of_tokens(module):
@@ -61,11 +61,14 @@ def influence_of_tokens(module):
 
 
 def gradient_by_depth(module):
-    """The gradient's norm in each block of a stack, at the start of training."""
+    """The gradient's norm in the last block of a stack, at the start of training, by how many blocks there are."""
     series = {}
     for name, kind in (("pre-norm", module.PreNormBlock), ("post-norm", module.PostNormBlock)):
-        generator = torch.Generator().manual_seed(0)
-        blocks = _stack(kind, generator)
-        x, upstream = torch.randn(2, 2, 8, 32, generator=generator)
-        series[name] = module.gradient_norm_by_depth(blocks, x, upstream)
-    return {"x": list(range(1, _DEPTH + 1)), "series": series}
+        series[name] = []
+        for depth in _DEPTHS:
+            generator = torch.Generator().manual_seed(0)
+            x, upstream = torch.randn(2, 2, 8, 32, generator=generator)
+            blocks = _stack(kind, depth, generator)
+            end = torch.nn.LayerNorm(32)  # a model of pre-norm blocks ends with one; behind post-norm it changes little
+            series[name].append(module.gradient_norm_by_depth([*blocks, end], x, upstream)[-2])
+    return {"x": _DEPTHS, "series": series}

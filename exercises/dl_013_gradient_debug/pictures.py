@@ -41,7 +41,7 @@ def gradient_by_step(module):
             seen.append([stats["norm"] for name, stats in monitor.stats.items() if name.endswith("weight")])
             optimizer.step()
         names = [name for name in monitor.stats if name.endswith("weight")]
-    return {"values": torch.tensor(seen).T, "rows": names}
+    return {"values": torch.tensor(seen).T.flip(0), "rows": names[::-1]}
 
 
 def saturation_by_depth(module):

@@ -30,13 +30,9 @@ def hippo_matrix(module):
 
 
 def spectra(module):
-    """The eigenvalues that S4D's diagonals start from: real part and imaginary part."""
-    points, groups = [], []
-    for kind in ("lin", "inv", "legs"):
-        for value in module.s4d_init(12, kind).tolist():
-            points.append([value.real + {"lin": 0.0, "inv": 0.1, "legs": 0.2}[kind], min(value.imag, 60.0)])
-            groups.append(kind)
-    return {"points": points, "groups": groups}
+    """The frequencies that S4D's diagonals start from, the slowest first."""
+    kinds = ("lin", "inv", "legs")
+    return {"x": list(range(12)), "series": {kind: module.s4d_init(12, kind).imag.sort().values for kind in kinds}}
 
 
 def remembered(module):

@@ -16,7 +16,7 @@ def relative_gap(module):
         series[name] = [
             max(told["eps"], told["smallest_subnormal"] / 2.0**power)
             if told["smallest_subnormal"] <= 2.0**power <= told["max"]
-            else math.nan
+            else None
             for power in powers
         ]
     return {"x": [2.0**power for power in powers], "series": series}

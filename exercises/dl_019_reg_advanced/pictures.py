@@ -72,19 +72,18 @@ def averaged_weight(module):
     return {"x": list(range(150)), "series": series}
 
 
-def flat_minimum(module):
-    """Where plain descent and SAM settle: a loss with a narrow valley at 0 and a wide one at 3."""
+def pull_of_valleys(module):
+    """How far one step goes from each weight, on a loss with a narrow valley at 0 and a wide one at 3."""
 
     def loss(w):
-        return -1.0 * torch.exp(-(((w - 0.0) / 0.15) ** 2)) - 0.95 * torch.exp(-(((w - 3.0) / 1.2) ** 2)) + 1.0
+        return -torch.exp(-((w / 0.2) ** 2)) - torch.exp(-(((w - 3) / 1.2) ** 2))
 
+    places = torch.linspace(-1, 5, 81)
     series = {}
-    for name, rho in (("plain", 0.0), ("SAM", 0.3)):
-        weight = torch.nn.Parameter(torch.tensor(0.12))
-        optimizer = torch.optim.SGD([weight], 0.03)
-        seen = []
-        for _ in range(80):
-            seen.append(weight.item())
-            module.sam_step(lambda weight=weight: loss(weight), optimizer, rho)
-        series[name] = seen
-    return {"x": list(range(80)), "series": series}
+    for name, rho in (("plain", 0.0), ("SAM", 0.5)):
+        series[name] = []
+        for place in places:
+            weight = torch.nn.Parameter(place.clone())
+            module.sam_step(lambda weight=weight: loss(weight), torch.optim.SGD([weight], 1.0), rho)
+            series[name].append(weight.item() - place.item())
+    return {"x": places, "series": series}

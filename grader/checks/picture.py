@@ -62,8 +62,7 @@ _TAKES = {
 def _heat(value: Any, declared: DeclaredPicture, notes: list[str]) -> dict[str, Any]:
     given = value if isinstance(value, dict) else {"values": value}
     _only(given, {"values", "rows", "columns", "marks"})
-    values = [[*map(sound, row)] for row in _rows(given["values"])]
-    _missing(sum(one is None for row in values for one in row), notes)
+    values = [_numbers(row, notes) for row in _rows(given["values"])]
     rows, columns = _labels(given.get("rows", ())), _labels(given.get("columns", ()))
     marks = [(int(row), int(column)) for row, column in _listed(given.get("marks", ()))]
     high, wide = len(values), len(values[0]) if values else 0
@@ -94,12 +93,11 @@ def _grid(value: Any, declared: DeclaredPicture, notes: list[str]) -> dict[str, 
 
 def _lines(value: Any, declared: DeclaredPicture, notes: list[str]) -> dict[str, Any]:
     _only(value, {"x", "series"})
-    series = {_label(name): [*map(sound, _listed(values))] for name, values in value["series"].items()}
-    x = [*map(sound, _listed(value["x"]))]
+    series = {_label(name): _numbers(_listed(values), notes) for name, values in value["series"].items()}
+    x = _numbers(_listed(value["x"]), notes)
     kept = [i for i, at in enumerate(x) if at is not None]
     if any(len(values) != len(x) for values in series.values()):
         raise Unfit(f"{declared.driver} gave series of other lengths than its {len(x):,} values of x")
-    _missing(len(x) - len(kept) + sum(one is None for values in series.values() for one in values), notes)
     most = LARGEST["points"] // max(len(series), 1)
     step = -(-len(kept) // most) if kept else 1
     if step > 1:
@@ -146,9 +144,8 @@ def _points(value: Any, declared: DeclaredPicture, notes: list[str]) -> dict[str
     groups = _labels(given.get("groups", ()))
     if groups and len(groups) != len(rows):
         raise Unfit(f"{declared.driver} gave {len(groups):,} groups for {len(rows):,} points")
-    pairs = [(sound(x), sound(y)) for x, y in rows]
+    pairs = [tuple(_numbers([x, y], notes)) for x, y in rows]
     kept = [i for i, pair in enumerate(pairs) if None not in pair]
-    _missing(len(pairs) - len(kept), notes)
     step = -(-len(kept) // LARGEST["points"]) if kept else 1
     if step > 1:
         notes.append(f"Of {len(kept):,} points each {step:,}th is drawn.")
@@ -165,11 +162,10 @@ def _bars(value: Any, declared: DeclaredPicture, notes: list[str]) -> dict[str, 
         value = {"names": list(value), "values": list(value.values())}
     given = value if isinstance(value, dict) else {"values": value}
     _only(given, {"names", "values"})
-    values = [*map(sound, _listed(given["values"]))]
+    values = _numbers(_listed(given["values"]), notes)
     names = _labels(given.get("names", range(len(values))))
     if len(names) != len(values):
         raise Unfit(f"{declared.driver} gave {len(names):,} names for {len(values):,} values")
-    _missing(sum(one is None for one in values), notes)
     if len(values) > LARGEST["bars"]:
         ends = bins(len(values), LARGEST["bars"])
         notes.append(f"{len(values):,} values, drawn as {len(ends) - 1}: each bar is an average.")
@@ -239,6 +235,12 @@ def _thinned(labels: Sequence[str], size: int) -> list[str]:
     return [labels[i] for i in bins(len(labels), size)[:-1]] if labels else []
 
 
-def _missing(count: int, notes: list[str]) -> None:
-    if count:
-        notes.append(f"{count:,} {'value is' if count == 1 else 'values are'} NaN, infinite or too large to draw.")
+def _numbers(values: Sequence[Any], notes: list[str]) -> list[float | None]:
+    """The numbers; None, with a note, for what cannot be drawn, and without one for a None: a gap that is meant."""
+    out = [sound(value) for value in values]
+    if any(value is not None and one is None for value, one in zip(values, out, strict=True)):
+        notes.append(_NOT_DRAWN)
+    return out
+
+
+_NOT_DRAWN = "Where there is no number, it is NaN, infinite or too large to draw."

@@ -6,7 +6,7 @@ from typing import Any
 
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points
 from grader.views.svg import HUES, WIDTH, Canvas, coordinate, fitting, width_of
-from grader.views.words import family, label, number
+from grader.views.words import NOTHING, family, label, number
 
 _EDGE = 8.0
 _LARGEST_CELL = 34.0
@@ -82,7 +82,7 @@ class _Cells:
 def _step(widths: Sequence[float], cell: float) -> int:
     """Each how many-th label of a row fits: 1, 2, 5, 10, 20, 50 ..."""
     need = max(widths) / cell
-    if need <= 1.25:
+    if need <= 1:
         return 1
     power: float = 10 ** math.floor(math.log10(need))
     return int(next(step * power for step in (1, 2, 5, 10) if step * power >= need * 0.99))
@@ -118,7 +118,7 @@ def _strength(value: Number, largest: float) -> tuple[str, int]:
     if value is None:
         return "soft", 0
     steps = min(_STEPS, math.ceil(abs(value) / largest * _STEPS - 1e-6))
-    return ("soft", 0) if not steps else ("hot" if value > 0 else "cold", max(steps, 2))
+    return ("soft", 0) if abs(value) <= NOTHING * largest else ("hot" if value > 0 else "cold", max(steps, 1))
 
 
 def _crosses(data: Heat, cells: _Cells, canvas: Canvas) -> None:
@@ -269,7 +269,10 @@ class _Scale:
             first, last = math.floor(self.low + 1e-9), math.ceil(self.high - 1e-9)
             step = max(1, math.ceil((last - first) / 5))
             inside = [power for power in range(first, last + 1, step) if self.low - 1e-9 <= power <= self.high + 1e-9]
-            return [10.0**power for power in inside] if len(inside) > 1 else [10.0**self.low, 10.0**self.high]
+            if len(inside) > 1:
+                return [10.0**power for power in inside]
+            finer = [digit * 10.0**power for power in range(first - 1, last + 1) for digit in (1, 2, 5)]
+            return [one for one in finer if self.low - 1e-9 <= math.log10(one) <= self.high + 1e-9]
         rough = (self.high - self.low) / 4
         power = 10.0 ** math.floor(math.log10(rough))
         step_ = next(one * power for one in (1, 2, 5, 10) if one * power >= rough * 0.999)
@@ -340,7 +343,7 @@ def _gantt(picture: Picture, canvas: Canvas) -> None:
         x, right = (left + scale.share(at) * width for at in (span.start, span.start + span.length))
         y, wide = top + span.lane * height + 1, max(right - x - 0.6, 0.6)
         canvas.rect(x, y, wide, height - 2, hues.get(family(span.label), "soft"), fill_opacity=0.65)
-        shown = span.label if width_of(span.label, small=True) <= wide + 1 else _tail(span.label, wide)
+        shown = span.label if width_of(span.label, small=True) <= wide - 2 else _tail(span.label, wide)
         canvas.text(x + wide / 2, y + height / 2 + 3, shown, "small", "middle")
     for mark in scale.marks() if data.spans else []:
         x = left + scale.share(mark) * width
@@ -353,7 +356,7 @@ def _gantt(picture: Picture, canvas: Canvas) -> None:
 def _tail(label: str, width: float) -> str:
     """The number of a label, where only that fits."""
     digits = label[len(family(label)) :]
-    return digits if digits and width_of(digits, small=True) <= width + 1 else ""
+    return digits if digits and width_of(digits, small=True) <= width else ""
 
 
 _SHAPES = (

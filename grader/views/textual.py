@@ -7,7 +7,7 @@ from typing import Any
 
 from grader.base.text import plain
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points, bin_of, bins, coarser
-from grader.views.words import alt, label, number
+from grader.views.words import NOTHING, alt, label, number
 
 WIDTH = 80
 _INDENT = "  "
@@ -84,9 +84,10 @@ def _strongest(values: Sequence[float]) -> float:
 def _shade(value: Number, largest: float) -> str:
     if value is None:
         return "×"
+    if abs(value) <= NOTHING * largest:
+        return _SHADES[0]
     if value < 0:
-        share = -value / largest
-        return _SHADES[0] if share < 1e-6 else _BELOW[min(1, int(2 * share))]
+        return _BELOW[min(1, int(-2 * value / largest))]
     return _SHADES[min(len(_SHADES) - 1, math.ceil(value / largest * (len(_SHADES) - 1) - 1e-6))]
 
 

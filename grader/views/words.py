@@ -9,7 +9,7 @@ import msgspec
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points
 
 _LARGEST_WHOLE = 1e6
-_NOTHING = 1e-9
+NOTHING = 1e-6
 """Of the largest value: less than this is zero."""
 _MOST_NAMED = 6
 
@@ -84,7 +84,7 @@ def _shape(data: Heat, largest: float) -> str:
         (i, j)
         for i, line in enumerate(data.values)
         for j, value in enumerate(line)
-        if value is None or abs(value) > _NOTHING * largest
+        if value is None or abs(value) > NOTHING * largest
     ]
     right, left = all(j <= i + offset for i, j in full), all(j >= i + offset for i, j in full)
     if right and left:

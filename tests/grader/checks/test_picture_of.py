@@ -35,10 +35,11 @@ def test_a_heat_map_of_whatever_holds_two_dimensions(value):
     )
 
 
-def test_what_is_no_number_is_counted_and_left_empty():
+def test_what_is_no_number_is_left_empty_and_said():
     picture = read("heat", torch.tensor([[1.0, math.nan], [-math.inf, 1.0]]))
     assert picture.data.values == ((1.0, None), (None, 1.0))
-    assert picture.note == "2 values are NaN, infinite or too large to draw."
+    assert picture.note == "Where there is no number, it is NaN, infinite or too large to draw."
+    assert read("heat", [[None, 1]]).note == ""  # a gap that is meant
     assert read("bars", [10**400, 1]).data.values == (None, 1.0)
 
 
