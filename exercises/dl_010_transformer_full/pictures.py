@@ -10,7 +10,7 @@ _DEPTHS = [1, 2, 4, 8, 16, 32]
 def _stack(kind, depth, generator):
     """Blocks of one kind with Xavier's initial weights."""
     torch.manual_seed(0)
-    blocks = [kind(32, 4) for _ in range(depth)]
+    blocks = [kind(32, 4).double() for _ in range(depth)]
     for block in blocks:
         for parameter in block.parameters():
             if parameter.dim() == 2:
@@ -36,7 +36,7 @@ def stream_by_depth(module):
     series = {}
     for name, kind in (("pre-norm", module.PreNormBlock), ("post-norm", module.PostNormBlock)):
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(2, 8, 32, generator=generator)
+        x = torch.randn(2, 8, 32, generator=generator, dtype=torch.float64)
         sizes = [x.square().mean().sqrt()]
         with torch.no_grad():
             for block in _stack(kind, 16, generator):
@@ -67,8 +67,10 @@ def gradient_by_depth(module):
         series[name] = []
         for depth in _DEPTHS:
             generator = torch.Generator().manual_seed(0)
-            x, upstream = torch.randn(2, 2, 8, 32, generator=generator)
+            x, upstream = torch.randn(2, 2, 8, 32, generator=generator, dtype=torch.float64)
             blocks = _stack(kind, depth, generator)
-            end = torch.nn.LayerNorm(32)  # a model of pre-norm blocks ends with one; behind post-norm it changes little
+            end = torch.nn.LayerNorm(
+                32
+            ).double()  # a model of pre-norm blocks ends with one; behind post-norm it changes little
             series[name].append(module.gradient_norm_by_depth([*blocks, end], x, upstream)[-2])
     return {"x": _DEPTHS, "series": series}

@@ -69,8 +69,8 @@ def gradient_flow(module):
         "small, residual": ("relu", "small", {"residual": True}),
     }
     for name, (activation, scheme, options) in cases.items():
-        weights = module.initial_weights(20, 64, scheme, torch.Generator().manual_seed(0))
-        x = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
+        weights = module.initial_weights(20, 64, scheme, torch.Generator().manual_seed(0)).double()
+        x = torch.randn(32, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         flow = module.gradient_flow(x, weights, activation, **options)
         series[name] = flow / flow[-1]
     return {"x": list(range(21)), "series": series}

@@ -1,5 +1,7 @@
 """A declared picture of one text: its driver is asked as a check asks, and the answer is read as a picture."""
 
+import time
+
 from grader.answering.channel import Channel
 from grader.answering.request import Request
 from grader.bank.catalog import DeclaredPicture, Exercise
@@ -22,8 +24,10 @@ def make(channel: Channel, exercise: Exercise, declared: DeclaredPicture, stub: 
         return Made(declared.part, declared.driver, problem=told.message)
     try:
         channel.begin(part, _SEED)
+        began = time.monotonic()
         value = channel.ask(Request(kind="call", target=declared.driver, driver=True, args=(), kwargs={}))
-        return Made(declared.part, declared.driver, picture_of(declared, value))
+        seconds = round(time.monotonic() - began, 3)
+        return Made(declared.part, declared.driver, picture_of(declared, value), seconds=seconds)
     except Unfit as error:
         return Made(declared.part, declared.driver, problem=str(error))
     except (EngineError, KeyboardInterrupt):

@@ -168,6 +168,8 @@ class Made(msgspec.Struct, frozen=True):
     picture: Picture | None = None
     problem: str = ""
     """Why there is none, in the words that a check would use; the first line says it."""
+    seconds: float = 0.0
+    """What the driver took, answer included."""
 
 
 def sound(value: object) -> Number:
