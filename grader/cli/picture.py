@@ -52,7 +52,7 @@ def _print(hung: list[Hung]) -> None:
     encoding = sys.stdout.encoding or "ascii"
     for one in hung:
         for whose, made in _both(one):
-            click.secho(f"{one.declared.part} · {whose}", bold=True)
+            click.secho(f"{one.declared.part}: {whose}", bold=True)
             shown = _shown(one, made)
             lines = [shown] if isinstance(shown, str) else text_lines(shown, encoding)
             for line in lines:
