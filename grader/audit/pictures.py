@@ -33,7 +33,9 @@ def pictures(exercise: Exercise) -> Section:
         for name in _imported(tree)
         if name not in _MAY_IMPORT
     ]
-    return found or _run(exercise), f"{len(declared)} pictures, each drawn from the solution"
+    return found or _run(
+        exercise
+    ), f"{len(declared)} picture{'s' if declared[1:] else ''}, each drawn from the solution"
 
 
 def _imported(tree: ast.Module) -> list[str]:
