@@ -55,7 +55,12 @@ def _made(
 ) -> Made:
     """One picture, by a fork that is killed when its time is over; the cage ends with it."""
     read, write = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(read)
+        os.close(write)
+        raise EngineError(f"no process could be started: {error.strerror}") from None
     if pid == 0:
         os.close(read)
         _child(engine, exercise, text, drivers, declared, stub, write)

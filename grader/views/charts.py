@@ -118,7 +118,7 @@ def _strength(value: Number, largest: float) -> tuple[str, int]:
     if value is None:
         return "soft", 0
     steps = min(_STEPS, math.ceil(abs(value) / largest * _STEPS - 1e-6))
-    return ("soft", 0) if abs(value) <= NOTHING * largest else ("hot" if value > 0 else "cold", max(steps, 1))
+    return ("zero", 0) if abs(value) <= NOTHING * largest else ("hot" if value > 0 else "cold", max(steps, 2))
 
 
 def _crosses(data: Heat, cells: _Cells, canvas: Canvas) -> None:

@@ -31,6 +31,7 @@ _RULES = (
     ".picture text{fill:var(--ink)}.picture .dim{fill:var(--dim)}.picture .head{font-weight:600}"
     f".picture .small{{font-size:{_SMALL}px}}"
     ".picture .paper{fill:var(--paper)}.picture .soft{fill:var(--soft);fill-opacity:.45}"
+    ".picture .zero{fill:var(--soft);fill-opacity:.2}"
     ".picture .hot{fill:var(--hot)}.picture .cold{fill:var(--cold)}"
     ".picture .rule{stroke:var(--soft);fill:none}.picture .axis{stroke:var(--dim);fill:none}"
     ".picture .mark{stroke:var(--ink);stroke-width:2;fill:none}.picture .none{stroke:var(--ink);fill:none}"
