@@ -49,7 +49,8 @@ def load_source(text: str, path: Path, name: str, given: Mapping[str, Any] | Non
 
 def needed_ahead(exercise: Exercise) -> list[str]:
     """Modules to import before the checks: the first optimizer or checkpoint imports them, which takes 1 s."""
-    files = [path for path in (exercise.checks.parent / "drivers.py", exercise.solution) if path.is_file()]
+    read = (exercise.checks.parent / "drivers.py", exercise.solution, exercise.picture_drivers)
+    files = [path for path in read if path.is_file()]
     return ["torch._dynamo"] if any(_COMPILED.search(path.read_text(encoding="utf-8")) for path in files) else []
 
 

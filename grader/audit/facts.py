@@ -58,8 +58,11 @@ def _questions(exercise: Exercise) -> list[str]:
         [] if read_questions(exercise) else [f"{where}/questions.toml asks nothing: give at least one [[question]]."]
     )
     readme = exercise.attempt.with_name("README.md")
-    if readme.is_file() and not re.search(r"<!-- questions -->.*<!-- /questions -->", read_source(readme), re.DOTALL):
-        found.append(f"{where}/README.md has no place for the questions: <!-- questions --> and <!-- /questions -->.")
+    text = read_source(readme) if readme.is_file() else ""
+    for block, said in (("questions", "the questions"), ("figure", "its figure")):
+        wanted = text and (block == "questions" or exercise.pictures)
+        if wanted and not re.search(rf"<!-- {block} -->.*<!-- /{block} -->", text, re.DOTALL):
+            found.append(f"{where}/README.md has no place for {said}: <!-- {block} --> and <!-- /{block} -->.")
     return found
 
 
@@ -82,9 +85,10 @@ def _hidden_predecessors(exercise: Exercise) -> list[str]:
 def files(house: House, exercise: Exercise) -> Section:
     """All files of an exercise exist, there are no others, and the built ones are current."""
     found = []
+    drawn = {"pictures.py", "figure.svg"} if exercise.pictures else set()
     expected = {
         house.root / "exercises" / exercise.id: {
-            "README.md", "exercise.toml", "questions.toml", f"{exercise.stem}.py", "test_examples.py",
+            "README.md", "exercise.toml", "questions.toml", f"{exercise.stem}.py", "test_examples.py", *drawn,
         },
         house.root / "solutions" / exercise.id: {f"{exercise.stem}.py"},
         house.root / "tests" / exercise.id: {f"test_{exercise.stem}.py", "drivers.py", "mutants.toml"},

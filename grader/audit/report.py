@@ -12,6 +12,7 @@ from grader.audit.examples import examples
 from grader.audit.generated import try_mutants
 from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
+from grader.audit.pictures import pictures
 from grader.audit.stated import stated
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
@@ -70,6 +71,8 @@ def audit(
     section("mistakes", *knowns(bench))
     section("stated", *stated(bench))
     section("examples", *examples(exercise))
+    if exercise.pictures:
+        section("pictures", *pictures(exercise))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known))
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))

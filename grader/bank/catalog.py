@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -15,6 +15,8 @@ from grader.base.errors import HouseError
 from grader.base.text import nearest
 
 Difficulty = Literal["easy", "medium", "hard"]
+Kind = Literal["heat", "grid", "lines", "gantt", "points", "bars"]
+"""Of a picture."""
 Section = Literal["critical", "medium", "new", "practical", "underspecified", "covered"]
 T = TypeVar("T")
 
@@ -49,12 +51,35 @@ class Part(Facts, frozen=True):
         return self.defines or (self.name,)
 
 
+class DeclaredPicture(Facts, frozen=True):
+    """A picture of what the learner's own code makes. docs/checks.md says what a driver returns for each kind."""
+
+    part: str
+    kind: Kind
+    driver: str
+    """A function in the exercise's `pictures.py`."""
+    axes: tuple[str, str]
+    """Rows and columns, x and y, lanes and time, or names and values."""
+    caption: str
+    """What to see in it."""
+    log: tuple[Literal["x", "y"], ...] = ()
+    """Axes of `lines` that grow by powers of ten; `y` also for the values of `bars`."""
+    figure: bool = False
+    """Whether the solution's picture stands in the statement."""
+
+    @property
+    def title(self) -> str:
+        """`Attention map` of `attention_map`."""
+        return self.driver.replace("_", " ").capitalize()
+
+
 class _ExerciseFile(Facts, frozen=True):
     title: str
     summary: str
     revision: int
     part: tuple[Part, ...]
     limits: Limits = Limits()
+    picture: tuple[DeclaredPicture, ...] = ()
 
 
 class Exercise(msgspec.Struct, frozen=True):
@@ -67,6 +92,7 @@ class Exercise(msgspec.Struct, frozen=True):
     revision: int
     limits: Limits
     parts: tuple[Part, ...]
+    pictures: tuple[DeclaredPicture, ...] = ()
 
     @property
     def number(self) -> str:
@@ -94,6 +120,16 @@ class Exercise(msgspec.Struct, frozen=True):
     @property
     def checks(self) -> Path:
         return self.root / "tests" / self.id / f"test_{self.stem}.py"
+
+    @property
+    def picture_drivers(self) -> Path:
+        """What makes the declared pictures. Beside the stub, since the student edition draws them too."""
+        return self.attempt.with_name("pictures.py")
+
+    @property
+    def figure(self) -> DeclaredPicture | None:
+        """The picture that the statement shows: the one that says so, else the first."""
+        return next((one for one in self.pictures if one.figure), next(iter(self.pictures), None))
 
     @property
     def points(self) -> int:
@@ -231,7 +267,17 @@ def read_exercise(root: Path, id: str) -> Exercise:
                     f"{path}: part '{part.name}' comes after '{other}', which is no part."
                     f"{nearest(other, [p.name for p in facts.part])}"
                 )
-    return Exercise(id, root, facts.title, facts.summary, facts.revision, facts.limits, facts.part)
+    for picture in facts.picture:
+        if picture.part not in {p.name for p in facts.part}:
+            raise HouseError(
+                f"{path}: the picture '{picture.driver}' is of '{picture.part}', which is no part."
+                f"{nearest(picture.part, [p.name for p in facts.part])}"
+            )
+    drivers = [picture.driver for picture in facts.picture]
+    for driver in drivers:
+        if drivers.count(driver) > 1:
+            raise HouseError(f"{path}: two pictures have the driver '{driver}': give each a driver of its own.")
+    return Exercise(id, root, facts.title, facts.summary, facts.revision, facts.limits, facts.part, facts.picture)
 
 
 def find_house(start: Path | None = None) -> House:
@@ -251,7 +297,9 @@ def read_toml(path: Path, shape: type[T]) -> T:
         raise HouseError(f"{path} is missing.") from None
     except msgspec.ValidationError as error:
         unknown = re.search(r"unknown field `(.+?)`", str(error))
-        raise HouseError(f"{path}: {error}.{nearest(unknown[1], _keys(shape)) if unknown else ''}") from None
+        kind = re.search(r"Invalid enum value '(.+?)'.*picture\[", str(error))
+        known = nearest(unknown[1], _keys(shape)) if unknown else nearest(kind[1], get_args(Kind)) if kind else ""
+        raise HouseError(f"{path}: {error}.{known}") from None
     except OSError as error:
         raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # too many digits, too many brackets

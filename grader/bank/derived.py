@@ -28,7 +28,7 @@ def build(house: House) -> list[Built]:
     built = [file for exercise in house.exercises.values() for file in build_exercise(house, exercise)]
     readme = house.root / "README.md"
     if readme.is_file():
-        built.append(Built(readme, _filled(readme.read_text(), "exercises", _exercise_table(house))))
+        built.append(Built(readme, filled(readme.read_text(), "exercises", _exercise_table(house))))
     return built
 
 
@@ -37,9 +37,9 @@ def build_exercise(house: House, exercise: Exercise) -> list[Built]:
     built = [Built(exercise.attempt, stub_of(exercise))]
     readme = exercise.attempt.parent / "README.md"
     if readme.is_file():
-        text = _filled(readme.read_text(), "facts", _facts(house, exercise))
-        text = _filled(text, "parts", _part_table(exercise))
-        built.append(Built(readme, _filled(text, "questions", folded(read_questions(exercise)))))
+        text = filled(readme.read_text(), "facts", _facts(house, exercise))
+        text = filled(text, "parts", _part_table(exercise))
+        built.append(Built(readme, filled(text, "questions", folded(read_questions(exercise)))))
     return built
 
 
@@ -55,7 +55,7 @@ def stub_of(exercise: Exercise) -> str:
         raise HouseError(f"{exercise.solution}: {error}.") from None
 
 
-def _filled(text: str, block: str, content: str) -> str:
+def filled(text: str, block: str, content: str) -> str:
     """`text` with what stands between `<!-- block -->` and `<!-- /block -->` replaced."""
     pattern = rf"(<!-- {block} -->).*?(<!-- /{block} -->)"
     return re.sub(pattern, lambda found: f"{found[1]}\n{content}{found[2]}", text, flags=re.DOTALL)

@@ -14,6 +14,7 @@ from grader.classroom.lab import INSTALLED
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = ("README.md", "exercise.toml", "questions.toml", "test_examples.py")
+_DRAWN = ("pictures.py", "figure.svg")
 
 _PROJECT = """# The student edition of dl-kata, written by `grader release`. Install torch first, from where you like.
 [build-system]
@@ -87,7 +88,7 @@ def _files(house: House, exercises: Sequence[Exercise]) -> Iterator[tuple[str, b
         stub = stub_of(exercise).encode()
         yield f"exercises/{exercise.id}/{exercise.stem}.py", stub
         yield f"stubs/{exercise.id}/{exercise.stem}.py", stub
-        for name in _SHOWN:
+        for name in (*_SHOWN, *(_DRAWN if exercise.pictures else ())):
             yield f"exercises/{exercise.id}/{name}", exercise.attempt.with_name(name).read_bytes()
     yield "conftest.py", b'pytest_plugins = ["grader.plugin"]\n'
     yield "README.md", _readme(exercises).encode()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from grader.bank.catalog import find_house
-from grader.base.errors import RunError
+from grader.base.errors import EngineError, RunError
 from grader.cli.talk import Commands, stop
 from grader.learner.desk import keep_attempt
 
@@ -32,11 +32,15 @@ def new(id: str) -> None:
 @dev.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 1 if a file is not current.")
 def build(only_check: bool) -> None:
-    """Write the stubs and the generated parts of the READMEs from solutions and exercise.toml."""
+    """Write the stubs, the figures and the generated parts of the READMEs from solutions and exercise.toml."""
     from grader.bank.derived import build as build_all
+    from grader.views.figures import with_figures
 
     house = find_house()
-    stale = [file for file in build_all(house) if not file.current]
+    try:
+        stale = [file for file in with_figures(house, build_all(house)) if not file.current]
+    except EngineError as error:
+        stop(f"the figures could not be made:\n{error}", 3)
     attempts = {exercise.attempt: exercise for exercise in house.exercises.values()}
     for file in stale:
         shown = file.path.relative_to(house.root)

@@ -14,6 +14,7 @@ from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
 from grader.cli.export import export
 from grader.cli.grade import grade
+from grader.cli.picture import picture
 from grader.cli.talk import Commands, stop
 from grader.cli.watch import watch
 from grader.records.progress import ProgressError
@@ -46,7 +47,7 @@ def main(ctx: click.Context) -> None:
 
 
 for command in (
-    learner.status, learner.list_, learner.check, watch, learner.hint, learner.questions, learner.solution,
-    learner.reset, learner.history, notebook, grade, export, course, release, class_, dev, *moved,
+    learner.status, learner.list_, learner.check, watch, learner.hint, picture, learner.questions,
+    learner.solution, learner.reset, learner.history, notebook, grade, export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

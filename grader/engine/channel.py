@@ -46,20 +46,32 @@ _TELLS = 0.9
 @cache
 def drivers_beside(checks: Path) -> bytes:
     """The drivers beside a file of checks, compiled: in the parent of the askers, not by each answerer anew."""
-    text = (checks.parent / "drivers.py").read_text(encoding="utf-8")
-    return marshal.dumps(compile(text, "/attempt/drivers.py", "exec", dont_inherit=True))
+    return compiled_drivers(checks.parent / "drivers.py")
+
+
+def compiled_drivers(path: Path) -> bytes:
+    """A file of drivers as an answerer takes it. Raises OSError, SyntaxError."""
+    text = path.read_text(encoding="utf-8")
+    return marshal.dumps(compile(text, f"/attempt/{path.name}", "exec", dont_inherit=True))
 
 
 class Caged:
     """Answers requests by running one file's code in a cage.
 
     control: the warm process's control socket. text: the learner's file. standins: what takes the place of definitions
-    in it. isolation: the level, once a cage has said it. means: what the cage's share of the machine rests on. doubts:
-    part to why the machine may be to blame. on_loss: gets the seconds that others took, whenever the clock of a check
-    is looked at.
+    in it. drivers: compiled, in the place of those beside the checks. isolation: the level, once a cage has said it.
+    means: what the cage's share of the machine rests on. doubts: part to why the machine may be to blame. on_loss: gets
+    the seconds that others took, whenever the clock of a check is looked at.
     """
 
-    def __init__(self, control: socket.socket, exercise: Exercise, text: str, standins: StandIns | None = None) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        exercise: Exercise,
+        text: str,
+        standins: StandIns | None = None,
+        drivers: bytes | None = None,
+    ) -> None:
         self.explainer = Explainer(Path("/attempt", f"{exercise.stem}.py"), text, exercise.limits.memory_mb)
         self.raised: BaseException | None = None
         self.isolation = ""
@@ -71,7 +83,7 @@ class Caged:
         self._control = control
         self._standins = standins
         self._exercise = exercise
-        self._drivers = drivers_beside(exercise.checks)
+        self._drivers = drivers_beside(exercise.checks) if drivers is None else drivers
         self._answerer: _Answerer | None = None
         self._over: dict[str, Unusable] = {}
         self._part: Part | None = None

@@ -115,3 +115,50 @@ def test_outside_of_any_house_the_one_of_the_package_is_meant(tmp_path):
 )
 def test_nearest(typed, said):
     assert nearest(typed, ["check", "history", "hint"]) == said
+
+
+PICTURE = """
+[[picture]]
+part = "batch_mean"
+kind = "heat"
+axes = ["row", "feature"]
+driver = "moved_mean"
+caption = "The mean moves."
+"""
+
+
+def declare(home, text=PICTURE):
+    path = home.root / TOML
+    path.write_text(path.read_text() + text)
+
+
+def test_pictures_are_declared_and_one_is_the_figure(home):
+    assert home.exercise.figure is None
+    declare(home, PICTURE + PICTURE.replace("moved_mean", "other"))
+    exercise = House(home.root).find("901")
+    assert [one.title for one in exercise.pictures] == ["Moved mean", "Other"]
+    assert exercise.figure.driver == "moved_mean"
+    assert exercise.picture_drivers == exercise.attempt.parent / "pictures.py"
+    path = home.root / TOML
+    path.write_text(path.read_text() + "figure = true\n")
+    assert House(home.root).find("901").figure.driver == "other"
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        ("caption =", "captoin =", ["unknown field `captoin`", "$.picture[0]", "Did you mean 'caption'?"]),
+        ('"heat"', '"heet"', ["Invalid enum value 'heet'", "$.picture[0].kind", "Did you mean 'heat'?"]),
+        ('"batch_mean"', '"batch_men"',
+         ["the picture 'moved_mean' is of 'batch_men', which is no part.", "Did you mean 'batch_mean'?"]),
+        ('["row", "feature"]', '["row"]', ["$.picture[0].axes"]),
+        ('"The mean moves."', '"The mean moves."\nlog = ["z"]', ["Invalid enum value 'z'"]),
+        (PICTURE, PICTURE + PICTURE, ["two pictures have the driver 'moved_mean'"]),
+    ],
+)  # fmt: skip
+def test_a_bad_declaration_of_a_picture_is_refused(home, find, put, said):
+    declare(home, PICTURE.replace(find, put))
+    with pytest.raises(HouseError) as caught:
+        assert home.house.exercises
+    for words in [str(home.root / TOML), *said]:
+        assert words in str(caught.value)

@@ -39,6 +39,12 @@ def test_a_notebook_holds_the_solution_and_gives_it_back(id):
 
 
 @pytest.mark.parametrize("id", list(HOUSE.exercises))
+def test_no_cell_asks_for_a_file_that_a_course_does_not_hand_out(id):
+    cells = source_notebook(HOUSE.exercises[id])["cells"]
+    assert not [cell for cell in cells if "figure.svg" in cell["source"]]
+
+
+@pytest.mark.parametrize("id", list(HOUSE.exercises))
 def test_each_part_has_its_points_and_its_call(id):
     exercise = HOUSE.exercises[id]
     graded = [cell for cell in source_notebook(exercise, 5.0)["cells"] if marks(cell).get("grade")]

@@ -43,6 +43,10 @@ def test_no_check_and_no_solution_is_in_it(tmp_path):
     for exercise in HOUSE.exercises.values():
         given = stub(read_source(exercise.solution))
         assert (tmp_path / "all" / "exercises" / exercise.id / f"{exercise.stem}.py").read_text() == given
+        drawn = [
+            (tmp_path / "all" / "exercises" / exercise.id / name).is_file() for name in ("pictures.py", "figure.svg")
+        ]
+        assert drawn == [bool(exercise.pictures)] * 2
         for line in exercise.checks.read_text().splitlines():
             if line.startswith("def test_"):
                 assert f"{line.partition('(')[0]}(attempt" not in text
