@@ -115,7 +115,7 @@ def apply_rope(
     (cos 1, sin 1, 0, 0) in pairs. The length of a vector stays, and the product of a rotated query and a rotated key
     depends on the distance of their positions alone.
 
-    No tensor of more elements than x: a rotation is no d × d matrix. Holds for h >= 2.
+    No tensor of more than twice the elements of x: a rotation is no d × d matrix.
 
     Raises ValueError for another layout, and unless r is even and 2 <= r <= d.
 
@@ -139,8 +139,8 @@ def rope_scores(q: Tensor, k: Tensor, distances: Tensor, base: float = 10000.0) 
     Returns (..., n), unscaled: what q rotated to any position m, times k rotated to m - distance, is. With q = (1, 0),
     k = (0, 1) and distance 1 it is sin 1 = 0.8415; at distance -1 it is -0.8415.
 
-    What does not depend on the distance is computed once: no tensor of more elements than the largest of q, the result
-    and n · d.
+    What does not depend on the distance is computed once: no tensor of more than twice the elements of the largest of
+    q, the result and n · d.
 
     Source: Su et al. 2021, section 3.2.1 and equation 35.
 
@@ -154,7 +154,7 @@ def convert_layout(weight: Tensor, heads: int, to: str, rotary_dim: int | None =
     """Reorder the rows of a query or key projection, so that RoPE in the other layout gives the same scores.
 
     weight: (h·d, ...): head j owns rows j·d .. (j + 1)·d - 1; a weight (h·d, c) or a bias (h·d,), of any dtype.
-    to: the layout of the result. "halves": weight belongs to "pairs" and becomes one for "halves"; "pairs": the reverse.
+    to: the layout of the result. "halves": a weight for "pairs" becomes one for "halves"; "pairs": the other way.
     rotary_dim: r; the first r rows of each head are reordered, the rest stays. None means all d.
     Returns a tensor of weight's shape, the same numbers in other rows. With one head of 6 rows, [0, 1, 2, 3, 4, 5]
     becomes [0, 2, 4, 1, 3, 5] in halves, and [0, 3, 1, 4, 2, 5] in pairs. Converted there and back it is as before.
@@ -179,8 +179,8 @@ def axial_rope(x: Tensor, rows: Tensor, columns: Tensor, base: float = 100.0) ->
     Returns (b, h, t, d). The patch in row 1, column 2 turns (1, 0, 1, 0) into (cos 1, sin 1, cos 2, sin 2).
 
     Scores depend on both distances, and on nothing else of the positions. (Numbering the patches of a grid does not
-    give that: the end of a row and the beginning of the next would be neighbours.) No tensor of more elements than x,
-    for h >= 2.
+    give that: the end of a row and the beginning of the next would be neighbours.) No tensor of more than twice the
+    elements of x.
 
     Raises ValueError unless d is a multiple of 4.
 
@@ -225,8 +225,8 @@ def t5_bias(table: Tensor, t: int, s: int, max_distance: int = 128, bidirectiona
     Returns (h, t, s): bias[head, i, j] = table[bucket of (s - t + i) - j, head], in the dtype of table. 1 <= t <= s.
 
     One decoded token (t = 1) gets the last row of what s queries get. The bias takes the place of positions in the
-    embeddings, and T5's scores are not divided by the root of d. No tensor of more elements than the larger of table
-    and result.
+    embeddings, and T5's scores are not divided by the root of d. No tensor of more than twice the elements of the
+    larger of table and result.
 
     >>> t5_bias(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), 2, 3, 4)
     tensor([[[1., 0., 3.],

@@ -486,17 +486,17 @@ def matrix_elements(b, h, t, d):
 @part("apply_rope")
 @LAYOUTS
 def test_rope_makes_no_matrix(attempt, draw, layout):
-    """No tensor is larger than x, with and without gradients."""
+    """No tensor has more than twice the elements of x, with and without gradients."""
     b, h, t, d = 2, 2, 31, 64
     x, positions, g = draw.normal(b, h, t, d), torch.arange(5, 5 + t), draw.normal(b, h, t, d)
     want = rotate(x, positions, theta(d), layout)
     of = f"elements of the largest tensor of apply_rope of x {(b, h, t, d)}, layout {layout}"
     got, cost = attempt.cost("apply_rope", x, positions, layout=layout)
     agree(got, want, axes="b h t d", of=f"apply_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, x.numel(), of=of, known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=of, known=matrix_elements(b, h, t, d))
     (got, grads), cost = attempt.cost("apply_rope", x, positions, layout=layout, upstream=g)
     agree((got, grads[0]), (want, rotate(g, positions, theta(d), layout, -1)), of=f"apply_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
 
 
 @part("apply_rope")
@@ -610,7 +610,7 @@ def test_scores_turn_nothing_for_each_distance(attempt, draw):
     q, k, g, distances = draw.normal(rows, d), draw.normal(rows, d), draw.normal(rows, n), torch.arange(n)
     score = lambda q, k: distance_scores(q, k, distances, theta(d))
     want, grads = score(q, k), gradients_of(score, [q, k], g)
-    limit, known = max(rows * n, n * d, rows * d), {"every query turned by every distance": rows * n * d}
+    limit, known = 2 * max(rows * n, n * d, rows * d), {"every query turned by every distance": rows * n * d}
     of = f"elements of the largest tensor of rope_scores of q {(rows, d)} at {n} distances"
     got, cost = attempt.cost("rope_scores", q, k, distances)
     agree(got, want, axes="b n", of=f"rope_scores of q {(rows, d)}")
@@ -646,7 +646,7 @@ def conversion_mistakes(weight, heads, to, r):
         "rows as they came": weight,
         "the conversion the other way": converted(weight, heads, other, r),
         "no heads: all rows reordered together": converted(weight, 1, to, heads * r if r == d else r),
-        "heads and rows of a head confused": converted(weight, d, to, 2 * (heads // 2)) if heads > 1 else weight[:0],
+        "heads and rows of a head confused": weight.unflatten(0, (d, heads))[order_of(d, r, to)].flatten(0, 1),
         "each half turned around": weight.unflatten(0, (heads, d)).flip(1).flatten(0, 1),
     }
     if weight.dim() == 2 and weight.shape[1] == len(weight):
@@ -861,7 +861,7 @@ def test_axial_in_bfloat16(attempt, draw):
 
 @part("axial_rope")
 def test_axial_gradients_and_size(attempt, draw):
-    """Gradients are turned back; no tensor is larger than x, with and without them."""
+    """Gradients are turned back; no tensor has more than twice the elements of x, with and without them."""
     b, h, t, d = 2, 2, 17, 32
     x, g = draw.normal(b, h, t, d), draw.normal(b, h, t, d)
     rows, columns, freq = draw.integers(0, 9, t), draw.integers(0, 9, t), theta(d // 2, 100.0)
@@ -869,11 +869,11 @@ def test_axial_gradients_and_size(attempt, draw):
     of = f"elements of the largest tensor of axial_rope of x {(b, h, t, d)}"
     got, cost = attempt.cost("axial_rope", x, rows, columns)
     agree(got, want, axes="b h t d", of=f"axial_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, x.numel(), of=of, known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=of, known=matrix_elements(b, h, t, d))
     (got, grads), cost = attempt.cost("axial_rope", x, rows, columns, upstream=g)
     agree(got, want, axes="b h t d", of="axial_rope where gradients are needed")
     agree(grads[0], back, axes="b h t d", of="the gradient of x through axial_rope")
-    at_most(cost.largest, x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
 
 
 @part("axial_rope")
@@ -1026,12 +1026,12 @@ def test_bias_by_default(attempt, draw):
 
 @part("t5_bucket")
 def test_bias_gradients_and_size(attempt, draw):
-    """Each number of the table gets the sum of the gradients of its places; nothing is larger than the result."""
+    """Each number of the table gets the sum of the gradients of its places; nothing is made for each pair and bucket."""
     t, s, heads = 19, 23, 2
     table, g = draw.normal(20, heads), draw.normal(heads, t, s)
     want = bias_of(table, t, s, 50, True)
     grads = gradients_of(lambda table: bias_of(table, t, s, 50, True), [table], g)
-    of, limit = f"elements of the largest tensor of t5_bias of a table (20, {heads}), t {t}, s {s}", heads * t * s
+    of, limit = f"elements of the largest tensor of t5_bias of a table (20, {heads}), t {t}, s {s}", 2 * heads * t * s
     known = {"a one-hot row of buckets for each pair": 20 * t * s}
     got, cost = attempt.cost("t5_bias", table, t, s, 50)
     agree(got, want, axes="h t s", of=f"t5_bias of a table (20, {heads})")
