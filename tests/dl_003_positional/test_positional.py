@@ -1026,7 +1026,7 @@ def test_bias_by_default(attempt, draw):
 
 @part("t5_bucket")
 def test_bias_gradients_and_size(attempt, draw):
-    """Each number of the table gets the sum of the gradients of its places; nothing is made for each pair and bucket."""
+    """Each number of the table gets the sum of the gradients of its places; no pair gets a row of all buckets."""
     t, s, heads = 19, 23, 2
     table, g = draw.normal(20, heads), draw.normal(heads, t, s)
     want = bias_of(table, t, s, 50, True)
