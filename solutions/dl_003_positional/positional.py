@@ -69,8 +69,9 @@ def shift_matrix(k: int, dim: int, base: float = 10000.0) -> Tensor:
     tensor(True)
     """
     ### BEGIN SOLUTION
-    sin, cos = sinusoidal(torch.tensor(k), dim, base).unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.block_diag(*torch.stack([cos, sin, -sin, cos], -1).unflatten(-1, (2, 2)))
+    table = sinusoidal(torch.tensor(k), dim, base)
+    sin, cos = table[0::2], table[1::2]
+    return torch.block_diag(*torch.stack([cos, sin, -sin, cos]).T.view(-1, 2, 2))
     ### END SOLUTION
 
 
@@ -89,7 +90,7 @@ class LearnedPositions(nn.Module):
         """
         ### BEGIN SOLUTION
         super().__init__()
-        self.weight = nn.Parameter(0.02 * torch.randn(length, dim))
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(length, dim), std=0.02))
         ### END SOLUTION
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -108,7 +109,7 @@ class LearnedPositions(nn.Module):
         """
         ### BEGIN SOLUTION
         if (positions < 0).any() or (positions >= len(self.weight)).any():
-            raise ValueError(f"there are vectors for positions 0 to {len(self.weight) - 1} only")
+            raise ValueError(f"there is no vector for a position below 0, or from {len(self.weight)} on")
         return x + self.weight[positions]
         ### END SOLUTION
 
@@ -142,11 +143,12 @@ def apply_rope(
     (tensor([0.5403, 0.0000, 0.8415, 0.0000]), tensor([0.5403, 0.8415, 0.0000, 0.0000]))
     """
     ### BEGIN SOLUTION
-    r = x.shape[-1] if rotary_dim is None else rotary_dim
+    d = x.shape[-1]
+    r = d if rotary_dim is None else rotary_dim
     if layout not in ("halves", "pairs"):
         raise ValueError(f"the layout is 'halves' or 'pairs', not {layout!r}")
-    if not 2 <= r <= x.shape[-1] or r % 2:
-        raise ValueError(f"{r} of {x.shape[-1]} features cannot be rotated in pairs")
+    if r > d:  # what is no pairs is refused by `sinusoidal`
+        raise ValueError(f"{r} features cannot be rotated, there are {d}")
     table = sinusoidal(positions, r, base).to(torch.promote_types(x.dtype, torch.float32)).unsqueeze(-3)
     sin, cos = table[..., 0::2], table[..., 1::2]  # (t, r/2), or (b, 1, t, r/2)
     first = x[..., :r]
@@ -236,8 +238,9 @@ def axial_rope(x: Tensor, rows: Tensor, columns: Tensor, base: float = 100.0) ->
     tensor([ 0.5403,  0.8415, -0.4161,  0.9093])
     """
     ### BEGIN SOLUTION
-    if x.shape[-1] % 4:
-        raise ValueError(f"{x.shape[-1]} features do not make two halves of pairs")
+    d = x.shape[-1]
+    if d % 4:
+        raise ValueError(f"{d} features do not make two halves of pairs")
     down, across = x.chunk(2, -1)
     return torch.cat([apply_rope(down, rows, base, "pairs"), apply_rope(across, columns, base, "pairs")], -1)
     ### END SOLUTION
@@ -328,11 +331,10 @@ def scaled_frequencies(
         raise ValueError(f"the kind is 'interpolation', 'ntk' or 'llama3', not {kind!r}")
     if factor < 1:
         raise ValueError(f"a context is stretched by 1 or more, not by {factor}")
+    exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
     if kind == "ntk":
-        base = base * factor ** (dim / (dim - 2))
-    theta = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-    if kind == "ntk":
-        return theta
+        return (base * factor ** (dim / (dim - 2))) ** -exponents
+    theta = base**-exponents
     if kind == "interpolation":
         return theta / factor
     turns = context * theta / (2 * math.pi)
@@ -378,8 +380,7 @@ def yarn_frequencies(
         return dim * math.log(context / (2 * math.pi * turns)) / (2 * math.log(base))
 
     first, last = max(math.floor(pair(fast)), 0), min(math.ceil(pair(slow)), dim - 1)
-    i = torch.arange(dim // 2, dtype=torch.float64)
-    ramp = ((i - first) / (last - first)).clamp(0, 1)
-    theta = base ** (-2 * i / dim)
+    theta = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    ramp = ((torch.arange(len(theta), dtype=torch.float64) - first) / (last - first)).clamp(0, 1)
     return (1 - ramp) * theta + ramp * theta / factor, 0.1 * math.log(factor) + 1
     ### END SOLUTION
