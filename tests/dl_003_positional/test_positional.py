@@ -478,25 +478,29 @@ def test_rope_gradients(attempt, draw, layout):
         agree(got[0], want, axes="b h t d", of=f"the gradient of x through {of}")
 
 
-def matrix_elements(b, h, t, d):
-    """What ways that the limit is there to refuse would make, as the elements of their largest tensor."""
-    return {f"a {d} × {d} matrix for each position": t * d * d}
+def matrix_elements(positions, d):
+    """What the limit is there to refuse, by its elements."""
+    return {f"a {d} × {d} matrix for each position": positions * d * d}
 
 
 @part("apply_rope")
+@pytest.mark.parametrize("r", [64, 48])
 @LAYOUTS
-def test_rope_makes_no_matrix(attempt, draw, layout):
+def test_rope_makes_no_matrix(attempt, draw, layout, r):
     """No tensor has more than twice the elements of x, with and without gradients."""
     b, h, t, d = 2, 2, 31, 64
-    x, positions, g = draw.normal(b, h, t, d), torch.arange(5, 5 + t), draw.normal(b, h, t, d)
-    want = rotate(x, positions, theta(d), layout)
-    of = f"elements of the largest tensor of apply_rope of x {(b, h, t, d)}, layout {layout}"
-    got, cost = attempt.cost("apply_rope", x, positions, layout=layout)
-    agree(got, want, axes="b h t d", of=f"apply_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, 2 * x.numel(), of=of, known=matrix_elements(b, h, t, d))
-    (got, grads), cost = attempt.cost("apply_rope", x, positions, layout=layout, upstream=g)
-    agree((got, grads[0]), (want, rotate(g, positions, theta(d), layout, -1)), of=f"apply_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
+    x, g = draw.normal(b, h, t, d), draw.normal(b, h, t, d)
+    positions = torch.arange(5, 5 + t) if r == d else draw.integers(0, 90, b, t)
+    want, back = (rotate(y, positions, theta(r), layout, sign) for y, sign in ((x, 1), (g, -1)))
+    what = f"apply_rope of x {(b, h, t, d)}, rotary_dim {r}, layout {layout}"
+    known = matrix_elements(positions.numel(), d)
+    got, cost = attempt.cost("apply_rope", x, positions, layout=layout, rotary_dim=r)
+    agree(got, want, axes="b h t d", of=what)
+    at_most(cost.largest, 2 * x.numel(), of=f"elements of the largest tensor of {what}", known=known)
+    (got, grads), cost = attempt.cost("apply_rope", x, positions, layout=layout, rotary_dim=r, upstream=g)
+    agree(got, want, axes="b h t d", of=f"{what}, where gradients are needed")
+    agree(grads[0], back, axes="b h t d", of=f"the gradient of x through {what}")
+    at_most(cost.largest, 2 * x.numel(), of=f"elements of the largest tensor of {what}, with gradients", known=known)
 
 
 @part("apply_rope")
@@ -663,16 +667,13 @@ def conversion_mistakes(weight, heads, to, r):
 def test_conversion_by_hand(attempt, to):
     """Rows 0 to 5 of one head become 0 2 4 1 3 5 in halves, 0 3 1 4 2 5 in pairs; a second head follows the first."""
     rows = {"halves": [0, 2, 4, 1, 3, 5], "pairs": [0, 3, 1, 4, 2, 5]}[to]
+    known = {"rows as they came": torch.arange(6), "the conversion the other way": torch.tensor(rows).argsort()}
+    got = attempt.convert_layout(torch.arange(6), 1, to)
+    agree(got, torch.tensor(rows), axes="r", of=f"convert_layout of rows 0 to 5, 1 head, to '{to}'", known=known)
     weight = torch.arange(24).view(12, 2)
     want = weight[[*rows, *(6 + row for row in rows)]]
-    of = f"convert_layout of 12 rows, 2 heads, to '{to}'"
-    agree(
-        attempt.convert_layout(weight[:6, 0], 1, to),
-        weight[rows, 0],
-        axes="r",
-        of=f"convert_layout of 6 rows to '{to}'",
-    )
     known = conversion_mistakes(weight, 2, to, 6)
+    of = f"convert_layout of 12 rows, 2 heads, to '{to}'"
     agree(attempt.convert_layout(weight, 2, to), want, axes="r c", of=of, known=known)
 
 
@@ -869,11 +870,11 @@ def test_axial_gradients_and_size(attempt, draw):
     of = f"elements of the largest tensor of axial_rope of x {(b, h, t, d)}"
     got, cost = attempt.cost("axial_rope", x, rows, columns)
     agree(got, want, axes="b h t d", of=f"axial_rope of x {(b, h, t, d)}")
-    at_most(cost.largest, 2 * x.numel(), of=of, known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=of, known=matrix_elements(t, d))
     (got, grads), cost = attempt.cost("axial_rope", x, rows, columns, upstream=g)
     agree(got, want, axes="b h t d", of="axial_rope where gradients are needed")
     agree(grads[0], back, axes="b h t d", of="the gradient of x through axial_rope")
-    at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(b, h, t, d))
+    at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(t, d))
 
 
 @part("axial_rope")
@@ -1223,9 +1224,9 @@ def test_yarn_keeps_21_and_divides_18(attempt):
 def factor_mistakes(s, places=12):
     a = 0.1 * math.log(s) + 1
     known = {
-        "1 / (0.1 ln s + 1), upside down": 1 / a,
+        "a factor upside down, 1 / (0.1 ln s + 1),": 1 / a,
         "the factor of the logits, its square": a * a,
-        "1 / (0.1 ln s + 1)², upside down": 1 / (a * a),
+        "a factor of the logits upside down, 1 / (0.1 ln s + 1)²,": 1 / (a * a),
         "its square root": math.sqrt(a),
         "a logarithm of base 2": 0.1 * math.log2(s) + 1,
         "a logarithm of base 10": 0.1 * math.log10(s) + 1,
