@@ -111,7 +111,7 @@ def wrong(bench: Bench, known: MutantFile) -> Section:
         if variant in escaped:
             failed = dict.fromkeys(_failed(outcome))
             instead = outcome.died or (f"only {', '.join(failed)} fail." if failed else "it passes everything.")
-            found.append(f"'{variant.name}' is not caught by {variant.order}: {instead}")
+            found.append(f"'{variant.name}' is not caught by {variant.first[0]}: {instead}")
         found += [f"'{variant.name}' breaks the check {bad.id}: {bad.message}" for bad in broken(outcome)[:1]]
     return found, f"{len(variants)} wrong answers, each caught by the check it names"
 

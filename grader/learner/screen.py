@@ -165,7 +165,7 @@ class Screen:
         self._scroll = max(0, self._scroll + lines)
 
     def _say(self, lines: Sequence[str]) -> None:
-        self._extra, self._scroll = list(lines), 0
+        self._extra, self._gained, self._scroll = list(lines), [], 0
 
     def _next(self) -> None:
         """The next part that is to be mended or written; its failure is shown."""

@@ -7,6 +7,7 @@ import msgspec
 from grader.bank.catalog import Exercise
 from grader.verdicts.result import CheckResult, PartResult
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
+from grader.views.picture import text_lines, where_it_differs
 from grader.views.render import WIDTH, Line, failure_lines, part_line, spoken, title_of
 
 KEYS = (
@@ -57,7 +58,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
 def screen(board: Board, width: int, height: int, scroll: int = 0, encoding: str = "utf-8") -> list[Line]:
     """Exactly what a terminal of that size shows: the title, the body from line `scroll`, the status, the keys."""
-    body = [Line(text) for text in board.extra] if board.extra else body_lines(board, min(width, WIDTH))
+    body = [Line(text) for text in board.extra] if board.extra else body_lines(board, min(width, WIDTH), encoding)
     room = max(1, height - 3)
     scroll = max(0, min(scroll, len(body) - room))
     shown = body[scroll : scroll + room]
@@ -77,7 +78,7 @@ def title_line(board: Board, width: int) -> Line:
     return Line(f"{head}{tail:>{max(min(width, WIDTH) - len(head), len(tail) + 2)}}", {"bold": True})
 
 
-def body_lines(board: Board, width: int = WIDTH) -> list[Line]:
+def body_lines(board: Board, width: int = WIDTH, encoding: str = "utf-8") -> list[Line]:
     """Each part on a line, the failure of the one in focus below it."""
     broken = next((part.first_failure for part in board.parts if part.of_file), None)
     if broken and all(part.of_file for part in board.parts) and not board.total:
@@ -87,8 +88,18 @@ def body_lines(board: Board, width: int = WIDTH) -> list[Line]:
         lines.append(part_line(part, width))
         failure = part.first_failure
         if part.name == board.focus and failure and part.verdict not in NOT_BEGUN:
-            lines += [*failure_lines(failure, width), Line("")]
+            lines += [*failure_lines(failure, width), *_map_lines(failure, encoding), Line("")]
     return lines or [Line("  The checks are being read; the first run begins by itself.")]
+
+
+def _map_lines(failure: CheckResult, encoding: str) -> list[Line]:
+    """Where values differ, as a map without its words; nothing where that is one place, or no tensor."""
+    differs = where_it_differs(failure.finding)
+    if differs is None:
+        return []
+    lines = text_lines(differs, encoding)
+    words = len(lines) - 1 - lines[::-1].index("")
+    return [Line(""), *(Line(f"      {text}") for text in (lines[0], *lines[2:words]))]
 
 
 def running(board: Board) -> Sequence[PartResult]:

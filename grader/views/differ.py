@@ -89,8 +89,9 @@ def _labels(finding: Finding, axis: int) -> tuple[str, ...]:
 
 
 def _pieces(finding: Finding, axis: int) -> tuple[float, ...]:
-    pieces = finding.along.get(finding.axes[axis], ()) if axis >= 0 else ()
-    if sum(pieces) != finding.shape[axis] or len(pieces) > finding.cells[axis] or min(pieces, default=0) < 1:
+    given = finding.along.get(finding.axes[axis], ()) if axis >= 0 else ()
+    pieces = [piece for piece in given if piece > 0]  # a call may add nothing
+    if sum(pieces) != finding.shape[axis] or sum(given) != sum(pieces) or len(pieces) > finding.cells[axis]:
         return ()
     return tuple(piece * finding.cells[axis] / finding.shape[axis] for piece in pieces)
 

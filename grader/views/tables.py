@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -139,7 +140,7 @@ def print_class(results: Sequence[Result]) -> None:
         missing = [plain(f"{part.name}: {part.verdict}") for part in result.parts if part.verdict != Verdict.PASSED]
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
         if result.problem:
-            missing, more = [plain(" ".join(result.problem.split()))[:_LONGEST_PROBLEM]], ""
+            missing, more = [plain(textwrap.shorten(result.problem, _LONGEST_PROBLEM, placeholder=" …"))], ""
         points = f"{result.score}/{result.max_score}"
         student, exercise = Text(plain(result.student)), Text(plain(result.exercise))
         grid.add_row(student, exercise, points, Text("\n".join(missing[:2]) + more))

@@ -1,7 +1,9 @@
 """The board of `grader watch` fits any terminal, and says what runs and what fails."""
 
 import pytest
+from msgspec.structs import replace
 
+from grader.verdicts.finding import Finding
 from grader.verdicts.result import CheckResult, PartResult
 from grader.verdicts.verdict import Verdict
 from grader.views.board import Board, screen
@@ -67,3 +69,18 @@ def test_while_a_run_goes_on_a_failure_shows_and_the_rest_waits(home):
 def test_a_terminal_of_few_characters_gets_others(home):
     lines = [line.text for line in screen(board(home), 80, 24, encoding="ascii")]
     assert "".join(lines).isascii()
+
+
+def test_where_values_differ_is_a_map_below_the_failure(home):
+    finding = Finding(
+        kind="values", axes=("n", "d"), shape=(2, 3), cells=(2, 3), levels="000999", worst=(1, 2), expected="1", got="2"
+    )
+    wrong = replace(WRONG, finding=finding)
+    part = PartResult("batch_mean", 30, 0, Verdict.WRONG, WRONG.message, [wrong], 1)
+    text = "\n".join(line.text for line in screen(board(home, parts=(part, parts()[1])), 80, 30))
+    assert "Where values differ" in text
+    assert "n d" in text
+    assert "█ █ █" in text
+    assert "Heat map of" not in text
+    ascii = [line.text for line in screen(board(home, parts=(part, parts()[1])), 80, 30, encoding="ascii")]
+    assert "".join(ascii).isascii()

@@ -221,6 +221,12 @@ def test_where_values_differ_over_the_two_axes_that_tell_most():
     assert any("└" not in line and "┘" in line for line in text_lines(found))
 
 
+@pytest.mark.parametrize(("pieces", "drawn"), [((0, 1, 0, 2), (1.0, 2.0)), ((-1, 4), ()), ((1, 1), ()), ((1,) * 9, ())])
+def test_pieces_are_drawn_where_they_make_up_the_axis(pieces, drawn):
+    found = where_it_differs(finding("900", (3,), ("t",), (0,), along={"t": pieces}))
+    assert found.data.column_pieces == drawn
+
+
 def test_axes_can_be_chosen():
     levels = "9000" + "0000"
     found = where_it_differs(finding(levels, (2, 2, 2), ("a", "b", "c"), (0, 0, 0)), axes=("c", "a"))
