@@ -169,6 +169,19 @@ def test_19_after_a_reset_the_attempt_can_be_taken_back(seen):
     until(lambda: seen.served.text == mine, "the attempt on disk")
 
 
+def test_what_code_prints_stands_folded_under_its_check(seen):
+    says = '    print("\\n".join(f"row {i} of {len(x)}" for i in range(12)))\n'
+    seen.served.write(("    return x.sum(0) / len(x)", f"{says}    return x.sum(0)"))
+    seen.open().run()
+    failure = seen.part("batch_mean").locator(".failure").first
+    failure.get_by_text(re.compile(r"printed \d+ lines")).click()
+    shown = failure.locator(".printed pre")
+    expect(shown).to_contain_text("row 7 of 5")
+    expect(shown).not_to_contain_text("row 8")
+    failure.get_by_role("button", name=re.compile("all")).click()
+    expect(shown).to_contain_text("row 11 of 5")
+
+
 def test_lines_are_tried_below_the_file(seen):
     seen.served.write()
     seen.open()

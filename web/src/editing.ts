@@ -313,6 +313,7 @@ export class Editing extends Store {
   }
 
   closeNotice(): void {
+    if (!this.notice) return;
     this.notice = null;
     this.changed();
   }

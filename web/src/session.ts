@@ -95,7 +95,10 @@ export class Session extends Store {
 
   /** The editor's text or cursor changed. byLearner: not because of what is on disk. */
   edited(textChanged: boolean, byLearner: boolean): void {
-    if (textChanged && byLearner) this.editing.typed();
+    if (textChanged && byLearner) {
+      if (this.editing.merging === null) this.editing.closeNotice(); // its Undo would take this back too
+      this.editing.typed();
+    }
     if (textChanged) this.markStale();
     const cursor = partAt(this.current, this.kata);
     if (cursor !== this.cursor || textChanged) {

@@ -187,7 +187,7 @@ export function Questions({ questions }: { questions: Gained["questions"] }) {
 
 function NextUp({ session }: { session: Session }) {
   const { next, kata } = session;
-  if (!next) return <p class="next-up">Everything is earned. What a collection.</p>;
+  if (!next) return <p class="next-up">Everything is earned: there is no part left.</p>;
   const elsewhere = next.exercise !== kata.id;
   return (
     <p class="next-up">
