@@ -1,4 +1,4 @@
-"""The command that opens the practice page."""
+"""The commands that open the practice page, and write its report."""
 
 from pathlib import Path
 
@@ -38,3 +38,17 @@ def serve(port: int | None, no_browser: bool, unix_socket: Path | None) -> None:
             start.open_browser(house, there.url)
         return
     click.echo("\nThe practice page has ended.")
+
+
+@click.command()
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), default="report.html", show_default=True)
+def report(out: Path) -> None:
+    """Write your report as one HTML file for A4: roles, points over time, mistakes, hints, topics."""
+    from datetime import datetime
+
+    from grader.base.files import write_file
+    from grader.serve.sheet import sheet
+    from grader.serve.shown import report as reported
+
+    write_file(out, sheet(reported(find_house()), datetime.now()))
+    click.echo(f"wrote {out}")

@@ -189,6 +189,26 @@ def test_the_report_of_nothing(client):
     assert (answer["exercises"], answer["mistakes"]) == ([], [])
 
 
+def test_the_report_is_one_file_in_which_nothing_runs(client, cli, home):
+    finding = Finding(kind="values", mistake="<script>alert(1)</script>")
+    checks = [CheckResult("test_a", "RunningMean", Verdict.WRONG, finding=finding)]
+    wrong = assemble(home.exercise, checks, {"RunningMean": ["test_a"]}, seed=0, isolation="full")
+    home.progress.record(wrong, None, door="page")
+    record(home, batch_mean="passed", RunningMean="passed")
+    assert cli("report", "-o", "mine.html").out == "wrote mine.html\n"
+    text = (home.root / "mine.html").read_text()
+    assert "Points: 100. Exercises begun: 1. Attempts: 2." in text
+    assert "&lt;script&gt;" in text
+    assert "<script" not in text
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert text.count("<svg ") == 1
+
+
+def test_a_report_of_nothing_is_a_file_too(cli, home):
+    cli("report")
+    assert "No attempt yet." in (home.root / "report.html").read_text()
+
+
 # ---- statements
 
 
