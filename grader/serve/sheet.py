@@ -13,7 +13,7 @@ _STYLE = (
     "@page{size:A4;margin:18mm}:root{color-scheme:light}body{font:10.5pt/1.4 system-ui,sans-serif;max-width:174mm;"
     "margin:8mm auto;padding:0 4mm}table{border-collapse:collapse;width:100%}td,th{padding:1mm 2mm;text-align:left;"
     "border-bottom:.2mm solid #bbb;vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}"
-    "h2{margin:7mm 0 2mm;break-after:avoid}tr,figure{break-inside:avoid}figure{margin:0}svg{width:100%;height:auto}"
+    "h2{margin:7mm 0 2mm;break-after:avoid}tr,figure{break-inside:avoid}figure{margin:0}svg{width:120mm;height:auto}"
 )
 _SIGNS = {"earned": "■", "tried": "◧", "open": "□", "coming": "·", "gap": "╳", "elsewhere": "○"}
 _DAY = 24 * 60 * 60
@@ -54,7 +54,7 @@ def _chart(report: Report) -> str:
     series = {one.title[:40]: tuple(_points_at(one, time) for time in shown) for one in drawn}
     days = tuple((time - times[0]) / _DAY for time in shown)
     picture = Picture("Points over time", ("days since the first attempt", "points"), Lines(days, series))
-    return f"<h2>Points over time</h2><figure>{svg(picture)}<figcaption>{_text(alt(picture))}</figcaption></figure>"
+    return f"<figure>{svg(picture)}<figcaption>{_text(alt(picture))}</figcaption></figure>"
 
 
 def _points_at(exercise: ExerciseReport, time: float) -> float | None:
@@ -79,7 +79,7 @@ def _mistakes(report: Report) -> str:
 def _topics(report: Report) -> str:
     legend = "  ".join(f"{sign} {state}" for state, sign in _SIGNS.items())
     rows = [
-        (tile.title, "  ".join(f"{_SIGNS[topic.state]} {topic.title}" for topic in tile.topics))
+        (tile.title, ";  ".join(f"{_SIGNS[topic.state]} {topic.title}" for topic in tile.topics))
         for section in report.sections
         for tile in section.tiles
     ]
