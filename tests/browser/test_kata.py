@@ -197,3 +197,18 @@ def test_lines_are_tried_below_the_file(seen):
     box.press("Control+Enter")
     expect(said.locator(".problem")).to_contain_text("not valid Python")
     assert seen.served.kept() == []
+
+
+def test_a_link_to_a_heading_stays_on_the_kata(context, house):
+    readme = house.root / "exercises" / ID / "README.md"
+    below = "\n\n".join(f"Paragraph {i}." for i in range(80))
+    readme.write_text(
+        readme.read_text().replace("## Parts", f"[down](#far-below)\n\n{below}\n\n## Far below\n\n## Parts")
+    )
+    house.start()
+    seen = Seen(context.new_page(), house).open()
+    heading = seen.page.get_by_role("heading", name="Far below")
+    expect(heading).not_to_be_in_viewport()
+    seen.page.get_by_role("link", name="down").click()
+    expect(heading).to_be_in_viewport()
+    assert f"/kata/{ID}" in seen.page.url
