@@ -7,6 +7,8 @@ import pytest
 from learner import ID, Seen, until
 from playwright.sync_api import expect
 
+from grader.base.files import digest
+
 
 def test_07_a_clean_text_follows_the_disk_and_keeps_cursor_and_undo(seen):
     seen.served.write()
@@ -178,6 +180,20 @@ def test_a_draft_of_an_older_text_asks(context, served):
     again.page.get_by_role("button", name="Merge").click()
     again.on_disk("# draft")
     assert "theirs" in served.text
+
+
+def test_a_draft_of_a_page_that_crashed_a_moment_ago_comes_too(seen):
+    """Whether a page still looks after its draft shows only after a while."""
+    began = seen.served.write()
+    base = {"text": began, "hash": digest(began)}
+    draft = {"text": began.replace("return self.mean", "return self.mean  # crashed"), "base": base}
+    seen.open("/")
+    keep = "([key, draft]) => localStorage.setItem(key, JSON.stringify({ ...draft, at: Date.now() }))"
+    seen.page.evaluate(keep, [f"dl-kata draft {ID} another", draft])
+    seen.open()
+    assert "# crashed" not in seen.shown()
+    seen.on_disk("# crashed")
+    expect(seen.page.get_by_text("What you had typed and was not saved is back.")).to_be_visible()
 
 
 def test_leaving_the_page_saves(context, served):

@@ -14,7 +14,7 @@ const PREFIX = "dl-kata draft ";
 /** Each page that is open is an editor of its own, also where a browser copied its tab. */
 const page = Math.random().toString(36).slice(2);
 /** A draft that nobody has renewed for so long belongs to no open page. */
-const ORPHAN_MS = 5000;
+export const ORPHAN_MS = 5000;
 
 const keyOf = (id: string) => `${PREFIX}${id} ${page}`;
 
@@ -39,6 +39,11 @@ export function forget(draft: Draft): void {
 /** The drafts of an exercise that no open page looks after, the newest first. */
 export function orphans(id: string): Draft[] {
   return draftsOf(id).filter((draft) => draft.key !== keyOf(id) && Date.now() - draft.at > ORPHAN_MS);
+}
+
+/** Whether there are drafts of pages that may be open: in a while it is known. */
+export function mayOrphan(id: string): boolean {
+  return draftsOf(id).some((draft) => draft.key !== keyOf(id) && Date.now() - draft.at <= ORPHAN_MS);
 }
 
 function draftsOf(id: string): Draft[] {

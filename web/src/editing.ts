@@ -3,7 +3,7 @@
 import type { DiskFile } from "./wire";
 import { GONE } from "./wire";
 import { api, ConflictError, OfflineError, why } from "./api";
-import { dropDraft, forget, keepDraft, orphans } from "./drafts";
+import { dropDraft, forget, keepDraft, mayOrphan, ORPHAN_MS, orphans } from "./drafts";
 import { between, merge3 } from "./merge3";
 import { LineEnds } from "./text";
 import { Store } from "./store";
@@ -13,6 +13,7 @@ const DRAFT_MS = 120;
 const RENEW_MS = 2000;
 const RETRY_MS = 2000;
 const TEXTS = 60;
+const LOOKS = 5;
 
 /** Where the text is edited. */
 export interface Port {
@@ -51,6 +52,7 @@ export class Editing extends Store {
   private overrules = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private draftTimer: ReturnType<typeof setTimeout> | undefined;
+  private draftLook: ReturnType<typeof setTimeout> | undefined;
   private readonly renewing: ReturnType<typeof setInterval>;
 
   constructor(
@@ -67,6 +69,7 @@ export class Editing extends Store {
 
   end(): void {
     clearInterval(this.renewing);
+    clearTimeout(this.draftLook);
     clearTimeout(this.timer);
   }
 
@@ -99,7 +102,7 @@ export class Editing extends Store {
 
   /** A draft that an earlier page left behind comes back, onto what the disk holds now. */
   async takeDrafts(): Promise<void> {
-    const disk: DiskFile = { state: "there", text: this.ends.toDisk(this.base.text), hash: this.base.hash, stub: false, why: "" };
+    if (mayOrphan(this.id)) this.draftLook = setTimeout(() => void this.takeDrafts(), ORPHAN_MS + 500);
     const [newest, ...older] = orphans(this.id).filter((draft) => {
       if (draft.text !== this.base.text) return true;
       forget(draft);
@@ -107,11 +110,11 @@ export class Editing extends Store {
     });
     for (const draft of older) await api.keep(this.id, this.ends.toDisk(draft.text)).then(() => forget(draft), () => {});
     if (!newest || this.dirty || this.lost) return;
-    const before = this.base.text;
+    const { text: before, hash } = this.base;
     this.port.change(between(before, newest.text));
-    if (newest.base.hash !== disk.hash) {
+    if (newest.base.hash !== hash) {
       this.base = newest.base;
-      this.arrived(disk);
+      this.arrived({ state: "there", text: this.ends.toDisk(before), hash, stub: false, why: "" });
     } else {
       this.notice = { said: "What you had typed and was not saved is back.", undo: before };
       this.typed();
@@ -188,12 +191,17 @@ export class Editing extends Store {
 
   /** The server says that the disk holds another text. */
   async noticed(hash: string): Promise<void> {
-    while (this.saving) await this.saving;
-    if (hash === this.base.hash && !this.conflict && !this.lost) return;
-    try {
-      this.arrived(await api.file(this.id));
-    } catch {
-      // The next event, or the next save, tells it again.
+    for (let looks = 0; looks < LOOKS; looks += 1) {
+      while (this.saving) await this.saving;
+      if (hash === this.base.hash && !this.conflict && !this.lost) return;
+      const before = this.base.hash;
+      try {
+        const disk = await api.file(this.id);
+        if (!this.saving && this.base.hash === before) return this.arrived(disk);
+        hash = disk.hash; // a save came between: what was read may be older than it
+      } catch {
+        return; // the next event, or the next save, tells it again
+      }
     }
   }
 

@@ -19,7 +19,8 @@ export function ReportScreen() {
     <>
       <h1>Report</h1>
       <p class="lead">
-        {plural(points, "point")} in {plural(report.exercises.length, "exercise")}, {plural(attempts, "attempt")}, on {at(new Date().toISOString())}
+        {plural(points, "point")} in {plural(report.exercises.length, "exercise")}, {plural(attempts, "attempt")}, on {at(new Date().toISOString())}.{" "}
+        <span class="screen-only">To keep it, print it, or type <code>grader report</code>: one HTML file.</span>
       </p>
       <Shares report={report} />
       {report.exercises.length ? (

@@ -240,7 +240,7 @@ export class Session extends Store {
       this.kata = kata;
       this.n = kata.n;
       this.judged = new Judged(kata);
-      this.editing.arrived(kata.file);
+      await this.editing.noticed(kata.file.hash);
       await this.editing.back();
       this.mark();
     } catch {
