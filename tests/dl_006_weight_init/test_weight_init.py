@@ -87,7 +87,7 @@ def test_fans_of_convolutions(attempt):
     """An output of a convolution adds up i · area products, and an input stands in o · area of them."""
     rows = [((32, 16, 3, 3),), ((5, 2, 3),), ((3, 7, 2, 5),), ((2, 3, 2, 1, 5),), ((4, 1, 1, 1),)]
     want = [counted_fans(*row) for row in rows]
-    assert want[0] == (144, 288)
+    assert want[0] == (144, 288), "the count gives the number of the statement"
     of = "fans of (32, 16, 3, 3), (5, 2, 3), (3, 7, 2, 5), (2, 3, 2, 1, 5), (4, 1, 1, 1)"
     agree(attempt.each("fans", rows), want, of=of, known=fan_mistakes(rows))
 
@@ -97,7 +97,7 @@ def test_fans_with_groups(attempt):
     """The second axis is stored divided by the groups, the first is not: both fans are those of one group."""
     rows = [((32, 4, 3, 3), 4), ((6, 5, 2), 3), ((10, 3, 3, 2), 2), ((7, 1, 3, 3), 7), ((15, 2, 2, 1, 3), 5)]
     want = [counted_fans(*row) for row in rows]
-    assert want[0] == (36, 72)
+    assert want[0] == (36, 72), "the count gives the number of the statement"
     of = "fans of (32, 4, 3, 3), 4 groups; (6, 5, 2), 3; (10, 3, 3, 2), 2; (7, 1, 3, 3), 7; (15, 2, 2, 1, 3), 5"
     agree(attempt.each("fans", rows), want, of=of, known=fan_mistakes(rows))
 
@@ -107,7 +107,7 @@ def test_fans_of_transposed_convolutions(attempt):
     """A transposed convolution's weight is (i, o / groups, k...)."""
     rows = [((16, 32, 2, 2), 1, True), ((6, 5, 3), 3, True), ((10, 3, 3, 2), 5, True), ((4, 7, 1, 2, 3), 2, True)]
     want = [counted_fans(*row) for row in rows]
-    assert want[0] == (64, 128)
+    assert want[0] == (64, 128), "the count gives the number of the statement"
     of = "fans of transposed (16, 32, 2, 2); (6, 5, 3), 3 groups; (10, 3, 3, 2), 5; (4, 7, 1, 2, 3), 2"
     agree(attempt.each("fans", rows), want, of=of, known=fan_mistakes(rows))
     agree(attempt.fans((9, 2, 3), transposed=True), (27, 6), of="fans of (9, 2, 3), transposed=True")
@@ -180,6 +180,18 @@ def test_units_that_agree_in_part_differ(attempt, draw):
         weights = network(draw, 6, 5, 3, [0, 1], by=by)
         of = f"distinct_units of 6 units, of two kinds in {' and '.join(by)}, all different in the rest"
         agree(attempt.distinct_units(*weights), 6, of=of, known=known)
+
+
+@part("distinct_units")
+def test_equal_parts_combine(attempt, draw):
+    """Two kinds of rows, of biases and of columns make up to eight kinds of units."""
+    which = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1), (0, 0, 1), (1, 0, 0)]
+    tables = draw.normal(2, 3), draw.normal(2), draw.normal(2, 4)
+    kinds = torch.tensor(which)[draw.permutation(7)].T
+    w_in, b, w_out = (table[kind] for table, kind in zip(tables, kinds, strict=True))
+    known = {"the most of the three counts": 2, "all units counted": 7, "a product of the three counts": 8}
+    of = "distinct_units of 7 units of 5 kinds, made of two rows, two biases and two columns"
+    agree(attempt.distinct_units(w_in, b, w_out.T), 5, of=of, known=known)
 
 
 @part("distinct_units")
@@ -771,6 +783,20 @@ def unit(draw, n):
     return v / v.norm()
 
 
+def hold_no_corners(q, of):
+    """Hold that no direction is preferred: Σ x⁴ of a uniform unit vector of three numbers is 3/5 on average.
+
+    The sum lies in [1/3, 1]: Hoeffding's bound, for three columns and three rows.
+    """
+    slack = 2 / 3 * math.sqrt(math.log(2 * 6 / RARE) / (2 * len(q)))
+    for name, axis in (("column", 1), ("row", 2)):
+        for n, mean in enumerate(q.pow(4).sum(dim=axis).mean(dim=0).tolist()):
+            assert abs(mean - 0.6) <= slack, (
+                f"{of}: {name} {n} prefers {'axes' if mean > 0.6 else 'corners'} to other directions: Σ x⁴ is "
+                f"{mean:.3f} on average, expected 0.600"
+            )
+
+
 def hold_rotations(turns, of):
     """Hold that rotations of space are uniform, by their angle θ: P(θ <= t) = (t - sin t) / π."""
     angles = ((turns.diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2).clamp(-1, 1).arccos()
@@ -791,6 +817,7 @@ def test_square_matrices_are_haars(attempt, draw):
     for _ in range(3):
         u, v = unit(draw, 3), unit(draw, 3)
         hold_uniform(torch.einsum("i,nij,j->n", u, q, v), "orthogonal_ of w (3, 3): uᵀ·w·v for unit vectors", 12)
+    hold_no_corners(q, "orthogonal_ of w (3, 3)")
     hold_rotations(q * determinants[:, None, None], "the rotation det(w) · w, w (3, 3) from orthogonal_")
     between = q[0::2] @ q[1::2].mT
     turned = torch.linalg.det(between)
@@ -895,7 +922,6 @@ def test_relu_and_lines_settle_by_hand(attempt):
         (1.6, 0.3, "relu", 0.0, (1.5, 0.8)),
         (2.0, 0.0, "relu", 0.0, (1.0, 1.0)),
         (0.5, 0.75, "linear", 1.0, (1.5, 0.5)),
-        (1.0, 0.0, "relu", 0.0, (0.0, 0.5)),
     ]:
         got = attempt.run(drivers.settled, sw2, sb2, kind, c)
         of = f"(q, χ) of variance_map({sw2:g}, {sb2:g}), f is {kind}"
