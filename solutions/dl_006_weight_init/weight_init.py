@@ -224,7 +224,7 @@ def orthogonal_(w: Tensor, gain: float = 1.0, *, generator: torch.Generator) -> 
     """Fill w with a random orthogonal matrix times gain: it turns signals, and keeps the length of each.
 
     w: (o, i), or (o, ...) seen as a matrix (o, r), r the product of the others. Where o <= r the rows are orthonormal,
-    where o >= r the columns: with one axis longer, only the short one can be.
+    where o >= r the columns, to the precision of w's dtype: with one axis longer, only the short one can be.
 
     All such matrices are equally likely (Haar's measure): for orthogonal U and V, w, U·w and w·V have one distribution,
     and a square one has determinant 1 as often as -1. The Q of a QR decomposition of normal numbers is *not*: LAPACK
@@ -266,8 +266,8 @@ def variance_map(sw2: float, sb2: float, f: Activation) -> tuple[float, float]:
     squared gradient on the way back. χ < 1: order, differences and gradients vanish. χ > 1: chaos, they explode. Deep
     networks train near χ = 1. Both to 1e-4 (of the larger). f has a kink at 0 at most; f' comes from autograd.
 
-    For ReLU: q = sb2 / (1 - sw2/2) and χ = sw2 / 2. With (2, 0) each q is a fixed point, and 1 stays 1. Where it is
-    asked for, q comes nearer to its end by a constant factor in each step, or grows by one.
+    For ReLU: q = sb2 / (1 - sw2/2) and χ = sw2 / 2, which is 1 at He's variance, 2. Where it is asked for, q comes
+    nearer to its end by a constant factor in each step, or grows by one.
 
     Raises ValueError once q passes 10⁶: there is no fixed point.
 
