@@ -52,7 +52,7 @@ def fans(shape: Sequence[int], groups: int = 1, transposed: bool = False) -> tup
     if len(shape) < 2:
         raise ValueError(f"a weight has two axes or more, not {tuple(shape)}")
     if groups < 1 or shape[0] % groups:
-        raise ValueError(f"{groups} groups do not divide {shape[0]} channels")
+        raise ValueError(f"{groups} groups do not divide the first axis of {tuple(shape)}")
     area = math.prod(shape[2:])
     first, second = shape[0] // groups * area, shape[1] * area
     return (first, second) if transposed else (second, first)
@@ -167,11 +167,10 @@ def he_(
     0.1
     """
     ### BEGIN SOLUTION
-    if mode not in ("fan_in", "fan_out"):
+    fan = dict(zip(("fan_in", "fan_out"), fans(w.shape), strict=True))
+    if mode not in fan:
         raise ValueError(f"mode is 'fan_in' or 'fan_out', not '{mode}'")
-    fan_in, fan_out = fans(w.shape)
-    fan = fan_in if mode == "fan_in" else fan_out
-    return fill_(w, math.sqrt(2 / (1 + slope**2) / fan), distribution, generator=generator)
+    return fill_(w, math.sqrt(2 / (1 + slope**2) / fan[mode]), distribution, generator=generator)
     ### END SOLUTION
 
 
@@ -189,8 +188,8 @@ def gaussian_mean(g: Activation, variance: float = 1.0) -> float:
     (3.0, 0.398942)
     """
     ### BEGIN SOLUTION
-    count = 20_000
-    z = (torch.arange(count, dtype=torch.float64) + 0.5) * (20 / count) - 10  # the middles of cells: 0 is none of them
+    count = 20_000  # even: 0 lies between two cells, and is the middle of none
+    z = (torch.arange(count, dtype=torch.float64) + 0.5) * (20 / count) - 10
     density = torch.exp(-z.square() / 2)
     return float((g(math.sqrt(variance) * z) * density).sum() / density.sum())
     ### END SOLUTION

@@ -439,10 +439,11 @@ def test_fill_draws_from_the_generator(attempt, draw, distribution):
 
 
 @part("xavier_")
-def test_fill_refuses_other_distributions(attempt):
+@pytest.mark.parametrize("name", ["gaussian", "truncated_normal", "zipf", "Uniform", ""])
+def test_fill_refuses_other_distributions(attempt, name):
     """A distribution of another name is a ValueError."""
-    with refusal(ValueError, of="fill_ with the distribution 'gaussian'"):
-        attempt.run(drivers.drawn, "fill_", (3, 5), 1.0, "gaussian", seed=1)
+    with refusal(ValueError, of=f"fill_ with the distribution '{name}'"):
+        attempt.run(drivers.drawn, "fill_", (3, 5), 1.0, name, seed=1)
 
 
 def xavier_std(shape, gain=1.0):
@@ -933,11 +934,12 @@ def hold_map(attempt, sw2, sb2, kind, c, mistakes=False):
 
 @part("variance_map")
 def test_relu_and_lines_settle_by_hand(attempt):
-    """ReLU: q = sb2 / (1 - sw2/2), χ = sw2/2; a line: q = sb2 / (1 - sw2), χ = sw2."""
+    """ReLU: q = sb2 / (1 - sw2/2), χ = sw2/2; a line: q = sb2 / (1 - sw2), χ = sw2; z²: from 1, not above."""
     for sw2, sb2, kind, c, want in [
         (1.0, 0.5, "relu", 0.0, (1.0, 0.5)),
         (1.6, 0.3, "relu", 0.0, (1.5, 0.8)),
         (0.5, 0.75, "linear", 1.0, (1.5, 0.5)),
+        (0.2, 0.1, "square of z +", 0.0, (0.106850, 0.0854801)),
     ]:
         got = attempt.run(drivers.settled, sw2, sb2, kind, c)
         of = f"(q, χ) of variance_map({sw2:g}, {sb2:g}), f is {kind}"
@@ -1293,6 +1295,9 @@ def test_the_small_model_keeps_its_settings(attempt):
         ((8, 6), (4, 3), "output"),
         ((8, 6, 5), (4, 3, 3), "hidden"),
         ((8, 3, 3, 5), (4, 3, 3, 3), "input"),
+        ((8, 3), (4, 6), "input"),
+        ((8, 8, 3), (4, 4), "hidden"),
+        ((), (), "bias"),
     ],
     ids=str,
 )
