@@ -947,6 +947,19 @@ def test_relu_and_lines_settle_by_hand(attempt):
 
 
 @part("variance_map")
+def test_a_variance_that_settles_slowly(attempt):
+    """Near the edge q comes nearer by 4 % in each step, and is waited for."""
+    got = attempt.run(drivers.settled, 1.92, 0.2, "relu", 0.0)
+    want = torch.tensor([5.0, 0.96], dtype=torch.float64)
+    known = {
+        "100 steps": torch.tensor([5 - 4 * 0.96**100, 0.96], dtype=torch.float64),
+        "200 steps": torch.tensor([5 - 4 * 0.96**200, 0.96], dtype=torch.float64),
+    }
+    of = "(q, χ) of variance_map(1.92, 0.2), f is relu"
+    agree(torch.tensor(got, dtype=torch.float64), want, of=of, tol=1e-4, known=known)
+
+
+@part("variance_map")
 def test_functions_that_saturate_settle(attempt):
     """erf with a mean, erf, sines, leaky ReLU: order, and chaos, against closed forms."""
     hold_map(attempt, 2.1, 0.3, "erf plus", 0.4, mistakes=True)
