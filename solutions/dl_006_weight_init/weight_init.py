@@ -7,10 +7,10 @@ Notation
 
 Rules for all functions: sizes are at least 1. Weights are float64 or float32, and need not be contiguous.
 
-A name that ends in _ says that the function writes into its argument `w`, whatever stood there (NaN, too), in w's own
-memory and dtype, and returns w. `w` may be an nn.Parameter; nothing is recorded for autograd. Such a function takes a
-`generator`: every random number comes from it, none from global state, and it is never seeded anew or copied. How many
-numbers you take from it, and in which order, is up to you: only the distribution is asked for.
+`fill_`, `xavier_`, `he_` and `orthogonal_` write into their argument `w`, whatever stood there (NaN, too), in w's own
+memory and dtype, and return w. `w` may be an nn.Parameter; nothing is recorded for autograd. They take a `generator`:
+every random number comes from it, none from global state, and it is never seeded anew or copied. How many numbers you
+take from it, and in which order, is up to you: only the distribution is asked for.
 
 Further reading: Glorot and Bengio 2010 (Xavier), He et al. 2015, Saxe et al. 2014 (orthogonal), Poole et al. 2016 and
 Schoenholz et al. 2017 (mean field), Mishkin and Matas 2016 (LSUV), Lin et al. 2017 (prior bias), Yang et al. 2022 (µP).
@@ -35,7 +35,7 @@ def fans(shape: Sequence[int], groups: int = 1, transposed: bool = False) -> tup
         convolution               (o, i / groups, k...)      i / groups · area     o / groups · area
         transposed convolution    (i, o / groups, k...)      i / groups · area     o / groups · area
 
-    i and o are the channels of the whole layer, area is the product of k.... An output sees only the inputs of its own
+    i and o are the channels of the whole layer, area is the kernel's: the product of k... An output sees only the inputs of its own
     group, an input reaches only the outputs of its own group: that divides *both* fans. A 3x3 convolution from 16 to 32
     channels has shape (32, 16, 3, 3) and fans (144, 288); with 4 groups its shape is (32, 4, 3, 3), its fans (36, 72).
 
