@@ -35,7 +35,7 @@ def fans(shape: Sequence[int], groups: int = 1, transposed: bool = False) -> tup
         convolution               (o, i / groups, k...)      i / groups · area     o / groups · area
         transposed convolution    (i, o / groups, k...)      i / groups · area     o / groups · area
 
-    i and o are the channels of the whole layer, area is the product of the kernel's axes. An output sees only the inputs
+    i and o are the channels of the whole layer, area the product of the kernel's axes. An output sees only the inputs
     of its own group, an input reaches only the outputs of its own group: that divides *both* fans. A 3x3 convolution
     from 16 to 32 channels has shape (32, 16, 3, 3) and fans (144, 288); with 4 groups its shape is (32, 4, 3, 3), its
     fans (36, 72).
