@@ -1304,6 +1304,7 @@ def test_the_small_model_keeps_its_settings(attempt):
         ((8,), (4,), "hidden"),
         ((8,), (4,), "input"),
         ((8, 8), (4, 4), "bias"),
+        ((8, 3), (4, 3), "bias"),
         ((8, 6), (4, 3), "input"),
         ((8, 6), (4, 3), "output"),
         ((8, 6, 5), (4, 3, 3), "hidden"),
