@@ -124,10 +124,9 @@ def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -
         return
     # The hash of what was asked: reading may have taken something away, as a mark at the beginning.
     say(Ended(run.number, replace(results[0], source=digest(run.text))))
-    try:
-        _draw(asker, run, results[0], asked, say)
-    except (RunError, HouseError, OSError):
-        return  # the verdicts stand; `grader picture` says what is wrong with a picture
+    if run.draws:
+        with suppress(RunError, HouseError, OSError):  # the verdicts stand; `grader picture` says what is wrong
+            _draw(asker, run, results[0], asked, say)
 
 
 def _draw(asker: "Asker", run: Run, result: Result, asked: Runs, say: Callable[[Said], None]) -> None:

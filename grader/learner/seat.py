@@ -30,6 +30,8 @@ class Run(msgspec.Struct, frozen=True):
     """Parts to judge before the others, in this order."""
     only: tuple[str, ...] = ()
     """Parts to judge; empty for all."""
+    draws: bool = False
+    """Whether to make the pictures of the text too, after the end."""
     lines: str = ""
     """Lines to run below the text, in the place of all checks."""
 

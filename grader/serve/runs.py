@@ -103,7 +103,7 @@ class Runs:
         """Judge a text, the part first and then what failed last: the run's number. One that goes on is cancelled."""
         at = [part] if part else []
         first = first_parts(exercise, at, self._failed_last(exercise))
-        run = Run(next(self._numbers), disk.text, first=first, only=tuple(at) if only else ())
+        run = Run(next(self._numbers), disk.text, first=first, only=tuple(at) if only else (), draws=True)
         return self._take(exercise, run, disk, part)
 
     def try_lines(self, exercise: Exercise, disk: DiskFile, lines: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.bank.catalog import Exercise
+from grader.base.text import plain
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
 
@@ -125,7 +126,7 @@ def failure_lines(check: CheckResult, width: int = WIDTH) -> list[Line]:
     if len(message) > _LONGEST_MESSAGE:
         message = [*message[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
     lines += [Line(text) for text in message]
-    printed = check.printed.rstrip().splitlines()[-_LONGEST_PRINT:]
+    printed = plain(check.printed, keep="\n\t").rstrip().splitlines()[-_LONGEST_PRINT:]
     lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
     return lines
 
