@@ -10,8 +10,9 @@ An *optimizer* is any object with `zero_grad()`, `step()`, `param_groups`, `stat
 and a *scheduler* any with `step()` and the last two: those of torch.optim, for example. Call nothing else of them. A
 scheduler may be None: then there is none. State dicts hold tensors, numbers, strings, None, lists, tuples and dicts.
 
-Rules for all: arguments are left alone unless their change is the job. What has a seed takes its random numbers from
-that seed alone, gives the same in every process, and leaves the states of torch, numpy and random as they are.
+Rules for all: arguments are left alone unless their change is the job. Models and x are float64 or float32, and nothing
+changes a dtype. What has a seed takes its random numbers from that seed alone, gives the same in every process, and
+leaves the states of torch, numpy and random as they are.
 
 Further reading: Karpathy, "A Recipe for Training Neural Networks" (2019); Goyal et al. 2017, "Accurate, Large Minibatch
 SGD"; Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
@@ -352,6 +353,13 @@ def save_checkpoint(path: str, model: nn.Module, optimizer: Any, scheduler: Any,
     `path` holds a whole checkpoint at every moment: if writing fails half-way (the disk is full, a value in extra
     cannot be written, the process is killed), the exception goes through, and the one that was there before is
     untouched. After it is written, no other new file is left in the folder. Nothing changes but the file.
+
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/last.pt", model, torch.optim.SGD(model.parameters()), None, {})
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['last.pt']
     """
     ### BEGIN SOLUTION
     name, keys, *rest = np.random.get_state()
@@ -518,6 +526,10 @@ class Recomputed(torch.autograd.Function):
     """The two passes of one segment of `checkpoint_segments`. (A suggestion: any other way is as good.)
 
     The parameters are arguments, so that autograd knows that the result depends on them although x needs no gradient.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> Recomputed.apply(layer, torch.ones(3, 2), *layer.parameters()).requires_grad
+    True
     """
 
     @staticmethod

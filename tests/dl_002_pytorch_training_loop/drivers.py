@@ -78,14 +78,13 @@ class Momentum:
         for p in self.param_groups[0]["params"]:
             p.grad = None if set_to_none or p.grad is None else torch.zeros_like(p)
 
-    @torch.no_grad()
     def step(self):
         self.told.append("step")
         self.steps += 1
         for i, p in enumerate(self.param_groups[0]["params"]):
             if p.grad is not None:
-                self.buffers[i] = self.momentum * self.buffers.get(i, torch.zeros_like(p)) + p.grad
-                p.sub_(self.param_groups[0]["lr"] * self.buffers[i])
+                self.buffers[i] = self.momentum * self.buffers.get(i, torch.zeros_like(p.grad)) + p.grad
+                p.data.sub_(self.param_groups[0]["lr"] * self.buffers[i])
 
     def state_dict(self):
         return {"lr": self.param_groups[0]["lr"], "steps": self.steps, "buffers": dict(self.buffers)}
@@ -234,13 +233,13 @@ def trained_by_default(module, spec, state, batches, setup):
     return {"state": values(model), "steps": optimizer.steps}
 
 
-def epoch_cost(module, count, rows, width, accumulate, *, meter):
+def epoch_cost(module, count, rows, width, accumulate, max_norm, *, meter):
     """`train_epoch` of so many batches; the batches are made one by one."""
     model = network([("linear", 3, width), ("tanh",), ("linear", width, 2)], dtype=torch.float32)
     optimizer = Momentum(model.parameters(), 0.1, 0.0)
     batches = ((torch.ones(rows, 3) * i, torch.zeros(rows, dtype=torch.int64)) for i in range(count))
     with meter:
-        loss = module.train_epoch(model, optimizer, None, batches, accumulate)
+        loss = module.train_epoch(model, optimizer, None, batches, accumulate, max_norm)
     del batches
     meter.kept(optimizer.buffers)
     return loss
@@ -552,10 +551,12 @@ def without_grad(module, weights, biases, x, segments):
     return {"out": out.detach(), "requires_grad": out.requires_grad, "calls": calls}
 
 
-def segments_cost(module, weights, biases, x, segments, upstream, phase, *, meter):
-    """The forward pass measured alone, or "both" passes with the gradients."""
+def segments_cost(module, weights, biases, x, segments, upstream, phase, training, needs, *, meter):
+    """The forward pass measured alone, or "both" passes with the gradients; the first block's weight's, and x's."""
     blocks = stack(weights, biases, 0.0, None, "tanh")
-    x = x.clone().requires_grad_()
+    for block in blocks:
+        block.train(training)
+    x = x.clone().requires_grad_(needs)
     if phase == "forward":
         with meter:
             out = module.checkpoint_segments(blocks, x, segments)
@@ -568,5 +569,5 @@ def segments_cost(module, weights, biases, x, segments, upstream, phase, *, mete
             del out
             total.backward()
             del total
-        return value, x.grad
-    return out.detach(), None
+        return value, x.grad, blocks[0].linear.weight.grad
+    return out.detach(), None, None

@@ -80,7 +80,7 @@ def test_split_has_the_right_sizes(attempt, draw):
 @part("group_split")
 def test_split_is_random(attempt, draw):
     """Groups of equal size are dealt in every way equally often."""
-    first, trials = draw.random.randrange(10**6), 3000
+    first, trials = draw.random.randrange(10**6), 1200
     groups = ["a", "b", "c", "d", "a", "b", "c", "d", "a", "b", "c", "d"]
     got = attempt.each("group_split", [(groups, [0.25] * 4, first + i) for i in range(trials)])
     counts = {}
@@ -181,7 +181,7 @@ def test_ranks_share_an_epoch(attempt, draw, n, world):
 @part("epoch_batches")
 def test_orders_are_random(attempt, draw):
     """Every order is equally likely, on one rank and over two; each epoch has its own."""
-    seed, trials = draw.random.randrange(10**6), 3000
+    seed, trials = draw.random.randrange(10**6), 1200
     got = attempt.each("epoch_batches", [(4, 4, epoch, seed) for epoch in range(trials)])
     counts, same = {}, 0
     for i, batches in enumerate(got):
@@ -189,20 +189,20 @@ def test_orders_are_random(attempt, draw):
         counts[tuple(batches[0])] = counts.get(tuple(batches[0]), 0) + 1
         same += i % 2 and batches == got[i - 1]
     hold_rate(same, trials // 2, 1 / 24, "an epoch in the order of the epoch before it (four examples)")
-    hold_permutations(counts, 4, trials, "the orders of four examples in 3,000 epochs")
+    hold_permutations(counts, 4, trials, f"the orders of four examples in {trials:,} epochs")
     rows = [(4, 2, 3, seed + i, rank, 2) for i in range(trials) for rank in range(2)]
     got = attempt.each("epoch_batches", rows)
     counts = {}
     for i in range(trials):
         key = tuple(example for batches in got[2 * i : 2 * i + 2] for batch in batches for example in batch)
         counts[key] = counts.get(key, 0) + 1
-    hold_permutations(counts, 4, trials, "the examples of rank 0, then those of rank 1, from 3,000 seeds")
+    hold_permutations(counts, 4, trials, f"the examples of rank 0, then those of rank 1, from {trials:,} seeds")
 
 
 @part("epoch_batches")
 def test_padding_is_random(attempt, draw):
     """Which example comes twice is random, too."""
-    seed, trials = draw.random.randrange(10**6), 2000
+    seed, trials = draw.random.randrange(10**6), 600
     got = attempt.each("epoch_batches", [(3, 2, e, seed, rank, 2) for e in range(trials) for rank in range(2)])
     twice = [0, 0, 0]
     for i in range(trials):
@@ -312,8 +312,7 @@ def test_collate_keeps_the_kind_of_targets(attempt, draw):
     xs = [x for x, _ in examples_of(draw, (2, 3, 1))]
     for ys, kind in (([2, 0, 1], torch.int64), ([0.5, 0.1, 3.0], torch.float32), ([True, False, True], torch.bool)):
         got = attempt.collate(list(zip(xs, ys, strict=True)))
-        known = {"float64, as Python's floats are": torch.tensor(ys).double()} if kind == torch.float32 else None
-        agree(got["y"], torch.tensor(ys, dtype=kind), axes="n", of=f"the targets {ys} in a batch", known=known)
+        agree(got["y"], torch.tensor(ys, dtype=kind), axes="n", of=f"the targets {ys} in a batch")
 
 
 @part("collate")
@@ -503,12 +502,10 @@ class Oracle:
             total, count = [a + b for a, b in zip(total, own, strict=True)], count + len(y)
         return total if self.how in ("micro", "micro window", "means", "sum") else [g / count for g in total]
 
-    @torch.no_grad()
     def window(self, window, accumulate, max_norm):
         if self.how == "dropped" and len(window) < accumulate:
             return
-        with torch.enable_grad():
-            gradients = self.gradients(window, accumulate)
+        gradients = self.gradients(window, accumulate)
         if self.how == "left over":
             gradients = [g + old for g, old in zip(gradients, self.left, strict=True)]
             self.left = gradients
@@ -517,7 +514,7 @@ class Oracle:
         lr = self.lr * self.factor**self.rate_steps
         for p, g, buffer in zip(self.model.parameters(), gradients, self.buffers, strict=True):
             buffer.mul_(self.momentum).add_(g)
-            p.sub_(lr * buffer)
+            p.data.sub_(lr * buffer)
         self.steps += 1
         self.rate_steps += len(window) if self.how == "rate per batch" else 1
 
@@ -647,14 +644,14 @@ def test_epoch_by_default(attempt, draw):
 
 
 @part("train_epoch")
-@pytest.mark.parametrize("accumulate", [1, 5])
-def test_epoch_memory(attempt, accumulate):
+@pytest.mark.parametrize(("accumulate", "max_norm"), [(1, None), (5, None), (4, 0.1)])
+def test_epoch_memory(attempt, accumulate, max_norm):
     """One batch's graph is alive at a time, whatever `accumulate` is; afterwards nothing is."""
     count, rows, width = 15, 67, 1009
-    loss, cost = attempt.cost(drivers.epoch_cost, count, rows, width, accumulate)
+    loss, cost = attempt.cost(drivers.epoch_cost, count, rows, width, accumulate, max_norm)
     assert math.isfinite(loss), "the loss is not finite"
     hidden, parameters = 4 * rows * width, 4 * (3 * width + width + 2 * width + 2)
-    of = f"train_epoch of {count} batches of {rows}, hidden width {width}, accumulate {accumulate}"
+    of = f"train_epoch of {count} batches of {rows}, hidden width {width}, accumulate {accumulate}, max_norm {max_norm}"
     known = {"the graphs of a whole window": 2 * accumulate * hidden + 6 * parameters} if accumulate > 1 else None
     at_most(cost.peak, 4 * hidden + 6 * parameters, of=f"bytes alive at once in {of}", known=known)
     at_most(cost.nodes, 24, of=f"nodes of autograd alive at once in {of}")
@@ -859,6 +856,7 @@ def test_stopping_state_is_plain(attempt):
     for values in ([], [math.nan], [0.5, 0.4, 0.6]):
         state = attempt.run(drivers.stopping_state, values, {"patience": 2})
         assert isinstance(state, dict), f"state_dict after {values} is no dict but {state!r}"
+        assert state, f"state_dict after {values} is empty"
         plain = all(value is None or isinstance(value, int | float) for value in state.values())
         assert plain, f"state_dict after {values} is {state!r}: numbers and None only"
 
@@ -979,12 +977,16 @@ def task_of(draw, counts, turn=None, sizes=(4, 7, 3, 6, 5)):
     return epochs, [batch(6), batch(11)]
 
 
-def hold_fit(attempt, draw, spec, counts, turn, setup=SETUP, patience=100, delta=0.0, options=None, **how):
+def hold_fit(attempt, draw, spec, counts, turn, setup=SETUP, patience=100, delta=0.0, options=None, latest=None, **how):
+    """What fit did, and what it should have done. latest: the best epoch is not later than this one."""
     options = options or {}
-    state = state_of(draw, spec)
-    epochs, validation = task_of(draw, counts, turn)
     wanted = (options.get("accumulate", 1), options.get("max_norm"))
-    want = Fitted(spec, state, setup, epochs, validation, *wanted, patience, delta)
+    for _ in range(100):
+        state = state_of(draw, spec)
+        epochs, validation = task_of(draw, counts, turn)
+        want = Fitted(spec, state, setup, epochs, validation, *wanted, patience, delta)
+        if latest is None or want.best <= latest:
+            break
     watch = {"patience": patience, "min_delta": delta}
     told = attempt.run(drivers.fitted, spec, state, setup, epochs, validation, options, watch, **how)
     return told, want
@@ -1002,7 +1004,7 @@ def hold_result(told, want, of, tol=None):
 @pytest.mark.parametrize("keep", [False, True], ids=["no path", "path"])
 def test_fit_keeps_the_best_weights(attempt, draw, keep):
     """The history is that of every epoch, and the model ends with the weights after the best one."""
-    told, want = hold_fit(attempt, draw, NET, [3, 2, 4, 3, 2], 2, keep=keep)
+    told, want = hold_fit(attempt, draw, NET, [3, 2, 4, 3, 2], 2, latest=3, keep=keep)
     hold_result(told, want, f"fit of five epochs whose labels are wrong from epoch 2 on, {keep=}")
     agree(told["made"], [want.steps], of="optimizer steps that fit made")
     agree(told["rate"], want.rate, of="the rate after fit")
@@ -1014,7 +1016,7 @@ def test_fit_trains_in_windows(attempt, draw, accumulate):
     """Windows, clipping and batch norm are those of train_epoch; a window ends with its epoch."""
     spec = [("linear", 5, 7), ("bn", 7), ("linear", 7, 3)]
     options = {"accumulate": accumulate, "max_norm": 0.3}
-    told, want = hold_fit(attempt, draw, spec, [5, 4, 3], 1, options=options, keep=False)
+    told, want = hold_fit(attempt, draw, spec, [5, 4, 3], 1, options=options, latest=1, keep=False)
     hold_result(told, want, f"fit of a model with batch norm, accumulate {accumulate}, max_norm 0.3", tol=1e-5)
 
 
@@ -1048,7 +1050,7 @@ def test_fit_without_a_best_epoch(attempt, draw):
 def test_fit_resumes_anywhere(attempt, draw, cuts, every):
     """A run that is cut, amid an epoch or in an evaluation, ends as one that was not; no saved step is made again."""
     options = {"accumulate": 2, "every": every}
-    told, want = hold_fit(attempt, draw, NET, [5, 4, 5, 3], 2, options=options, cuts=cuts)
+    told, want = hold_fit(attempt, draw, NET, [5, 4, 5, 3], 2, options=options, latest=2, cuts=cuts)
     of = f"fit that was taken away after {cuts} optimizer steps, saved every {every}"
     made, steps = sum(told["made"]), want.steps
     limit = steps + len(cuts) * (every - 1)
@@ -1078,7 +1080,7 @@ def test_fit_resumes_random_numbers(attempt, reference, draw, cuts):
 @part("fit")
 def test_fit_goes_on(attempt, draw):
     """A finished run makes no step; with more epochs it goes on from its last weights, and its best ones are kept."""
-    told, want = hold_fit(attempt, draw, NET, [3, 2, 3, 2], 1, limits=[2, 2, 4])
+    told, want = hold_fit(attempt, draw, NET, [3, 2, 3, 2], 1, latest=0, limits=[2, 2, 4])
     hold_result(told, want, "fit of two epochs, called again with two, and then with four")
     agree(told["made"], [5, 0, 5], of="optimizer steps of fit with 2, again 2, then 4 epochs (of 3, 2, 3, 2 batches)")
     told, want = hold_fit(attempt, draw, NET, [3, 3, 3, 3, 3, 3, 3], 1, patience=2, limits=[7, 7])
@@ -1216,21 +1218,24 @@ def test_segments_under_no_grad(attempt, draw):
 
 
 @part("checkpoint_segments")
-@pytest.mark.parametrize(("count", "segments"), [(16, 4), (36, 6), (24, 3)])
-def test_segments_memory(attempt, draw, count, segments):
+@pytest.mark.parametrize(
+    ("count", "segments", "training", "needs"), [(16, 4, True, True), (25, 5, True, False), (24, 3, False, True)]
+)
+def test_segments_memory(attempt, draw, count, segments, training, needs):
     """Little more than one tensor a segment waits for the backward pass, and one segment's are alive at once."""
-    rows, width = 4093, 5
+    rows, width = 2039, 5
     weights, biases = layers_of(draw, count, width)
     x, upstream = draw.normal(rows, width), draw.normal(rows, width)
     unit, run = 8 * rows * width, count // segments
     apart = 6 * 1024 * segments + 8 * 4 * count * (width + 1) * width
-    of = f"checkpoint_segments of {count} blocks in {segments} segments on x ({rows}, {width})"
-    (out, _), cost = attempt.cost(drivers.segments_cost, weights, biases, x, segments, upstream, "forward")
+    of = f"checkpoint_segments of {count} blocks in {segments} segments on x ({rows}, {width}), {training=}, {needs=}"
+    args = (weights, biases, x, segments, upstream)
+    (out, _, _), cost = attempt.cost(drivers.segments_cost, *args, "forward", training, needs)
     waits = (segments + 2 * run + 2) * unit + apart
     known = {"a plain pass": 2 * count * unit}
     at_most(cost.saved, waits, of=f"bytes saved for backward by {of}", known=known)
     at_most(cost.kept + unit, waits, of=f"bytes that wait for the backward pass after {of}", known=known)
-    (value, dx), cost = attempt.cost(drivers.segments_cost, weights, biases, x, segments, upstream, "both")
+    (value, dx, dw), cost = attempt.cost(drivers.segments_cost, *args, "both", training, needs)
     in_torch(cost, of=of)
     most = (segments + 3 * run + 6) * unit + apart
     at_most(
@@ -1244,12 +1249,15 @@ def test_segments_memory(attempt, draw, count, segments):
         cost.flops, 4 * forward, of=f"operations of both passes of {of}", known={"two forward passes more": 5 * forward}
     )
     agree(value, out, axes="n d", of=f"the values of two passes of {of}")
-    leaf, y = x.clone().requires_grad_(), None
+    leaf, first = x.clone().requires_grad_(), weights[0].clone().requires_grad_()
     y = leaf
-    for w, b in zip(weights, biases, strict=True):
+    for w, b in zip([first, *weights[1:]], biases, strict=True):
         y = y + (y @ w.T + b).tanh()
+    want = torch.autograd.grad((y * upstream).sum(), [leaf, first])
     agree(value, y.detach(), axes="n d", of=f"the value of {of}")
-    agree(dx, torch.autograd.grad((y * upstream).sum(), leaf)[0], axes="n d", of=f"the gradient of x through {of}")
+    agree(dw, want[1], axes="d e", of=f"the gradient of the first weight through {of}")
+    if needs:
+        agree(dx, want[0], axes="n d", of=f"the gradient of x through {of}")
 
 
 @part("checkpoint_segments")
