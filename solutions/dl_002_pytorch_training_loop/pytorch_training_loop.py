@@ -136,12 +136,8 @@ def collate(examples: Sequence[tuple[Tensor, Any]], pad: float = 0, multiple: in
     for row, x in zip(padded, xs, strict=True):
         row[: len(x)] = x
     lengths = torch.tensor([len(x) for x in xs])
-    kind = torch.float32 if isinstance(examples[0][1], float) else None
-    return {
-        "x": padded,
-        "mask": torch.arange(longest) < lengths[:, None],
-        "y": torch.tensor([y for _, y in examples], dtype=kind),
-    }
+    mask = torch.arange(longest) < lengths[:, None]
+    return {"x": padded, "mask": mask, "y": torch.tensor([y for _, y in examples])}
     ### END SOLUTION
 
 
