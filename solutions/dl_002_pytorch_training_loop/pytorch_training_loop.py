@@ -433,8 +433,9 @@ def fit(
     With a path, `save_checkpoint` writes to it after each `every`-th optimizer step of an epoch, counted from its
     first, and after each evaluation. If the file is there when fit is called, the run goes on from it, with a model,
     optimizer, scheduler and stopping that are new: a run cut anywhere, also amid an epoch, ends with the weights and
-    the history of one that was not, and no step that lies before the checkpoint is made again. A run that was finished
-    is over; with more epochs than before (and not stopped early) it goes on from its last weights, not its best ones.
+    the history of one that was not, and no step that lies before the checkpoint is made again. A run that is finished
+    is over: it makes no step. With more epochs than it has made, unless it was stopped early, it goes on from its last
+    weights, not from its best ones.
 
     Returns {"history": list of what evaluate returned, one for each epoch, "best_epoch": int or None, "steps":
     optimizer steps made since the run began, those before a cut included}.
@@ -482,7 +483,7 @@ def checkpoint_segments(blocks: Sequence[nn.Module], x: Tensor, segments: int) -
     The blocks are cut into `segments` runs of consecutive blocks, as equal as they can be. Of each the input is kept;
     what lies between is forgotten and computed again when the backward pass comes to it. Values and gradients (of x and
     of all parameters, by `backward()`) are those of the plain pass. Parameters get theirs although x requires none, as
-    the first layers of a model have it; frozen ones get none.
+    in the first layers of a model; frozen ones, and those that their block does not use, get none.
 
     The same random numbers: a dropout must drop in the second computation what it dropped in the first. After the
     backward pass torch's random numbers go on as they do after a plain pass. Each block takes one tensor and gives

@@ -1,6 +1,7 @@
 """Runs beside the learner's code: makes models, optimizers and schedulers from data, trains, cuts, and returns data."""
 
 import contextlib
+import itertools
 import random
 import tempfile
 from pathlib import Path
@@ -426,11 +427,12 @@ def fitted(module, spec, state, setup, epochs, validation, options, stopping=Non
     epochs: the batches of each epoch. cuts: after how many optimizer steps of that process the machine is taken away,
     or ["evaluation", i]: in its i-th evaluation; each time `fit` is called again with new objects and other random
     numbers. limits: the numbers of epochs with which it is called one after the other. keep: whether there is a path.
+    Of what is told, `saved` says for each step whether the file changed before the next one.
     """
     _seed(5)
     stopping = {"patience": 100, **(stopping or {})}
     limits = [len(epochs)] * (len(cuts) + 1) if limits is None else limits
-    told = {"made": [], "asked": []}
+    told = {"made": [], "asked": [], "files": []}
 
     def data(epoch):
         told["asked"].append(epoch)
@@ -442,6 +444,7 @@ def fitted(module, spec, state, setup, epochs, validation, options, stopping=Non
         begin = optimizer.step
 
         def step():
+            told["files"].append(path is not None and Path(path).exists() and Path(path).read_bytes())
             if optimizer.told.count("step") == cut:
                 raise _Cut
             begin()
@@ -471,7 +474,9 @@ def fitted(module, spec, state, setup, epochs, validation, options, stopping=Non
             _seed(100 + i)
         for limit in limits[len(cuts) + 1 :]:
             model, result = once(limit, None)
-    return {**told, "result": dict(result), "state": values(model)}
+        files = [*told.pop("files"), path is not None and Path(path).read_bytes()]
+    saved = [one != other for one, other in itertools.pairwise(files)]
+    return {**told, "saved": saved, "result": dict(result), "state": values(model)}
 
 
 # --- checkpoint_segments ----------------------------------------------------------------------------------------------
@@ -509,12 +514,16 @@ def plain(blocks, x, segments):
 
 
 def segmented(module, weights, biases, x, segments, upstream, p=0.0, needs=True, frozen=(), training=True, own=True):
-    """Values and gradients of `checkpoint_segments`, or of the plain pass, and the next random numbers."""
+    """Values and gradients of `checkpoint_segments`, or of the plain pass, and the next random numbers.
+
+    The last block has a parameter that it does not use.
+    """
     calls = [0] * len(weights)
     blocks = stack(weights, biases, p, calls)
     for i, block in enumerate(blocks):
         block.train(training)
         block.linear.requires_grad_(i not in frozen)
+    blocks[-1].spare = nn.Parameter(torch.ones(2))
     x = x.clone().requires_grad_(needs)
     torch.manual_seed(11)
     out = (module.checkpoint_segments if own else plain)(blocks, x, segments)
@@ -522,10 +531,11 @@ def segmented(module, weights, biases, x, segments, upstream, p=0.0, needs=True,
     if out.requires_grad:
         (out * upstream).sum().backward()
     after = torch.rand(2).tolist()
-    gradients = [p.grad for block in blocks for p in block.parameters()]
+    gradients = [p.grad for block in blocks for p in block.linear.parameters()]
     return {
         "out": out.detach(),
         "x": x.grad,
+        "spare": blocks[-1].spare.grad,
         "parameters": [g.clone() if g is not None else None for g in gradients],
         "random": [between, after],
         "most_calls": max(calls),

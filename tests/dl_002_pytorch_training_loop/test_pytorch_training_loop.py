@@ -228,7 +228,15 @@ def test_batches_of_nothing_and_refusals(attempt):
     """No example gives no batch; sizes, ranks and numbers that cannot be are a ValueError."""
     agree(attempt.epoch_batches(0, 4, 0, 0), [], of="epoch_batches of no example")
     agree(attempt.epoch_batches(0, 4, 0, 0, 1, 3), [], of="epoch_batches of no example, rank 1 of 3")
-    for n, size, rank, world in ((5, 0, 0, 1), (5, -1, 0, 1), (-1, 2, 0, 1), (5, 2, 3, 3), (5, 2, -1, 3), (5, 2, 0, 0)):
+    for n, size, rank, world in (
+        (5, 0, 0, 1),
+        (5, -1, 0, 1),
+        (-1, 2, 0, 1),
+        (5, 2, 3, 3),
+        (5, 2, 4, 3),
+        (5, 2, -1, 3),
+        (5, 2, 0, 0),
+    ):
         with refusal(ValueError, of=f"epoch_batches of {n} examples in batches of {size}, rank {rank} of {world}"):
             attempt.epoch_batches(n, size, 0, 0, rank, world)
 
@@ -1065,6 +1073,18 @@ def test_fit_resumes_anywhere(attempt, draw, cuts, every):
 
 
 @part("fit")
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_fit_saves_when_it_says(attempt, draw, every):
+    """A checkpoint is written after each `every`-th step of an epoch, and after each evaluation; at no other time."""
+    counts = [5, 4, 1]
+    told, want = hold_fit(attempt, draw, NET, counts, None, options={"every": every})
+    hold_result(told, want, f"fit of three epochs, {every=}")
+    saved = [step % every == 0 or step == count for count in counts for step in range(1, count + 1)]
+    of = f"whether a checkpoint was written after each step of epochs of {counts} steps, {every=}"
+    agree(told["saved"], saved, of=of)
+
+
+@part("fit")
 @pytest.mark.parametrize("cuts", [[1], [4], [2, 3]], ids=str)
 def test_fit_resumes_random_numbers(attempt, reference, draw, cuts):
     """With dropout, augmentation and batch norm, a run that is cut ends as one that was not."""
@@ -1080,9 +1100,10 @@ def test_fit_resumes_random_numbers(attempt, reference, draw, cuts):
 @part("fit")
 def test_fit_goes_on(attempt, draw):
     """A finished run makes no step; with more epochs it goes on from its last weights, and its best ones are kept."""
-    told, want = hold_fit(attempt, draw, NET, [3, 2, 3, 2], 1, latest=0, limits=[2, 2, 4])
-    hold_result(told, want, "fit of two epochs, called again with two, and then with four")
-    agree(told["made"], [5, 0, 5], of="optimizer steps of fit with 2, again 2, then 4 epochs (of 3, 2, 3, 2 batches)")
+    told, want = hold_fit(attempt, draw, NET, [3, 2, 3, 2], 1, latest=0, limits=[2, 2, 4, 3])
+    hold_result(told, want, "fit of two epochs, called again with two, with four, and with three")
+    of = "optimizer steps of fit with 2, again 2, then 4, then 3 epochs (of 3, 2, 3, 2 batches)"
+    agree(told["made"], [5, 0, 5, 0], of=of)
     told, want = hold_fit(attempt, draw, NET, [3, 3, 3, 3, 3, 3, 3], 1, patience=2, limits=[7, 7])
     hold_result(told, want, "fit that had stopped early, called again")
     agree(told["made"], [want.steps, 0], of="optimizer steps of fit that stops early, and of a second call")
@@ -1157,6 +1178,7 @@ def test_segments_and_what_needs_no_gradient(attempt, draw, frozen, needs):
     got = attempt.run(drivers.segmented, weights, biases, x, 2, upstream, needs=needs, frozen=frozen)
     of = f"checkpoint_segments of 4 blocks in 2 segments, x {'with' if needs else 'without'} gradient, frozen {frozen}"
     agree(got["out"], out, axes="n d", of=f"the value of {of}")
+    assert got["spare"] is None, f"{of}: a parameter that its block does not use has a gradient"
     if needs:
         agree(got["x"], dx, axes="n d", of=f"the gradient of x through {of}")
     else:
