@@ -588,7 +588,9 @@ def test_epoch_by_hand(attempt):
     quarter = torch.tensor([[0.25], [-0.25]], dtype=torch.float64)
     want = {"0.weight": quarter, "0.bias": quarter.flatten()}
     known = {
-        "a mean of means: the two batches cancel": {name: 0 * value for name, value in want.items()},
+        "a mean of the batches' means, in which the two cancel each other,": {
+            name: 0 * value for name, value in want.items()
+        },
         "the sum over examples": {name: 4 * value for name, value in want.items()},
     }
     of = "train_epoch from zero weights, 3 examples of class 0 and 1 of class 1, accumulate 2, lr 1"
@@ -1158,7 +1160,7 @@ def test_segments_give_the_plain_pass(attempt, draw, count, segments, dtype):
     wide = [[t.double() for t in ts] for ts in (weights, biases)]
     out, dx, dparameters = gradients_of(*wide, x.double(), upstream.double())
     got = attempt.run(drivers.segmented, weights, biases, x, segments, upstream)
-    of = f"checkpoint_segments of {count} blocks in {segments} segments, {dtype}"
+    of = f"checkpoint_segments of {count} blocks, cut into {segments}, {dtype}"
     agree(got["out"], out.to(kind), axes="n d", of=f"the value of {of}")
     agree(got["x"], dx.to(kind), axes="n d", of=f"the gradient of x through {of}")
     agree(got["parameters"], [g.to(kind) for g in dparameters], of=f"the gradients of W, b of each block through {of}")
@@ -1218,7 +1220,7 @@ def test_segments_drop_the_same_twice(attempt, reference, draw, segments, traini
     got = attempt.run(drivers.segmented, weights, biases, x, segments, upstream, **how)
     want = reference.run(drivers.segmented, weights, biases, x, segments, upstream, **how, own=False)
     of = (
-        f"checkpoint_segments of 6 blocks with dropout, {segments} segments, {'training' if training else 'evaluation'}"
+        f"checkpoint_segments of 6 blocks with dropout, cut into {segments}, {'training' if training else 'evaluation'}"
     )
     agree(got["out"], want["out"], axes="n d", of=f"the value of {of}")
     agree(got["x"], want["x"], axes="n d", of=f"the gradient of x through {of}")
