@@ -11,8 +11,8 @@ and a *scheduler* any with `step()` and the last two: those of torch.optim, for 
 scheduler may be None: then there is none. State dicts hold tensors, numbers, strings, None, lists, tuples and dicts.
 
 Rules for all: arguments are left alone unless their change is the job. Models and x are float64 or float32, and nothing
-changes a dtype. What has a seed takes its random numbers from that seed alone, gives the same in every process, and
-leaves the states of torch, numpy and random as they are.
+changes a dtype. Seeds are integers of at least 0. What has a seed takes its random numbers from that seed alone, gives
+the same in every process, and leaves the states of torch, numpy and random as they are.
 
 Further reading: Karpathy, "A Recipe for Training Neural Networks" (2019); Goyal et al. 2017, "Accurate, Large Minibatch
 SGD"; Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
@@ -148,9 +148,9 @@ def train_epoch(
         3. optimizer.step()
         4. scheduler.step(): it counts optimizer steps, not batches
 
-    The last window may have fewer batches: it makes a step too, and its mean is over its own examples. Afterwards every
-    gradient is None. The model is in training mode, also if it was not before, and each batch runs through it once.
-    `batches` may be a generator, and is read once.
+    The last window may have fewer batches: it makes a step too, and its mean is over its own examples. Parameters that
+    get no gradient (frozen ones) stay as they are. Afterwards every gradient is None. The model is in training mode,
+    also if it was not before, and each batch runs through it once. `batches` may be a generator, and is read once.
 
     The returned loss is a plain float: the mean over all examples, of each as it was when it was trained on.
 

@@ -206,14 +206,14 @@ def evaluation_cost(module, count, rows, classes, training, *, meter):
 # --- train_epoch ------------------------------------------------------------------------------------------------------
 
 
-def trained(module, spec, state, batches, accumulate, max_norm, setup, leftover=False, seed=0):
-    """One epoch of `train_epoch`, and what it leaves behind."""
+def trained(module, spec, state, batches, accumulate, max_norm, setup, leftover=False, frozen=()):
+    """One epoch of `train_epoch`, and what it leaves behind. frozen: names of parameters."""
     model, optimizer, scheduler = trainer([*spec, ("counted",)], state, **setup)
     model.eval()
-    if leftover:
-        for p in model.parameters():
+    for name, p in model.named_parameters():
+        p.requires_grad_(name not in frozen)
+        if leftover:
             p.grad = torch.full_like(p, 5.0)
-    torch.manual_seed(seed)
     loss = module.train_epoch(model, optimizer, scheduler, iter(batches), accumulate, max_norm)
     return {
         "loss": loss,
@@ -329,13 +329,15 @@ def resumed(module, spec, state, setup, batches, cut):
                 extra = {"batch": i, "best": {"w": torch.arange(3.0)}, "names": ["a", None], "pair": (1, 2.5)}
                 module.save_checkpoint(path, model, optimizer, scheduler, extra)
                 told["files"] = sorted(file.name for file in Path(folder).iterdir())
-                for _ in range(2):  # the old run goes on: nothing of it may reach the new one
+                moved = str(Path(path).rename(f"{folder}/moved.pt"))
+                for _ in range(2):  # the old run goes on, and is saved: nothing of it may reach the new one
                     _train_step(model, optimizer, scheduler, batches[0])
+                    module.save_checkpoint(path, model, optimizer, scheduler, {"batch": -1})
                 _seed(99)
                 fresh = {name: torch.full_like(value, 3) for name, value in state.items()}
                 model, optimizer, scheduler = trainer(spec, fresh, **setup)
                 objects = list(model.parameters())
-                told["extra"] = module.load_checkpoint(path, model, optimizer, scheduler)
+                told["extra"] = module.load_checkpoint(moved, model, optimizer, scheduler)
                 told["same_objects"] = all(a is b for a, b in zip(objects, model.parameters(), strict=True))
             _train_step(model, optimizer, scheduler, batch)
     told["state"] = values(model)
