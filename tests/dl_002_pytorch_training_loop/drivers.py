@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -383,37 +384,36 @@ def interrupted(module, state):
         return {"raised": raised, "extra": extra, "state": values(other)}
 
 
-_ran = []
-
-
-def _run_code():
-    _ran.append("code")
-    return {}
-
-
 class _Program:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
     def __reduce__(self):
-        return _run_code, ()
+        return os.mkdir, (self.path,)
 
 
 def program_in_a_checkpoint(module, state):
     """Load a file that runs code when it is unpickled: as the whole, or inside of the extra of a real checkpoint."""
     model, optimizer, _ = trainer([("linear", 3, 2)], state)
-    raised = []
-    _ran.clear()
+    raised, ran = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/last.pt"
         module.save_checkpoint(path, model, optimizer, None, {"step": 1})
         fine = module.load_checkpoint(path, model, optimizer, None)
-        torch.save({"model": _Program()}, path)
         for name in ("whole", "extra"):
+            program = _Program(f"{folder}/{name}")
             with contextlib.suppress(Exception):
                 if name == "extra":
-                    module.save_checkpoint(path, model, optimizer, None, {"step": _Program()})
+                    module.save_checkpoint(path, model, optimizer, None, {"step": program})
+                else:
+                    torch.save({"model": program}, path)
                 raised.append(name)
                 module.load_checkpoint(path, model, optimizer, None)
                 raised.remove(name)
-    return {"fine": fine, "ran": list(_ran), "raised": raised}
+            ran += [name] * Path(program.path).exists()
+    return {"fine": fine, "ran": ran, "raised": raised}
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------
