@@ -293,7 +293,7 @@ def _symptom(got: torch.Tensor, want: torch.Tensor, axes: list[str]) -> str:
         or not bool(torch.isfinite(_wide(got)).all() & torch.isfinite(_wide(want)).all())
     ):
         return ""
-    a, b = _wide(got).flatten(), _wide(want).flatten()
+    a, b = _wide(got).flatten().double(), _wide(want).flatten()  # got may hold integers where dtypes do not count
     size = b.abs().max()
     if size == 0:
         return ""

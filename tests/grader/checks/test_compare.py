@@ -121,6 +121,12 @@ def test_the_kind_of_a_mistake_is_named(got, said):
     assert said in difference(got, X, axes="t d")
 
 
+def test_integers_beside_expected_floats_are_compared_where_dtypes_do_not_count():
+    got = torch.tensor([3, -5, 7])
+    assert "Every value is 2 times" in difference(got, got.double() / 2, dtype=False)
+    assert "3 of 3 values differ" in difference(got, normal(3), dtype=False)
+
+
 def test_an_unrelated_value_is_given_no_kind():
     said = difference(normal(3, 7, seed=5), X, axes="t d")
     assert "21 of 21 values differ" in said
