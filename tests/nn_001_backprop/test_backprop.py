@@ -12,6 +12,8 @@ from grader.checks.randomness import hold_independent, hold_rate
 from . import drivers
 
 STEP = 1e-30
+EXACT = 1e-12
+"""Of few operations: what is computed is right to 1e-15, what differences give to 1e-11."""
 
 
 def numbers(draw):
@@ -172,7 +174,7 @@ def test_activations_of_any_shape(attempt, draw, kind):
     for shape, (_, z, dout), got in zip(shapes, cases, attempt.each("activation_backward", cases), strict=True):
         want = slope(lambda one, dout=dout: (ACTIVATIONS[kind](one) * dout).sum(), z)
         known = activation_mistakes(kind, z, dout) if shape == (3, 5) else None
-        agree(got, want, of=f"activation_backward of {kind}, z of shape {shape}", known=known)
+        agree(got, want, of=f"activation_backward of {kind}, z of shape {shape}", tol=EXACT, known=known)
 
 
 @part("activation_backward")
@@ -248,7 +250,7 @@ def linear_mistakes(x, w, dout):
 
 def hold_linear(got, want, of, known=None):
     assert isinstance(got, tuple | list), f"{of} returned no (dx, dw, db)"
-    agree(tuple(got), want, of=f"{of}: (dx, dw, db)", known=known)
+    agree(tuple(got), want, of=f"{of}: (dx, dw, db)", tol=EXACT, known=known)
 
 
 @part("linear_backward")
@@ -616,14 +618,14 @@ def shown(leaves):
     return "(" + ", ".join(f"{leaf:g}" for leaf in leaves) + ")"
 
 
-def hold_graph(attempt, leaves, program, of, known=None):
+def hold_graph(attempt, leaves, program, of, known=None, tol=None):
     """Hold the values of all nodes, and their gradients after one backward of the last."""
     got = attempt.run(drivers.values, leaves, program)
     agree(np.array(got["data"]), np.array(listed(evaluated(leaves, program))), axes="node", of=f"the values of {of}")
     count, want, found = len(leaves), np.array(listed(slopes(leaves, program))), np.array(got["grads"][0])
     of_leaves = f"the gradients of the leaves of {of}, leaves {shown(leaves)}"
-    agree(found[:count], want[:count], axes="leaf", of=of_leaves, known=known)
-    agree(found[count:], want[count:], axes="node", of=f"the gradients of the other nodes of {of}")
+    agree(found[:count], want[:count], axes="leaf", of=of_leaves, tol=tol, known=known)
+    agree(found[count:], want[count:], axes="node", of=f"the gradients of the other nodes of {of}", tol=tol)
 
 
 def random_graph(draw, leaves, steps):
@@ -751,8 +753,8 @@ def test_value_operations(attempt, draw, name):
     """Each operation passes the gradient on by its derivative, also times what comes from above."""
     for x, y in ((1.75, 0.6), (draw.random.uniform(0.3, 2.5), draw.random.uniform(0.3, 2.5))):
         leaves = [x, y]
-        hold_graph(attempt, leaves, SINGLE[name], name)
-        hold_graph(attempt, leaves, [*SINGLE[name], step("*", 2, Y)], f"({name}) · y")
+        hold_graph(attempt, leaves, SINGLE[name], name, tol=EXACT)
+        hold_graph(attempt, leaves, [*SINGLE[name], step("*", 2, Y)], f"({name}) · y", tol=EXACT)
 
 
 FORKS = {
@@ -887,7 +889,7 @@ def test_value_leaves_set_to_zero(attempt, draw):
         now = [a - 0.1 * float(g) for a, g in zip(now, slopes(now, program), strict=False)]
         want.append(now)
     got = attempt.run(drivers.descended, leaves, program, 0.1, 5)
-    agree(got, want, of=f"(x·y - 0.2)² + (z - x)² from {shown(leaves)}, five steps of rate 0.1", tol=1e-8)
+    agree(got, want, of=f"(x·y - 0.2)² + (z - x)² from {shown(leaves)}, five steps of rate 0.1")
 
 
 @part("Value")
@@ -982,7 +984,7 @@ def hold_tensors(attempt, draw, leaves, program, of, known=None):
             tol=1e-8,
             known=(known or {}).get(i),
         )
-    agree(got["grads"][0][len(leaves) :], want[len(leaves) :], of=f"the gradients of the other nodes of {of}", tol=1e-8)
+    agree(got["grads"][0][len(leaves) :], want[len(leaves) :], of=f"the gradients of the other nodes of {of}")
 
 
 @part("Tensor")
@@ -1152,8 +1154,8 @@ def test_tensor_backward_again(attempt, draw):
     for want, inner, grads, said in zip(
         sums, (first, first, other), got["grads"], ("once", "twice", "and of another root"), strict=True
     ):
-        agree(grads[:2], want, of=f"the gradients of the leaves after backward {said}", tol=1e-8)
-        agree(grads[2], inner[2], of=f"the gradient of x·y, which two roots share, after backward {said}", tol=1e-8)
+        agree(grads[:2], want, of=f"the gradients of the leaves after backward {said}")
+        agree(grads[2], inner[2], of=f"the gradient of x·y, which two roots share, after backward {said}")
     untouched = attempt.run(drivers.fresh_tensors, leaves, program)
     agree(
         untouched["grads"],
@@ -1187,7 +1189,7 @@ def test_tensor_network(attempt, draw):
     got = attempt.run(drivers.tensors, leaves, program)
     of = "a network written with Tensors, n=5, i=3, h=4, o=2"
     agree(got["data"][-1], np.array(mlp_loss(params, x, y)), of=f"the loss of {of}")
-    agree(got["grads"][0][:4], list(mlp_slopes(params, x, y).values()), of=f"the gradients of {of}", tol=1e-8)
+    agree(got["grads"][0][:4], list(mlp_slopes(params, x, y).values()), of=f"the gradients of {of}")
 
 
 @part("Tensor")
@@ -1227,7 +1229,7 @@ def test_dual_operations(attempt, draw):
     for i, name in enumerate(SINGLE, 2):
         of = f"{name} at x = {x:.2f} + {dx:.2f}ε, y = {y:.2f} + {dy:.2f}ε"
         agree(got["value"][i], float(moved[i].real), of=f"the value of {of}")
-        agree(got["tangent"][i], float(moved[i].imag / STEP), of=f"the tangent of {of}")
+        agree(got["tangent"][i], float(moved[i].imag / STEP), of=f"the tangent of {of}", tol=EXACT)
 
 
 @part("jacobian")
@@ -1269,7 +1271,7 @@ def test_jacobian_in_both_modes(attempt, draw, n, m, mode):
         want = np.array([listed(slopes(x, program, root=one)[:n]) for one in outputs])
     got = attempt.run(drivers.derivatives, x, program, outputs, mode)
     of = f"jacobian of a function of {n} numbers that gives {m}, {mode}"
-    agree(got["jacobian"], want, axes="m n", of=of, tol=1e-8)
+    agree(got["jacobian"], want, axes="m n", of=of)
     at_most(got["calls"], n if mode == "forward" else m, of=f"calls of f, {of}")
 
 
@@ -1295,7 +1297,7 @@ def test_jacobian_of_many(attempt, n, m, mode):
     else:
         want = slope_ * 2 * (1 - 0.5 ** np.arange(1, m + 1, dtype=float))[:, None]
     of = f"jacobian of a function of {n:,} numbers that gives {m:,}, {mode}"
-    agree(got["jacobian"], want, axes="m n", of=of)
+    agree(got["jacobian"], want, axes="m n", of=of, tol=EXACT)
     at_most(got["calls"], 1, of=f"calls of f, {of}")
 
 
