@@ -165,7 +165,7 @@ def short(value: Any) -> str:
             return str(value.tolist())
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
-        return f"array {value.shape}"
+        return str(value.tolist()) if 0 < value.size <= 4 and value.ndim < 2 else f"{value.dtype} {value.shape}"
     if isinstance(value, list | tuple):
         inner = ", ".join(short(item) for item in value[:_MOST_ITEMS])
         more = ", ..." if len(value) > _MOST_ITEMS else ""
