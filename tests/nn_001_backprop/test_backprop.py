@@ -223,8 +223,9 @@ def test_softmax_without_its_jacobian(attempt, draw, d):
 @part("activation_backward")
 def test_activation_that_there_is_not(attempt):
     """Another kind is a ValueError."""
-    with refusal(ValueError, of="activation_backward of 'softplus'"):
-        attempt.activation_backward("softplus", np.ones(3), np.ones(3))
+    for kind in ("softplus", "gelu", "tanhshrink"):
+        with refusal(ValueError, of=f"activation_backward of {kind!r}"):
+            attempt.activation_backward(kind, np.ones(3), np.ones(3))
 
 
 # --- linear_backward --------------------------------------------------------------------------------------------------
@@ -1311,5 +1312,6 @@ def test_jacobian_of_many(attempt, n, m, mode):
 @part("jacobian")
 def test_jacobian_in_no_mode(attempt):
     """Another mode is a ValueError."""
-    with refusal(ValueError, of="jacobian with mode 'central'"):
-        attempt.run(drivers.refused_mode, "central")
+    for mode in ("central", "vector"):
+        with refusal(ValueError, of=f"jacobian with mode {mode!r}"):
+            attempt.run(drivers.refused_mode, mode)
