@@ -586,7 +586,8 @@ def jacobian(f: Callable[[list[Any]], list[Any]], x: Sequence[float], mode: str)
     Cost: f is called at most n times in forward mode, at most m times in reverse mode. So m = 1 and n = 20,000 (a loss)
     is one pass back, n = 1 and m = 20,000 one pass forward; the other way round either takes thousands of passes.
 
-    Raises ValueError for another mode. Forbidden: torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward.
+    Raises ValueError for another mode. Forbidden: torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward,
+    torch.autograd.forward_ad.make_dual.
 
     >>> jacobian(lambda x: [x[0] * x[1], x[0].exp()], [0.0, 3.0], "forward")
     array([[3., 0.],
