@@ -121,7 +121,7 @@ def dropout(x: np.ndarray, p: float, rng: np.random.Generator, training: bool = 
         training      each entry of mask by itself: 0 with probability p, else 1/(1 - p)
         evaluation    mask is 1 everywhere, and rng is not used (it may be None)
 
-    x: any shape; mask has it too. All random numbers come from rng, which is used up as you draw: neither copied nor
+    x: one axis or more; mask has its shape. All random numbers come from rng, which is used up as you draw: neither copied nor
     seeded anew, and the global state of np.random is left alone. The mean of out is x, so evaluation needs no factor:
     with p = 3/4 what is kept is multiplied by 4.
 
