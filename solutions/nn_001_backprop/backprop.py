@@ -121,9 +121,9 @@ def dropout(x: np.ndarray, p: float, rng: np.random.Generator, training: bool = 
         training      each entry of mask by itself: 0 with probability p, else 1/(1 - p)
         evaluation    mask is 1 everywhere, and rng is not used (it may be None)
 
-    x: one axis or more; mask has its shape. All random numbers come from rng, which is used up as you draw: neither copied nor
-    seeded anew, and the global state of np.random is left alone. The mean of out is x, so evaluation needs no factor:
-    with p = 3/4 what is kept is multiplied by 4.
+    x: one axis or more; mask has its shape. All random numbers come from rng, which is used up as you draw: neither
+    copied nor seeded anew, and the global state of np.random is left alone. The mean of out is x, so evaluation needs
+    no factor: with p = 3/4 what is kept is multiplied by 4.
 
     Raises ValueError unless 0 <= p < 1.
 
