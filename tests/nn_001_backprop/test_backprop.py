@@ -605,8 +605,8 @@ def mistaken(leaves, program, how):
 def graph_mistakes(leaves, program):
     right = listed(slopes(leaves, program))
     found = {
-        "= where += belongs: the last path alone": mistaken(leaves, program, "assign"),
-        "nodes that hand on their gradient before it is complete": mistaken(leaves, program, "preorder"),
+        "the last path alone, with = for +=,": mistaken(leaves, program, "assign"),
+        "a node that hands on its gradient before it is complete": mistaken(leaves, program, "preorder"),
     }
     made = {name: np.array(grads[: len(leaves)]) for name, grads in found.items()}
     return {name: grads for name, grads in made.items() if not np.allclose(grads, right[: len(leaves)])}
