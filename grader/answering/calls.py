@@ -95,7 +95,7 @@ class Recorder:
     def _wrap(self, owner: Any, name: str, function: FunctionType, said: str) -> None:
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
-            if self._depth:
+            if self._depth or len(self.calls) >= _MOST_CALLS:  # of a graph of 50,000 nodes the rest costs time only
                 return function(*args, **kwargs)
             self._depth += 1
             try:
