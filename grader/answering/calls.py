@@ -95,7 +95,7 @@ class Recorder:
     def _wrap(self, owner: Any, name: str, function: FunctionType, said: str) -> None:
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
-            if self._depth:
+            if self._depth or len(self.calls) >= _MOST_CALLS:  # of a graph of 50,000 nodes the rest costs time only
                 return function(*args, **kwargs)
             self._depth += 1
             try:
@@ -165,7 +165,7 @@ def short(value: Any) -> str:
             return str(value.tolist())
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
-        return f"array {value.shape}"
+        return str(value.tolist()) if 0 < value.size <= 4 and value.ndim < 2 else f"{value.dtype} {value.shape}"
     if isinstance(value, list | tuple):
         inner = ", ".join(short(item) for item in value[:_MOST_ITEMS])
         more = ", ..." if len(value) > _MOST_ITEMS else ""

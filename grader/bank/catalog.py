@@ -93,11 +93,18 @@ class Exercise(msgspec.Struct, frozen=True):
     limits: Limits
     parts: tuple[Part, ...]
     pictures: tuple[DeclaredPicture, ...] = ()
+    shared: bool = False
+    """Whether an exercise of another prefix has the same number."""
+
+    @property
+    def label(self) -> str:
+        """`dl_011` of `dl_011_kv_cache`."""
+        return label_of(self.id)
 
     @property
     def number(self) -> str:
-        """`11` of `dl_011_kv_cache`: short to type."""
-        return str(int(self.id.split("_")[1]))
+        """What is short to type: `11` of `dl_011_kv_cache`; `nn_001` where there is a `dl_001` too."""
+        return self.label if self.shared else str(number_of(self.id))
 
     @property
     def stem(self) -> str:
@@ -209,7 +216,19 @@ class Coverage(Facts, frozen=True):
         return {topic.id: topic for item in self.item for topic in item.topic}
 
 
-EXERCISE_ID = re.compile(r"dl_(\d{3})_[a-z0-9_]+")
+PREFIXES = ("dl", "nn")
+"""Of ids: deep learning with torch, and neural networks from scratch with numpy."""
+EXERCISE_ID = re.compile(rf"({'|'.join(PREFIXES)})_\d{{3}}_[a-z0-9_]+")
+
+
+def label_of(id: str) -> str:
+    """`dl_011` of `dl_011_kv_cache`."""
+    return "_".join(id.split("_")[:2])
+
+
+def number_of(id: str) -> int:
+    """11 of `dl_011_kv_cache`."""
+    return int(id.split("_")[1])
 
 
 class House:
@@ -221,8 +240,8 @@ class House:
     @cached_property
     def exercises(self) -> dict[str, Exercise]:
         """Every exercise that has an `exercise.toml`, by id, in order."""
-        folders = sorted((self.root / "exercises").glob("dl_*/exercise.toml"))
-        return {path.parent.name: read_exercise(self.root, path.parent.name) for path in folders}
+        ids = [id for prefix in PREFIXES for id in _folders(self.root, f"{prefix}_*")]
+        return {id: read_exercise(self.root, id) for id in ids}
 
     @cached_property
     def coverage(self) -> Coverage:
@@ -242,16 +261,30 @@ class House:
 
     def find(self, typed: str) -> Exercise:
         """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`."""
-        for exercise in self.exercises.values():
-            number = exercise.id.split("_")[1]
-            names = {exercise.id, exercise.number, number, f"dl_{number}", exercise.stem}
-            if typed.strip("/").removeprefix("exercises/") in names:
-                return exercise
+        meant = typed.strip("/").removeprefix("exercises/")
+        found = [exercise for exercise in self.exercises.values() if meant in _names(exercise.id)]
+        if len(found) > 1:
+            raise HouseError(
+                f"'{typed}' may be {' or '.join(e.id for e in found)}: type {found[0].label}, for example."
+            )
+        if found:
+            return found[0]
         for task in self.coverage.task:
-            if typed in {task.id, task.id.split("_")[1], str(int(task.id.split("_")[1]))}:
+            if meant in _names(task.id):
                 raise HouseError(f"{task.id} is still to come. `grader list` shows what there is.")
         known = [name for e in self.exercises.values() for name in (e.id, e.stem, e.number)]
         raise HouseError(f"There is no exercise '{typed}'.{nearest(typed, known)} `grader list` shows all.")
+
+
+def _names(id: str) -> set[str]:
+    """What may be typed for an exercise."""
+    number = number_of(id)
+    return {id, label_of(id), id.split("_", 2)[2], str(number), f"{number:03}"}
+
+
+def _folders(root: Path, pattern: str) -> list[str]:
+    """The names of the folders of exercises that fit a pattern, in order."""
+    return sorted(path.parent.name for path in (root / "exercises").glob(f"{pattern}/exercise.toml"))
 
 
 def read_exercise(root: Path, id: str) -> Exercise:
@@ -277,7 +310,9 @@ def read_exercise(root: Path, id: str) -> Exercise:
     for driver in drivers:
         if drivers.count(driver) > 1:
             raise HouseError(f"{path}: two pictures have the driver '{driver}': give each a driver of its own.")
-    return Exercise(id, root, facts.title, facts.summary, facts.revision, facts.limits, facts.part, facts.picture)
+    shared = len(_folders(root, f"[a-z][a-z]_{number_of(id):03}_*")) > 1
+    own = facts.title, facts.summary, facts.revision, facts.limits, facts.part, facts.picture
+    return Exercise(id, root, *own, shared)
 
 
 def find_house(start: Path | None = None) -> House:

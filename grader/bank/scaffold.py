@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from grader.bank.catalog import EXERCISE_ID, House
+from grader.bank.catalog import EXERCISE_ID, House, label_of
 from grader.bank.source import BEGIN, END
 from grader.base.errors import HouseError
 
@@ -129,7 +129,7 @@ def scaffold(house: House, id: str) -> list[Path]:
     for name in files:
         if (house.root / name).exists():
             raise HouseError(f"{name} is there already; nothing was written.")
-    number = id[: len("dl_000")]
+    number = label_of(id)
     folders = [path.name for path in sorted((house.root / "exercises").glob(f"{number}_*"))]
     planned = [task.id for task in house.coverage.task if task.id.startswith(f"{number}_")]
     taken = next((name for name in (*folders, *planned) if name != id), None)

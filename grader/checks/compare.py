@@ -59,7 +59,7 @@ def difference(
         return _tensors(got, want, axes.split(), tol, dtype, along or {}, path)
     if isinstance(want, np.ndarray):
         if not isinstance(got, np.ndarray):
-            return _differs(path, f"expected a numpy array, got {_kind(got)}")
+            return _differs(path, f"expected {_kind(want)}, got {_kind(got)}")
         return _tensors(torch.from_numpy(got), torch.from_numpy(want), axes.split(), tol, dtype, along or {}, path)
     if isinstance(want, Mapping):
         return _dicts(got, want, path, axes=axes, tol=tol, dtype=dtype, along=along)
@@ -348,6 +348,8 @@ def _dtype(dtype: torch.dtype) -> str:
 def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"a numpy array of shape {value.shape}"
     if isinstance(value, list | tuple | dict):
         return f"a {type(value).__name__} of {len(value)}"
     return _valued(value)
@@ -356,7 +358,7 @@ def _kind(value: Any) -> str:
 def _valued(value: Any) -> str:
     if value is None:
         return "None"
-    if isinstance(value, torch.Tensor | list | tuple | dict):
+    if isinstance(value, torch.Tensor | np.ndarray | list | tuple | dict):
         return _kind(value)
     return f"{number(value)} ({type(value).__name__})"
 

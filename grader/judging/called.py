@@ -117,7 +117,7 @@ def _is_other(got: Form, want: Form, look: Sequence[str]) -> bool:
     if got.kind in _SEQUENCES and want.kind in _SEQUENCES:
         return got.size != want.size and "tuple" in (got.kind, want.kind)
     if got.kind != want.kind:
-        if {got.kind, want.kind} == {"number", "tensor"} and got.shape == want.shape:
+        if {got.kind, want.kind} in ({"number", "tensor"}, {"number", "array"}) and got.shape == want.shape:
             return "number" in look
         return got.kind in _DATA or want.kind in _DATA  # of two objects each may have a class of its own
     if got.kind == "dict":
@@ -129,14 +129,19 @@ def _said(form: Form, dtype: bool) -> str:
     match form.kind:
         case "None":
             return "None"
-        case "tensor":
-            return f"a {form.dtype if dtype else ''} tensor of shape {form.shape}".replace("a  ", "a ")
+        case "tensor" | "array":
+            kind = f"{form.dtype} {form.kind}" if dtype and form.dtype else form.kind
+            return f"{_article(kind)} of shape {form.shape}"
         case "tuple" | "list":
             inner = ", ".join(_said(item, dtype) for item in form.items) if form.size <= len(form.items) <= 3 else ""
             return f"a {form.kind} of {form.size}" + (f" ({inner})" if inner else "")
         case "dict":
             return f"a dict with the keys {', '.join(form.keys)}" if form.keys else "an empty dict"
-    return f"{'an' if form.kind[:1].lower() in 'aeiou' else 'a'} {form.kind}"
+    return _article(form.kind)
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def _raising(mine: Sequence[Call], kind: str) -> str:

@@ -61,7 +61,7 @@ def result_lines(
 
 def title_of(exercise: Exercise) -> str:
     """What an exercise is called in a head line: `dl_011 · KV cache`."""
-    return f"{'_'.join(exercise.id.split('_')[:2])} · {exercise.title}"
+    return f"{exercise.label} · {exercise.title}"
 
 
 def spoken(lines: list[Line], encoding: str) -> list[Line]:

@@ -12,7 +12,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from grader.bank.catalog import Exercise, House
+from grader.bank.catalog import Exercise, House, number_of
 from grader.bank.coverage import CoverageTable, ItemRow
 from grader.base.text import plain
 from grader.records.progress import Kept
@@ -83,8 +83,8 @@ def _coverage_cells(house: House, row: ItemRow) -> list[str]:
     priority = str(row.priority) if row.priority else ""
     points = f"{row.points_earned}/{row.points}" if row.points else ""
     topics = f"{row.earned}/{row.covered}/{len(row.topics)}"
-    here = [id.split("_", 2)[1].lstrip("0") for id in row.exercises if id in house.exercises]
-    coming = [id.split("_", 2)[1].lstrip("0") for id in row.exercises if id not in house.exercises]
+    here = [house.exercises[id].number for id in row.exercises if id in house.exercises]
+    coming = [str(number_of(id)) for id in row.exercises if id not in house.exercises]
     said = [", ".join(here)] if here else []
     said += [f"{', '.join(coming)} coming"] if coming else []
     if not said:
@@ -108,7 +108,7 @@ def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
     for id in sorted(tasks.keys() | house.exercises.keys()):
         task, exercise = tasks.get(id), house.exercises.get(id)
         priority, level = (str(task.priority), task.difficulty) if task else ("", "")
-        number = id.split("_")[1].lstrip("0")
+        number = "" if exercise and exercise.shared else str(number_of(id))  # a shared one is not to be typed
         if exercise is None:
             grid.add_row(number, Text(id, style="dim"), priority, level, "coming")
             continue

@@ -34,6 +34,26 @@ def test_an_exercise_is_found_by_what_people_type(home, typed):
     assert home.house.find(typed).id == "dl_901_running_mean"
 
 
+def test_both_prefixes_have_exercises(home):
+    for tree in ("exercises", "solutions", "tests"):
+        shutil.move(home.root / tree / "dl_901_running_mean", home.root / tree / "nn_901_running_mean")
+    assert {home.house.find(typed).id for typed in ("901", "nn_901", "running_mean")} == {"nn_901_running_mean"}
+    assert home.house.find("901").number == "901"
+    with pytest.raises(HouseError, match="dl_901_running_mean is still to come"):
+        home.house.find("dl_901")
+
+
+def test_a_number_that_two_have_names_both(home):
+    folder = home.root / "exercises"
+    shutil.copytree(folder / "dl_901_running_mean", folder / "nn_901_running_sum")
+    assert list(home.house.exercises) == ["dl_901_running_mean", "nn_901_running_sum"]
+    with pytest.raises(HouseError, match=r"'901' may be dl_901_running_mean or nn_901_running_sum: type dl_901"):
+        home.house.find("901")
+    for typed in ("nn_901", "running_sum"):
+        assert home.house.find(typed).number == "nn_901"
+    assert home.house.find("running_mean").number == "dl_901"
+
+
 def test_a_leading_zero_does_not_matter(home):
     for tree in ("exercises", "solutions", "tests"):
         shutil.move(home.root / tree / "dl_901_running_mean", home.root / tree / "dl_021_running_mean")

@@ -89,7 +89,7 @@ def test_the_tolerance_can_be_set():
         (normal(3), normal(1, 3), "got       (3,)"),
         (normal(1, 3), normal(4, 3), "expected  t=4  d=3\n  got       t=1  d=3"),
         (normal(2, 3).float(), normal(2, 3), "wrong dtype: expected float64, got float32"),
-        (normal(2, 3).numpy(), normal(2, 3), "expected a tensor of shape t=2  d=3, got"),
+        (normal(2, 3).numpy(), normal(2, 3), "a tensor of shape t=2  d=3, got a numpy array of shape (2, 3)"),
         (None, normal(2, 3), "expected a tensor of shape t=2  d=3, got None"),
         ([1.0], normal(2, 3), "got a list of 1"),
         (2.0, torch.tensor(2.0), "got 2 (float)"),
@@ -189,7 +189,8 @@ def test_an_expected_zero_allows_rounding_and_no_more():
         ([1], {"a": 1}, "expected a dict, got a list of 1"),
         ({"a": [X, X * 2]}, {"a": [X, X]}, "entry ['a'][1]: 21 of 21 values differ"),
         ([X], [X, X], "expected 2 entries, got 1"),
-        (torch.ones(2), np.ones(2), "expected a numpy array"),
+        (torch.ones(2), np.ones(2), "expected a numpy array of shape (2,), got a tensor of shape (2,)"),
+        (None, np.ones((2, 3)), "expected a numpy array of shape (2, 3), got None"),
         (np.ones(2) * 2, np.ones(2), "Every value is 2 times"),
     ],
 )

@@ -37,8 +37,11 @@ def _spoiled(function):
 WAYS = {
     "None": "return None",
     "one value": "return value[0] if isinstance(value, tuple) else value",
-    "a list": "return list(value) if hasattr(value, 'shape') and value.dim() else value",
-    "another dtype": "return value.double().half() if hasattr(value, 'dtype') and value.is_floating_point() else value",
+    "a list": "return list(value) if len(getattr(value, 'shape', ())) else value",
+    "another dtype": """
+        if hasattr(value, 'is_floating_point'):
+            return value.double().half() if value.is_floating_point() else value
+        return value.astype('float16') if hasattr(value, 'astype') and value.dtype.kind == 'f' else value""",
 }
 
 

@@ -1,0 +1,284 @@
+"""Runs beside the learner's code: builds functions and graphs from data, and returns what came as data.
+
+A program is a list of steps (operation, operands, arguments, options), one for each node that is made. An operand is
+the number of a node (leaves come first), or a constant in a list of its own.
+"""
+
+import operator
+
+import numpy as np
+
+_OPERATORS = {
+    "neg": operator.neg,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+    "@": operator.matmul,
+    "+=": operator.iadd,
+    "*=": operator.imul,
+}
+
+
+def _built(leaves, program):
+    """The leaves, and the node that each step makes."""
+    nodes = list(leaves)
+    for name, operands, arguments, options in program:
+        given = [nodes[one] if isinstance(one, int) else one[0] for one in operands]
+        if name in _OPERATORS:
+            nodes.append(_OPERATORS[name](*given))
+        else:
+            nodes.append(getattr(given[0], name)(*arguments, **options))
+    return nodes
+
+
+def _forgetting(seed):
+    """A generator, and the global state of numpy, which is put back by whoever asked."""
+    np.random.seed(seed)
+    return np.random.get_state()
+
+
+def _array(made):
+    """A number of numpy's as an array without axes; all else as it is."""
+    return np.asarray(made) if isinstance(made, np.generic) else made
+
+
+# --- a function of an array -------------------------------------------------------------------------------------------
+
+
+def numeric(module, x, cubes, pairs, options):
+    """`numeric_gradient` of sum(cubes · x³) + x·pairs·x, how often f was called, and shapes that it was called with."""
+    shapes = []
+
+    def f(point):
+        shapes.append(list(np.shape(point)))
+        flat = np.reshape(point, -1)
+        return float(np.sum(cubes * point**3) + flat @ pairs @ flat)
+
+    grad = module.numeric_gradient(f, x, **options)
+    strange = [shape for shape in shapes if shape != list(x.shape)]
+    return {"grad": _array(grad), "calls": len(shapes), "strange": strange[:1]}
+
+
+# --- dropout ----------------------------------------------------------------------------------------------------------
+
+
+def dropped(module, x, p, seed, **options):
+    """`dropout` with a generator of this seed; None for none."""
+    return module.dropout(x, p, None if seed is None else np.random.default_rng(seed), **options)
+
+
+def masks(module, shape, p, seed, calls):
+    """The masks of so many calls with one generator, stacked."""
+    rng, x = np.random.default_rng(seed), np.ones(shape)
+    return np.stack([module.dropout(x, p, rng)[1] for _ in range(calls)])
+
+
+def drawing(module, x, p, seed):
+    """Masks from generators in several states while numpy's global state is another, and what was done to states."""
+    kept = np.random.get_state()
+    try:
+        before = _forgetting(1)
+        rng = np.random.default_rng(seed)
+        start = rng.bit_generator.state
+        first = module.dropout(x, p, rng)[1].copy()
+        used = rng.bit_generator.state != start
+        moved = any(np.any(a != b) for a, b in zip(before[1:], np.random.get_state()[1:], strict=True))
+        again = module.dropout(x, p, rng)[1].copy()
+        _forgetting(2)
+        equal = module.dropout(x, p, np.random.default_rng(seed))[1].copy()
+        advanced = np.random.default_rng(seed)
+        advanced.random(3)
+        later = module.dropout(x, p, advanced)[1].copy()
+        other = module.dropout(x, p, np.random.default_rng(seed + 1))[1].copy()
+        idle = np.random.default_rng(seed)
+        module.dropout(x, p, idle, training=False)
+        idle_used = idle.bit_generator.state != start
+    finally:
+        np.random.set_state(kept)
+    seen = {"first": first, "equal": equal, "again": again, "later": later, "other": other}
+    return {**seen, "used": bool(used), "moved": bool(moved), "idle_used": bool(idle_used)}
+
+
+# --- Value ------------------------------------------------------------------------------------------------------------
+
+
+def values(module, leaves, program, roots=(-1,), zeroed=False):
+    """`data` of all nodes and, after `backward` of each root in turn, `grad` of all nodes.
+
+    zeroed: whether the grads of the leaves are set to 0 in between, as a training loop does.
+    """
+    nodes = _built([module.Value(one) for one in leaves], program)
+    grads = []
+    for root in roots:
+        nodes[root].backward()
+        grads.append([float(node.grad) for node in nodes])
+        for node in nodes[: len(leaves)] if zeroed else []:
+            node.grad = 0.0
+    return {"data": [float(node.data) for node in nodes], "grads": grads}
+
+
+def untouched(module, leaves, program):
+    """`data` and `grad` of the leaves and of all nodes before any backward, and whether each step made a new object."""
+    nodes = _built([module.Value(one) for one in leaves], program)
+    fresh = [all(made is not node for node in nodes[:i]) for i, made in enumerate(nodes)]
+    kinds = [type(node) is module.Value for node in nodes]
+    return {
+        "data": [float(n.data) for n in nodes],
+        "grads": [float(n.grad) for n in nodes],
+        "new": fresh,
+        "kind": kinds,
+    }
+
+
+def descended(module, leaves, program, rate, steps):
+    """The leaves after each step of gradient descent on the last node, in a new graph for each step."""
+    held = [module.Value(one) for one in leaves]
+    trace = []
+    for _ in range(steps):
+        _built(held, program)[-1].backward()
+        for leaf in held:
+            leaf.data -= rate * leaf.grad
+            leaf.grad = 0.0
+        trace.append([float(leaf.data) for leaf in held])
+    return trace
+
+
+def doubled(module, x, times):
+    """x + x, and the sum with itself, so many times: what came, and the grad of x."""
+    leaf = out = module.Value(x)
+    for _ in range(times):
+        out = out + out
+    out.backward()
+    return {"data": float(out.data), "grad": float(leaf.grad)}
+
+
+def chained(module, x, length, kind):
+    """A graph of that many steps: a chain, one whose every step takes the one before twice, or a sum of leaves."""
+    first = out = module.Value(x)
+    leaves = [first]
+    for _ in range(length):
+        if kind == "chain":
+            out = out + 1.0
+        elif kind == "ladder":
+            out = out * 0.75 + out * 0.25
+        else:
+            leaves.append(module.Value(x))
+            out = out + leaves[-1]
+    out.backward()
+    return {"data": float(out.data), "grads": [float(leaf.grad) for leaf in (leaves[0], leaves[-1])]}
+
+
+# --- unbroadcast and Tensor -------------------------------------------------------------------------------------------
+
+
+def unbroadcast(module, grad, shape):
+    """`unbroadcast`."""
+    return _array(module.unbroadcast(grad, tuple(shape)))
+
+
+def tensors(module, leaves, program, upstream=None, roots=(-1,)):
+    """`data` of all nodes and, after `backward` of each root in turn, `grad` of all nodes."""
+    nodes = _built([module.Tensor(one) for one in leaves], program)
+    grads = []
+    for root in roots:
+        nodes[root].backward() if upstream is None else nodes[root].backward(upstream)
+        grads.append([np.array(node.grad) for node in nodes])
+    return {"data": [np.array(node.data) for node in nodes], "grads": grads}
+
+
+def fresh_tensors(module, leaves, program):
+    """`data` and `grad` of all nodes before any backward, and whether each is a Tensor."""
+    nodes = _built([module.Tensor(one) for one in leaves], program)
+    kinds = [type(node) is module.Tensor for node in nodes]
+    return {"data": [np.array(n.data) for n in nodes], "grads": [np.array(n.grad) for n in nodes], "kind": kinds}
+
+
+def shared_grads(module, leaves, program, upstream):
+    """The grads of all nodes where, after backward, 1,000 was added in place to each in turn and taken off again.
+
+    Row i has what the grads of all nodes are while that of node i is larger.
+    """
+    nodes = _built([module.Tensor(one) for one in leaves], program)
+    nodes[-1].backward(upstream)
+    rows = []
+    for node in nodes:
+        kept = np.array(node.grad)
+        if node.grad.flags.writeable:
+            node.grad += 1000
+        rows.append([np.array(other.grad) for other in nodes if other is not node])
+        node.grad = kept
+    return {"rows": rows, "upstream": upstream.copy()}
+
+
+def looked_up(module, table, indices, upstream, *, meter):
+    """An embedding's lookup and its backward pass, measured: what came, and the gradient of the table."""
+    weights = module.Tensor(table)
+    with meter:
+        out = weights.take(indices)
+        out.backward(upstream)
+    return {"out": np.array(out.data), "grad": np.array(weights.grad)}
+
+
+def stretched(module, x, length):
+    """A chain of that many steps of a Tensor, and 60 doublings behind it: what came, and the grad of x."""
+    leaf = out = module.Tensor(x)
+    for _ in range(length):
+        out = out + 1.0
+    for _ in range(60):
+        out = out + out
+    total = out.sum()
+    total.backward()
+    return {"data": _array(total.data), "grad": np.array(leaf.grad)}
+
+
+# --- jacobian ---------------------------------------------------------------------------------------------------------
+
+
+def duals(module, numbers, tangents, program):
+    """value and tangent of every node that Duals give."""
+    leaves = [module.Dual(a, b) for a, b in zip(numbers, tangents, strict=True)]
+    nodes = _built(leaves, program)
+    return {"value": [float(node.value) for node in nodes], "tangent": [float(node.tangent) for node in nodes]}
+
+
+def derivatives(module, x, program, outputs, mode):
+    """`jacobian` of the function that gives these nodes of a program, and how often it was called.
+
+    outputs: numbers of nodes, or constants in a list.
+    """
+    calls = []
+
+    def f(inputs):
+        calls.append(len(inputs))
+        nodes = _built(inputs, program)
+        return [nodes[one] if isinstance(one, int) else one[0] for one in outputs]
+
+    return {"jacobian": module.jacobian(f, x, mode), "calls": len(calls)}
+
+
+def long_jacobian(module, n, m, mode):
+    """The Jacobian of n numbers: their m running sums of tanh, the last entry taken again and again beyond n."""
+    calls = []
+
+    def f(inputs):
+        calls.append(len(inputs))
+        total, outputs = inputs[0] * 0.0, []
+        for step in range(max(n, m)):
+            total = total * 0.5 + inputs[min(step, n - 1)].tanh()
+            outputs.append(total)
+        return outputs[-m:]
+
+    return {"jacobian": module.jacobian(f, [0.5] * n, mode), "calls": len(calls)}
+
+
+def refused_mode(module, mode):
+    """`jacobian` with a mode that there is not."""
+    return module.jacobian(lambda x: [x[0]], [1.0], mode)
+
+
+def refused_backward(module, data):
+    """`backward` without a gradient."""
+    module.Tensor(data).backward()
+    return "nothing was raised"
