@@ -25,7 +25,7 @@ export function Try({ session }: { session: Session }) {
         <small>Nothing of it stays, and it is no attempt.</small>
       </p>
       {tried && (
-        <div class="tried" aria-label="What came of it" role="group">
+        <div class="trial" aria-label="What came of it" role="group">
           {tried.printed && <pre>{tried.printed}</pre>}
           {tried.shown.map((value, i) => <pre key={i} class="value">{value}</pre>)}
           {tried.problem && <pre class="problem">{tried.problem}</pre>}
