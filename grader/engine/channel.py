@@ -153,7 +153,7 @@ class Caged:
                 seconds = _TELLS * self._exercise.limits.check_seconds
                 message["check"] = {"seed": self._seed, "forbidden": list(self._part.forbidden), "seconds": seconds}
                 self._begun = True
-            reply = self._without_print(self._answerer.ask(message))
+            reply = self._without_print(request, self._answerer.ask(message))
         except _Over as ended:
             self._look_at_end(ended)
             self.close()
@@ -164,11 +164,15 @@ class Caged:
             raise
         return self._believable(request, reply)
 
-    def _without_print(self, reply: Any) -> Any:
-        """A reply without what the code printed meanwhile, which is kept: a stranger's text, and no more than that."""
+    def _without_print(self, request: Request, reply: Any) -> Any:
+        """A reply without what the code printed meanwhile, which is kept: a stranger's text, and no more than that.
+
+        What is asked a second time, for its calls, prints a second time, and that is not kept.
+        """
         match reply:
             case {"printed": str(said), **rest}:
-                self.printed = (self.printed + said)[-LONGEST_PRINTED:].encode(errors="backslashreplace").decode()
+                if not request.calls:
+                    self.printed = (self.printed + said)[-LONGEST_PRINTED:].encode(errors="backslashreplace").decode()
                 return rest
         return reply
 

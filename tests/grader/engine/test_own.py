@@ -30,3 +30,27 @@ def test_ones_own_attempt_is_judged_in_the_engine_and_not_recorded(home):
     assert json.loads(first) == {"score": 30, "seed": 7, "ticks": [[i, 4] for i in range(1, 5)]}
     assert second == "RunError True"
     assert not home.progress.path.exists()
+
+
+PRINTS = """
+from pathlib import Path
+from grader.bank.catalog import House
+from grader.engine.own import graded
+
+house = House(Path.cwd())
+results = []
+graded(house, list(house.exercises.values()), lambda exercise, result: results.append(result))
+for part in results[0].parts:
+    for check in part.checks:
+        print(repr((check.id, str(check.verdict), check.printed)))
+"""
+
+
+def test_what_code_prints_comes_back_with_its_check_and_once(home):
+    home.solve(("return x.sum(0) / len(x)", "print('rows', len(x)); return x.sum(0)"))
+    done = home.script(PRINTS)
+    assert done.code == 0, done.said
+    printed = {id: (verdict, text) for id, verdict, text in map(eval, done.out.splitlines())}
+    assert printed["test_mean_of_rows[5]"] == ("wrong", "rows 5\n")
+    assert printed["test_mean_of_rows[1]"] == ("passed", "rows 1\n")
+    assert printed["test_mean_of_nothing"][1] == ""
