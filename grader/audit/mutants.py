@@ -47,10 +47,19 @@ class Equivalent(Facts, frozen=True):
     why: str
 
 
+class Allowed(Facts, frozen=True):
+    """A twin of a part that its checks let pass, since the part promises nothing against it."""
+
+    twin: str
+    part: str
+    reason: str
+
+
 class MutantFile(Facts, frozen=True):
     mutant: tuple[Mutant, ...] = ()
     right: tuple[Right, ...] = ()
     equivalent: tuple[Equivalent, ...] = ()
+    allowed: tuple[Allowed, ...] = ()
 
 
 def read_mutants(path: Path) -> MutantFile:

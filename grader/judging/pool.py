@@ -49,7 +49,7 @@ class Variant(msgspec.Struct, frozen=True):
     first: tuple[str, ...] = ()
     """Names of parts, or of checks, that come before all others, in this order."""
     only: tuple[str, ...] = ()
-    """Names of the parts to run; empty for all."""
+    """Names of the parts, or ids of the checks, to run; empty for all."""
     stop_early: bool = False
     """End at the first check that does not pass: enough to know that a wrong answer is caught."""
     check_seconds: float | None = None
@@ -319,7 +319,7 @@ def _ordered(collected: Collected, variant: Variant) -> list[pytest.Function]:
         random.Random(variant.seed).shuffle(items)
     part = {id: part for part, ids in collected.planned.items() for id in ids}
     if variant.only:
-        items = [item for item in items if part[item.name] in variant.only]
+        items = [item for item in items if part[item.name] in variant.only or item.name in variant.only]
     rank = {name: i for i, name in enumerate(variant.first)}
     last = len(rank)
     items.sort(key=lambda item: min(rank.get(part[item.name], last), rank.get(item.name.split("[")[0], last)))
