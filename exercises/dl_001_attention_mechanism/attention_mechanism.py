@@ -13,7 +13,9 @@ Unless a docstring says otherwise:
   NaN, and all gradients through it are 0.
 * t, s >= 1. Inputs may have any strides. Results have the dtype of the inputs: float64 or float32.
 * "(differentiable)": gradients flow to every floating-point argument, through every result.
-* Costs count with and without gradients. FLOPs are those of matrix products: 2 for each multiply-add.
+* Costs count with and without gradients. FLOPs are those of matrix products: 2 for each multiply-add. Where they are
+  promised, the work stays in torch: numpy and lists are refused where it is counted, but in `attention_backward`.
+  Python may read a number for each query of each head.
 * Nothing is kept between calls: once the caller lets the results go, no tensor and no graph of them is left.
 
 What a part may not call is named in its docstring, and refused by whatever name it is called. Elsewhere torch's softmax

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 
 from . import drivers
 
@@ -329,6 +329,7 @@ def test_attention_costs_two_products(attempt, draw, grad, masked):
     got, cost = attempt.cost(drivers.attend_cost, q, k, v, mask, grad)
     of = f"b=2 h=3 t=37 s=59 d=11 e=7, {'with' if grad else 'without'} gradients"
     agree(got, attend(q, k, v, mask), of=f"(output, weights), {of}")
+    in_torch(cost, of=of, values=b * h * t + 64)
     flops = 2 * b * h * t * s * (d + e)
     at_most(
         cost.flops, 1.1 * flops, of=f"FLOPs, {of}", known={"taking the scores twice": flops + 2 * b * h * t * s * d}
@@ -347,6 +348,7 @@ def test_attention_backward_costs_four_products(attempt, draw):
     got, cost = attempt.cost(drivers.attend_backward_cost, q, k, v, mask, g)
     of = "b=2 h=3 t=37 s=59 d=11 e=7"
     agree(list(got), want, of=f"gradients of q, k, v, {of}")
+    in_torch(cost, of=f"the backward pass, {of}", values=b * h * t + 64)
     at_most(cost.flops, 2.1 * 2 * b * h * t * s * (d + e), of=f"FLOPs of the backward pass, {of}")
     at_most(cost.largest, b * h * t * s, of=f"largest tensor of the backward pass, in elements, {of}")
 
@@ -635,6 +637,7 @@ def test_projections_serve_all_heads(attempt, draw, heads, grad):
     got, cost = attempt.cost(drivers.multi_head_cost, x, memory, heads, weights, grad)
     of = f"b=2 t=13 s=229 c=12, {heads} heads, {'with' if grad else 'without'} gradients"
     agree(tuple(got), layer_oracle(x, memory, heads, weights), of=f"(output, weights), {of}")
+    in_torch(cost, of=of, values=b * heads * t + 64)
     known = {
         "projecting to the whole width for each head": layer_flops(b, t, s, c)
         + (heads - 1) * 2 * b * (t + 2 * s) * c * c
@@ -654,6 +657,7 @@ def test_layer_backward_costs_twice_the_forward(attempt, draw):
     got, cost = attempt.cost(drivers.multi_head_backward_cost, x, memory, heads, weights, g)
     of = "b=2 t=13 s=29 c=12, 3 heads"
     agree(list(got), want, of=f"gradients of x, memory and the parameters, {of}")
+    in_torch(cost, of=f"the backward pass, {of}", values=b * heads * t + 64)
     at_most(cost.flops, 2.1 * layer_flops(b, t, s, c), of=f"FLOPs of the backward pass, {of}")
     limit = max(3 * b * max(t, s) * c, b * heads * t * s, 3 * c * c)
     at_most(cost.largest, limit, of=f"largest tensor of the backward pass, in elements, {of}")
@@ -880,6 +884,7 @@ def test_each_token_is_projected_once(attempt, draw, grad):
     got, cost = attempt.cost(*how, *inputs)
     of = f"b=2 t=17 s=23 m=19 n=29 e=5 a=7, {'with' if grad else 'without'} gradients"
     agree(tuple(got), additive_oracle(*inputs), of=f"(output, weights), {of}")
+    in_torch(cost, of=of, values=b * t + 64)
     flops = 2 * b * (t * m * a + s * n * a + t * s * a + t * s * e)
     known = {"the first layer for each pair": 2 * b * t * s * ((m + n) * a + a + e)}
     at_most(cost.flops, 1.1 * flops, of=f"FLOPs, {of}", known=known)
@@ -1032,6 +1037,7 @@ def test_each_head_uses_its_own_columns(attempt, draw, grad):
     got, cost = attempt.cost(*how, weights, v, w_out)
     of = f"b=2 h=5 t=13 s=29 e=4 c=31, {'with' if grad else 'without'} gradients"
     agree(got, contributions(weights, v, w_out), axes="b h t c", of=f"contributions, {of}")
+    in_torch(cost, of=of)
     known = {
         "all columns for each head, the others zeroed,": 2 * b * h * t * (s * e + h * e * c),
         "projecting every value before it is mixed": 2 * b * h * (s * e * c + t * s * c),
