@@ -1,6 +1,6 @@
 """Which costs do the checks of a part look at? Heard while they run on the solution, in a fork that listens."""
 
-import os
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from grader.audit.wasteful import Most, current_check, noting, wrap
 from grader.judging.pool import Variant
 
 _COUNTED = frozenset(Cost.__struct_fields__)
-_OWN = os.path.dirname(grader.answering.cost.__file__)
+_OWN = grader.answering.cost.__file__.rpartition("/")[0]
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -54,7 +54,8 @@ def promises(bench: Bench) -> dict[str, Promise]:
         path = Path(folder, "looks.jsonl")
         path.touch()
         parts = {part.name: part.names for part in bench.exercise.parts}
-        text = f"{bench.solution}\n\nfrom grader.audit.promised import hear\n\nhear(globals(), {parts!r}, {str(path)!r})\n"
+        text = f"{bench.solution}\n\nfrom grader.audit.promised import hear\n\n"
+        text += f"hear(globals(), {parts!r}, {str(path)!r})\n"
         file = bench.collected.file
         checks = vars(bench.collected.items[0].module)
         bench.judge([Variant("promises", text, channel=lambda: Listening(file.in_process(text), path, checks))])
@@ -134,7 +135,8 @@ def _noted(path: Path) -> type[Cost]:
             value = super().__getattribute__(name)
             if name in _COUNTED and not sys._getframe(1).f_code.co_filename.startswith(_OWN):
                 amount = _latest[name] = sum(value.values()) if isinstance(value, dict) else value
-                _write(path, Look(current_check(), name, amount))
+                if name != "calls":  # of single operators, unless a limit is heard for all
+                    _write(path, Look(current_check(), name, amount))
             return value
 
     return Noted
@@ -156,4 +158,4 @@ def hear(module: dict[str, Any], parts: Mapping[str, Sequence[str]], path: str) 
             _write(Path(path), look)
 
     for part, names in parts.items():
-        wrap(module, list(names), noting(lambda differentiable, part=part: note(part, differentiable)))
+        wrap(module, list(names), noting(functools.partial(note, part)))

@@ -14,6 +14,7 @@ from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
 from grader.audit.pictures import pictures
 from grader.audit.stated import stated
+from grader.audit.twins import twins
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
@@ -76,6 +77,7 @@ def audit(
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known))
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))
+    section("twins", *twins(bench, known))
     if mutants != 0:
         found = try_mutants(bench, known, mutants, say)
         report.generated, report.killed, report.equivalent = found.made, found.killed, found.equivalent

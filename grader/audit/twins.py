@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from grader.audit.bench import MUTANT_CHECK_SECONDS, Bench, Section
+from grader.audit.bench import Bench, Section
 from grader.audit.mutants import MutantFile
 from grader.audit.promised import Promise, promises
 from grader.audit.wasteful import Around, Most, hoarder, spender, thread, wrap
@@ -74,9 +74,7 @@ def _of(bench: Bench, part: str, promise: Promise) -> Iterator[Twin]:
         most = {check: msgspec.structs.asdict(promise.most[check]) for check in checks}
         text = f"{bench.solution}\n\nfrom grader.audit.twins import derive\n\n"
         text += f"derive(globals(), {kind!r}, {names!r}, {most!r})\n"
-        variant = Variant(
-            f"{kind} of {part}", text, only=checks, stop_early=True, check_seconds=MUTANT_CHECK_SECONDS
-        )
+        variant = Variant(f"{kind} of {part}", text, only=checks, stop_early=True)
         yield Twin(kind, part, variant)
 
 

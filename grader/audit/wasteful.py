@@ -30,6 +30,9 @@ class Given(msgspec.Struct, frozen=True):
     """Whether autograd is on, and one of the tensors that come or are held requires a gradient."""
 
 
+_SIDE = 128
+"""Of the largest matrix that is multiplied for nothing."""
+
 Call = Callable[[], Any]
 Around = Callable[[Call, Given], Any]
 """Makes the call, and does something beside it."""
@@ -170,7 +173,7 @@ def spender(spend: str, when: str, most: dict[str, Most]) -> Around:
 
 
 def _work(most: Most, given: Given) -> None:
-    side = max(8, min(128, int(most.largest**0.5)))
+    side = max(8, min(_SIDE, int(most.largest**0.5))) if most.largest else _SIDE
     one, two = torch.ones(side, side), torch.ones(side, side)
     if most.flops or not (most.work or most.calls):
         for _ in range(1 + _TIMES * max(most.flops, _FEW) // (2 * side**3)):
@@ -193,11 +196,12 @@ def _elements(most: Most) -> int:
 
 
 def _numpy_work(most: Most, given: Given) -> None:
-    """Each tensor goes to numpy and back, again and again, without a copy: there its operations are counted nowhere."""
+    """Each tensor goes to numpy again and again, without a copy: what is done with it there is counted nowhere."""
     for one in given.values:
-        if isinstance(one, torch.Tensor) and one.numel() and one.dtype not in (torch.bfloat16,):
+        if isinstance(one, torch.Tensor) and one.numel() and one.dtype is not torch.bfloat16:  # numpy has none
+            leaving = one.detach()
             for _ in range(_TIMES + _FEW // one.numel()):
-                torch.from_numpy(one.detach().numpy())
+                leaving.numpy()
 
 
 _SPENT: dict[str, Callable[[Most, Given], Any]] = {
