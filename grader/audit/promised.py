@@ -30,6 +30,8 @@ class Look(msgspec.Struct, frozen=True):
     amount: int = 0
     part: str = ""
     differentiable: bool = False
+    is_limit: bool = False
+    """Whether the amount is what the check allows."""
 
 
 class Promise(msgspec.Struct):
@@ -41,6 +43,8 @@ class Promise(msgspec.Struct):
     """The id of a check to what it allows, or to what the solution takes where no limit was heard."""
     modes: set[bool] = set()
     """Whether its checks, of its cost or not, call it with gradients, without, or both."""
+    has_limits: bool = False
+    """Whether a limit was heard: of what ranks count, checks see numbers alone."""
 
     def checks(self, *fields: str) -> tuple[str, ...]:
         """The ids of the checks that look at one of the fields, or at any."""
@@ -68,6 +72,7 @@ def promises(bench: Bench) -> dict[str, Promise]:
             if look.part == part:
                 promise.modes.add(look.differentiable)
             continue
+        promise.has_limits |= look.is_limit
         promise.fields.setdefault(look.check, set()).add(look.field)
         before = promise.most.get(look.check, Most())
         if look.field in Most.__struct_fields__ and look.amount > getattr(before, look.field):
@@ -123,7 +128,7 @@ def _limits_heard(at_most: Callable[..., None], path: Path) -> Callable[..., Non
         for field, amount in _latest.items():
             for unit in (1, _BYTES):
                 if value == amount / unit:
-                    _write(path, Look(current_check(), field, int(unit * limit)))
+                    _write(path, Look(current_check(), field, int(unit * limit), is_limit=True))
         at_most(value, limit, **said)
 
     return heard

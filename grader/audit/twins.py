@@ -74,8 +74,9 @@ def _of(bench: Bench, part: str, promise: Promise) -> Iterator[Twin]:
         most = {check: msgspec.structs.asdict(promise.most[check]) for check in checks}
         text = f"{bench.solution}\n\nfrom grader.audit.twins import derive\n\n"
         text += f"derive(globals(), {kind!r}, {names!r}, {most!r})\n"
-        variant = Variant(f"{kind} of {part}", text, only=checks, stop_early=True)
-        yield Twin(kind, part, variant)
+        # Ranks count in checks of values too, where nobody looks; the cost itself is held by the last ones.
+        order = "file" if promise.has_limits else "reversed"
+        yield Twin(kind, part, Variant(f"{kind} of {part}", text, order=order, only=checks, stop_early=True))
 
 
 def derive(module: dict[str, Any], kind: str, names: list[str], most: dict[str, dict[str, int]]) -> None:
