@@ -45,15 +45,15 @@ def result_lines(
     tail = f"{result.score} of {sum(part.points for part in ran)} points"
     tail += "" if len(ran) == len(result.parts) else f" in {len(ran)} of {len(result.parts)} parts"
     lines = [Line(f"{head}{tail:>{max(WIDTH - len(head), len(tail) + 2)}}", {"bold": True})]
-    broken = _broken(result)
+    broken, path = _broken(result), _path(exercise, tree)
     for part in result.parts:
         if part.checks or result.complete:
             lines.append(part_line(part))
             if not broken and part.first_failure and part.verdict not in NOT_BEGUN:
-                lines += failure_lines(part.first_failure)
+                lines += failure_lines(part.first_failure, path=path)
                 lines.append(_again_line(exercise, part.first_failure, tree))
     if broken:
-        lines += [Line(""), *failure_lines(broken)]
+        lines += [Line(""), *failure_lines(broken, path=path)]
     lines += gained_lines(exercise, gained)
     lines += [Line(""), *_next_lines(exercise, result, tree)]
     return spoken(lines, encoding)
@@ -119,10 +119,14 @@ def _brief(part: PartResult) -> str:
     return part.message.splitlines()[0]
 
 
-def failure_lines(check: CheckResult, width: int = WIDTH) -> list[Line]:
-    """A check that failed: the property, what was found, what the code printed; of a whole file no property."""
+def failure_lines(check: CheckResult, width: int = WIDTH, path: str = "") -> list[Line]:
+    """A check that failed: the property, what was found, what the code printed; of a whole file no property.
+
+    path: to the learner's file from here, for places that a terminal can open; by default its name alone.
+    """
+    said = _opened(check.message, path) if path else check.message
     lines = [] if check.of_file else [Line(text, {"bold": True}) for text in _fold(check.property, width)]
-    message = [line for raw in check.message.splitlines() for line in _fold(raw, width)]
+    message = [line for raw in said.splitlines() for line in _fold(raw, width)]
     if len(message) > _LONGEST_MESSAGE:
         message = [*message[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
     lines += [Line(text) for text in message]
@@ -133,7 +137,7 @@ def failure_lines(check: CheckResult, width: int = WIDTH) -> list[Line]:
 
 def _again_line(exercise: Exercise, check: CheckResult, tree: str) -> Line:
     """How to run one check again."""
-    path = f"{_folder(exercise, tree)}{exercise.stem}.py"
+    path = _path(exercise, tree)
     again = f'pytest "{path}::{check.id}"' if re.search(r"[^\w-]", check.id) else f"pytest {path}::{check.id}"
     return Line(" " * _INDENT + f"again: {again}", {"light": True})
 
@@ -150,6 +154,17 @@ def gained_lines(exercise: Exercise, gained: Sequence[str]) -> list[Line]:
     if len(gained) > _MOST_TOLD:
         lines.append(Line(f"  Why so, and what interviews ask: grader questions {exercise.number}", {"light": True}))
     return lines
+
+
+def _path(exercise: Exercise, tree: str) -> str:
+    """The learner's file as one types it here."""
+    return f"{_folder(exercise, tree)}{exercise.stem}.py"
+
+
+def _opened(message: str, path: str) -> str:
+    """A message whose places, as `kv_cache.py:12`, name the file by its path."""
+    name = path.rpartition("/")[2]
+    return re.sub(rf"(?<![\w/.]){re.escape(name)}(?=:\d)", lambda _: path, message)
 
 
 def _folder(exercise: Exercise, tree: str) -> str:
@@ -174,9 +189,15 @@ def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
     fresh = all(part.verdict in QUIET for part in result.parts)
     verb = "Begin with" if fresh else "Next:"
     return [
-        Line(f"  {verb} {following.name} in {_folder(exercise, tree)}{exercise.stem}.py"),
+        Line(f"  {verb} {following.name} in {_path(exercise, tree)}{_line_of(following)}"),
         Line(f"  Stuck? grader hint {exercise.number} {following.name}"),
     ]
+
+
+def _line_of(part: PartResult) -> str:
+    """Where a part is to be begun or mended, as `:12`; nothing where that is not known, or lies in a cell."""
+    place = part.first_failure.place if part.first_failure else None
+    return f":{place.line}" if place and place.line and place.file.endswith(".py") else ""
 
 
 def _fold(text: str, width: int = WIDTH) -> list[str]:
