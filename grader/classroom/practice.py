@@ -22,14 +22,15 @@ from grader.submissions.notebook import NotebookError, source_of_notebook
 from grader.submissions.statements import defined
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
+from grader.views.picture import Drawing, where_it_differs
 from grader.views.render import failure_lines, gained_lines, part_line
 
 
 def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
     """The `check` of one exercise. namespace: the notebook's, with the cells that were run in `In`.
 
-    `check(part)` prints what the part gives; raises NotYet, whose message stands there without a traceback, if it is
-    not earned.
+    `check(part)` prints what the part gives. If it is not earned, it shows where values differ, and raises NotYet,
+    whose message stands there without a traceback.
     """
     house = find_house()
     exercise = house.find(id)
@@ -40,11 +41,23 @@ def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
         text = text_of_cells(exercise, namespace["In"])
         result = judge.result(text, wanted)
         said, passed = told(house, exercise, wanted, result, text)
-        if not passed:
-            raise NotYet(said)
-        print(said)
+        if passed:
+            print(said)
+            return
+        show_where(result, wanted)
+        raise NotYet(said)
 
     return check
+
+
+def show_where(result: Result, part: Part) -> None:
+    """Show a map of where values differ, in a notebook; nothing where that is no tensor."""
+    from IPython.display import display  # there is one wherever a notebook runs
+
+    failure = next(one for one in result.parts if one.name == part.name).first_failure
+    differs = where_it_differs(failure.finding) if failure else None
+    if differs:
+        display(Drawing(differs))
 
 
 def text_of_cells(exercise: Exercise, cells: Sequence[str]) -> str:
