@@ -13,6 +13,12 @@ PATIENCE = 900.0
 """Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
 
 
+UNLIKE = ["nn_001_backprop", "dl_004_optimizers", "dl_011_kv_cache", "dl_015_moe", "dl_017_amp"]
+"""Exercises that have little in common: numpy, optimizers, caches, ranks, precision. The quick form of a sweep takes
+these; its full form, which its module names, takes all.
+"""
+
+
 def once(tmp_path_factory, name, work):
     """`work()`, which returns plain data: run by whoever comes first, read by all others of this test run.
 
