@@ -48,7 +48,7 @@ def served(house):
     return house
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open its event loop runs in this process, which other tests cannot bear
 def chromium():
     from playwright.sync_api import sync_playwright
 

@@ -20,7 +20,8 @@ HERE = Path(__file__).resolve().parents[1]
 REPOSITORY = HERE.parents[1]
 BANK = "dl_901_running_mean"
 EVERY = bool(os.environ.get("GRADER_EVERY_MUTANT"))
-REAL = list(find_house().exercises) if EVERY else UNLIKE
+# Of nn_001 the few are answers that are too slow by far: which checks they still end differs from run to run.
+REAL = list(find_house().exercises) if EVERY else [one for one in UNLIKE if one != "nn_001_backprop"]
 FEW = 2
 
 # What `batch_mean` may not call, torch.mean and torch.Tensor.mean, by other names: (module level, body).
