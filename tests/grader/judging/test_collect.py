@@ -55,7 +55,7 @@ def test_an_untouched_stub_is_not_started_and_says_where_to_begin(untouched):
     lines = home.attempt.read_text().splitlines()
     first, second = (i for i, line in enumerate(lines, 1) if "TODO: your code" in line)
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert part_line(done.out, "batch_mean") == f"○ batch_mean 30 not started running_mean.py:{first}"
     assert part_line(done.out, "RunningMean") == f"○ RunningMean 70 not started running_mean.py:{second}"
     assert "0 of 100 points" in done.out
@@ -75,7 +75,7 @@ def test_a_right_answer_earns_all(solved):
 def test_a_wrong_part_is_shown_with_its_property_and_the_other_keeps_its_points(half):
     home, done = half
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert "30 of 100 points" in done.out
     assert part_line(done.out, "batch_mean") == "✓ batch_mean 30 passed"
     assert part_line(done.out, "RunningMean") == "✗ RunningMean 70 wrong 0 of 1 checks pass"
@@ -276,7 +276,7 @@ def test_a_file_that_does_not_load_is_an_error_with_its_place_and_a_sentence(hom
     home.attempt.write_bytes(text if isinstance(text, bytes) else text.encode())
     done = home.pytest(EXERCISE)
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert " 0 of 100 points" in done.out
     for words in said:
         assert words in done.out
@@ -291,7 +291,7 @@ def test_an_empty_file_misses_each_name(home):
     home.attempt.write_text("")
     done = home.pytest(EXERCISE)
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert "running_mean.py does not define 'batch_mean'." in done.out
     assert " error " in part_line(done.out, "batch_mean")
     assert part_line(done.out, "RunningMean") == "· RunningMean 70 waiting waits for batch_mean"
@@ -365,7 +365,7 @@ def test_what_a_function_can_do_wrong(home, case):
     home.solve((RIGHT_MEAN, body))
     done = home.pytest(f"{FILE}::test_mean_of_rows[5]")
     assert done.code == (verdict != "passed")
-    assert clean(done)
+    assert clean(done), done.said
     if verdict != "passed":
         assert f" {verdict} " in part_line(done.out, "batch_mean")
     for words in said:
@@ -498,7 +498,7 @@ def test_an_import_that_never_ends_is_stopped(home):
     home.attempt.write_text("n = 0\nwhile True:\n    n += 1\n")
     done = home.pytest(EXERCISE)
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert "importing running_mean.py did not end after 2 s" in done.out
     assert " timeout" in part_line(done.out, "batch_mean")
     assert " timeout" in part_line(done.out, "RunningMean")
@@ -509,7 +509,7 @@ def test_a_call_that_never_ends_is_stopped_once_and_the_other_part_is_graded(hom
     home.edit(CHECKS, ("for n in (2, 5, 1)", "for n in (2, 4, 1)"))
     done = home.pytest(EXERCISE)
     assert done.code == 1
-    assert clean(done)
+    assert clean(done), done.said
     assert "still running after 2 s" in done.out
     assert "while len(x) == 5: pass" in done.out
     assert " timeout 1 of 3 checks pass" in part_line(done.out, "batch_mean")  # the third would pass, and is not run
