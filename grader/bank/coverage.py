@@ -10,6 +10,17 @@ from grader.bank.catalog import Exercise, House, Item, Part
 Status = Literal["here", "coming", "elsewhere", "gap"]
 
 
+SECTIONS = {
+    "critical": "Critical",
+    "medium": "Medium",
+    "new": "New in 2025-26",
+    "practical": "Practical",
+    "underspecified": "Underspecified",
+    "covered": "Basics",
+}
+"""The sections of the table, in their order, as people read them."""
+
+
 class TopicRow(msgspec.Struct, frozen=True):
     id: str
     title: str

@@ -1,6 +1,7 @@
 """The commands of a learner."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -117,7 +118,8 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         except ProgressError as error:
             click.secho(str(error), fg="yellow", err=True)
         if not as_json:
-            for line in result_lines(exercise, result, gained=gained, encoding=sys.stdout.encoding or "ascii"):
+            encoding, columns = sys.stdout.encoding or "ascii", shutil.get_terminal_size().columns
+            for line in result_lines(exercise, result, gained=gained, encoding=encoding, columns=columns):
                 click.secho(line.text, **style(line.markup))
             click.echo()
 

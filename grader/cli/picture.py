@@ -29,7 +29,7 @@ def picture(id: str, part: str | None, page: Path | None) -> None:
     if part:
         exercise.part(part)
     if not [one for one in exercise.pictures if part in (None, one.part)]:
-        raise HouseError(f"{exercise.id} declares no picture{f' of {part}' if part else ''}.")
+        raise HouseError(f"{exercise.id} has no pictures{f' of {part}' if part else ''} yet.")
     try:
         earned = Progress(house.root).earned().get(exercise.id, set())
     except ProgressError as error:

@@ -90,7 +90,9 @@ class Reporter:
                 exercise = read_exercise(Path(self.seen[tree, id][0].root), id)
                 terminalreporter.write_line("")
                 gained = self.gained.get(id, ()) if tree == "exercises" else ()
-                for line in result_lines(exercise, result, tree=tree, gained=gained, encoding=_encoding()):
+                columns = terminalreporter._tw.fullwidth  # what pytest's own lines keep to
+                shown = result_lines(exercise, result, tree=tree, gained=gained, encoding=_encoding(), columns=columns)
+                for line in shown:
                     terminalreporter.write_line(line.text, **line.markup)
         for note in dict.fromkeys(self.notes):
             terminalreporter.write_line(note, yellow=True)

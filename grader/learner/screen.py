@@ -21,7 +21,7 @@ from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import CheckResult
 from grader.verdicts.verdict import Verdict
 from grader.views.board import HELP, Board, screen
-from grader.views.render import Line, gained_lines, paragraph
+from grader.views.render import WIDTH, Line, gained_lines, paragraph
 
 _MOST_WHY = 12
 """Lines of why the grader could not judge."""
@@ -77,6 +77,10 @@ class Screen:
             extra=tuple(self._listed() if self._filter is not None else self._extra),
         )
 
+    @property
+    def _width(self) -> int:
+        return min(self._terminal.size[0], WIDTH)
+
     def _draw(self) -> None:
         columns, lines = self._terminal.size
         self._terminal.show(screen(self.board, columns, lines, self._scroll, self._terminal.encoding))
@@ -122,7 +126,7 @@ class Screen:
         if not self._fails(self._focus):
             self._focus = failing[0] if failing else self.exercise.parts[-1].name
         if gained:
-            self._gained = gained_lines(self.exercise, gained)[1:]
+            self._gained = gained_lines(self.exercise, gained, self._width)[1:]
 
     def _failing(self) -> list[str]:
         return [part.name for part in self.exercise.parts if self._fails(part.name)]
@@ -182,7 +186,15 @@ class Screen:
             self._say([str(error)])
             return
         more = "h again: the next." if given.number < given.of else "That was the last."
-        self._say([f"{given.part} · hint {given.number} of {given.of}", "", *paragraph(given.text, 2), "", f"  {more}"])
+        self._say(
+            [
+                f"{given.part} · hint {given.number} of {given.of}",
+                "",
+                *paragraph(given.text, 2, self._width),
+                "",
+                f"  {more}",
+            ]
+        )
 
     def _difference(self) -> None:
         """The file against the last attempt that was another text."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from grader.bank.catalog import Exercise, House, Part
-from grader.bank.coverage import ItemRow, TopicRow, coverage_table
+from grader.bank.coverage import SECTIONS, ItemRow, TopicRow, coverage_table
 from grader.bank.derived import stub_of
 from grader.bank.questions import read_questions
 from grader.bank.source import STUB, definition
@@ -15,15 +15,6 @@ from grader.serve.statement import paragraph_html, statement_html
 from grader.verdicts.picture import Made
 from grader.verdicts.result import Result
 from grader.views.picture import alt, svg, table
-
-_SECTIONS = {
-    "critical": "Critical",
-    "medium": "Medium",
-    "new": "New in 2025-26",
-    "practical": "Practical",
-    "underspecified": "Underspecified",
-    "covered": "Covered before this collection",
-}
 
 
 class Standing:
@@ -95,7 +86,7 @@ def sections(house: House, rows: Iterable[ItemRow], standing: Standing) -> tuple
         wire.MapSection(
             id=id, title=title, tiles=tuple(_tile(house, row, standing) for row in rows if row.section == id)
         )
-        for id, title in _SECTIONS.items()
+        for id, title in SECTIONS.items()
     )
 
 

@@ -13,6 +13,7 @@ from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
 
 WIDTH = 80
+_NARROWEST = 40
 _INDENT = 6
 _LONGEST_MESSAGE = 24
 _LONGEST_PRINT = 8
@@ -35,26 +36,29 @@ def result_lines(
     tree: str = "exercises",
     gained: Sequence[str] = (),
     encoding: str = "utf-8",
+    columns: int = WIDTH,
 ) -> list[Line]:
     """What a learner reads after a run: each part with its verdict, the first failure of each, and what to do next.
 
-    gained: the parts that this run is first to earn; they are told why the reference does it its way.
+    gained: the parts that this run is first to earn; they are told why the reference does it its way. columns: of the
+    terminal; lines are folded at 80 of them, or at all where there are fewer.
     """
+    width = max(_NARROWEST, min(columns, WIDTH))
     head = title_of(exercise)
     ran = [part for part in result.parts if part.checks or result.complete]
     tail = f"{result.score} of {sum(part.points for part in ran)} points"
     tail += "" if len(ran) == len(result.parts) else f" in {len(ran)} of {len(result.parts)} parts"
-    lines = [Line(f"{head}{tail:>{max(WIDTH - len(head), len(tail) + 2)}}", {"bold": True})]
+    lines = [Line(f"{head}{tail:>{max(width - len(head), len(tail) + 2)}}", {"bold": True})]
     broken, path = _broken(result), _path(exercise, tree)
     for part in result.parts:
         if part.checks or result.complete:
-            lines.append(part_line(part))
+            lines.append(part_line(part, width))
             if not broken and part.first_failure and part.verdict not in NOT_BEGUN:
-                lines += failure_lines(part.first_failure, path=path)
+                lines += failure_lines(part.first_failure, width, path)
                 lines.append(_again_line(exercise, part.first_failure, tree))
     if broken:
-        lines += [Line(""), *failure_lines(broken, path=path)]
-    lines += gained_lines(exercise, gained)
+        lines += [Line(""), *failure_lines(broken, width, path)]
+    lines += gained_lines(exercise, gained, width)
     lines += [Line(""), *_next_lines(exercise, result, tree)]
     return spoken(lines, encoding)
 
@@ -142,14 +146,14 @@ def _again_line(exercise: Exercise, check: CheckResult, tree: str) -> Line:
     return Line(" " * _INDENT + f"again: {again}", {"light": True})
 
 
-def gained_lines(exercise: Exercise, gained: Sequence[str]) -> list[Line]:
+def gained_lines(exercise: Exercise, gained: Sequence[str], width: int = WIDTH) -> list[Line]:
     """What a part gives when it is first earned: points, why the reference does it this way, and its questions."""
     lines = [Line("")] if gained else []
     for number, name in enumerate(gained):
         part = exercise.part(name)
         lines.append(Line(f"  +{part.points}  {name}", {"green": True, "bold": True}))
         if number < _MOST_TOLD:
-            lines += [Line(text) for text in paragraph(part.why, _INDENT)]
+            lines += [Line(text) for text in paragraph(part.why, _INDENT, width)]
             lines.append(Line(f"{' ' * _INDENT}grader questions {exercise.number} {name}", {"light": True}))
     if len(gained) > _MOST_TOLD:
         lines.append(Line(f"  Why so, and what interviews ask: grader questions {exercise.number}", {"light": True}))
@@ -211,11 +215,11 @@ def _fold(text: str, width: int = WIDTH) -> list[str]:
     ) or [""]  # fmt: skip
 
 
-def paragraph(text: str, indent: int) -> list[str]:
+def paragraph(text: str, indent: int, width: int = WIDTH) -> list[str]:
     """Prose, wrapped at the width with one indentation; nothing for an empty text."""
     space = " " * indent
     return textwrap.wrap(
-        " ".join(text.split()), WIDTH, initial_indent=space, subsequent_indent=space,
+        " ".join(text.split()), width, initial_indent=space, subsequent_indent=space,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 

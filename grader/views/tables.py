@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.bank.catalog import Exercise, House, number_of
-from grader.bank.coverage import CoverageTable, ItemRow
+from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow
 from grader.base.text import plain
 from grader.records.progress import Kept
 from grader.verdicts.result import Result
@@ -21,21 +21,13 @@ from grader.verdicts.verdict import Verdict
 
 WIDTH = 80
 _LONGEST_PROBLEM = 100
-_SECTIONS = {
-    "critical": "Critical gaps",
-    "medium": "Medium gaps",
-    "new": "New in 2025-26",
-    "practical": "Practical gaps",
-    "underspecified": "Underspecified",
-    "covered": "Covered before this collection",
-}
 
 
 def print_coverage(house: House, table: CoverageTable) -> None:
     """The coverage table, a block a section, then what it adds up to per role. It fits 60 columns."""
     console = _console()
     narrow = console.width < WIDTH
-    for section, title in _SECTIONS.items():
+    for section, title in SECTIONS.items():
         heads = [f"{title}:23"] if narrow else [f"{title}:33", "P:1", "Level:6"]
         grid = _table("#:3", *heads, "Exercise:11", ">Topics:7", ">Points:7")
         for row in (row for row in table.items if row.section == section):
@@ -49,9 +41,8 @@ def print_coverage(house: House, table: CoverageTable) -> None:
         share = role.earned / role.collection if role.collection else 0.0
         console.print(f"{role.title:<13} earned {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
     console.print(f"{'Points':<13} {table.points_earned} of {table.points}")
-    console.print(
-        f"{'Exercises':<13} {table.exercises_earned} of {table.exercises} ({table.exercises_planned} planned)"
-    )
+    planned = f" ({table.exercises_planned} planned)" if table.exercises_planned > table.exercises else ""
+    console.print(f"{'Exercises':<13} {table.exercises_earned} of {table.exercises}{planned}")
     console.print(f"{'Topics':<13} {table.topics_earned} of {table.topics}\n")
 
 

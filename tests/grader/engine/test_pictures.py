@@ -184,4 +184,4 @@ def test_an_exercise_without_pictures_and_a_part_that_there_is_not(home, drawn):
     assert "has no part 'batch_men'" in drawn.grader("picture", "901", "batch_men").err
     path = home.root / f"exercises/{ID}/exercise.toml"
     path.write_text(path.read_text().partition("\n[[picture]]")[0])
-    assert "dl_901_running_mean declares no picture." in drawn.grader("picture", "901").err
+    assert "dl_901_running_mean has no pictures yet." in drawn.grader("picture", "901").err
