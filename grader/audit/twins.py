@@ -53,7 +53,7 @@ def twins(bench: Bench, known: MutantFile) -> Section:
     for twin in made:
         outcome = outcomes[twin.variant.name]
         here = f"the twin '{twin.kind}' of '{twin.part}'"
-        if _passes(outcome):
+        if outcome.passed:
             passing.add((twin.kind, twin.part))
             if (twin.kind, twin.part) not in allowed:
                 found.append(f"{here} passes {', '.join(twin.variant.only)}: it {_KINDS[twin.kind][1]}.")
@@ -95,10 +95,6 @@ def _around(kind: str, most: dict[str, Most]) -> Around:
         case [spend, when, _]:
             return spender(spend, when, most)
     raise ValueError(kind)
-
-
-def _passes(outcome: Outcome) -> bool:
-    return outcome.passed
 
 
 def _failed(outcome: Outcome) -> CheckResult | None:

@@ -247,9 +247,14 @@ class House:
     def coverage(self) -> Coverage:
         return read_toml(self.root / "exercises" / "coverage.toml", Coverage)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether hidden checks and solutions are here; a student edition has those of no exercise."""
+        return (self.root / "solutions").is_dir()
+
     def need_whole(self) -> None:
-        """Raises HouseError in a student edition, which lacks the hidden checks and the solutions of all exercises."""
-        if not (self.root / "solutions").is_dir():
+        """Raises HouseError in a student edition."""
+        if not self.is_whole:
             raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
 
     def task(self, exercise: Exercise) -> Task | None:

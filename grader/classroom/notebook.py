@@ -110,7 +110,6 @@ class Shown(msgspec.Struct, frozen=True):
 
 _SHOWN = "grader"
 _LONGEST_PROBLEM = 300
-_NO_MISTAKE = (Verdict.PASSED, Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN)
 
 
 def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) 
         return {_SHOWN: msgspec.to_builtins(Shown(str(verdict), problem=problem[:_LONGEST_PROBLEM]))}
     failure = part.first_failure
     mistake = ""
-    if failure and not problem and part.verdict not in _NO_MISTAKE:
+    if failure and not problem and part.fails:
         known = failure.finding.mistake if failure.finding else ""
         raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
         mistake = known or raised or failure.property

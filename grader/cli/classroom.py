@@ -7,6 +7,7 @@ import click
 
 from grader.bank.catalog import find_house
 from grader.base.errors import HouseError
+from grader.base.files import write_file
 
 
 @click.command()
@@ -51,7 +52,7 @@ def notebook(id: str, file: Path | None) -> None:
     """
     house = find_house()
     exercise = house.find(id)
-    if not exercise.checks.is_file():
+    if not house.is_whole:
         raise HouseError("This is a student edition, without hidden checks: use the notebooks of your course.")
     _need("nbformat", "This writes a notebook")
     from grader.classroom.notebook import as_text, practice_notebook
@@ -59,10 +60,7 @@ def notebook(id: str, file: Path | None) -> None:
     place = file or exercise.attempt.with_suffix(".ipynb")
     if place.exists():
         raise HouseError(f"{place} is there already, and is left as it is. Name another file, or move it away.")
-    try:
-        place.write_text(as_text(practice_notebook(exercise)), encoding="utf-8")
-    except OSError as error:
-        raise HouseError(f"{place} cannot be written: {error.strerror}.") from None
+    write_file(place, as_text(practice_notebook(exercise)))
     click.echo(f"{place}: open it in JupyterLab or in your editor, and run its first cell.")
 
 

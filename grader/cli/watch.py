@@ -1,6 +1,5 @@
 """`grader watch`: judge an exercise each time that its file is saved."""
 
-import asyncio
 import os
 import sys
 
@@ -14,7 +13,6 @@ from grader.cli.talk import warn
 from grader.learner import desk
 from grader.records.progress import ProgressError
 from grader.verdicts.result import Result
-from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 
 @click.command()
@@ -28,6 +26,8 @@ def watch(id: str | None, once: bool, as_json: bool) -> None:
 
     On a terminal, keys do the rest; where there is none, a line is printed for each run.
     """
+    import asyncio  # here, since every other command would pay for it
+
     if sys.platform == "win32":
         raise HouseError("grader watch needs Linux or macOS. On Windows: WSL2, which sees your folders under /mnt/c.")
     house = find_house()
@@ -93,6 +93,6 @@ def _say_problem(problem: str, as_json: bool) -> None:
 
 def line_of(exercise: Exercise, result: Result) -> str:
     """A run on one line: the points, and what fails first."""
-    failing = next((part for part in result.parts if part.verdict not in (Verdict.PASSED, *NOT_BEGUN)), None)
+    failing = next((part for part in result.parts if part.fails), None)
     said = f" · {failing.name} {failing.verdict}, {failing.tally}" if failing else ""
     return f"{exercise.id}  {result.score} of {result.max_score} points{said}"

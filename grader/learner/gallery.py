@@ -23,18 +23,15 @@ class Hung(msgspec.Struct, frozen=True):
     reference: Made | None = None
 
 
-def gallery(
-    engine: "Engine", exercise: Exercise, earned: Collection[str], *, part: str | None = None, text: str | None = None
-) -> list[Hung]:
+def gallery(engine: "Engine", exercise: Exercise, earned: Collection[str], part: str | None = None) -> list[Hung]:
     """The pictures of an exercise, or of one part. Raises HouseError and EngineError.
 
-    earned: the names of the parts whose reference is shown too. text: what to look at in place of the learner's file.
+    earned: the names of the parts whose reference is shown too.
     """
     chosen = [one for one in exercise.pictures if part in (None, one.part)]
     if part:
         exercise.part(part)
-    text = own_text(exercise) if text is None else text
-    own = list(pictures(engine, exercise, text, chosen))
+    own = list(pictures(engine, exercise, own_text(exercise), chosen))
     shown = [one for one in chosen if one.part in earned] if exercise.solution.is_file() else []
     beside = {}
     if shown:

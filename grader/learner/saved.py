@@ -1,6 +1,7 @@
 """Notices that a file was saved, by looking: events of file systems do not arrive everywhere (WSL, NFS)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ _LOOK_SECONDS = 0.03
 """Between looks. An editor that takes longer to write a file is judged twice, and the newer text counts."""
 
 
+_COARSE_NS = 2_000_000_000
+"""The coarsest clock of a file system."""
+
+
 class Saved(msgspec.Struct, frozen=True):
     """What lies in a file now."""
 
@@ -20,21 +25,34 @@ class Saved(msgspec.Struct, frozen=True):
     """Why there is no text: `is gone`, `is not UTF-8 text`."""
 
 
-async def saves(path: Path) -> AsyncIterator[Saved]:
-    """What lies in a file: now, and whenever it has changed and two looks agree. The same text comes once."""
-    seen: tuple[int, ...] | None = None
-    told: Saved | None = None
-    is_new = True
-    while True:
+class Look:
+    """Looks at one file again and again: has it another text than the one that was read last?"""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, ...] = ()
+        self._is_read = False
+
+    def is_new(self, path: Path) -> bool:
+        """Whether to read it: it was written, replaced or removed, and two looks agree, so that none is half-written.
+
+        Soon after a write the answer stays yes: a coarse clock may call two texts of one length the same.
+        """
         now = _facts(path)
-        if now != seen:
-            seen, is_new = now, True
-        elif is_new:
-            is_new = False
-            found = read_saved(path)
-            if found != told:
-                told = found
-                yield found
+        before, is_read = self._seen, self._is_read
+        self._seen, self._is_read = now, is_read and before == now
+        if before != now or is_read:
+            return False
+        self._is_read = time.time_ns() - now[0] > _COARSE_NS
+        return True
+
+
+async def saves(path: Path) -> AsyncIterator[Saved]:
+    """What lies in a file: now, and whenever another text does. The same text comes once."""
+    look, told = Look(), None
+    while True:
+        if look.is_new(path) and (found := read_saved(path)) != told:
+            told = found
+            yield found
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -51,8 +69,9 @@ def read_saved(path: Path) -> Saved:
 
 
 def _facts(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written, replaced, removed, or becomes a link; the time first."""
     try:
         facts = path.lstat()
     except OSError:
-        return ()
-    return (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        return (0,)
+    return (facts.st_mtime_ns, facts.st_size, facts.st_ino, facts.st_mode)

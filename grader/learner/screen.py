@@ -19,7 +19,6 @@ from grader.learner.terminal import Terminal
 from grader.learner.watch import Key, Watch
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import CheckResult
-from grader.verdicts.verdict import Verdict
 from grader.views.board import HELP, Board, screen
 from grader.views.render import WIDTH, Line, gained_lines, paragraph
 
@@ -133,8 +132,7 @@ class Screen:
 
     def _fails(self, name: str) -> bool:
         part = self._watch.parts.get(name)
-        quiet = (Verdict.PASSED, Verdict.NOT_STARTED, Verdict.WAITING, Verdict.NOT_RUN)
-        return part is not None and part.verdict not in quiet
+        return part is not None and part.fails
 
     # Keys
 

@@ -14,7 +14,7 @@ from grader.learner.saved import Saved, saves
 from grader.learner.seat import Cancelled, Fault, Ready, Run, Said, Seat
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import PartResult, Result
-from grader.verdicts.verdict import NOT_BEGUN, Verdict
+from grader.verdicts.verdict import Verdict
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ class Watch:
         self.stop()
         if self.problem:
             return
-        failed = {name for name, part in self.parts.items() if part.verdict not in (Verdict.PASSED, *NOT_BEGUN)}
+        failed = {name for name, part in self.parts.items() if part.fails}
         changed = changed_parts(self.exercise, self._judged, self.text)
         self._number += 1
         self.run = Run(self._number, self.text, first=first_parts(self.exercise, [*at, *changed], failed), only=only)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,7 +84,7 @@ class Page:
 
     async def look_on(self) -> None:
         """Look at the files again and again, and at seats now and then."""
-        for number in range(1 << 62):
+        for number in count():
             with suppress(OSError):  # a disk that is away for a moment
                 self.watched.look()
             if number % _SECOND_LOOKS == 0:
@@ -207,13 +208,10 @@ class Page:
     # ---- shared
 
     def _exercise(self, request: Request) -> Exercise:
-        id = request.path_params["id"]
-        if id not in self.house.exercises:
-            try:
-                return self.house.find(id)
-            except HouseError as error:
-                raise HTTPException(404, str(error)) from None
-        return self.house.exercises[id]
+        try:
+            return self.house.find(request.path_params["id"])
+        except HouseError as error:
+            raise HTTPException(404, str(error)) from None
 
     def _meant(self, exercise: Exercise, hash: str) -> DiskFile | Response:
         """The text that a run is about; or what is on disk as the answer, where that is another one."""

@@ -3,24 +3,23 @@
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+
+import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
 from grader.base.files import LARGEST_FILE, digest, read_file
 from grader.learner import desk
+from grader.learner.saved import Look
 from grader.records.progress import Progress
 from grader.serve.wire import GONE, DiskFile, Save
 
 _BOM = b"\xef\xbb\xbf"
-_COARSE_NS = 2_000_000_000
-"""The coarsest clock of a file system: two texts of one length that were written within it may look alike."""
-Signature = tuple[int, ...]
 
 
 def on_disk(exercise: Exercise) -> DiskFile:
@@ -95,44 +94,33 @@ class Watched:
 
     def __init__(self, changed: Callable[[Exercise, DiskFile, DiskFile], None]) -> None:
         self._changed = changed
-        self._known: dict[str, DiskFile] = {}
-        """Exercise id to what was told last."""
-        self._seen: dict[str, tuple[Signature, bool]] = {}
-        """Exercise id to what its file was like when looked at last, and whether that was told."""
-        self._exercises: dict[str, Exercise] = {}
+        self._files: dict[str, _File] = {}
 
     def watch(self, exercise: Exercise, disk: DiskFile) -> None:
         """Watch it from now on; what is on disk was told to who asked first."""
-        self._exercises[exercise.id] = exercise
-        self._known.setdefault(exercise.id, disk)
+        self._files.setdefault(exercise.id, _File(exercise, disk, Look()))
 
     def know(self, exercise: Exercise, disk: DiskFile) -> None:
         """The page itself wrote this, and told it."""
-        self._exercises[exercise.id] = exercise
-        self._known[exercise.id] = disk
+        self.watch(exercise, disk)
+        self._files[exercise.id].known = disk
 
     def look(self) -> None:
-        """Look once at each. A file is read when two looks agree, so that none is read half-written."""
-        for id, exercise in self._exercises.items():
-            signature = _signature(exercise.attempt)
-            before, told = self._seen.get(id, ((), False))
-            self._seen[id] = (signature, told and before == signature)
-            if before != signature or told:
-                continue
-            self._seen[id] = (signature, time.time_ns() - signature[0] > _COARSE_NS)
-            known, disk = self._known[id], on_disk(exercise)
-            if disk.hash != known.hash:
-                self._known[id] = disk
-                self._changed(exercise, known, disk)
+        """Look once at each."""
+        for one in self._files.values():
+            if one.look.is_new(one.exercise.attempt):
+                before, one.known = one.known, on_disk(one.exercise)
+                if one.known.hash != before.hash:
+                    self._changed(one.exercise, before, one.known)
 
 
-def _signature(path: Path) -> Signature:
-    """What changes when a file is written, replaced, removed, or becomes a link."""
-    try:
-        facts = path.lstat()
-    except OSError:
-        return (0,)
-    return (facts.st_mtime_ns, facts.st_size, facts.st_ino, facts.st_mode)
+class _File(msgspec.Struct):
+    """A file that is open in a page."""
+
+    exercise: Exercise
+    known: DiskFile
+    """What was told last."""
+    look: Look
 
 
 def _replace(exercise: Exercise, text: str, unchanged: Callable[[], bool]) -> bool:

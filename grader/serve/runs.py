@@ -27,7 +27,6 @@ from grader.serve.wire import (
     TriedEvent,
 )
 from grader.verdicts.result import Result
-from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 MOST_SEATS = 2
 IDLE_SECONDS = 15 * 60.0
@@ -245,5 +244,4 @@ class Runs:
             last = Progress(self._house.root).last_result(exercise.id)
         except ProgressError:  # said where what is earned is shown
             return set()
-        quiet = (Verdict.PASSED, *NOT_BEGUN)
-        return {part.name for part in last.parts if part.verdict not in quiet} if last else set()
+        return {part.name for part in last.parts if part.fails} if last else set()

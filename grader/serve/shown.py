@@ -1,11 +1,11 @@
 """What the page shows of house, exercises and progress, as data. Reads; writes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.coverage import SECTIONS, ItemRow, TopicRow, coverage_table
 from grader.bank.derived import stub_of
-from grader.bank.questions import read_questions
+from grader.bank.questions import Question, read_questions
 from grader.bank.source import STUB, definition
 from grader.base.errors import HouseError
 from grader.learner import desk
@@ -40,7 +40,7 @@ class Standing:
 
 def edition(house: House) -> wire.Edition:
     """Whether the hidden checks and the solutions are here."""
-    return "whole" if (house.root / "solutions").is_dir() else "student"
+    return "whole" if house.is_whole else "student"
 
 
 # ---- the map
@@ -95,7 +95,6 @@ def _tile(house: House, row: ItemRow, standing: Standing) -> wire.Tile:
     return wire.Tile(
         number=row.number,
         title=row.title,
-        priority=row.priority,
         difficulty=row.difficulty,
         weights=item.weights,
         topics=tuple(_topic(house, row, topic, standing) for topic in row.topics),
@@ -136,13 +135,11 @@ def _card(house: House, exercise: Exercise, standing: Standing) -> wire.Exercise
         number=exercise.number,
         title=exercise.title,
         summary=exercise.summary,
-        priority=task.priority if task else None,
         difficulty=task.difficulty if task else None,
         minutes=exercise.minutes,
         points=exercise.points,
         points_earned=sum(part.points for part in mine),
         parts=tuple(part.name for part in exercise.parts),
-        parts_earned=tuple(part.name for part in mine),
     )
 
 
@@ -161,7 +158,7 @@ def kata(
         attempts = len(progress.history(exercise.id))
     except ProgressError as error:
         warning = f"Progress not shown: {error.why}"
-    mine = standing.earned_of(exercise)
+    mine, questions = standing.earned_of(exercise), read_questions(exercise)
     return wire.Kata(
         id=exercise.id,
         number=exercise.number,
@@ -175,7 +172,7 @@ def kata(
         file=disk,
         points=exercise.points,
         points_earned=sum(part.points for part in mine),
-        parts=tuple(_kata_part(exercise, part, part in mine, noted) for part in exercise.parts),
+        parts=tuple(_kata_part(exercise, part, part in mine, noted, questions) for part in exercise.parts),
         last=last,
         attempts=attempts,
         seat=seat,
@@ -192,8 +189,9 @@ def gained(exercise: Exercise, names: Iterable[str]) -> tuple[wire.Gained, ...]:
             part=name,
             points=exercise.part(name).points,
             why=paragraph_html(exercise.part(name).why),
-            questions=_questions(exercise, name, answered=True),
+            questions=_questions(asked, name, answered=True),
         )
+        for asked in [read_questions(exercise)]
         for name in names
     )
 
@@ -215,7 +213,13 @@ def may_see(house: House, exercise: Exercise, part: Part) -> bool:
     return part.name in earned or progress.events(exercise.id, "give up", part.name) > 0
 
 
-def _kata_part(exercise: Exercise, part: Part, earned: bool, noted: dict[tuple[str, str], int]) -> wire.KataPart:
+def _kata_part(
+    exercise: Exercise,
+    part: Part,
+    earned: bool,
+    noted: dict[tuple[str, str], int],
+    questions: Sequence[Question],
+) -> wire.KataPart:
     gave_up = not earned and noted.get(("give up", part.name), 0) > 0
     seen = noted.get(("hint", part.name), 0)
     return wire.KataPart(
@@ -229,15 +233,15 @@ def _kata_part(exercise: Exercise, part: Part, earned: bool, noted: dict[tuple[s
         gave_up=gave_up,
         hints=len(part.hints),
         hints_seen=part.hints[:seen],
-        questions=_questions(exercise, part.name, answered=earned or gave_up),
+        questions=_questions(questions, part.name, answered=earned or gave_up),
         why=paragraph_html(part.why) if earned or gave_up else "",
     )
 
 
-def _questions(exercise: Exercise, part: str, answered: bool) -> tuple[wire.AskedInInterviews, ...]:
+def _questions(asked: Sequence[Question], part: str, answered: bool) -> tuple[wire.AskedInInterviews, ...]:
     return tuple(
         wire.AskedInInterviews(asks=paragraph_html(one.asks), answer=paragraph_html(one.answer) if answered else "")
-        for one in read_questions(exercise)
+        for one in asked
         if one.part == part
     )
 

@@ -29,7 +29,6 @@ class Runs(msgspec.Struct):
     """Where the server of a house runs: `.grader/serve.json`, which only its owner reads."""
 
     url: str
-    pid: int
 
 
 class RunsAlready(HouseError):
@@ -49,7 +48,7 @@ def serve(house: House, port: int | None, ready: Callable[[str], None]) -> None:
         token = new_token()
         number = bound.getsockname()[1]
         url = f"http://{HOST}:{number}/#token={token}"
-        told(Runs(url=url, pid=os.getpid()))
+        told(Runs(url=url))
         _run(make_app(house, token, local(number)), bound, lambda: ready(url))
 
 

@@ -72,7 +72,7 @@ def _point(tokens: list[Token], exercise: Exercise) -> None:
             if data:
                 token.attrs = {"src": data, "alt": ""}  # the renderer fills in the text
             else:
-                token.type, token.content = "text", token.content
+                token.type = "text"
     for opened, closed in _links(tokens):
         href = _where(str(opened.attrs.get("href", "")))
         opened.attrs = {"href": href} if href else {}
@@ -149,8 +149,7 @@ class _Rebuilt(HTMLParser):
             self.handle_data(self.get_starttag_text() or "")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _BARE:
-            self.parts.append(f"</{tag}>")
+        self.parts.append(f"</{tag}>" if tag in _BARE else html.escape(f"</{tag}>"))
 
     def handle_data(self, data: str) -> None:
         self.parts.append(html.escape(data))

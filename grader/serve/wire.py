@@ -14,7 +14,7 @@ All is JSON. A request carries `Authorization: Bearer TOKEN`; what is refused is
     DELETE run/N                          Done
     POST   kata/ID/hint   PartNamed       HintGiven
     POST   kata/ID/give-up PartNamed      Done
-    POST   kata/ID/reset  Reset           File
+    POST   kata/ID/reset  Reset           DiskFile
     GET    kata/ID/attempts               Attempts
     GET    kata/ID/attempts/N             AttemptText
     GET    kata/ID/solution?part=NAME     Solution; 403 until it is earned or given up; without a part: the whole file
@@ -91,8 +91,6 @@ class Tile(Wire, frozen=True):
 
     number: str
     title: str
-    priority: int | None
-    """1 (do it first) to 3."""
     difficulty: str | None
     weights: dict[str, int]
     """Role to how often it is asked: 0 never, 1 rarely, 2 often, 3 almost always."""
@@ -128,13 +126,11 @@ class ExerciseCard(Wire, frozen=True):
     number: str
     title: str
     summary: str
-    priority: int | None
     difficulty: str | None
     minutes: int
     points: int
     points_earned: int
     parts: tuple[str, ...]
-    parts_earned: tuple[str, ...]
 
 
 class HouseMap(Wire, frozen=True):
@@ -168,7 +164,7 @@ class DiskFile(Wire, frozen=True):
     text: str
     """Empty unless it is there. Line ends are as on disk."""
     hash: str
-    """SHA-256 of the text in UTF-8, in hexadecimal; of the bytes where it is unreadable; `gone`."""
+    """SHA-256 of the text in UTF-8, in hexadecimal; one that no text has where it is unreadable; `gone`."""
     stub: bool
     """Whether it is as it was handed out."""
     why: str = ""
@@ -322,7 +318,7 @@ class Attempt(Wire, frozen=True):
     at: str
     """ISO 8601, UTC."""
     door: str
-    """What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `kept`."""
+    """What judged it: `page`, `watch`, `check`, `pytest`, `notebook`; or why it was kept: `reset`, `kept`."""
     score: int
     max_score: int
     """Points of the parts that ran; 0 for a text that was kept and not judged."""

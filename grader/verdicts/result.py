@@ -9,7 +9,7 @@ from grader.bank.catalog import Exercise, Part
 from grader.verdicts.bounds import cut_result
 from grader.verdicts.finding import Finding
 from grader.verdicts.told import SourceLine, Told
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 SCHEMA = 2
 """2: what a check found as fields (`finding`, `lines`, `place`); in 1 it stood in the message alone."""
@@ -63,6 +63,11 @@ class PartResult(msgspec.Struct, frozen=True):
         """How many of its checks pass."""
         right, ran = sum(check.passed for check in self.checks), len(self.checks)
         return f"{right} of {ran} checks pass" + (f", of {self.planned} in all" if ran < self.planned else "")
+
+    @property
+    def fails(self) -> bool:
+        """Whether something is wrong with what was written; of what is not begun, or did not run, nothing is known."""
+        return self.verdict not in (Verdict.PASSED, *NOT_BEGUN)
 
     @property
     def ran_in_full(self) -> bool:

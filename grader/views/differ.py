@@ -57,9 +57,11 @@ def _telling(levels: str, cells: Sequence[int]) -> tuple[int, int]:
     """The two axes whose wrong places vary most: those that explain most of what is wrong where.
 
     For each pair the variance of how much of the others is wrong; of equal pairs the last, as rows and columns lie.
+    Axes of one cell say nothing, and count where there are no others. The page chooses by the same rule.
     """
     best, found = -1.0, (0, min(1, len(cells) - 1))
-    for pair in combinations(range(len(cells)), 2):
+    long = [axis for axis, count in enumerate(cells) if count > 1]
+    for pair in combinations(long if len(long) > 1 else range(len(cells)), 2):
         counts = [0.0] * (cells[pair[0]] * cells[pair[1]])
         for at, level in zip(product(*map(range, cells)), levels, strict=True):
             counts[at[pair[0]] * cells[pair[1]] + at[pair[1]]] += level != "0"

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,3 +82,11 @@ def test_contributing_shows_the_rooms_that_there_are():
     shown = re.findall(r"^ (\w+) ", picture, re.MULTILINE)
     rooms = [path.parent.name for path in (ROOT / "grader").glob("*/__init__.py")]
     assert sorted(shown) == sorted(rooms)
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """Their folders hold no `__init__.py`: in a whole run, pytest cannot collect the second of a name."""
+    kept = subprocess.run(["git", "ls-files", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = [Path(path).name for path in kept.splitlines() if "/house/" not in path and Path(path).match("test_*.py")]
+    assert len(names) > 100
+    assert [name for name, count in Counter(names).items() if count > 1] == []

@@ -23,9 +23,9 @@ export function Heat({ finding }: { finding: Finding }) {
   const [plane, setPlane] = useState<Plane>(() => bestPlane(finding));
   const rows = useMemo(() => levelsOn(finding, plane), [finding, plane]);
   const { down, across } = plane;
-  const many = axesOf(finding).filter((axis) => finding.cells[axis]! > 1).length > 2;
+  const many = axesOf(finding).length > 2;
   const binned = finding.cells.some((cells, axis) => cells !== finding.shape[axis]);
-  const others = axesOf(finding).filter((axis) => axis !== down && axis !== across && finding.cells[axis]! > 1);
+  const others = axesOf(finding).filter((axis) => axis !== down && axis !== across);
   return (
     <figure class="heat" aria-label={words(finding, rows)}>
       <div class="scroll" tabIndex={-1}>

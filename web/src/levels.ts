@@ -8,7 +8,7 @@ export interface Plane {
 }
 
 /** The map's axes, without those of one cell, since they say nothing. */
-export const axesOf = ({ cells }: Finding) => cells.map((_, axis) => axis);
+export const axesOf = ({ cells }: Finding) => cells.flatMap((count, axis) => (count > 1 ? [axis] : []));
 
 export const nameOf = ({ axes }: Finding, axis: number) => axes[axis] || `axis ${axis}`;
 
@@ -18,23 +18,33 @@ function strides(cells: number[]): number[] {
   return out;
 }
 
-/** How unevenly the wrong cells lie along an axis: 0 where each index has as many. */
-function uneven({ cells, levels }: Finding, axis: number): number {
-  const step = strides(cells)[axis]!;
-  const counts = new Array<number>(cells[axis]!).fill(0);
-  for (let i = 0; i < levels.length; i += 1) if (levels[i] !== "0") counts[Math.floor(i / step) % cells[axis]!]! += 1;
-  const per = levels.length / cells[axis]!;
+/** How unevenly the wrong cells lie over a pair of axes: 0 where each cell of the plane has as many. */
+function uneven({ cells, levels }: Finding, down: number, across: number): number {
+  const step = strides(cells);
+  const counts = new Array<number>(cells[down]! * cells[across]!).fill(0);
+  for (let i = 0; i < levels.length; i += 1) {
+    const at = (axis: number) => Math.floor(i / step[axis]!) % cells[axis]!;
+    if (levels[i] !== "0") counts[at(down) * cells[across]! + at(across)]! += 1;
+  }
+  const others = levels.length / counts.length;
   const mean = counts.reduce((sum, one) => sum + one, 0) / counts.length;
-  return counts.reduce((sum, one) => sum + ((one - mean) / per) ** 2, 0) / counts.length;
+  return counts.reduce((sum, one) => sum + ((one - mean) / others) ** 2, 0) / counts.length;
 }
 
-/** The two axes along which the wrong places vary most; of equals the last ones. */
+/** The two axes along which the wrong places vary most, by the rule of grader/views/differ.py; of equals the last. */
 export function bestPlane(finding: Finding): Plane {
-  const long = axesOf(finding).filter((axis) => finding.cells[axis]! > 1);
-  const ranked = long.map((axis) => ({ axis, by: uneven(finding, axis) })).sort((a, b) => b.by - a.by || b.axis - a.axis);
-  const [down, across] = ranked.slice(0, 2).map(({ axis }) => axis).sort((a, b) => a - b);
-  if (across !== undefined) return { down: down!, across };
-  return { down: null, across: down ?? (finding.cells.length ? finding.cells.length - 1 : null) };
+  const long = axesOf(finding);
+  if (long.length < 2) return { down: null, across: long[0] ?? (finding.cells.length ? finding.cells.length - 1 : null) };
+  let best = -1;
+  let plane: Plane = { down: long[0]!, across: long[1]! };
+  for (const [i, down] of long.entries()) {
+    for (const across of long.slice(i + 1)) {
+      const by = uneven(finding, down, across);
+      if (by > best - 1e-12) plane = { down, across };
+      best = Math.max(by, best);
+    }
+  }
+  return plane;
 }
 
 /** The levels on the plane, row by row: the other axes by their maximum. */

@@ -74,8 +74,6 @@ export interface MapSection {
 export interface Tile {
   number: string;
   title: string;
-  /** 1 (do it first) to 3. */
-  priority: number | null;
   difficulty: string | null;
   /** Role to how often it is asked: 0 never, 1 rarely, 2 often, 3 almost always. */
   weights: Record<string, number>;
@@ -111,13 +109,11 @@ export interface ExerciseCard {
   number: string;
   title: string;
   summary: string;
-  priority: number | null;
   difficulty: string | null;
   minutes: number;
   points: number;
   points_earned: number;
   parts: string[];
-  parts_earned: string[];
 }
 
 /** `GET kata/ID`. To open a kata begins to warm what judges it. */
@@ -160,7 +156,7 @@ export interface DiskFile {
   state: "there" | "gone" | "unreadable";
   /** Empty unless it is there. Line ends are as on disk. */
   text: string;
-  /** SHA-256 of the text in UTF-8, in hexadecimal; of the bytes where it is unreadable; `gone`. */
+  /** SHA-256 of the text in UTF-8, in hexadecimal; one that no text has where it is unreadable; `gone`. */
   hash: string;
   /** Whether it is as it was handed out. */
   stub: boolean;
@@ -368,7 +364,7 @@ export interface Attempt {
   number: number;
   /** ISO 8601, UTC. */
   at: string;
-  /** What judged it: `page`, `check`, `pytest`; or why it was kept: `reset`, `kept`. */
+  /** What judged it: `page`, `watch`, `check`, `pytest`, `notebook`; or why it was kept: `reset`, `kept`. */
   door: string;
   score: number;
   /** Points of the parts that ran; 0 for a text that was kept and not judged. */

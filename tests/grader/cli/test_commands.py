@@ -307,12 +307,15 @@ def test_list_shows_what_there_is_and_what_comes(cli):
     assert [part["name"] for part in listed["parts"]] == ["batch_mean", "RunningMean"]
 
 
-def test_status_is_light(home):
-    """Neither torch, pytest nor nbgrader is imported for a table of text."""
+@pytest.mark.parametrize("command", [["status"], ["list"], ["hint", "901"], ["-h"]], ids=lambda command: command[0])
+def test_what_prints_text_is_light(home, command):
+    """Nothing of the judge, of a class, of the page or of a running loop is imported for a few lines of text."""
+    heavy = {"torch", "numpy", "pytest", "nbgrader", "jupyter_core", "asyncio", "starlette", "uvicorn", "anyio"}
+    heavy |= {"markdown_it", "latex2mathml"}
     code = (
         "import sys\nfrom grader.cli.main import main\n"
-        "try:\n    main(['status'])\nexcept SystemExit as end:\n    assert not end.code\n"
-        "print('heavy:', sorted({'torch', 'numpy', 'pytest', 'nbgrader', 'jupyter_core'} & sys.modules.keys()))"
+        f"try:\n    main({command})\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('heavy:', sorted({heavy} & sys.modules.keys()))"
     )
     done = home.cold("-c", code)
     assert done.code == 0

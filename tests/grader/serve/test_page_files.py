@@ -10,6 +10,7 @@ from serve_page import ID
 
 from grader.base.files import digest
 from grader.learner import desk
+from grader.learner.saved import _facts
 from grader.serve import files
 from grader.serve.wire import GONE, Save
 
@@ -77,13 +78,13 @@ def test_a_file_that_is_gone_is_named(client, home):
 )
 def test_what_is_no_text_is_named_and_never_written(client, home, make, word):
     make(home.attempt)
-    before = files._signature(home.attempt)
+    before = _facts(home.attempt)
     now = disk(client)
     assert now["state"] == "unreadable"
     assert word in now["why"]
     assert put(client, "mine", now["hash"]).status_code == 409
     assert put(client, "mine", now["hash"], overrules=True).status_code == 409
-    assert files._signature(home.attempt) == before
+    assert _facts(home.attempt) == before
 
 
 def test_the_stub_is_written_over_no_text_only_after_it_was_moved_away(client, home):

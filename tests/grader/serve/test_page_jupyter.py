@@ -23,13 +23,16 @@ def hub(home, tmp_path):
         [sys.executable, "-m", "jupyter", "server", *options], cwd=home.root, text=True, stderr=subprocess.PIPE,
         env=environment(**folders, JUPYTER_TOKEN="hub"),
     )  # fmt: skip
+    late = threading.Timer(PATIENCE, process.kill)
+    late.start()
     try:
-        at = next(
-            re.search(r"http://127\.0\.0\.1:(\d+)/user/a/", line) for line in process.stderr if "http://127" in line
-        )
+        said = []
+        at = next(filter(None, (_address(said, line) for line in process.stderr)), None)
+        assert at, "Jupyter does not say where it listens:\n" + "".join(said)
         threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never waits for a reader
         line = http.client.HTTPConnection("127.0.0.1", int(at[1]), timeout=PATIENCE)
         _connect(process, line)
+        late.cancel()
 
         def ask(method, path, **headers):
             line.request(method, PREFIX + path, headers=headers)
@@ -37,8 +40,14 @@ def hub(home, tmp_path):
 
         yield ask, f"http://127.0.0.1:{at[1]}"
     finally:
+        late.cancel()
         process.terminate()
         process.wait()
+
+
+def _address(said, line):
+    said.append(line)
+    return re.search(r"http://127\.0\.0\.1:(\d+)/user/a/", line)
 
 
 def _connect(process, line):

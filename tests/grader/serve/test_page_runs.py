@@ -12,10 +12,12 @@ from grader.learner.seat import Cancelled, Checked, Fault, Pictured, Ready, Show
 from grader.serve import files, runs
 from grader.serve.events import KEPT, EventLog
 from grader.serve.runs import Runs
-from grader.serve.wire import CheckEvent, FileEvent
+from grader.serve.wire import EndEvent, FileEvent
+from grader.verdicts.bounds import LARGEST_RESULT, LONGEST_MESSAGE
 from grader.verdicts.picture import Bars, Made, Picture
-from grader.verdicts.result import CheckResult
+from grader.verdicts.result import CheckResult, assemble
 from grader.verdicts.trial import Tried
+from grader.verdicts.verdict import Verdict
 
 pytest_plugins = ["serve_fixtures"]
 
@@ -221,12 +223,7 @@ class House(Seats):
         self.time = 0.0
         self.log = EventLog()
         self.runs = Runs(home.house, self.log, self.open, lambda: self.time)
-        self.exercises = [
-            home.exercise.__class__(
-                **{**{f: getattr(home.exercise, f) for f in home.exercise.__struct_fields__}, "id": id}
-            )
-            for id in (ID, "dl_902_other", "dl_903_third")
-        ]
+        self.exercises = [msgspec.structs.replace(home.exercise, id=id) for id in (ID, "dl_902_other", "dl_903_third")]
         self.disk = files.on_disk(home.exercise)
 
     @property
@@ -375,10 +372,12 @@ def test_events_are_asked_for_by_number(client):
     assert client.get("/api/events?after=-1").status_code == 400
 
 
-def test_the_largest_event_is_small_enough(home):
-    """A result is cut to 256,000 bytes; what an event adds to one check or result is little."""
-    check = CheckResult("t" * 200, "batch_mean", "wrong", "m" * 8000, printed="p" * 2000)
-    assert len(msgspec.json.encode(CheckEvent(n=1, id=ID, run=1, done=1, total=1, check=check))) < 16_000
+def test_the_largest_event_of_a_result_is_little_more_than_the_result(home):
+    """A result is cut to `LARGEST_RESULT`, and an event is to be 256 kB at most, but for what it says around it."""
+    checks = [CheckResult(f"t{i}", "batch_mean", Verdict.WRONG, "m" * LONGEST_MESSAGE) for i in range(100)]
+    result = assemble(home.exercise, checks, {"batch_mean": [one.id for one in checks]}, seed=0, isolation="full")
+    event = EndEvent(n=1, id=ID, run=1, hash="h" * 64, result=result, gained=(), next=None)
+    assert LARGEST_RESULT / 2 < len(msgspec.json.encode(event)) < LARGEST_RESULT + 1000
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -48,16 +48,6 @@ def test_the_server_holds_no_torch_and_no_pytest(home):
     assert home.cold("-c", code).out.strip() == "['click', 'starlette']"
 
 
-def test_no_other_command_imports_the_server(home):
-    code = (
-        "import sys\n"
-        "from grader.cli.main import main\n"
-        "main(['status'], standalone_mode=False)\n"
-        "print({'starlette', 'uvicorn', 'anyio', 'latex2mathml'} & set(sys.modules))"
-    )
-    assert home.cold("-c", code).out.strip().endswith("set()")
-
-
 def test_it_says_where_it_runs_and_streams_and_ends_at_ctrl_c(home):
     """Also while a stream is open, which uvicorn would wait for."""
     with serving(home) as (process, at):

@@ -1,6 +1,8 @@
+import json
 import math
 import random
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -256,3 +258,18 @@ def test_a_binned_map_and_one_of_a_single_axis():
 )
 def test_no_map_where_there_is_none(broken):
     assert where_it_differs(broken) is None
+
+
+PLANES = json.loads((Path(__file__).resolve().parents[3] / "web" / "test" / "planes.json").read_text())
+
+
+@pytest.mark.parametrize("case", PLANES, ids=lambda case: case["said"])
+def test_the_axes_of_a_map_are_those_that_the_page_chooses(case):
+    """The page has a rule of its own, in another language: web/test/levels.mjs reads the same cases."""
+    names = tuple("abc"[: len(case["cells"])])
+    place = tuple(0 for _ in names)
+    finding = Finding(
+        kind="values", axes=names, shape=tuple(case["cells"]), cells=tuple(case["cells"]), levels=case["levels"],
+        worst=place, expected="1", got="2",
+    )  # fmt: skip
+    assert where_it_differs(finding).axes == tuple(names[axis] for axis in case["plane"])
