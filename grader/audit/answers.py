@@ -16,9 +16,6 @@ _FEWEST_MUTANTS = 8
 _FEWEST_RIGHT = 2
 
 
-_WITHHELD = 3
-
-
 def stub(bench: Bench) -> Section:
     """The stub imports, passes nothing, and every part reads "not started"."""
     text = f"{stub_of(bench.exercise)}\npass\n"  # one statement more: a part that is the stub's own would not be run
@@ -59,8 +56,8 @@ def solution(bench: Bench, seeds: int) -> Section:
     return found, summary
 
 
-def withheld(bench: Bench) -> Section:
-    """No check passes if one of its first answers is taken away."""
+def withheld(bench: Bench, first: int) -> Section:
+    """No check passes if one of its first answers is taken away. first: how many of these are tried."""
 
     def variant(number: int, *, refuse: bool) -> Variant:
         file, text = bench.collected.file, bench.solution
@@ -68,7 +65,7 @@ def withheld(bench: Bench) -> Section:
             f"{number} {refuse}", text, channel=lambda: Withheld(file.in_process(text), number, refuse=refuse)
         )
 
-    numbers = range(1, _WITHHELD + 1)
+    numbers = range(1, first + 1)
     outcomes = bench.judge([variant(number, refuse=refuse) for number in numbers for refuse in (True, False)])
     found = [f"withholding answer {name.split()[0]}: {one.died}" for name, one in outcomes.items() if one.died]
     for number in numbers:
@@ -77,7 +74,7 @@ def withheld(bench: Bench) -> Section:
             for refuse in (True, False)
         )
         found += [f"{id} passes without its answer {number}: it does not look at it." for id in sorted(asks & passes)]
-    return found, f"each check looks at its first {_WITHHELD} answers"
+    return found, f"each check looks at its first {first} answer{'s' * (first > 1)}"
 
 
 def wrong(bench: Bench, known: MutantFile) -> Section:

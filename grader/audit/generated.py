@@ -50,8 +50,11 @@ _BINARY = {
 _LEFT_OUT = ("ReplaceBinaryOperator", "VariableReplacer", "VariableInserter", "RemoveDecorator")
 
 
-def generate(solution: Path) -> Iterator[Generated]:
-    """Every mutant of the marked regions of a solution, in the order of its lines; equal ones once."""
+def generate(solution: Path, limit: int | None = None) -> Iterator[Generated]:
+    """The mutants of the marked regions of a solution, in the order of its lines; equal ones once.
+
+    limit: at most how many, spread over the file and the same each time; None for all.
+    """
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
@@ -67,8 +70,11 @@ def generate(solution: Path) -> Iterator[Generated]:
                 if any(begin < start[0] < end for begin, end in marked):
                     places.append((start[0], name, count))
                 count += 1
+    places.sort()
+    if limit is not None and limit < len(places):
+        places = [places[i * len(places) // limit] for i in range(limit)]
     seen = set()
-    for line, name, occurrence in sorted(places):
+    for line, name, occurrence in places:
         mutated = mutate_code(text, get_operator(name)(), occurrence)
         if mutated is None or mutated in seen or not compiles(mutated):
             continue
@@ -116,11 +122,8 @@ class Tried(msgspec.Struct):
 
 
 def try_mutants(bench: Bench, known: MutantFile, limit: int | None, say: Callable[[str], None]) -> Tried:
-    """Judge the mutants of the marked regions. limit: how many, spread over the file and the same each time."""
-    made = list(generate(bench.exercise.solution))
-    whole = limit is None or limit >= len(made)
-    if limit is not None and not whole:
-        made = [made[i * len(made) // limit] for i in range(limit)]
+    """Judge the mutants of the marked regions, at most `limit` of them."""
+    made = list(generate(bench.exercise.solution, limit))
     equal = [one for one in made if any(one.is_(entry) for entry in known.equivalent)]
     survivors, faults = _judged(bench, [one for one in made if one not in equal])
     tried = Tried(len(made), len(made) - len(equal) - len(survivors) - len(faults), len(equal), [])

@@ -22,6 +22,7 @@ from grader.base.fair import processors
 from grader.judging.collected import collect_checks
 
 _RIGHT_SEEDS = 2
+_WITHHELD = 3
 Say = Callable[[str], None]
 
 
@@ -68,7 +69,7 @@ def audit(
     section("checks", *facts.checks(exercise, bench.collected))
     section("stub", *answers.stub(bench))
     section("solution", *answers.solution(bench, seeds))
-    section("answers", *answers.withheld(bench))
+    section("answers", *answers.withheld(bench, min(seeds, _WITHHELD)))
     section("mistakes", *knowns(bench))
     section("stated", *stated(bench))
     section("examples", *examples(exercise))

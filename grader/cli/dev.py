@@ -69,19 +69,17 @@ def build(only_check: bool) -> None:
 @click.option("--jobs", type=int, default=None, help="Processes at a time; by default as many as there are cores.")
 def audit(ids: tuple[str, ...], seeds: int, mutants: str, jobs: int | None) -> None:
     """Prove that exercises are healthy: stub, solution, wrong and right answers, generated mutants, facts."""
-    from grader.audit.report import audit as audit_one  # brings torch
+    from grader.audit.beside import audits  # brings torch
 
     if mutants not in ("all", "none") and not mutants.isdecimal():
         stop(f"--mutants takes all, none or a number, not '{mutants}'.", 2)
     limit = None if mutants == "all" else 0 if mutants == "none" else int(mutants)
     house = find_house()
     exercises = house.chosen(ids)
-    reports = []
-    for exercise in exercises:
-        try:
-            reports.append(audit_one(house, exercise, seeds=seeds, mutants=limit, jobs=jobs, say=click.echo))
-        except RunError as error:
-            stop(f"the checks of {exercise.id} cannot be collected:\n{error}", 3)
+    try:
+        reports = list(audits(house, exercises, seeds=seeds, mutants=limit, jobs=jobs, say=click.echo))
+    except RunError as error:
+        stop(str(error), 3)
     if len(reports) > 1 and limit != 0:
         killed, tried = sum(one.killed for one in reports), sum(one.generated - one.equivalent for one in reports)
         click.echo(f"in all: {killed} of {tried} generated mutants killed ({killed / max(tried, 1):.1%})")

@@ -258,10 +258,10 @@ def test_what_cannot_even_be_audited_is_one_sentence(homes, name, find, put, cod
 
 
 def test_the_total_of_several_stands_below_them(monkeypatch):
-    def audited(house, exercise, **options):
-        return Report(exercise.id, generated=10, killed=7, equivalent=2)
+    def audited(house, exercises, **options):
+        return [Report(exercise.id, generated=10, killed=7, equivalent=2) for exercise in exercises]
 
-    monkeypatch.setattr("grader.audit.report.audit", audited)
+    monkeypatch.setattr("grader.audit.beside.audits", audited)
     done = CliRunner().invoke(main, ["dev", "audit", "11", "13"])
     assert done.output == "in all: 14 of 16 generated mutants killed (87.5%)\n"
 
