@@ -1,23 +1,27 @@
 """Forbidden calls, caught when they run: an alias does not hide one, and a comment that names one does not count.
 
 What is forbidden is an operator: traps in the dispatcher (`operators`) catch it by whatever way it is reached. A
-function in Python has its code taken out while calls are watched. What is left is written in C: a mode of torch's
-sees its own, Python's profiler the rest.
+function in Python, with its inner entries (`inner`), has its code taken out while calls are watched, and copies of it
+are heard as they are made (`copies`). What is left is written in C: a mode of torch's sees its own, Python's profiler
+the rest. Autograd, and torch as a whole, are seen at each operation (`operations`).
 """
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import lru_cache, partial
-from types import FrameType, FunctionType, MethodDescriptorType
+from types import CodeType, FrameType, FunctionType, MethodDescriptorType, ModuleType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, get_testing_overrides
 
 from grader.answering.alone import Alone
+from grader.answering.copies import Prints, heard
+from grader.answering.inner import functions_of
+from grader.answering.operations import AUTOGRAD, TORCH, looked_at
 from grader.answering.operators import backend_calls, trapped
 from grader.verdicts.fault import Forbidden
 
@@ -26,13 +30,39 @@ _TWINS = {
     f"{_SCAN}.associative_scan": (f"{_SCAN}.generic_associative_scan", f"{_SCAN}.AssociativeScanOp.__call__"),
     "torch.autocast": ("torch.set_autocast_enabled", "torch.set_autocast_cpu_enabled"),
     "torch.set_autocast_enabled": ("torch.set_autocast_cpu_enabled",),
+    "torch.nn.parallel.DistributedDataParallel": (
+        "torch._C._distributed_c10d.Reducer.prepare_for_backward.__func__",
+        "torch._C._distributed_c10d.Reducer.prepare_for_forward.__func__",
+    ),
 }
 """What else does the work of a forbidden name, in Python or in C, without an operator."""
+_DIFFERENTIATE = (
+    "torch.autograd.grad",
+    "torch.autograd.backward",
+    "torch.autograd.graph._engine_run_backward",
+    "torch.autograd.forward_ad.make_dual",
+    "torch._functorch.eager_transforms.grad_increment_nesting",
+    "torch._functorch.eager_transforms.enter_jvp_nesting",
+    "torch._C._ImperativeEngine.run_backward",
+    "torch._C._functorch._grad_increment_nesting",
+    "torch._C._functorch._jvp_increment_nesting",
+    "torch._C._enter_dual_level",
+)
+"""What each way through autograd passes, where its name may not be called."""
+
+
+def _twins(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each name, with its twins. The first of autograd's names has those of them all."""
+    first = next(filter(AUTOGRAD.fullmatch, names), "")
+    for name in names:
+        yield name, _DIFFERENTIATE if name == first else _TWINS.get(name, ())
 
 
 def resolve(name: str) -> Any:
     """The object that a dotted name means; raises AttributeError or ModuleNotFoundError."""
     pieces = name.split(".")
+    if name == TORCH:
+        return torch
     for split in range(len(pieces) - 1, 0, -1):
         try:
             found: Any = importlib.import_module(".".join(pieces[:split]))
@@ -65,30 +95,37 @@ class _Watched:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.by_torch: dict[Any, str] = {}
-        self.functions: dict[FunctionType, str] = {}
-        """Those in Python: their code is taken out."""
         self.by_object: dict[Any, str] = {}
         self.methods: dict[Any, str] = {}
-        for name in names:
-            for target in filter(None, map(_found, (name, *_TWINS.get(name, ())))):
-                if target in get_testing_overrides():
-                    self.by_torch[target] = name
+        targets = {
+            name: [one for one in map(_found, (name, *twins)) if one is not None] for name, twins in _twins(names)
+        }
+        self.functions = functions_of(targets)
+        """Those in Python: their code is taken out."""
+        self.prints = Prints(self.functions)
+        for name, found in targets.items():
+            for target in found:
                 self._add(target, name)
             self.by_object |= dict.fromkeys(backend_calls(name), name)
         self.profiled = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
         """Whether the profiler has to run throughout: for what no mode sees."""
 
     def _add(self, target: Any, name: str) -> None:
+        if isinstance(target, type):
+            if not functions_of({name: [target]}):
+                raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
+            return
+        if isinstance(target, ModuleType):
+            if target is not torch:
+                raise TypeError(f"{name} is a module: only torch can be forbidden as a whole")
+            return
+        if target in get_testing_overrides():
+            self.by_torch[target] = name
         while hasattr(target, "__wrapped__"):
-            target = target.__wrapped__  # a decorator's own code is shared by all that it decorates
-        made = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # of the class itself
-        if isinstance(made, FunctionType):
-            self.functions[made] = name
-        elif isinstance(target, type):
-            raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
-        elif isinstance(target, MethodDescriptorType):
+            target = target.__wrapped__
+        if isinstance(target, MethodDescriptorType):
             self.methods[target] = name
-        else:
+        elif not isinstance(target, FunctionType):
             self.by_object[target] = name
 
     def compiled(self) -> str | None:
@@ -179,8 +216,30 @@ def _taken_out(functions: Mapping[FunctionType, str], offend: Callable[[str], No
 
 
 @contextmanager
-def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
+def loading(names: Sequence[str], own: Collection[str]) -> Iterator[set[Any]]:
+    """Gives the prints of the copies that are made inside, while files are loaded, of functions of `names`.
+
+    own: the names of these files, each of which runs once: its text may be anything.
+    """
+    copied: set[Any] = set()
+    left = set(own)
+    sought = _watched(tuple(names)) if names else None
+
+    def tell(code: CodeType) -> None:
+        if code.co_filename in left:
+            left.remove(code.co_filename)
+        elif sought:
+            copied.update(sought.prints.found(code))
+
+    with heard(tell) if names else nullcontext():
+        yield copied
+
+
+@contextmanager
+def watched(names: Sequence[str], copied: Collection[Any] = ()) -> Iterator[list[Forbidden]]:
     """Raise Forbidden as soon as one of `names` is called inside, by whomever and under whatever name.
+
+    copied: what `loading` gave. A copy of a function of `names` that was made then is an offence of its own.
 
     Gives the list of what was raised so far: code that swallows the exception has offended all the same.
     """
@@ -190,23 +249,32 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         return
     sought = _watched(tuple(names))
 
+    def refuse(said: str) -> None:
+        raise raised(said)
+
     def raised(said: str) -> Forbidden:
         offences.append(Forbidden(said))
         return offences[-1]
 
     def offend(name: str) -> None:
-        raise raised(f"{name} is what this part is there to write: call something simpler")
+        refuse(f"{name} is what this part is there to write: call something simpler")
+
+    def tell(code: CodeType) -> None:
+        _refuse_copy(sought.prints.name(sought.prints.found(code)), refuse)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         name = sought.called(event, arg)
         if name:
             offend(name)
         if arg is sys.setprofile and event == "c_call" and frame.f_code.co_filename != __file__:
-            raise raised("sys.setprofile would take away the watch over this part's forbidden calls")
+            refuse("sys.setprofile would take away the watch over this part's forbidden calls")
 
+    _refuse_copy(sought.prints.name(copied), refuse)
     with ExitStack() as stack:
         stack.enter_context(trapped(names, offend))
         stack.enter_context(_taken_out(sought.functions, offend))
+        stack.enter_context(heard(tell))
+        stack.enter_context(looked_at(names, refuse))
         stack.enter_context(_on(_Mode(sought.by_torch, offend, profile)))
         if sought.profiled:
             stack.enter_context(Alone("while its calls were watched"))  # a profiler is each thread's own
@@ -215,3 +283,8 @@ def watched(names: Sequence[str]) -> Iterator[list[Forbidden]]:
         compiled = sought.compiled()
         if compiled and not offences:
             raise raised(f"{compiled} was compiled by torch.jit: it is what this part is there to write")
+
+
+def _refuse_copy(name: str | None, refuse: Callable[[str], None]) -> None:
+    if name:
+        refuse(f"a copy of {name} was made, which is what this part is there to write: call something simpler")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist  # registers its operators
 from torch.library import Library
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from grader.answering.operations import AUTOGRAD, Lean
 from grader.answering.tensors import tensors
 
 _ATTENTION = r"aten::\w*attention\w*|aten::_transformer_encoder_layer_fwd"
@@ -39,6 +39,8 @@ _FAMILIES = {
     "torch.distributed.all_to_all_single": r"\w*c10d\w*::(alltoall_base_|all_to_all_single)",
 }
 """A name that can be forbidden to its operators, where they bear other names. Theirs alone: no honest call runs one."""
+_DERIVATIVES = r"aten::\w*(backward|_jvp)\w*|aten::_make_dual\w*"
+"""The operators that give derivatives, or begin to: nothing but autograd runs them."""
 _AUTOCAST = {"torch.autocast", "torch.amp.autocast", "torch.set_autocast_enabled"}
 """What turns autocast on: each operator's kernel for autocast is a trap."""
 _CASTS = {"torch.Tensor.bfloat16": torch.bfloat16, "torch.Tensor.half": torch.float16}
@@ -63,9 +65,15 @@ def kernels(name: str) -> tuple[tuple[str, str], ...]:
         return tuple((op, "AutocastCPU") for op in cast)
     base = name.rsplit(".", 1)[-1]
     of_torch = re.fullmatch(r"torch(\.Tensor|\.nn\.functional|\.special|\.linalg|\.fft)?", name.rpartition(".")[0])
+    if AUTOGRAD.fullmatch(name):
+        return tuple((op, key) for op in names() if re.fullmatch(_DERIVATIVES, _base(op)) for key in _own_keys(op))
     family = re.compile(_FAMILIES.get(name, rf"aten::(_|_safe_|special_)?{base}_?" if of_torch else r"\b\B"))
-    found = [op for op in names() if family.fullmatch(op.partition(".")[0])]
+    found = [op for op in names() if family.fullmatch(_base(op))]
     return tuple((op, key) for op in found for key in _own_keys(op))
+
+
+def _base(op: str) -> str:
+    return op.partition(".")[0]
 
 
 def backend_calls(name: str) -> Iterator[Any]:
@@ -92,10 +100,14 @@ def _own_keys(op: str) -> list[str]:
 def trapped(sought: Sequence[str], offend: Callable[[str], None]) -> Iterator[None]:
     """Call `offend`, which raises, with the name whose operator is about to run, in this process, by whomever."""
     libraries: dict[str, Library] = {}
+    laid = set()
     with ExitStack() as stack:
         for name in sought:
             trap = _trap(name, offend)
             for op, key in kernels(name):
+                if (op, key) in laid:
+                    continue
+                laid.add((op, key))
                 space, _, base = op.partition("::")
                 if space not in libraries:
                     libraries[space] = Library(space, "IMPL")
@@ -106,18 +118,13 @@ def trapped(sought: Sequence[str], offend: Callable[[str], None]) -> Iterator[No
         yield
 
 
-class _Casts(TorchDispatchMode):
+class _Casts(Lean):
     """Springs a trap where an operator makes numbers of one dtype of those of another. Their bits may be seen anew."""
 
     def __init__(self, dtype: torch.dtype, trap: Callable[..., None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        super().__init__()
         self.dtype = dtype
         self.trap = trap
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch's switch to leave `__torch_dispatch__` unwrapped: its wrapper would import a compiler, 1 s."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

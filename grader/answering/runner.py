@@ -1,6 +1,6 @@
 """Run an attempt in this process: in practice, so that print, breakpoint and --pdb work; in the cage; as reference."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +10,7 @@ import torch
 
 from grader.answering import alone, entering, leaving
 from grader.answering.answer import answer
-from grader.answering.forbidden import watched
+from grader.answering.forbidden import loading, watched
 from grader.answering.module import load_source
 from grader.answering.request import Request
 from grader.bank.catalog import Part
@@ -21,11 +21,14 @@ from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import Unusable
 
+_PREDECESSORS = "predecessors.py"
+
 
 class Runner:
     """Answers requests with one file's code.
 
     text: what to run in place of what the file holds. standins: what takes the place of definitions of the file.
+    forbidden: what any part of it forbids.
     raised: the last exception that the attempt raised; a check that ends with this very exception ended by the
     learner's doing.
     """
@@ -37,6 +40,7 @@ class Runner:
         name: str,
         text: str | None = None,
         standins: StandIns | None = None,
+        forbidden: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.drivers = drivers
@@ -49,6 +53,8 @@ class Runner:
         self.raised: BaseException | None = None
         self.printed = ""  # pytest catches it
         self.forbidden: Sequence[str] = ()
+        self._forbidden = forbidden
+        self._copied: Collection[Any] = ()
         self._text = text
         self._standins = standins
         self._module: ModuleType | None = None
@@ -67,7 +73,7 @@ class Runner:
         """The answer; what the learner's code raises is remembered and goes through, traceback and all."""
         try:
             module = self._load()
-            with watched(self.forbidden) as offences:
+            with watched(self.forbidden, self._copied) as offences:
                 try:
                     return answer(request, module, self.drivers)
                 finally:
@@ -100,7 +106,9 @@ class Runner:
                 alone.at_home()
                 leaving.lay()
                 entering.lay()
-                self._module = self._loaded(self._text)
+                names = sorted({*self._forbidden, *self.forbidden})
+                with loading(names, {str(self.path), _PREDECESSORS}) as self._copied:
+                    self._module = self._loaded(self._text)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -111,7 +119,7 @@ class Runner:
     def _loaded(self, text: str) -> ModuleType:
         if self._standins is None:
             return load_source(text, self.path, self.name)
-        reference = load_source(self._standins.text, Path("predecessors.py"), f"{self.name}.predecessors")
+        reference = load_source(self._standins.text, Path(_PREDECESSORS), f"{self.name}.predecessors")
         given = {name: getattr(reference, name) for name in self._standins.names}
         return load_source(without_definitions(text, given), self.path, self.name, given)
 

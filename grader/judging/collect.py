@@ -129,7 +129,8 @@ class ExerciseFile(pytest.Module):
         from grader.answering.runner import Runner
 
         name = f"{tree or self.tree}.{self.exercise.id}{'.followed' if standins else ''}"
-        return Runner(path or self.path, self.drivers, name, text, standins)
+        forbidden = [one for part in self.exercise.parts for one in part.forbidden]
+        return Runner(path or self.path, self.drivers, name, text, standins, forbidden)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Function)]
