@@ -61,7 +61,9 @@ def _methods(kind: type) -> list[FunctionType]:
     """The functions that stand in the text of a class, also those of its properties."""
     found: list[Any] = []
     for held in vars(kind).values():
-        parts: tuple[Any, ...] = (held.fget, held.fset) if isinstance(held, property) else (getattr(held, "__func__", held),)
+        parts: tuple[Any, ...] = (
+            (held.fget, held.fset) if isinstance(held, property) else (getattr(held, "__func__", held),)
+        )
         found += [plain(part) for part in parts]
     return [one for one in found if isinstance(one, FunctionType) and one.__qualname__.startswith(kind.__qualname__)]
 

@@ -370,7 +370,7 @@ def masters(module, values, dtype, frozen=()):
     after = list(model.parameters())
     return {
         "masters": list(optimizer.masters),
-        "kinds": [type(m) is nn.Parameter for m in optimizer.masters],
+        "kinds": [isinstance(m, nn.Parameter) for m in optimizer.masters],
         "weights": after,
         "same_objects": [a is b for a, b in zip(before, after, strict=True)],
         "requires_grad": [m.requires_grad for m in optimizer.masters],

@@ -123,7 +123,7 @@ def untouched(module, leaves, program):
     """`data` and `grad` of the leaves and of all nodes before any backward, and whether each step made a new object."""
     nodes = _built([module.Value(one) for one in leaves], program)
     fresh = [all(made is not node for node in nodes[:i]) for i, made in enumerate(nodes)]
-    kinds = [type(node) is module.Value for node in nodes]
+    kinds = [isinstance(node, module.Value) for node in nodes]
     return {
         "data": [float(n.data) for n in nodes],
         "grads": [float(n.grad) for n in nodes],
@@ -191,7 +191,7 @@ def tensors(module, leaves, program, upstream=None, roots=(-1,)):
 def fresh_tensors(module, leaves, program):
     """`data` and `grad` of all nodes before any backward, and whether each is a Tensor."""
     nodes = _built([module.Tensor(one) for one in leaves], program)
-    kinds = [type(node) is module.Tensor for node in nodes]
+    kinds = [isinstance(node, module.Tensor) for node in nodes]
     return {"data": [np.array(n.data) for n in nodes], "grads": [np.array(n.grad) for n in nodes], "kind": kinds}
 
 

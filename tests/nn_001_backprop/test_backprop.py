@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
-from grader.checks.randomness import hold_independent, hold_rate
+from grader.checks.randomness import hold_independent, hold_rate, hold_unrepeated
 
 from . import drivers
 
@@ -314,6 +314,16 @@ def test_dropout_drops_independently(attempt, draw, p, shape, calls):
     dropped = got.reshape(calls if calls > 1 else shape[0], -1) == 0
     hold_independent(torch.from_numpy(dropped), p, f"{of}: dropped", lambda k: f"entry {k}")
     hold_rate(int(dropped.sum()), dropped.size, p, f"{of}: dropped")
+
+
+@part("dropout")
+@pytest.mark.parametrize(("p", "shape"), [(0.3, (2053, 97)), (0.5, (70_001,)), (0.7, (3, 5, 9001))], ids=str)
+def test_dropout_repeats_nothing(attempt, draw, p, shape):
+    """Each entry of a large batch is drawn by itself: no row comes again, and no stretch of entries."""
+    got = attempt.run(drivers.masks, shape, p, draw.random.getrandbits(32), 1)
+    of = f"dropout of x {shape} with p = {p}"
+    agree(got.shape, (1, *shape), of=f"the shape of the mask, {of}")
+    hold_unrepeated(torch.from_numpy(got[0] == 0), p, f"the mask of {of}")
 
 
 @part("dropout")
