@@ -136,9 +136,10 @@ def hold_unrepeated(events: torch.Tensor, p: float, of: str) -> None:
             raise Wrong(f"{of}: {len(rows) - found} of {len(rows):,} rows repeat another row, or are its opposite")
     centred = events.flatten().double() - p
     size = centred.numel()
-    waves = torch.fft.rfft(centred, 2 * size)
-    shifts = torch.fft.irfft(waves * waves.conj(), 2 * size)[1:size].abs()
-    mirrors = torch.fft.irfft(waves * waves, 2 * size)[: 2 * size - 1].abs() / 2
+    padded = 1 << size.bit_length() + 1  # at least twice as long, so that nothing comes round
+    waves = torch.fft.rfft(centred, padded)
+    shifts = torch.fft.irfft(waves * waves.conj(), padded)[1:size].abs()
+    mirrors = torch.fft.irfft(waves * waves, padded)[: 2 * size - 1].abs() / 2
     limit = max(p, 1 - p) * math.sqrt(size * math.log(2 * 3 * size / ALARM) / 2)
     if float(shifts.max()) > limit:
         raise Wrong(f"{of}: entries repeat, or are the opposite of, those {int(shifts.argmax()) + 1:,} places before")

@@ -6,6 +6,7 @@ import sys
 import threading
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -181,6 +182,112 @@ def test_a_forbidden_operator_is_caught_by_whatever_way_it_is_reached(name, call
     with pytest.raises(Forbidden, match=rf"^{name} is what this part is there to write"), watched([name]):
         call()
     call()
+
+
+AUTOGRAD = ["torch.autograd.grad", "torch.autograd.backward", "torch.Tensor.backward"]
+NO_TORCH = ["torch"]
+ENGINE = torch.autograd.Variable._execution_engine
+
+
+def leaf():
+    return X.clone().requires_grad_()
+
+
+def engine(run):
+    x = leaf()
+    return run((x.tanh(),), (X,), False, False, (x,), allow_unreachable=True, accumulate_grad=False)
+
+
+def dual(make, unpack):
+    torch._C._enter_dual_level()
+    try:
+        return unpack(make(X, X, level=0).exp(), level=0)
+    finally:
+        torch._C._exit_dual_level(level=0)
+
+
+WAYS = [
+    lambda: torch.autograd.grad(leaf().sum(), leaf()),
+    lambda: leaf().tanh().sum().backward(),
+    lambda: engine(torch.autograd.graph._engine_run_backward),
+    lambda: engine(ENGINE.run_backward),
+    lambda: engine(partial(type(ENGINE).run_backward, ENGINE)),
+    lambda: leaf().tanh().grad_fn(X),
+    lambda: torch.func.vjp(torch.tanh, X)[1](X),
+    lambda: torch.func.grad(lambda x: x.tanh().sum())(X),
+    lambda: torch.autograd.functional.vjp(torch.tanh, X, X),
+    lambda: ATEN._backward(leaf().sum(), []),
+    lambda: dual(torch._VF._make_dual, torch._VF._unpack_dual),
+    lambda: dual(ATEN._make_dual, ATEN._unpack_dual),
+    lambda: ATEN.tanh_backward(X, X),
+    lambda: ATEN._softmax_backward_data(X, X, -1, X.dtype),
+    lambda: torch._C._jit_get_operation("aten::tanh_backward")[0](X, X),
+]
+
+
+@pytest.mark.parametrize("names", [AUTOGRAD, AUTOGRAD[2:], ["torch.func.jvp"], NO_TORCH], ids=lambda names: names[0])
+@pytest.mark.parametrize("way", WAYS)
+def test_autograd_is_caught_by_whatever_entry(names, way):
+    with watched(names) as offences, contextlib.suppress(Forbidden):
+        way()
+    assert [type(offence) for offence in offences[:1]] == [Forbidden]
+
+
+@pytest.mark.parametrize("way", [torch.func.jvp, torch.func.linearize])
+def test_forward_mode_is_caught(way):
+    """On its way out torch's own clean-up may fail, and raises another exception: the list has it."""
+    found = []
+    with contextlib.suppress(Exception), watched(AUTOGRAD) as offences:
+        found = offences
+        way(torch.tanh, *([(X,), (X,)] if way is torch.func.jvp else [X]))
+    assert {type(offence) for offence in found} <= {Forbidden}
+
+
+def test_work_without_gradients_is_free_where_autograd_is_forbidden():
+    with watched(AUTOGRAD) as offences:
+        torch.vmap(torch.tanh)(X)
+        nn.functional.softmax(X, -1).square_()
+        with torch.no_grad():
+            leaf().exp()
+    assert offences == []
+
+
+def test_where_torch_is_forbidden_all_else_is_free():
+    with watched(NO_TORCH) as offences:
+        np.exp(np.ones((2, 3))).sum()
+        math.sqrt(2)
+    assert offences == []
+
+
+def by_hand(kind, **fields):
+    made = object.__new__(kind)
+    made.__dict__.update(fields)
+    return made
+
+
+class Heir(nn.MultiheadAttention):
+    def __init__(self):
+        nn.Module.__init__(self)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("torch.nn.MultiheadAttention", lambda: MHA_LAYER(Q[0], Q[0], Q[0])),
+        ("torch.nn.MultiheadAttention", lambda: by_hand(nn.MultiheadAttention, **vars(MHA_LAYER))(Q[0], Q[0], Q[0])),
+        ("torch.nn.MultiheadAttention", lambda: Heir().forward(Q[0], Q[0], Q[0])),
+        ("torch.optim.lr_scheduler.StepLR", lambda: by_hand(torch.optim.lr_scheduler.StepLR).get_lr()),
+        ("torch.amp.GradScaler", lambda: by_hand(torch.amp.GradScaler, _enabled=False).get_scale()),
+    ],
+)
+def test_a_class_is_caught_without_its_init(name, call):
+    with pytest.raises(Forbidden, match=rf"^{name} is what"), watched([name]):
+        call()
+
+
+def test_a_module_other_than_torch_cannot_be_forbidden():
+    with pytest.raises(TypeError, match="only torch can be forbidden as a whole"), watched(["torch.nn.functional"]):
+        pass
 
 
 def test_what_compiled_code_runs_is_caught():
