@@ -22,11 +22,19 @@ from grader.answering.alone import Alone
 from grader.answering.copies import Prints, heard
 from grader.answering.inner import functions_of
 from grader.answering.operations import AUTOGRAD, TORCH, looked_at
-from grader.answering.operators import backend_calls, trapped
+from grader.answering.operators import AUTOCAST, backend_calls, kernels, trapped
+from grader.answering.restated import texts_of
 from grader.verdicts.fault import Forbidden
 
 _SCAN = "torch._higher_order_ops.associative_scan"
+_FLEX = "torch._higher_order_ops.flex_attention"
 _TWINS = {
+    "torch.nn.functional.scaled_dot_product_attention": (
+        "torch.nn.attention.flex_attention.flex_attention",
+        f"{_FLEX}.math_attention",
+        f"{_FLEX}.sdpa_dense",
+        f"{_FLEX}.FlexAttentionHOP.__call__",
+    ),
     f"{_SCAN}.associative_scan": (f"{_SCAN}.generic_associative_scan", f"{_SCAN}.AssociativeScanOp.__call__"),
     "torch.autocast": ("torch.set_autocast_enabled", "torch.set_autocast_cpu_enabled"),
     "torch.set_autocast_enabled": ("torch.set_autocast_cpu_enabled",),
@@ -47,6 +55,8 @@ _DIFFERENTIATE = (
     "torch._C._functorch._grad_increment_nesting",
     "torch._C._functorch._jvp_increment_nesting",
     "torch._C._enter_dual_level",
+    f"{_FLEX}.sdpa_dense_backward",
+    f"{_FLEX}.FlexAttentionBackwardHOP.__call__",
 )
 """What each way through autograd passes, where its name may not be called."""
 
@@ -100,7 +110,8 @@ class _Watched:
         targets = {
             name: [one for one in map(_found, (name, *twins)) if one is not None] for name, twins in _twins(names)
         }
-        self.functions = functions_of(targets)
+        operators = {op: name for name in reversed(names) for op, key in kernels(name) if key != AUTOCAST}
+        self.functions = texts_of(operators) | functions_of(targets)
         """Those in Python: their code is taken out."""
         self.prints = Prints(self.functions)
         for name, found in targets.items():

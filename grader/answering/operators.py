@@ -41,10 +41,18 @@ _FAMILIES = {
 """A name that can be forbidden to its operators, where they bear other names. Theirs alone: no honest call runs one."""
 _DERIVATIVES = r"aten::\w*(backward|_jvp)\w*|aten::_make_dual\w*"
 """The operators that give derivatives, or begin to: nothing but autograd runs them."""
+AUTOCAST = "AutocastCPU"
+"""The dispatch key of what runs under autocast: the operator itself is free."""
 _AUTOCAST = {"torch.autocast", "torch.amp.autocast", "torch.set_autocast_enabled"}
 """What turns autocast on: each operator's kernel for autocast is a trap."""
 _CASTS = {"torch.Tensor.bfloat16": torch.bfloat16, "torch.Tensor.half": torch.float16}
 """A cast to the dtype that it gives: many operators can do it."""
+_HOW = {
+    "safe", "masked", "sparse", "csr", "nested", "native", "special", "fused", "cudnn", "mkldnn", "miopen", "legit",
+    "interface", "impl", "index", "functional", "differentiable", "forward", "no", "training", "with", "update",
+    "stats",
+}  # fmt: skip
+"""Words in the names of operators that say how one does its work, or of which pieces."""
 _KEYS = re.compile(
     r"(Composite\w+|FuncTorch\w+|(?:Quantized|Mkldnn|Sparse|SparseCsr|NestedTensor)?CPU)(?:\[alias\])?: "
 )
@@ -61,15 +69,23 @@ def names() -> tuple[str, ...]:
 def kernels(name: str) -> tuple[tuple[str, str], ...]:
     """What runs where `name` is called: (operator, dispatch key). Empty for what is no operator of torch's."""
     if name in _AUTOCAST:
-        cast = [op for op in names() if op.startswith("aten::") and _has(op, "AutocastCPU")]
-        return tuple((op, "AutocastCPU") for op in cast)
+        cast = [op for op in names() if op.startswith("aten::") and _has(op, AUTOCAST)]
+        return tuple((op, AUTOCAST) for op in cast)
     base = name.rsplit(".", 1)[-1]
     of_torch = re.fullmatch(r"torch(\.Tensor|\.nn\.functional|\.special|\.linalg|\.fft)?", name.rpartition(".")[0])
     if AUTOGRAD.fullmatch(name):
         return tuple((op, key) for op in names() if re.fullmatch(_DERIVATIVES, _base(op)) for key in _own_keys(op))
-    family = re.compile(_FAMILIES.get(name, rf"aten::(_|_safe_|special_)?{base}_?" if of_torch else r"\b\B"))
-    found = [op for op in names() if family.fullmatch(_base(op))]
+    if name in _FAMILIES:
+        found = [op for op in names() if re.fullmatch(_FAMILIES[name], _base(op))]
+    else:
+        found = [op for op in names() if of_torch and op.startswith("aten::") and _words(_base(op)[6:]) == _words(base)]
     return tuple((op, key) for op in found for key in _own_keys(op))
+
+
+@lru_cache(maxsize=8192)
+def _words(name: str) -> tuple[str, ...]:
+    """What an operator does, without what says how: `_masked_softmax` is a softmax."""
+    return tuple(word for word in name.split("_") if word and word not in _HOW)
 
 
 def _base(op: str) -> str:

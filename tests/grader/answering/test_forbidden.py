@@ -1,6 +1,7 @@
 import _thread
 import contextlib
 import cProfile
+import importlib
 import math
 import sys
 import threading
@@ -127,6 +128,7 @@ CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
 SCAN = "torch._higher_order_ops.associative_scan.associative_scan"
 MHA_LAYER = nn.MultiheadAttention(4, 2, batch_first=True)
 ATEN = torch.ops.aten
+flex = importlib.import_module("torch._higher_order_ops.flex_attention")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,16 @@ ATEN = torch.ops.aten
         (SCAN, lambda: associative_scan(torch.add, X, 0, combine_mode="generic")),
         (SCAN, lambda: generic_associative_scan(lambda a, b: [a + b], [X])),
         (SCAN, lambda: torch.ops.higher_order.associative_scan(lambda a, b: [a + b], [X], ())),
+        ("torch.softmax", lambda: ATEN._masked_softmax(X, X > 2, 1)),
+        ("torch._weight_norm", lambda: ATEN._weight_norm_interface(X, torch.ones(2, 1), 0)),
+        ("torch.nn.functional.layer_norm", lambda: torch.native_layer_norm(X, [3], None, None, 1e-5)),
+        (
+            "torch.nn.functional.batch_norm",
+            lambda: ATEN._native_batch_norm_legit.no_stats(X, None, None, True, 0.1, 1e-5),
+        ),
+        ("torch.softmax", lambda: torch._refs.softmax(X, 1)),
+        ("torch.softmax", lambda: torch._decomp.decompositions._softmax(X, 1, False)),
+        ("torch.nn.functional.layer_norm", lambda: torch._refs.nn.functional.layer_norm(X, (3,))),
         ("torch.Tensor.bfloat16", lambda: X.bfloat16()),
         ("torch.Tensor.bfloat16", of_dtype(lambda dtype: X.to(dtype))),
         ("torch.Tensor.bfloat16", of_dtype(lambda dtype: torch.empty(2, 3, dtype=dtype).copy_(X))),
@@ -222,6 +234,7 @@ WAYS = [
     lambda: ATEN.tanh_backward(X, X),
     lambda: ATEN._softmax_backward_data(X, X, -1, X.dtype),
     lambda: torch._C._jit_get_operation("aten::tanh_backward")[0](X, X),
+    lambda: torch._decomp.decompositions.tanh_backward(X, X),
 ]
 
 
@@ -288,6 +301,15 @@ def test_a_class_is_caught_without_its_init(name, call):
 def test_a_module_other_than_torch_cannot_be_forbidden():
     with pytest.raises(TypeError, match="only torch can be forbidden as a whole"), watched(["torch.nn.functional"]):
         pass
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda: flex.math_attention(Q, Q, Q), lambda: torch.ops.higher_order.flex_attention(*[Q] * 3, None, (), 1, {})],
+)
+def test_flexible_attention_is_attention(call):
+    with pytest.raises(Forbidden, match=f"^{SDPA} is what"), watched([SDPA]):
+        call()
 
 
 def test_what_compiled_code_runs_is_caught():
