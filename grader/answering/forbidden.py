@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode, get_testing_overrides
 
 from grader.answering.alone import Alone
 from grader.answering.copies import Prints, heard
-from grader.answering.inner import functions_of
-from grader.answering.operations import AUTOGRAD, TORCH, looked_at
+from grader.answering.inner import functions_of, of_package
+from grader.answering.operations import AUTOGRAD, looked_at
 from grader.answering.operators import AUTOCAST, backend_calls, kernels, trapped
 from grader.answering.restated import texts_of
 from grader.verdicts.fault import Forbidden
@@ -71,8 +71,8 @@ def _twins(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
 def resolve(name: str) -> Any:
     """The object that a dotted name means; raises AttributeError or ModuleNotFoundError."""
     pieces = name.split(".")
-    if name == TORCH:
-        return torch
+    if len(pieces) == 1:
+        return importlib.import_module(name)
     for split in range(len(pieces) - 1, 0, -1):
         try:
             found: Any = importlib.import_module(".".join(pieces[:split]))
@@ -127,8 +127,10 @@ class _Watched:
                 raise TypeError(f"{name} is a class written in C, whose calls cannot be seen: it cannot be forbidden")
             return
         if isinstance(target, ModuleType):
-            if target is not torch:
-                raise TypeError(f"{name} is a module: only torch can be forbidden as a whole")
+            if target.__name__ != name.partition(".")[0]:
+                raise TypeError(f"{name} is a module: only a whole package can be forbidden")
+            if target is not torch:  # whose operations are seen
+                self.functions |= dict.fromkeys(of_package(name), name)
             return
         if target in get_testing_overrides():
             self.by_torch[target] = name
@@ -154,7 +156,14 @@ class _Watched:
         return self.by_object.get(arg)
 
 
-_watched = lru_cache(maxsize=8)(_Watched)
+@lru_cache(maxsize=8)
+def _kept(names: tuple[str, ...], modules: int) -> _Watched:
+    return _Watched(names)
+
+
+def _watched(names: tuple[str, ...]) -> _Watched:
+    """What to look for, anew where modules were imported since: these may bring more of it."""
+    return _kept(names, len(sys.modules))
 
 
 _HOLE = "what to call"

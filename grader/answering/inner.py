@@ -38,6 +38,17 @@ def plain(target: Any) -> Any:
     return target
 
 
+def of_package(package: str) -> set[FunctionType]:
+    """All functions in Python that stand in the texts of a package, of those of its modules that are loaded."""
+    found: set[FunctionType] = set()
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == package and isinstance(module, ModuleType):
+            nodes = [one for one in map(plain, vars(module).values()) if issubclass(type(one), type | FunctionType)]
+            methods = [one for node in nodes for one in (_methods(node) if isinstance(node, type) else [node])]
+            found.update(one for one in methods if one.__globals__["__name__"].partition(".")[0] == package)
+    return found
+
+
 def _own(node: Any) -> list[FunctionType]:
     """The function itself; of a class what it, its private bases and the subclasses that come with it define."""
     if not isinstance(node, type):

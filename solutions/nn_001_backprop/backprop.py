@@ -11,7 +11,7 @@ Rules for all functions: numpy alone. Arrays are float64 (integers where that is
 left alone; results are float64. A size may be 0 only where that is said. Conventions: the derivative of relu at 0 is 0,
 that of leaky at 0 is its slope 0.01.
 
-torch's autograd is what you write: no operation of torch's may run in any part, whichever way it is called.
+What you write is an autograd: in no part may an operation of torch's run, or a function of the package `autograd`.
 
 Further reading: Rumelhart, Hinton, Williams 1986; Griewank and Walther 2008 (forward and reverse mode); Baydin et al.
 2018 (a survey); Karpathy's micrograd; CS231n's notes on backpropagation.
@@ -33,7 +33,7 @@ def numeric_gradient(f: Callable[[np.ndarray], float], x: np.ndarray, h: float =
     number. Returns the shape of x (for () a number of numpy's does as well). Of x³ it gives 3x² + h² (12.25 at x = 2,
     h = 1/2), where one side alone would give 15.25. Cost: f is called at most twice for each entry of x.
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     >>> numeric_gradient(lambda x: x[0] ** 3 * x[1], np.array([2.0, 10.0]), h=0.5)
     array([122.5,   8. ])
@@ -69,7 +69,7 @@ def activation_backward(kind: str, z: np.ndarray, dout: np.ndarray) -> np.ndarra
     Cost: a few arrays of the size of z, and a few passes over them: no (d, d) matrix, and none of its rows.
     Raises ValueError for another kind.
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     >>> activation_backward("leaky", np.array([-2.0, 0.0, 2.0]), np.array([100.0, 100.0, 5.0]))
     array([1., 1., 5.])
@@ -105,7 +105,7 @@ def linear_backward(x: np.ndarray, w: np.ndarray, dout: np.ndarray) -> tuple[np.
     x: (..., i) with any axes before the last, also none, also empty ones; w: (i, o); dout: (..., o). Returns the shapes
     of x, w and b: (o,).
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     >>> linear_backward(np.array([[2.0, 3.0]]), np.array([[4.0], [5.0]]), np.array([[10.0]]))
     (array([[40., 50.]]), array([[20.],
@@ -127,7 +127,7 @@ def dropout(x: np.ndarray, p: float, rng: np.random.Generator, training: bool = 
     copied nor seeded anew, and the global state of np.random is left alone. The mean of out is x, so evaluation needs
     no factor: with p = 3/4 what is kept is multiplied by 4.
 
-    Raises ValueError unless 0 <= p < 1. Forbidden: torch.
+    Raises ValueError unless 0 <= p < 1. Forbidden: torch, autograd.
 
     Source: Srivastava et al. 2014; scaled while training, as in CS231n and torch.
 
@@ -165,7 +165,7 @@ def mlp_gradients(params: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -
 
     The gradient by z needs no chain of log, sum and exp: it is (softmax(z) - onehot(y)) / n.
 
-    Cost: a few products of matrices; the loss is computed once. Forbidden: torch.
+    Cost: a few products of matrices; the loss is computed once. Forbidden: torch, autograd.
 
     >>> params = {"w1": np.eye(2), "b1": np.zeros(2), "w2": np.eye(2), "b2": np.array([0.0, np.log(3)])}
     >>> loss, grads = mlp_gradients(params, np.array([[-1.0, 0.0]]), np.array([1]))  # r = 0, p = 1/4, 3/4
@@ -227,7 +227,7 @@ class Value(Arithmetic):
     An exponent may be any number, and then the base may be 0 or below where Python allows it: x ** 0 has derivative 0
     everywhere. If the exponent is a Value, the base is above 0. log is of numbers above 0.
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     Source: Karpathy's micrograd, whose README has the example in the visible tests.
 
@@ -350,7 +350,7 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     Broadcasting uses an entry several times, so its gradients add up: over axes that were put in front, and over axes
     that were stretched from 1. shape broadcasts to grad's, also where a size is 0. Returns that shape; for () a number
-    of numpy's does as well. Forbidden: torch.
+    of numpy's does as well. Forbidden: torch, autograd.
 
     >>> unbroadcast(np.array([[1.0, 2.0], [3.0, 4.0]]), (2,)), unbroadcast(np.array([[1.0, 2.0], [3.0, 4.0]]), (2, 1))
     (array([4., 6.]), array([[3.],
@@ -371,7 +371,7 @@ class Tensor(Arithmetic):
     arrays on either side; exponents as for Value. `parents` is for your use: say (a Tensor, a function from the
     gradient of this Tensor to what that one gets). No two grads may share memory: then to add to one would change both.
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     >>> w, x = Tensor([[1.0], [2.0]]), Tensor([10.0, 20.0, 30.0])
     >>> (w * x).sum().backward()  # (2, 1) · (3,) is (2, 3)
@@ -516,7 +516,7 @@ class Dual(Arithmetic):
 
     `+`, `*`, `**` take Duals and numbers (whose tangent is 0), exponents as for Value. Nothing is recorded.
 
-    Forbidden: torch.
+    Forbidden: torch, autograd.
 
     Source: Griewank and Walther 2008, chapter 3.
 
@@ -587,7 +587,7 @@ def jacobian(f: Callable[[list[Any]], list[Any]], x: Sequence[float], mode: str)
     Cost: f is called at most n times in forward mode, at most m times in reverse mode. So m = 1 and n = 20,000 (a loss)
     is one pass back, n = 1 and m = 20,000 one pass forward; the other way round either takes thousands of passes.
 
-    Raises ValueError for another mode. Forbidden: torch.
+    Raises ValueError for another mode. Forbidden: torch, autograd.
 
     >>> jacobian(lambda x: [x[0] * x[1], x[0].exp()], [0.0, 3.0], "forward")
     array([[3., 0.],

@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import partial
 
+import autograd
 import numpy as np
 import pytest
 import torch
@@ -298,8 +299,18 @@ def test_a_class_is_caught_without_its_init(name, call):
         call()
 
 
-def test_a_module_other_than_torch_cannot_be_forbidden():
-    with pytest.raises(TypeError, match="only torch can be forbidden as a whole"), watched(["torch.nn.functional"]):
+def test_a_package_is_forbidden_with_all_its_functions():
+    with pytest.raises(Forbidden, match=r"^autograd is what"), watched(["autograd"]):
+        autograd.make_vjp(np.tanh, np.ones(2))
+    with pytest.raises(Forbidden, match=r"^autograd is what"), watched(["autograd"]):
+        autograd.core.backward_pass(np.ones(2), None)
+    with watched(["autograd"]) as offences:
+        np.sum(np.tanh(np.ones(2)))
+    assert offences == []
+
+
+def test_a_module_of_a_package_cannot_be_forbidden():
+    with pytest.raises(TypeError, match="only a whole package can be forbidden"), watched(["torch.nn.functional"]):
         pass
 
 
