@@ -29,6 +29,7 @@ from grader.verdicts.fault import Forbidden
 _SCAN = "torch._higher_order_ops.associative_scan"
 _FLEX = "torch._higher_order_ops.flex_attention"
 _TWINS = {
+    "torch": ("torch._ops.OpOverload.redispatch",),
     "torch.nn.functional.scaled_dot_product_attention": (
         "torch.nn.attention.flex_attention.flex_attention",
         f"{_FLEX}.math_attention",

@@ -16,6 +16,7 @@ from torch import nn
 from torch._higher_order_ops.associative_scan import associative_scan, generic_associative_scan
 from torch.distributed import _functional_collectives as functional_collectives
 from torch.nn import functional
+from torch.utils import _python_dispatch
 
 from grader.answering import alone
 from grader.answering.forbidden import resolve, watched
@@ -264,6 +265,30 @@ def test_work_without_gradients_is_free_where_autograd_is_forbidden():
         with torch.no_grad():
             leaf().exp()
     assert offences == []
+
+
+def popped():
+    mode = _python_dispatch._pop_mode()
+    try:
+        return X.exp()
+    finally:
+        _python_dispatch._push_mode(mode)
+
+
+def excluded():
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.Python)):
+        return X.exp()
+
+
+def passed_on():
+    return ATEN.exp.default.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), X)
+
+
+@pytest.mark.parametrize("blind", [popped, excluded, passed_on])
+def test_the_watch_over_all_operations_stays_on(blind):
+    alone.at_home()
+    with pytest.raises((Forbidden, Elsewhere)), watched(NO_TORCH):
+        blind()
 
 
 def test_where_torch_is_forbidden_all_else_is_free():
