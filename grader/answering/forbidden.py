@@ -91,6 +91,15 @@ def watchable(name: str) -> None:
     _watched((name,))
 
 
+def _is_watchable(name: str) -> bool:
+    """False for a name that means nothing: it spoils the questions of its part, not the whole file."""
+    try:
+        _found(name)
+    except (AttributeError, ModuleNotFoundError):
+        return False
+    return True
+
+
 def _found(name: str) -> Any:
     """The object, or None where its package is not installed: then nobody can call it."""
     try:
@@ -244,7 +253,7 @@ def loading(names: Sequence[str], own: Collection[str]) -> Iterator[set[Any]]:
     """
     copied: set[Any] = set()
     left = set(own)
-    sought = _watched(tuple(names)) if names else None
+    sought = _watched(tuple(filter(_is_watchable, names))) if names else None
 
     def tell(code: CodeType) -> None:
         if code.co_filename in left:
