@@ -156,10 +156,8 @@ class _Watched:
         known: Any = torch.jit._state._try_get_jit_cached_function
         return next((name for function, name in self.functions.items() if known(function)), None)
 
-    def called(self, event: str, arg: Any) -> str | None:
-        """The name of the forbidden call that an event of the profiler is."""
-        if event != "c_call":
-            return None
+    def called(self, arg: Any) -> str | None:
+        """The name of the forbidden call that a call of this is, which is written in C."""
         for method, name in self.methods.items():
             if arg.__name__ == method.__name__ and isinstance(arg.__self__, method.__objclass__):
                 return name
@@ -293,10 +291,12 @@ def watched(names: Sequence[str], copied: Collection[Any] = ()) -> Iterator[list
         _refuse_copy(sought.prints.name(sought.prints.found(code)), refuse)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        name = sought.called(event, arg)
+        if event != "c_call":  # most are calls of Python and returns: this function is a large part of what a watch costs
+            return
+        name = sought.called(arg)
         if name:
             offend(name)
-        if arg is sys.setprofile and event == "c_call" and frame.f_code.co_filename != __file__:
+        if arg is sys.setprofile and frame.f_code.co_filename != __file__:
             refuse("sys.setprofile would take away the watch over this part's forbidden calls")
 
     _refuse_copy(sought.prints.name(copied), refuse)
