@@ -291,7 +291,7 @@ def watched(names: Sequence[str], copied: Collection[Any] = ()) -> Iterator[list
         _refuse_copy(sought.prints.name(sought.prints.found(code)), refuse)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        if event != "c_call":  # most are calls of Python and returns: this function is a large part of what a watch costs
+        if event != "c_call":  # most are calls of Python and returns, at each of which this runs
             return
         name = sought.called(arg)
         if name:
