@@ -131,6 +131,7 @@ SCAN = "torch._higher_order_ops.associative_scan.associative_scan"
 MHA_LAYER = nn.MultiheadAttention(4, 2, batch_first=True)
 ATEN = torch.ops.aten
 flex = importlib.import_module("torch._higher_order_ops.flex_attention")
+alone.at_home()  # the threads of pytest-xdist are there before any attempt
 
 
 @pytest.mark.parametrize(
