@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from grader.answering.data import copied, identical
+from grader.base.text import plain
+from grader.verdicts.raised import name_of
 
 _MOST_CALLS = 400
 _MOST_ITEMS = 8
@@ -113,7 +115,7 @@ class Recorder:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            self._keep(msgspec.structs.replace(call, raised=type(error).__name__[:_LONGEST]))
+            self._keep(msgspec.structs.replace(call, raised=plain(name_of(type(error)))[:_LONGEST]))
             raise
         wrote = next((key for key, value in given.items() if not _same(before[key], value)), "")
         made = function.__name__ == "__init__"

@@ -20,6 +20,7 @@ from grader.base import fair
 from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
 from grader.verdicts.fault import Unusable
+from grader.verdicts.raised import described
 
 _PREDECESSORS = "predecessors.py"
 
@@ -81,6 +82,8 @@ class Runner:
                         raise offences[0]  # also where the code swallowed it
         except BaseException as error:
             self.raised = error
+            with suppress(Exception):  # here, on the clock of the check: its text is the learner's code too
+                error.raised = described(error, self.path)  # type: ignore[attr-defined]  # as `revive` does
             raise
 
     def clock(self) -> AbstractContextManager[None]:

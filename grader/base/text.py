@@ -15,7 +15,16 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def plain(text: str, keep: str = "") -> str:
     """Text without commands to a terminal: characters that cannot be printed become escapes. keep: leave these."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char in keep else _escape(char) for char in text)
+
+
+def plain_lines(text: str) -> str:
+    """A stranger's text of several lines, as it may stand in a terminal, a file or a result: no command, no half
+    character. Line ends and tabs stay.
+    """
+    return plain(text.replace("\r\n", "\n"), keep="\n\t")
 
 
 def _escape(char: str) -> str:

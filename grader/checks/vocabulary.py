@@ -5,6 +5,7 @@ See docs/checks.md. A plain `assert condition, "sentence"` belongs to it too.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from grader.checks.compare import Difference, difference, number
 from grader.checks.knowns import listener
 from grader.verdicts.fault import Fault
 from grader.verdicts.finding import Finding
+from grader.verdicts.raised import described
 
 __all__ = ["Wrong", "agree", "agree_one_of", "at_most", "in_torch", "part", "refusal"]
 
@@ -120,8 +122,9 @@ def refusal(kind: type[Exception], *, of: str) -> Iterator[None]:
     except AssertionError:
         raise
     except Exception as error:
-        finding = Finding(kind="refusal", of=of, expected=kind.__name__, got=type(error).__name__)
-        raise Wrong(f"{of}: expected {kind.__name__}, got {type(error).__name__}: {error}", finding) from error
+        raised = described(error, Path())
+        finding = Finding(kind="refusal", of=of, expected=kind.__name__, got=raised.kind)
+        raise Wrong(f"{of}: expected {kind.__name__}, got {raised.kind}: {raised.said}", finding) from error
     finding = Finding(kind="refusal", of=of, expected=kind.__name__)
     raise Wrong(f"{of}: expected {kind.__name__}, but nothing was raised", finding)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from grader.bank.catalog import Exercise, House, Part, find_house
 from grader.base.errors import HouseError
+from grader.base.text import plain_lines
 
 INSTALLED = "dl_kata_student"
 """The package that holds the exercises of the student edition."""
@@ -20,6 +21,9 @@ INSTALLED = "dl_kata_student"
 
 class NotYet(Exception):
     """Examples that do not pass. A notebook shows the message as it is, without a traceback."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(plain_lines(said))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython asks for."""

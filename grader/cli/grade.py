@@ -16,7 +16,7 @@ from grader.base.fair import processors
 from grader.base.files import write_file
 from grader.base.seeds import new_seed
 from grader.base.text import plain
-from grader.cli.talk import warn
+from grader.cli.talk import say, warn
 from grader.records.results import Results
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
@@ -136,7 +136,7 @@ def _judge(house: House, waiting: list[Submission], results: Results, level: Lev
                     keep=keep,
                 )
         except RunError as error:
-            click.secho(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
+            say(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
             return False
         finally:
             bar.end()

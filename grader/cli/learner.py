@@ -9,7 +9,8 @@ import click
 
 from grader.bank.catalog import Exercise, House, find_house
 from grader.base.errors import HouseError, RunError
-from grader.cli.talk import print_json, stop, style
+from grader.base.text import plain_lines
+from grader.cli.talk import print_json, say, stop, style
 from grader.learner import desk
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
@@ -116,7 +117,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         try:
             gained = desk.record(house, exercise, result, door="check")
         except ProgressError as error:
-            click.secho(str(error), fg="yellow", err=True)
+            say(str(error), fg="yellow", err=True)
         if not as_json:
             encoding, columns = sys.stdout.encoding or "ascii", shutil.get_terminal_size().columns
             for line in result_lines(exercise, result, gained=gained, encoding=encoding, columns=columns):
@@ -219,7 +220,8 @@ def history(id: str, show: int | None) -> None:
     house = find_house()
     exercise = house.find(id)
     if show is not None:
-        click.echo(desk.attempt_text(house, exercise, show), nl=False)
+        text = desk.attempt_text(house, exercise, show)
+        click.echo(plain_lines(text) if sys.stdout.isatty() else text, nl=False)  # into a file as it was
         return
     kept = Progress(house.root).history(exercise.id)
     if not kept:
@@ -236,7 +238,7 @@ def earned_of(house: House) -> dict[str, set[str]]:
     try:
         return Progress(house.root).earned()
     except ProgressError as error:
-        click.secho(f"Progress not shown: {error.why}", fg="yellow", err=True)
+        say(f"Progress not shown: {error.why}", fg="yellow", err=True)
         return {}
 
 

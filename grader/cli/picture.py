@@ -7,7 +7,7 @@ import click
 
 from grader.bank.catalog import Exercise, find_house
 from grader.base.errors import EngineError, HouseError
-from grader.cli.talk import stop, warn
+from grader.cli.talk import say, stop, warn
 from grader.learner.gallery import Hung, gallery
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.picture import Made, Picture
@@ -54,9 +54,7 @@ def _print(hung: list[Hung]) -> None:
         for whose, made in _both(one):
             click.secho(f"{one.declared.part}: {whose}", bold=True)
             shown = _shown(one, made)
-            lines = [shown] if isinstance(shown, str) else text_lines(shown, encoding)
-            for line in lines:
-                click.echo(line)
+            say(shown if isinstance(shown, str) else "\n".join(text_lines(shown, encoding)))
             click.echo()
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from grader.base.text import nearest, plain
+from grader.base.text import nearest, plain, plain_lines
 
 
 class Commands(click.Group):
@@ -24,9 +24,14 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def say(text: str, **style: Any) -> None:
+    """A text that may hold strangers' words, as it may stand in a terminal. style: click's."""
+    click.secho(plain_lines(text), **style)
+
+
 def stop(message: str, code: int) -> NoReturn:
     """Say why, and end with this exit code."""
-    click.secho(f"grader: {plain(message, keep=chr(10))}", err=True)
+    say(f"grader: {message}", err=True)
     sys.exit(code)
 
 
@@ -36,8 +41,8 @@ def warn(sentence: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print data as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print data as JSON, in ASCII: some of it is strangers' text."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def style(markup: dict[str, bool]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """`grader watch`: judge an exercise each time that its file is saved."""
 
+import json
 import os
 import sys
+from typing import Any
 
 import click
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from grader.bank.catalog import Exercise, House, find_house
 from grader.base.errors import HouseError
 from grader.cli.learner import earned_of, need, worked_on
-from grader.cli.talk import warn
+from grader.cli.talk import say, warn
 from grader.learner import desk
 from grader.records.progress import ProgressError
 from grader.verdicts.result import Result
@@ -70,7 +72,7 @@ async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) ->
                         return 1
             elif not isinstance(event, Key) and watched.concerns(event):
                 if as_json:
-                    click.echo(msgspec.json.encode(event))
+                    _say_json(event)
                 if isinstance(event, Ended):
                     try:
                         watched.keep(event.result)
@@ -82,13 +84,21 @@ async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) ->
                         return 0 if event.result.earned else 1
                 elif isinstance(event, Fault):
                     if not as_json:
-                        click.echo(f"the grader could not judge; this costs you nothing.\n{event.why}", err=True)
+                        say(f"the grader could not judge; this costs you nothing.\n{event.why}", err=True)
                     if once or not event.run:
                         return 3
 
 
 def _say_problem(problem: str, as_json: bool) -> None:
-    click.echo(msgspec.json.encode({"kind": "file", "problem": problem}) if as_json else problem)
+    if as_json:
+        _say_json({"kind": "file", "problem": problem})
+    else:
+        say(problem)
+
+
+def _say_json(value: Any) -> None:
+    """One line of it, in ASCII: some of it is strangers' text."""
+    click.echo(json.dumps(msgspec.to_builtins(value)))
 
 
 def line_of(exercise: Exercise, result: Result) -> str:

@@ -33,6 +33,7 @@ import msgspec
 
 from grader.answering.module import importing
 from grader.base import fair, linux
+from grader.base.text import plain_lines
 from grader.engine import cage, held, share
 from grader.engine.cgroup import Group
 from grader.engine.messages import CONTROL_FD, Ended, Entered, Hello, Job
@@ -300,9 +301,9 @@ class Heard(io.TextIOWrapper):
         return super().write(text)
 
     def taken(self) -> str:
-        """What was written since it was taken last, as text that can be sent."""
+        """What was written since it was taken last, as plain text: no other can be sent in all cases."""
         text, self.kept = self.kept, ""
-        return text.encode(errors="backslashreplace").decode()
+        return plain_lines(text)
 
 
 def _reason(error: BaseException) -> bytes:

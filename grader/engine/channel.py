@@ -172,7 +172,7 @@ class Caged:
         match reply:
             case {"printed": str(said), **rest}:
                 if not request.calls:
-                    self.printed = (self.printed + said)[-LONGEST_PRINTED:].encode(errors="backslashreplace").decode()
+                    self.printed = (self.printed + said)[-LONGEST_PRINTED:]
                 return rest
         return reply
 

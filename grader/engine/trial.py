@@ -11,8 +11,8 @@ import msgspec
 from grader.answering.request import Request
 from grader.bank.catalog import Exercise
 from grader.base.errors import EngineError
-from grader.base.text import shortened
 from grader.submissions.find import read_text
+from grader.verdicts.bounds import cut_text, cut_told
 from grader.verdicts.trial import Tried
 
 if TYPE_CHECKING:
@@ -27,9 +27,17 @@ _BELOW = """
 def __trial__(lines):
     import ast, contextlib, io, traceback
     name, space, shown, problem, printed = "lines", globals(), [], "", io.StringIO()
+    def sent(text):
+        return text.encode(errors="backslashreplace").decode()
+    try:
+        nodes = ast.parse(lines, name).body
+    except (MemoryError, RecursionError):
+        nodes, problem = [], "not valid Python: nested too deep"
+    except (SyntaxError, ValueError) as error:
+        nodes, problem = [], f"line {getattr(error, 'lineno', 1)}: not valid Python: {getattr(error, 'msg', error)}"
     try:
         with contextlib.redirect_stdout(printed):
-            for node in ast.parse(lines, name).body:
+            for node in nodes:
                 if isinstance(node, ast.Expr):
                     value = eval(compile(ast.Expression(node.value), name, "eval"), space)
                     shown += [] if value is None else [repr(value)]
@@ -40,10 +48,10 @@ def __trial__(lines):
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]
         at = [f"line {one.lineno}" if one.filename == name else f"{one.filename.rpartition('/')[2]}:{one.lineno}"
-              for one in frames if one.filename in (name, __file__)]
+              for one in frames if one.filename in (name, __file__)] or [f"line {node.lineno}"]
         problem = f"{', '.join(at)}: {''.join(traceback.format_exception_only(error)).strip()}"
-    shown = [one[:100_000] for one in shown[-100:]]
-    return {"printed": printed.getvalue()[-100_000:], "shown": shown, "problem": problem}
+    shown = [sent(one[:10_000]) for one in shown[:50]]
+    return {"printed": sent(printed.getvalue()[:10_000]), "shown": shown, "problem": sent(problem[:10_000])}
 """
 """What is put below the file. It is the learner's own process: what it tells is shown to them, and judged by nobody."""
 
@@ -87,11 +95,12 @@ def try_lines(
             problem="The answer cannot be read: something in the file takes the place of what runs these lines."
         )
     except BaseException as error:  # whatever ends the learner's code
-        return Tried(problem=_without_ours(caged.explainer.learner(error, part).message))
+        told = cut_told(caged.explainer.learner(error, part))
+        return Tried(problem=_without_ours(told.message))
     finally:
         caged.close()
-    shown = tuple(shortened(one, LONGEST) for one in answer.shown[:_MOST_SHOWN])
-    return Tried(shortened(answer.printed, LONGEST), shown, shortened(answer.problem, LONGEST))
+    values = tuple(cut_text(one, LONGEST) for one in answer.shown[:_MOST_SHOWN])
+    return Tried(cut_text(answer.printed, LONGEST), values, cut_text(answer.problem, LONGEST))
 
 
 def _without_ours(message: str) -> str:

@@ -17,6 +17,7 @@ from grader.checks.attempt import Ask
 from grader.checks.vocabulary import Wrong
 from grader.verdicts.fault import Changed, Fault, NotData
 from grader.verdicts.finding import Finding
+from grader.verdicts.raised import carried, name_of
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
@@ -44,14 +45,14 @@ def called(asked: Sequence[Request], attempt: Ask, reference: Ask, error: Except
     """What the calls of a check show that ended with `error`. asked: its questions. raised: by the last of them."""
     if isinstance(error, NotImplementedError | MemoryError | Fault) and not isinstance(error, Changed | NotData):
         return Called()  # what these say is all that there is to say
-    told = getattr(error, "raised", None)
+    told = carried(error)
     if not issubclass(getattr(builtins, told.base if told else "", Exception), Exception):
         return Called()  # sys.exit and its like, which come from a cage as a RuntimeError
     finding = error.finding if isinstance(error, Wrong) else None
     if finding and finding.kind not in _LOOKED_FOR:
         return Called()
     look = _LOOKED_FOR[finding.kind] if finding else () if isinstance(error, AssertionError) else _ALL
-    kind = told.kind if told else type(error).__name__
+    kind = told.kind if told else name_of(type(error))
     for request in reversed(asked[-1 if raised else -_LOOKED_AT :]):
         again = msgspec.structs.replace(request, calls=True)
         mine, right = _calls(attempt, again), _calls(reference, again)

@@ -12,6 +12,7 @@ import pytest
 from grader.base.seeds import derive
 from grader.judging.collect import ExerciseFile, part_of
 from grader.verdicts.fault import Unusable
+from grader.verdicts.raised import carried
 
 if TYPE_CHECKING:
     from grader.judging.called import Called
@@ -99,7 +100,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         try:
             return (yield)
         except Exception as error:
-            if getattr(getattr(error, "raised", None), "base", "") == "SystemExit":
+            raised = carried(error)
+            if raised and raised.base == "SystemExit":
                 raise  # as in practice, where it is no Exception
             left, _ = signal.getitimer(signal.ITIMER_REAL)
             if not left or left > _TWICE * (time.monotonic() - begun):

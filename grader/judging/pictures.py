@@ -7,6 +7,7 @@ from grader.answering.request import Request
 from grader.bank.catalog import DeclaredPicture, Exercise
 from grader.base.errors import EngineError
 from grader.checks.picture import Unfit, picture_of
+from grader.verdicts.bounds import cut_told
 from grader.verdicts.picture import Made
 
 _SEED = 0
@@ -33,4 +34,5 @@ def make(channel: Channel, exercise: Exercise, declared: DeclaredPicture, stub: 
     except (EngineError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever the learner's code raises
-        return Made(declared.part, declared.driver, problem=channel.explainer.learner(error, part).message)
+        told = cut_told(channel.explainer.learner(error, part))
+        return Made(declared.part, declared.driver, problem=told.message)

@@ -11,7 +11,7 @@ import pytest
 from grader.judging.collect import JUDGED, ExerciseFile, part_of
 from grader.judging.fixtures import CALLED, HEARD, seed_of
 from grader.judging.follow import follow
-from grader.verdicts.bounds import LONGEST_PRINTED, cut_told
+from grader.verdicts.bounds import cut_printed, cut_told
 from grader.verdicts.raised import timeout_seconds
 from grader.verdicts.result import CheckResult
 from grader.verdicts.told import Told
@@ -53,9 +53,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         told = explained(told, shown)
     if HEARD in item.stash:
         del item.stash[HEARD]  # it holds an answer
-    # An exception may say what no file can hold, and as much as it likes.
     told = cut_told(told)
-    told = msgspec.structs.replace(told, message=told.message.encode("utf-8", "backslashreplace").decode())
     item.stash[JUDGED] = told
     report = yield
     report.outcome = "passed" if told.verdict is Verdict.PASSED else "failed"
@@ -64,7 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
     followed = follow(file, item, told)
-    printed = (file.channel.printed + report.capstdout)[-LONGEST_PRINTED:]
+    printed = cut_printed(file.channel.printed + report.capstdout)
     check = _check(item, told, followed=followed, seconds=round(call.duration, 3), printed=printed)
     seen = Seen(
         file.tree, file.exercise.id, str(file.exercise.root), file.source_hash(), file.planned[check.part], check

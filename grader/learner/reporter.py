@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
+import warnings
 from collections import defaultdict
+from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,13 @@ from typing import Any
 import pytest
 
 from grader import __version__
-from grader.bank.catalog import House, read_exercise
+from grader.bank.catalog import EXERCISE_ID, House, read_exercise
+from grader.base.text import plain, plain_lines
 from grader.judging.collect import TREES
 from grader.judging.verdict_of import Seen, seen_of
 from grader.learner.desk import record
 from grader.records.progress import ProgressError
+from grader.verdicts.raised import name_of, said_by
 from grader.verdicts.result import Result, assemble
 from grader.verdicts.verdict import Verdict
 from grader.views.render import result_lines
@@ -95,7 +100,50 @@ class Reporter:
                 for line in shown:
                     terminalreporter.write_line(line.text, **line.markup)
         for note in dict.fromkeys(self.notes):
-            terminalreporter.write_line(note, yellow=True)
+            terminalreporter.write_line(plain_lines(note), yellow=True)
+
+
+# ---- what pytest itself shows of a learner's code
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    return _made_plain(report) if _is_of_exercise(item) else report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    report = yield
+    return _made_plain(report) if _is_of_exercise(collector) else report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Leave nothing in a warning that commands the terminal: pytest prints text, category and line as they are."""
+    message, file = warning_message.message, str(warning_message.filename)
+    line = warning_message.line or linecache.getline(file, warning_message.lineno)
+    warning_message.message = plain_lines(said_by(message) if isinstance(message, Warning) else message)
+    warning_message.filename, warning_message.line = plain(file), plain(line.strip())
+    if not name_of(warning_message.category).isprintable():
+        warning_message.category = UserWarning
+
+
+def _is_of_exercise(node: pytest.Item | pytest.Collector) -> bool:
+    return EXERCISE_ID.fullmatch(node.path.parent.name) is not None
+
+
+def _made_plain(report: Any) -> Any:
+    """A report whose texts hold no command to a terminal: what was printed, and what went wrong."""
+    report.sections = [(name, plain_lines(text)) for name, text in report.sections]
+    if isinstance(report.longrepr, tuple):  # of what is skipped
+        file, line, why = report.longrepr
+        report.longrepr = (file, line, plain(why))
+    elif report.longrepr is not None:
+        said = report.longreprtext
+        if plain_lines(said) != said:
+            report.longrepr = plain_lines(said)
+    return report
 
 
 def _encoding() -> str:

@@ -1,4 +1,4 @@
-"""How long what is said of an attempt may be. Code of a stranger can make it any size.
+"""What is said of an attempt: plain text, and not too long. Code of a stranger can make it any text of any size.
 
 A check's own words are cut where they are made; a result as a whole is cut until its line is at most `LARGEST_RESULT`.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from grader.base.text import shortened
+from grader.base.text import plain, plain_lines, shortened
 from grader.verdicts.told import Told
 
 if TYPE_CHECKING:
@@ -25,8 +25,18 @@ _MOST_LINES = 8
 
 
 def cut_told(told: Told) -> Told:
-    """What a learner is told, each text of it at most as long as it may be."""
-    return _cut(told, LONGEST_MESSAGE, shortened)
+    """What a learner is told, each text of it plain, and at most as long as it may be."""
+    return _cut(told, LONGEST_MESSAGE, cut_text)
+
+
+def cut_text(text: str, longest: int) -> str:
+    """A stranger's text as it may be shown: plain, and cut where it is too long."""
+    return shortened(plain_lines(text[:longest]) + text[longest:], longest)  # what is cut off need not be plain
+
+
+def cut_printed(text: str) -> str:
+    """The end of what an attempt printed, as plain text."""
+    return plain_lines(text[-LONGEST_PRINTED:])[-LONGEST_PRINTED:]
 
 
 def cut_result(result: "Result") -> "Result":
@@ -68,7 +78,7 @@ def _cut(told: Told, longest: int, cut: Callable[[str, int], str]) -> Told:
         texts = {name: cut(getattr(finding, name), word) for name in ("of", "entry", "expected", "got", "mistake")}
         finding = replace(finding, **texts)
     lines = [
-        replace(line, file=line.file[:word], function=cut(line.function, word), text=line.text[:word])
+        replace(line, file=line.file[:word], function=cut(line.function, word), text=plain(line.text[:word])[:word])
         for line in (*told.lines[:_MOST_LINES], *([told.place] if told.place else []))
     ]
     place = lines.pop() if told.place else None

@@ -34,17 +34,17 @@ class Explainer:
     def loading(self, error: BaseException) -> Unusable:
         """The verdict and message for a file that cannot be imported."""
         name = self.path.name
-        if isinstance(error, SyntaxError) and error.filename == str(self.path):
-            line = (error.text or "").strip()
-            shown = f"\n    {line}" if line else ""
+        raised = described(error, self.path)
+        if not raised.lines and isinstance(error, SyntaxError) and error.filename == str(self.path):
             said = pieces.placed(str(error.msg), self.text, name)
-            at = [error.lineno or 0]
-            return self._unusable(Verdict.ERROR, f"{self._at(*at)} is not valid Python: {said}{shown}", at)
+            at = error.lineno or 0
+            line = self._line(at).strip()
+            shown = f"\n    {line}" if line else ""
+            return self._unusable(Verdict.ERROR, f"{self._at(at)} is not valid Python: {said}{shown}", [at])
         if isinstance(error, UnicodeDecodeError):
             return self._unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
         if isinstance(error, FileNotFoundError) and not error.__traceback__:
             return self._unusable(Verdict.ERROR, str(error))
-        raised = described(error, self.path)
         limit = timeout_seconds(error)
         if limit is not None:
             said = self._with_lines(f"importing {name} did not end after {limit:g} s", raised)

@@ -3,12 +3,14 @@
 import builtins
 import re
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from grader.verdicts.fault import FAULTS, Fault, Unusable
+from grader.base.text import plain, plain_lines
+from grader.verdicts.fault import FAULTS, Unusable
 
 _LONGEST_SAID = 4000
 _LONGEST_KIND = 200
@@ -22,7 +24,7 @@ class Raised(msgspec.Struct, frozen=True):
     base: Annotated[str, msgspec.Meta(max_length=_LONGEST_KIND)]
     """The nearest type that both sides know: a built-in, or one of `fault`."""
     said: Annotated[str, msgspec.Meta(max_length=2 * _LONGEST_SAID)]
-    lines: Annotated[list[int], msgspec.Meta(max_length=_MOST_LINES)]
+    lines: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]], msgspec.Meta(max_length=_MOST_LINES)]
     """The learner's lines that it went through, outermost first; a long recursion is cut."""
     own: bool
     """Whether the last of all frames is the learner's."""
@@ -31,21 +33,35 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 def describe(error: BaseException, path: Path) -> Raised:
-    """An exception as data. path: the file that the learner's frames name."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    own = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
-    try:
-        said = str(error.code) if isinstance(error, SystemExit) else str(error)
-    except BaseException as worse:  # a __str__ of the learner's own
-        said = f"(its text cannot be shown: {type(worse).__name__})"
+    """An exception as data, its text plain. path: the file that the learner's frames name."""
+    frames = list(traceback.walk_tb(_TRACEBACK(error)))
+    own = [max(0, line or 0) for frame, line in frames if frame.f_code.co_filename == str(path)]
     return Raised(
-        kind=type(error).__name__[:_LONGEST_KIND],
+        kind=plain(name_of(type(error)))[:_LONGEST_KIND],
         base=_base(type(error)),
-        said=said.strip()[:_LONGEST_SAID],
+        said=plain_lines(said_by(error).strip()[:_LONGEST_SAID])[:_LONGEST_SAID],
         lines=_cut(error.numbers if isinstance(error, Unusable) else own),
         own=bool(frames) and frames[-1][0].f_code.co_filename == str(path),
         verdict=str(error.told.verdict) if isinstance(error, Unusable) else "",
     )
+
+
+_NAME, _MRO = (type.__dict__[name].__get__ for name in ("__name__", "__mro__"))
+_TRACEBACK = BaseException.__dict__["__traceback__"].__get__
+"""What a class of the learner's own cannot answer in its own way."""
+
+
+def name_of(kind: type) -> str:
+    """The name of a type, whatever the type itself says."""
+    return str(_NAME(kind))
+
+
+def said_by(error: BaseException) -> str:
+    """What an exception says, as it says it; where it cannot say it, a remark in parentheses."""
+    try:
+        return str(error.code if isinstance(error, SystemExit) else error)
+    except BaseException as worse:  # a __str__ of the learner's own
+        return f"(its text cannot be shown: {name_of(type(worse))})"
 
 
 def stopped(printed: str, path: Path) -> tuple[Raised, bool]:
@@ -89,20 +105,26 @@ def revive(raised: Raised) -> BaseException:
 
 def described(error: BaseException, path: Path) -> Raised:
     """The description that an exception carries, or a new one."""
-    carried = getattr(error, "raised", None)
-    return carried if isinstance(carried, Raised) else describe(error, path)
+    return carried(error) or describe(error, path)
+
+
+def carried(error: BaseException) -> Raised | None:
+    """The description that an exception carries."""
+    with suppress(Exception):  # of a class of the learner's own even a look may fail
+        found = error.raised  # type: ignore[attr-defined]  # as `revive` and a runner set it
+        return found if type(found) is Raised else None
+    return None
 
 
 def timeout_seconds(error: BaseException) -> float | None:
     """The limit at which pytest-timeout ended a check (it fails the test with this sentence), or None."""
-    found = re.match(r"Timeout \(>([\d.]+)s\)", str(error)) if type(error).__name__ == "Failed" else None
+    found = re.match(r"Timeout \(>([\d.]+)s\)", str(error)) if name_of(type(error)) == "Failed" else None
     return float(found[1]) if found else None
 
 
 def _base(kind: type) -> str:
-    for ancestor in kind.__mro__:
-        if ancestor is getattr(builtins, ancestor.__name__, None) or (
-            issubclass(ancestor, Fault) and FAULTS.get(ancestor.__name__) is ancestor
-        ):
-            return ancestor.__name__
+    for ancestor in _MRO(kind):
+        name = name_of(ancestor)
+        if ancestor is getattr(builtins, name, None) or FAULTS.get(name) is ancestor:
+            return name
     return "RuntimeError"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.bank.catalog import Exercise
-from grader.base.text import plain
+from grader.base.text import plain, plain_lines
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
 
@@ -24,9 +24,14 @@ _ASCII = str.maketrans({"✓": "+", "✗": "x", "○": "o", "·": "-", "─": "-
 
 @dataclass(frozen=True)
 class Line:
+    """A line for a terminal. Whatever it is made of, it holds no command to one."""
+
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
     """pytest's names of styles: red, green, yellow, bold, light ..."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", plain(self.text, keep="\t"))
 
 
 def result_lines(
@@ -81,10 +86,10 @@ def part_text(part: PartResult, points: float | None = None) -> str:
     points = part.points if points is None else points
     lines = [f"{part.name}: {part.verdict}, {points * part.earned / (part.points or 1):g} of {points:g} points"]
     if part.verdict in (Verdict.WAITING, Verdict.NOT_RUN):
-        lines.append(f"  {part.message}")
+        lines.append(f"  {plain(part.message)}")
     failure = part.first_failure
     if failure and part.verdict not in (Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN):
-        message = [line for raw in failure.message.splitlines() for line in _fold(raw)]
+        message = [line for raw in plain_lines(failure.message).splitlines() for line in _fold(raw)]
         lines += [
             *_fold(failure.property),
             *message[:_LONGEST_MESSAGE],
@@ -128,13 +133,14 @@ def failure_lines(check: CheckResult, width: int = WIDTH, path: str = "") -> lis
 
     path: to the learner's file from here, for places that a terminal can open; by default its name alone.
     """
-    said = _opened(check.message, path) if path else check.message
+    message = plain_lines(check.message)
+    said = _opened(message, path) if path else message
     lines = [] if check.of_file else [Line(text, {"bold": True}) for text in _fold(check.property, width)]
-    message = [line for raw in said.splitlines() for line in _fold(raw, width)]
-    if len(message) > _LONGEST_MESSAGE:
-        message = [*message[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
-    lines += [Line(text) for text in message]
-    printed = plain(check.printed, keep="\n\t").rstrip().splitlines()[-_LONGEST_PRINT:]
+    folded = [line for raw in said.splitlines() for line in _fold(raw, width)]
+    if len(folded) > _LONGEST_MESSAGE:
+        folded = [*folded[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
+    lines += [Line(text) for text in folded]
+    printed = plain_lines(check.printed).rstrip().splitlines()[-_LONGEST_PRINT:]
     lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
     return lines
 

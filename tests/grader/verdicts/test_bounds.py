@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import HERE, ID
 from grader.bank.catalog import House
-from grader.base.text import nearest
+from grader.base.text import nearest, plain_lines
 from grader.checks.compare import difference, other_kind
 from grader.verdicts.bounds import LARGEST_RESULT, LONGEST_MESSAGE, LONGEST_WORD, cut_told
 from grader.verdicts.finding import LARGEST_MAP, Finding
@@ -75,13 +75,14 @@ def test_what_fits_stays_as_it_is():
 
 
 @given(st.text(max_size=30), st.integers(0, 400))
-def test_what_is_told_is_cut_where_it_is_too_long(text, times):
+def test_what_is_told_is_plain_and_cut_where_it_is_too_long(text, times):
     told = cut_told(Told(Verdict.ERROR, text * times, lines=(SourceLine("a.py", 1, text * times, text * times),) * 9))
     assert len(told.message) <= LONGEST_MESSAGE + 40
     assert len(told.lines) <= 8
     assert all(len(line.text) <= LONGEST_WORD and len(line.function) <= LONGEST_WORD + 40 for line in told.lines)
+    assert all(char.isprintable() or char in "\n\t" for char in told.message)
     if len(text * times) <= LONGEST_WORD:
-        assert told.message == text * times
+        assert told.message == plain_lines(text * times)
 
 
 @pytest.mark.parametrize("field", ["kind", "base", "verdict", "said"])
