@@ -82,8 +82,12 @@ class Runner:
                         raise offences[0]  # also where the code swallowed it
         except BaseException as error:
             self.raised = error
-            with suppress(Exception):  # here, on the clock of the check: its text is the learner's code too
-                error.raised = described(error, self.path)  # type: ignore[attr-defined]  # as `revive` does
+            try:  # here, on the clock of the check: its text is the learner's code too
+                with suppress(Exception):
+                    error.raised = described(error, self.path)  # type: ignore[attr-defined]  # as `revive` does
+            except BaseException as rung:
+                self.raised = rung
+                raise
             raise
 
     def clock(self) -> AbstractContextManager[None]:

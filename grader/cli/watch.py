@@ -104,5 +104,5 @@ def _say_json(value: Any) -> None:
 def line_of(exercise: Exercise, result: Result) -> str:
     """A run on one line: the points, and what fails first."""
     failing = next((part for part in result.parts if part.fails), None)
-    said = f" · {failing.name} {failing.verdict}, {failing.tally}" if failing else ""
+    said = f" · {failing.name} {failing.said}" if failing else ""
     return f"{exercise.id}  {result.score} of {result.max_score} points{said}"

@@ -69,8 +69,7 @@ def _last_said(house: House, exercise: Exercise, part: Part) -> str:
     told = next((one for one in result.parts if one.name == part.name), None) if result else None
     if told is None or told.verdict is Verdict.NOT_RUN:
         return ""
-    quiet = told.verdict in QUIET
-    return str(told.verdict) if quiet else f"{told.verdict}, {told.tally}"
+    return str(told.verdict) if told.verdict in QUIET else told.said
 
 
 def next_hint(house: House, exercise: Exercise, name: str | None) -> Hint:

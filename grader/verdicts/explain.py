@@ -38,9 +38,11 @@ class Explainer:
         if not raised.lines and isinstance(error, SyntaxError) and error.filename == str(self.path):
             said = pieces.placed(str(error.msg), self.text, name)
             at = error.lineno or 0
-            line = self._line(at).strip()
+            line = self._line(at).strip()[:LONGEST_WORD]
             shown = f"\n    {line}" if line else ""
             return self._unusable(Verdict.ERROR, f"{self._at(at)} is not valid Python: {said}{shown}", [at])
+        if not raised.lines and isinstance(error, MemoryError | RecursionError):
+            return self._unusable(Verdict.ERROR, f"{name} is not valid Python: nested too deep to be read")
         if isinstance(error, UnicodeDecodeError):
             return self._unusable(Verdict.ERROR, f"{name} is not UTF-8 text: save it with that encoding")
         if isinstance(error, FileNotFoundError) and not error.__traceback__:

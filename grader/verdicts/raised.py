@@ -3,9 +3,10 @@
 import builtins
 import re
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeGuard, TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ _LONGEST_SAID = 4000
 _LONGEST_KIND = 200
 _MOST_LINES = 4
 _FRAME = re.compile(r'^  File "([^"\n]*)", line ([0-9]{1,6}) in (.*)', re.MULTILINE)
+E = TypeVar("E", bound=BaseException)
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -40,9 +42,9 @@ def describe(error: BaseException, path: Path) -> Raised:
         kind=plain(name_of(type(error)))[:_LONGEST_KIND],
         base=_base(type(error)),
         said=plain_lines(said_by(error).strip()[:_LONGEST_SAID])[:_LONGEST_SAID],
-        lines=_cut(error.numbers if isinstance(error, Unusable) else own),
+        lines=_cut(error.numbers if _is(error, Unusable) else own),
         own=bool(frames) and frames[-1][0].f_code.co_filename == str(path),
-        verdict=str(error.told.verdict) if isinstance(error, Unusable) else "",
+        verdict=str(error.told.verdict) if _is(error, Unusable) else "",
     )
 
 
@@ -51,16 +53,27 @@ _TRACEBACK = BaseException.__dict__["__traceback__"].__get__
 """What a class of the learner's own cannot answer in its own way."""
 
 
+def _is(error: BaseException, kind: type[E]) -> TypeGuard[E]:
+    """As `isinstance`, which would ask the error itself."""
+    return issubclass(type(error), kind)
+
+
 def name_of(kind: type) -> str:
     """The name of a type, whatever the type itself says."""
-    return str(_NAME(kind))
+    return str.__str__(_NAME(kind))
 
 
 def said_by(error: BaseException) -> str:
-    """What an exception says, as it says it; where it cannot say it, a remark in parentheses."""
+    """What an exception says, as it says it; where it cannot say it, a remark in parentheses.
+
+    The clock of a check, if it rings meanwhile, goes through.
+    """
     try:
-        return str(error.code if isinstance(error, SystemExit) else error)
+        # Of a type of the learner's own, such a text is copied as one of `str` itself.
+        return str.__str__(str(error.code if _is(error, SystemExit) else error))
     except BaseException as worse:  # a __str__ of the learner's own
+        if timeout_seconds(worse) is not None:
+            raise
         return f"(its text cannot be shown: {name_of(type(worse))})"
 
 
@@ -94,13 +107,16 @@ def revive(raised: Raised) -> BaseException:
     known = FAULTS.get(raised.base) or getattr(builtins, raised.base, None)
     if not (isinstance(known, type) and issubclass(known, Exception)) or known is Unusable:
         known = RuntimeError
-    error: BaseException
-    try:
-        error = known(_Verbatim(raised.said) if known is KeyError else raised.said)
-    except TypeError:  # UnicodeDecodeError and its like want more arguments
-        error = RuntimeError(raised.said)
+    error = next(_made(known, raised.said))
     error.raised = raised  # type: ignore[attr-defined]
     return error
+
+
+def _made(kind: type[BaseException], said: str) -> Iterator[BaseException]:
+    """An exception of a type, and of what it is made from: UnicodeDecodeError and its like want more arguments."""
+    for one in kind.__mro__:
+        with suppress(TypeError):
+            yield one(_Verbatim(said) if one is KeyError else said)
 
 
 def described(error: BaseException, path: Path) -> Raised:

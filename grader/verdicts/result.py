@@ -60,9 +60,16 @@ class PartResult(msgspec.Struct, frozen=True):
 
     @property
     def tally(self) -> str:
-        """How many of its checks pass."""
+        """How many of its checks pass; nothing where no check looked at a file that cannot be used."""
+        if self.of_file:
+            return ""
         right, ran = sum(check.passed for check in self.checks), len(self.checks)
         return f"{right} of {ran} checks pass" + (f", of {self.planned} in all" if ran < self.planned else "")
+
+    @property
+    def said(self) -> str:
+        """The verdict in a few words: `wrong, 4 of 8 checks pass`."""
+        return f"{self.verdict}, {self.tally}" if self.tally else str(self.verdict)
 
     @property
     def fails(self) -> bool:

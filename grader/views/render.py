@@ -95,7 +95,7 @@ def part_text(part: PartResult, points: float | None = None) -> str:
             *message[:_LONGEST_MESSAGE],
             *["      …"][: len(message) > _LONGEST_MESSAGE],
         ]
-        lines.append(f"  {part.tally}")
+        lines += [f"  {part.tally}"] if part.tally else []
     return "\n".join(lines)
 
 
@@ -113,7 +113,7 @@ def part_line(part: PartResult, width: int = WIDTH) -> Line:
     elif part.verdict is Verdict.PASSED:
         note = part.message
     else:
-        note = "" if part.of_file else part.tally  # no check looked at a file that cannot be read
+        note = part.tally
     head = f"  {mark} {part.name:<{26 if width >= WIDTH else 16}} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
     return Line(head, _style(part.verdict))
 

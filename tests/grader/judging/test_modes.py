@@ -81,6 +81,12 @@ HONEST = {
 # In the part that may call it.
 ALLOWED = "self.mean = self.mean + (x.mean(0) - self.mean) * len(x) / self.count"
 
+
+def odd(body):
+    """An exception of the learner's own kind."""
+    return f"class Odd(Exception):\n    {body}\n"
+
+
 # Answers that end the check or the process in ways that both modes have a word for.
 ODD = {
     "raises": ("", "raise RuntimeError('no')"),
@@ -99,6 +105,34 @@ ODD = {
     "returns a view": ("", "return torch.stack([x.sum(0) / len(x)] * 2, 1)[:, 0]"),
     "returns a conjugate": ("", "return (x.sum(0) / len(x)).to(torch.complex128).conj()"),
     "returns odd keys": ("", "return {(1, 2): x, torch.float32: 1}"),
+    "raises text of no encoding": ("", "raise ValueError('\\ud800 \\x1b[2J\\r')"),
+    "raises what it cannot encode": ("", "'\\ud800'.encode()"),
+    "raises several at once": ("", "raise ExceptionGroup('two', [ValueError(), KeyError()])"),
+    "raises what has no text": (odd("def __str__(self): return 5"), "raise Odd"),
+    "raises what raises when shown": (odd("def __str__(self): raise SystemExit"), "raise Odd"),
+    "raises what shows itself for ever": (odd("def __str__(self):\n        while True: pass"), "raise Odd"),
+    "raises what is shown for ever at import": (
+        odd("def __str__(self):\n        while True: pass") + "\nraise Odd", "return x",
+    ),
+    "raises text of a type of its own": (
+        "class Text(str):\n    def strip(self): return 5\n" + odd("def __str__(self): return Text('a\\x1b')"),
+        "raise Odd",
+    ),
+    "raises what denies its traceback": (
+        odd("__traceback__ = 5\n    raised = property(lambda self: 1 / 0)"), "raise Odd",
+    ),
+    "raises a type without a name": (
+        "class Kind(type):\n    __name__ = __mro__ = 5\n\n\nclass Odd(Exception, metaclass=Kind): ...", "raise Odd",
+    ),
+    "raises what its parser would": (
+        "", "e = SyntaxError('x')\n    e.filename, e.lineno, e.msg = __file__, 'abc', 5\n    raise e",
+    ),
+    "raises it at import": (
+        "e = SyntaxError('x')\ne.filename, e.lineno, e.text = __file__, 'abc', 5\nraise e", "return x",
+    ),
+    "returns what cannot be shown": ("class Odd:\n    def __repr__(self): raise ValueError", "return Odd()"),
+    "opens 100,000 brackets": ("", "return " + "[" * 100_000),
+    "is nested too deep": ("", "return " + "-" * 100_000 + "1"),
     "returns text of no encoding": ("", "return '\\ud800'"),
     "returns a sparse tensor": ("", "return (x.sum(0) / len(x)).to_sparse()"),
     "returns a deep list": ("", "out = []\n    for _ in range(100): out = [out]\n    return out"),
@@ -176,7 +210,10 @@ def judged(root, id, some):
 WAYS = ("graded", "practice")
 # The same verdict in other words: what the wire says of it; the limit that practice mode has not; the line at fault,
 # which Python reads from the file at the path of the text, here the solution's.
-OTHER_WORDS = {"odd: returns text of no encoding", "odd: asks for memory", "odd: is not valid Python"}
+OTHER_WORDS = {
+    f"odd: {name}"
+    for name in ("returns text of no encoding", "asks for memory", "raises what is shown for ever at import")
+}
 NO_LINE = {"by a partial in a thread"}  # none of the learner's lines is running when the call is made
 
 

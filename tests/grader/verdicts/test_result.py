@@ -77,6 +77,13 @@ def test_a_file_that_does_not_load_makes_no_part_wait():
     }
 
 
+def test_of_a_file_that_does_not_load_no_check_is_counted():
+    said = Told(Verdict.ERROR, "line 3 is not valid Python", of_file=True)
+    broken = result(AB, {"a/1": said, "a/2": said, "b/1": said}, PLANNED).parts[0]
+    wrong = result(AB, {"a/1": (Verdict.WRONG, "x"), "a/2": Verdict.PASSED}, PLANNED).parts[0]
+    assert (broken.said, wrong.said) == ("error", "wrong, 1 of 2 checks pass")
+
+
 def test_what_is_no_consequence_of_another_part_does_not_wait():
     for verdict in (Verdict.TIMEOUT, Verdict.MEMORY, Verdict.GRADER_ERROR, Verdict.NOT_STARTED):
         both = result(AB, {"a/1": (Verdict.WRONG, "x"), "b/1": (verdict, "y")}, PLANNED)
