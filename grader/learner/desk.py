@@ -133,7 +133,7 @@ def reset_part(house: House, exercise: Exercise, part: Part) -> None:
     try:
         for name in part.names:
             text = replace_definition(text, name, definition(stub, name))
-    except (SyntaxError, KeyError, ValueError, RecursionError):
+    except (SyntaxError, KeyError, ValueError, RecursionError, MemoryError):
         shown = exercise.attempt.relative_to(house.root)
         raise HouseError(
             f"{part.name} cannot be found in {shown}, which is not valid Python or lacks it. The whole file: "

@@ -1,6 +1,7 @@
 """The routes of the practice page. `wire` says what each takes and gives, `guard` who may ask."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -57,6 +58,9 @@ _LARGEST_BODY = 8 << 20
 _LOOK_SECONDS = 0.1
 _SECOND_LOOKS = 300
 """Between two looks for seats that nobody uses."""
+_LONGEST_NUMBER = 15
+"""Digits; a browser counts no further."""
+_MOST_TRIED = 100_000
 A = TypeVar("A", bound=Asked)
 Opens = Callable[[House, Exercise], Awaitable[Judge]]
 
@@ -144,10 +148,12 @@ class Page:
             return disk
         if not asked.lines.strip():
             raise HTTPException(400, "There is no line to try.")
+        if len(asked.lines) > _MOST_TRIED:
+            raise HTTPException(400, f"Lines to try have at most {_MOST_TRIED:,} characters in all.")
         return RunTaken(run=self.runs.try_lines(exercise, disk, asked.lines), hash=disk.hash)
 
     async def stop(self, request: Request) -> Wire:
-        number = request.path_params["number"]
+        number = _number(request.path_params["number"], "a run")
         if not self.runs.stop(number):
             raise HTTPException(404, f"Run {number} does not go on.")
         return Done()
@@ -182,7 +188,7 @@ class Page:
         )  # fmt: skip
 
     async def attempt(self, request: Request) -> Wire:
-        number = request.path_params["number"]
+        number = _number(request.path_params["number"], "an attempt")
         return AttemptText(number=number, text=desk.attempt_text(self.house, self._exercise(request), number))
 
     async def solution(self, request: Request) -> Wire:
@@ -197,9 +203,7 @@ class Page:
 
     async def events(self, request: Request) -> Wire | Response:
         given = request.query_params.get("after")
-        if given is not None and not given.isdecimal():
-            raise HTTPException(400, "`after` takes the number of an event.")
-        after = int(given) if given is not None else None
+        after = None if given is None else _number(given, "an event")
         if "text/event-stream" not in request.headers.get("accept", ""):
             return await self.log.poll(after)
         held_back = {"X-Accel-Buffering": "no"}  # a proxy is to pass it on as it comes
@@ -270,6 +274,7 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
             HouseError: _unusable,
             ProgressError: _unusable,
             msgspec.DecodeError: _unreadable,
+            ClientDisconnect: _cut_short,
             Exception: _broken,
         },
     )
@@ -294,9 +299,9 @@ def _routes(page: Page) -> list[Route]:
         ("POST", f"{kata}/give-up", page.give_up),
         ("POST", f"{kata}/reset", page.reset),
         ("GET", f"{kata}/attempts", page.attempts),
-        ("GET", f"{kata}/attempts/{{number:int}}", page.attempt),
+        ("GET", f"{kata}/attempts/{{number}}", page.attempt),
         ("GET", f"{kata}/solution", page.solution),
-        ("DELETE", "/api/run/{number:int}", page.stop),
+        ("DELETE", "/api/run/{number}", page.stop),
         ("GET", "/api/events", page.events),
     ]
     return [Route(path, _speaking(handle), methods=[method]) for method, path, handle in table]
@@ -321,7 +326,25 @@ async def _read(request: Request, shape: type[A]) -> A:
         body += piece
         if len(body) > _LARGEST_BODY:
             raise HTTPException(413, f"A request has at most {_LARGEST_BODY:,} bytes.")
-    return msgspec.json.decode(bytes(body), type=shape)
+    try:
+        asked = msgspec.json.decode(bytes(body), type=shape)
+    except UnicodeDecodeError:
+        raise HTTPException(400, "A request is text in UTF-8.") from None
+    json.loads(body, object_pairs_hook=_told_once)
+    return asked
+
+
+def _told_once(pairs: list[tuple[str, Any]]) -> None:
+    """Of two values for one key the first would be lost, which may be somebody's text."""
+    if len(dict(pairs)) < len(pairs):
+        raise HTTPException(400, "The request gives two values for one key.")
+
+
+def _number(given: str, what: str) -> int:
+    """A number that a request gives: every one of them comes through here."""
+    if not given.isascii() or not given.isdecimal() or len(given) > _LONGEST_NUMBER:
+        raise HTTPException(400, f"The number of {what} has 1 to {_LONGEST_NUMBER} digits, from 0 to 9.")
+    return int(given)
 
 
 class _Static(StaticFiles):
@@ -347,6 +370,11 @@ async def _unusable(request: Request, error: Exception) -> Response:
 
 async def _unreadable(request: Request, error: Exception) -> Response:
     return _answer(Refused(error=f"The request cannot be read: {error}."), 400)
+
+
+async def _cut_short(request: Request, error: Exception) -> Response:
+    """Nobody hears it: who asked has gone before the end of the request."""
+    return _answer(Refused(error="The request was cut short, and nothing was done."), 400)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

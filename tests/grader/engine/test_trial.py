@@ -55,6 +55,29 @@ def test_what_goes_wrong_is_said_with_its_place(tried):
     assert not taken.shown
 
 
+def test_what_is_no_text_is_shown_in_other_words(tried):
+    printed, shown, broken, ended, deep, named, null = tried(
+        ("print('\\ud800 \\x1b[2J\\r')\nbatch_mean(torch.ones(1, 1))", None),
+        (
+            "'\\ud800' + chr(0x202E)\nclass Odd:\n    def __repr__(self): return '\\x1b]0;owned\\x07\\ud800'\nOdd()",
+            None,
+        ),
+        ("class Odd:\n    def __repr__(self): raise ValueError('\\x1b')\nOdd()", None),
+        ("class Odd:\n    def __repr__(self):\n        while True: pass\nOdd()", None),
+        ("(" * 100_000 + "\n" + "-" * 100_000, None),
+        ("raise type('a\\x1b[2J', (Exception,), {})('b\\ud800')", None),
+        ("1\0", None),
+    )
+    assert printed.printed == "\\ud800 \\x1b[2J\\r\n"
+    assert printed.shown
+    assert shown.shown == ("'\\ud800\\u202e'", "\\x1b]0;owned\\x07\\ud800")
+    assert broken.problem.endswith("ValueError: \\x1b")
+    assert ended.problem.startswith("still running after 2 s")
+    assert "not valid Python" in deep.problem
+    assert named.problem == "line 1: a\\x1b[2J: b\\ud800"
+    assert "not valid Python" in null.problem
+
+
 def test_lines_run_in_the_cage(tried, home):
     (answer,) = tried((f"open({str(home.checks)!r}).read()", None))
     assert "FileNotFoundError" in answer.problem or "PermissionError" in answer.problem
