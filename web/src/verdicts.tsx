@@ -78,7 +78,7 @@ function PartRow({ part, session, opens, show }: RowProps) {
         <span class="sign" aria-hidden="true">{sign(part.standing)}</span>
         <button type="button" class="name" onClick={() => show(part.name)} title="Go to it in the file">{part.name}</button>
         <span class="points">{facts?.earned ? <b title="earned">{part.points}</b> : part.points}<span class="unseen"> points{facts?.earned ? ", earned" : ""}</span></span>
-        <span class="standing">{label}{failing && `, ${tally(part)}`}{stale && <em> · of an older text</em>}</span>
+        <span class="standing">{[label, failing && tally(part)].filter(Boolean).join(", ")}{stale && <em> · of an older text</em>}</span>
         {(failing || part.checks.length > 0) && (
           <button type="button" class="fold" aria-expanded={open} onClick={() => setOpen(!open)}>
             <span aria-hidden="true">{open ? "▾" : "▸"}</span><span class="unseen">Checks of {part.name}</span>
