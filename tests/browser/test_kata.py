@@ -70,6 +70,13 @@ def test_05_the_line_of_an_exception_is_marked_and_f8_goes_there(seen):
     expect(seen.part("RunningMean")).to_have_class(re.compile("here"))
 
 
+def test_of_a_file_that_is_not_python_no_check_is_counted(seen):
+    seen.served.write(("def batch_mean(", "def batch_mean((("))
+    seen.open().run()
+    expect(seen.page.get_by_text("is not valid Python").first).to_be_visible()
+    expect(seen.part("batch_mean").locator(".standing")).to_have_text("error")
+
+
 def test_06_an_edit_makes_verdicts_old_and_its_undo_makes_them_current(seen):
     seen.served.write()
     seen.open().run()
