@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from grader.bank.catalog import House
+from grader.base.child import write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
 from grader.submissions.find import Handed, read_all
@@ -154,9 +155,7 @@ def main() -> None:
     os.dup2(2, 1)  # what anything prints is no result
 
     def say(judged: Judged) -> None:
-        data = memoryview(msgspec.json.encode(judged) + b"\n")
-        while data:
-            data = data[os.write(answers, data) :]
+        write_all(answers, msgspec.json.encode(judged) + b"\n")
 
     try:
         with Engine([exercise], Level(level)) as engine:

@@ -47,8 +47,8 @@ def report(out: Path) -> None:
     from datetime import datetime
 
     from grader.base.files import write_file
+    from grader.serve import reported
     from grader.serve.sheet import sheet
-    from grader.serve.shown import report as reported
 
-    write_file(out, sheet(reported(find_house()), datetime.now()))
+    write_file(out, sheet(reported.report(find_house()), datetime.now()))
     click.echo(f"wrote {out}")

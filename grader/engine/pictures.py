@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
@@ -13,6 +12,7 @@ import msgspec
 
 from grader.bank.catalog import DeclaredPicture, Exercise
 from grader.bank.derived import stub_of
+from grader.base.child import begin_child, write_all
 from grader.base.errors import EngineError, HouseError
 from grader.verdicts.picture import Made
 
@@ -118,13 +118,7 @@ def _child(
     """What runs in the fork. It writes a picture as JSON, or else why the grader failed."""
     try:
         os.setpgid(0, 0)
-        if sys.platform == "linux":
-            from grader.base.linux import die_with_parent
-
-            die_with_parent(signal.SIGKILL)
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
+        begin_child()
         import torch
 
         from grader.engine.channel import Caged
@@ -138,12 +132,6 @@ def _child(
         except EngineError as error:
             made = str(error).encode()
         caged.close()
-        _write(write, made)
+        write_all(write, made)
     finally:
         os._exit(0)
-
-
-def _write(pipe: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(pipe, left) :]

@@ -20,6 +20,7 @@ from _pytest.runner import runtestprotocol  # one check, without the reports of 
 from grader.answering.channel import Channel
 from grader.bank.standins import StandIns
 from grader.base import fair
+from grader.base.child import begin_child, write_all
 from grader.judging.collected import Collected
 from grader.judging.verdict_of import seen_of, unrun
 from grader.verdicts.doubt import Doubt
@@ -246,35 +247,23 @@ def _child(collected: Collected, variant: Variant, write: int, processors: list[
     code = 1
     try:
         os.setpgid(0, 0)
+        begin_child()
         if sys.platform == "linux":
-            from grader.base.linux import die_with_parent
-
-            die_with_parent(signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             os.sched_setaffinity(0, processors)
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
         import torch
 
         torch.set_num_threads(1)
         said = _run(
             collected,
             variant,
-            lambda check: _write(write, msgspec.json.encode(check)),
-            lambda seconds: _write(write, _LOST + str(round(seconds, 3)).encode()),
+            lambda check: write_all(write, msgspec.json.encode(check) + b"\n"),
+            lambda seconds: write_all(write, _LOST + b"%.3f\n" % seconds),
         )
-        _write(write, _LAST + msgspec.json.encode(said))
+        write_all(write, _LAST + msgspec.json.encode(said) + b"\n")
         code = 0
     finally:
         os._exit(code)
-
-
-def _write(pipe: int, line: bytes) -> None:
-    """One line, at once: what is reported stays reported, whatever happens to this process."""
-    data = memoryview(line + b"\n")
-    while data:
-        data = data[os.write(pipe, data) :]
 
 
 def _run(

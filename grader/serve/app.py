@@ -22,7 +22,7 @@ from grader.learner import desk
 from grader.learner.first import changed_parts
 from grader.learner.seat import Seat
 from grader.records.progress import Progress, ProgressError
-from grader.serve import files, shown
+from grader.serve import files, reported, shown
 from grader.serve.events import EventLog
 from grader.serve.guard import Guard, Named
 from grader.serve.runs import Judge, Runs
@@ -101,7 +101,7 @@ class Page:
         return shown.house_map(self.house)
 
     async def report(self, request: Request) -> Wire:
-        return shown.report(self.house)
+        return reported.report(self.house)
 
     async def kata(self, request: Request) -> Wire:
         exercise = self._exercise(request)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from grader.bank.catalog import Exercise, House, Part
-from grader.bank.coverage import SECTIONS, ItemRow, TopicRow, coverage_table
+from grader.bank.coverage import coverage_table
 from grader.bank.derived import stub_of
 from grader.bank.questions import Question, read_questions
 from grader.bank.source import STUB, definition
@@ -11,31 +11,10 @@ from grader.base.errors import HouseError
 from grader.learner import desk
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
+from grader.serve.standing import Standing, sections
 from grader.serve.statement import paragraph_html, statement_html
 from grader.verdicts.picture import Made
-from grader.verdicts.result import Result
 from grader.views.picture import alt, svg, table
-
-
-class Standing:
-    """What the progress file says; where it cannot be read, nothing, and why."""
-
-    def __init__(self, house: House) -> None:
-        progress = Progress(house.root)
-        self.earned: dict[str, set[str]] = {}
-        self.tried: set[tuple[str, str]] = set()
-        self.worked_on: dict[str, str] = {}
-        self.warning = ""
-        try:
-            self.earned = progress.earned()
-            self.tried = progress.tried()
-            self.worked_on = progress.last_worked_on()
-        except ProgressError as error:
-            self.warning = f"Progress not shown: {error.why}"
-
-    def earned_of(self, exercise: Exercise) -> list[Part]:
-        """The parts of an exercise that are earned."""
-        return [part for part in exercise.parts if part.name in self.earned.get(exercise.id, set())]
 
 
 def edition(house: House) -> wire.Edition:
@@ -76,55 +55,6 @@ def _next(house: House, standing: Standing) -> wire.NextPart | None:
     return wire.NextPart(
         exercise=exercise.id, title=exercise.title, part=part.name, minutes=part.minutes, points=part.points,
         begun=following.begun, said=following.said,
-    )  # fmt: skip
-
-
-def sections(house: House, rows: Iterable[ItemRow], standing: Standing) -> tuple[wire.MapSection, ...]:
-    """The items of the coverage table as tiles, by section."""
-    rows = list(rows)
-    return tuple(
-        wire.MapSection(
-            id=id, title=title, tiles=tuple(_tile(house, row, standing) for row in rows if row.section == id)
-        )
-        for id, title in SECTIONS.items()
-    )
-
-
-def _tile(house: House, row: ItemRow, standing: Standing) -> wire.Tile:
-    item = next(item for item in house.coverage.item if item.number == row.number)
-    return wire.Tile(
-        number=row.number,
-        title=row.title,
-        difficulty=row.difficulty,
-        weights=item.weights,
-        topics=tuple(_topic(house, row, topic, standing) for topic in row.topics),
-        points_earned=row.points_earned,
-        points=row.points,
-    )
-
-
-def _topic(house: House, row: ItemRow, topic: TopicRow, standing: Standing) -> wire.MapTopic:
-    parts = tuple(_topic_part(house, name, standing) for name in topic.parts)
-    state: wire.TopicState
-    if topic.earned:
-        state = "earned"
-    elif any((one.exercise, one.part) in standing.tried for one in parts):
-        state = "tried"
-    elif parts:
-        state = "open"
-    else:
-        state = row.status if row.status in ("coming", "elsewhere") else "gap"
-    return wire.MapTopic(id=topic.id, title=topic.title, state=state, parts=parts)
-
-
-def _topic_part(house: House, name: str, standing: Standing) -> wire.TopicPart:
-    """name: as `dl_011_kv_cache.KVCache`."""
-    id, _, part_name = name.partition(".")
-    exercise = house.exercises[id]
-    part = exercise.part(part_name)
-    return wire.TopicPart(
-        exercise=id, title=exercise.title, part=part.name, minutes=part.minutes, points=part.points,
-        earned=part.name in standing.earned.get(id, set()), after=part.after,
     )  # fmt: skip
 
 
@@ -265,67 +195,3 @@ def _text_of(exercise: Exercise, name: str) -> str:
         return exercise.attempt.with_name(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-# ---- the report
-
-
-def report(house: House) -> wire.Report:
-    """What was done so far, over all exercises that were begun."""
-    standing, progress = Standing(house), Progress(house.root)
-    table = coverage_table(house, standing.earned)
-    exercises, mistakes = [], list[wire.Mistake]()
-    for exercise in house.exercises.values():
-        try:
-            results, noted = progress.results(exercise.id), progress.noted(exercise.id)
-        except ProgressError:  # the standing says why
-            results, noted = [], {}
-        if results or noted:
-            exercises.append(_exercise_report(exercise, results, noted, standing))
-            mistakes += _mistakes(exercise, [result for _, result in results])
-    return wire.Report(
-        roles=tuple(table.roles),
-        sections=sections(house, table.items, standing),
-        exercises=tuple(exercises),
-        mistakes=tuple(sorted(mistakes, key=lambda one: -one.times)),
-        warning=standing.warning,
-    )
-
-
-def _exercise_report(
-    exercise: Exercise, results: list[tuple[str, Result]], noted: dict[tuple[str, str], int], standing: Standing
-) -> wire.ExerciseReport:
-    mine, line, had = set[str](), list[wire.PointsAt](), -1
-    for at, result in results:
-        mine |= {part.name for part in result.parts if part.earned}
-        points = sum(part.points for part in exercise.parts if part.name in mine)
-        if points != had:
-            line.append(wire.PointsAt(at=at, points=points))
-        had = points
-    return wire.ExerciseReport(
-        id=exercise.id,
-        title=exercise.title,
-        points=exercise.points,
-        points_earned=sum(part.points for part in standing.earned_of(exercise)),
-        line=tuple(line),
-        attempts=len(results),
-        hints=sum(count for (kind, _), count in noted.items() if kind == "hint"),
-        gave_up=tuple(part for kind, part in noted if kind == "give up"),
-    )
-
-
-def _mistakes(exercise: Exercise, results: Iterable[Result]) -> list[wire.Mistake]:
-    """Each known mistake that was found, with the number of attempts that made it."""
-    times: dict[tuple[str, str], int] = {}
-    for result in results:
-        found = {
-            (check.part, check.finding.mistake)
-            for part in result.parts
-            for check in part.checks
-            if check.finding and check.finding.mistake
-        }
-        for one in found:
-            times[one] = times.get(one, 0) + 1
-    return [
-        wire.Mistake(said=said, times=count, exercise=exercise.id, part=part) for (part, said), count in times.items()
-    ]

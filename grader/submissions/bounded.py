@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
+from grader.base.child import begin_child, write_all
 from grader.base.errors import HouseError
 
 SECONDS = 5
@@ -118,9 +119,7 @@ def _serve(work: Callable[[Given], Read], given: Sequence[Given], write: int) ->
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             answer = msgspec.json.encode(work(one))
             signal.setitimer(signal.ITIMER_PROF, 0)
-            data = memoryview(_LENGTH.pack(len(answer)) + answer)
-            while data:
-                data = data[os.write(write, data) :]
+            write_all(write, _LENGTH.pack(len(answer)) + answer)
         code = 0
     except BrokenPipeError:
         code = 0  # nobody wants to know any more
@@ -129,18 +128,13 @@ def _serve(work: Callable[[Given], Read], given: Sequence[Given], write: int) ->
 
 
 def _enter_limits() -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)  # what Python warns of in a stranger's text is nobody's to read
+    begin_child()  # what Python warns of in a stranger's text is nobody's to read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, whose end closes the pipe
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        from grader.base.linux import die_with_parent
-
-        die_with_parent(signal.SIGKILL)
         there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_AS, (there + (MEMORY_MB << 20),) * 2)

@@ -307,7 +307,9 @@ def test_list_shows_what_there_is_and_what_comes(cli):
     assert [part["name"] for part in listed["parts"]] == ["batch_mean", "RunningMean"]
 
 
-@pytest.mark.parametrize("command", [["status"], ["list"], ["hint", "901"], ["-h"]], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", [["status"], ["list"], ["hint", "901"], ["report"], ["-h"]], ids=lambda command: command[0]
+)
 def test_what_prints_text_is_light(home, command):
     """Nothing of the judge, of a class, of the page or of a running loop is imported for a few lines of text."""
     heavy = {"torch", "numpy", "pytest", "nbgrader", "jupyter_core", "asyncio", "starlette", "uvicorn", "anyio"}
