@@ -157,6 +157,12 @@ def _executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
             yield node
 
 
-def _span(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[int, int]:
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return first, node.end_lineno or node.lineno
+def statement_lines(node: ast.stmt) -> range:
+    """The lines of a statement, from 1, those of its decorators with them."""
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    return range(first, (node.end_lineno or node.lineno) + 1)
+
+
+def _span(node: ast.stmt) -> tuple[int, int]:
+    lines = statement_lines(node)
+    return lines.start, lines.stop - 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 import msgspec
 
 from grader.bank.catalog import Exercise, Part
-from grader.bank.source import lines_of, read_source
+from grader.bank.source import lines_of, read_source, statement_lines
 
 
 class StandIns(msgspec.Struct, frozen=True):
@@ -73,7 +73,6 @@ def _reads(node: ast.AST) -> set[str]:
 def _without(text: str, unwanted: Iterable[ast.stmt]) -> str:
     lines = lines_of(text)
     for node in unwanted:
-        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-        for number in range(first, (node.end_lineno or node.lineno) + 1):
+        for number in statement_lines(node):
             lines[number - 1] = "\n"
     return "".join(lines)

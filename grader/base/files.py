@@ -5,8 +5,10 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 
 from grader.base.errors import HouseError
 from grader.base.text import plain
@@ -41,16 +43,34 @@ def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
         os.close(descriptor)
 
 
-def write_file(path: Path, text: str) -> None:
-    """Written beside and moved into place, so that a reader never sees half of it. Raises HouseError."""
-    partial = path.parent / f".{path.name}.part"
-    in_place = path.is_symlink() or (path.exists() and not path.is_file())  # /dev/stdout is not to be replaced
+def replace_file(path: Path, data: bytes, mode: int | None = None, if_still: Callable[[], bool] = lambda: True) -> bool:
+    """Write beside a file and move into its place, so that nobody sees half of it: whether it was. Raises OSError.
+
+    mode: of the new file. if_still: asked last; where it says no, the file stays as it is.
+    """
+    beside = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
-        (path if in_place else partial).write_text(text, encoding="utf-8")
-        if not in_place:
-            partial.replace(path)
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        if not if_still():
+            return False
+        beside.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # moved away, or never there
+            beside.unlink()
+    return True
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text at once, or into what is no regular file, as /dev/stdout. Raises HouseError."""
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_text(text, encoding="utf-8")
+        else:
+            replace_file(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):  # a disk that may not be written has no such file
-            if not in_place:
-                partial.unlink(missing_ok=True)
         raise HouseError(f"{plain(str(path))} cannot be written: {error.strerror}.") from None

@@ -8,7 +8,7 @@ import click
 from grader.bank.catalog import Exercise, find_house
 from grader.base.errors import EngineError, HouseError
 from grader.cli.talk import say, stop, warn
-from grader.learner.gallery import Hung, gallery
+from grader.learner.gallery import Hung, gallery, own_text
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.picture import Made, Picture
 
@@ -28,7 +28,8 @@ def picture(id: str, part: str | None, page: Path | None) -> None:
     exercise = house.find(id)
     if part:
         exercise.part(part)
-    if not [one for one in exercise.pictures if part in (None, one.part)]:
+    chosen = [one for one in exercise.pictures if part in (None, one.part)]
+    if not chosen:
         raise HouseError(f"{exercise.id} has no pictures{f' of {part}' if part else ''} yet.")
     try:
         earned = Progress(house.root).earned().get(exercise.id, set())
@@ -37,7 +38,7 @@ def picture(id: str, part: str | None, page: Path | None) -> None:
         earned = set()
     try:
         with Engine([exercise]) as engine:
-            hung = gallery(engine, exercise, earned, part=part)
+            hung = list(gallery(engine, exercise, own_text(exercise), chosen, earned))
     except EngineError as error:
         stop(f"the pictures could not be made. This is not your fault; what went wrong:\n{error}", 3)
     if page:

@@ -29,7 +29,7 @@ from grader.bank.standins import StandIns
 from grader.base import fair
 from grader.base.errors import EngineError
 from grader.engine import cage, doubt, held
-from grader.engine.messages import Ended, Entered, Hello, Job
+from grader.engine.messages import START_SECONDS, Ended, Entered, Hello, Job
 from grader.verdicts.bounds import LONGEST_PRINTED
 from grader.verdicts.doubt import Doubt
 from grader.verdicts.explain import Explainer
@@ -38,7 +38,6 @@ from grader.verdicts.raised import Raised, revive, stopped, timeout_seconds
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
-_START_SECONDS = 120.0
 _TOLD_SECONDS = 0.2
 _TELLS = 0.9
 """The share of a check's time after which an answerer prints where its code stands."""
@@ -373,7 +372,7 @@ class _Answerer:
     def _first_word(self) -> Entered:
         body = None
         with contextlib.suppress(OSError, wire.Malformed):
-            ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
+            ready, _, _ = select.select([self.status], [], [], START_SECONDS)
             body = wire.receive(self.status) if ready else None
         if body is None:
             raise EngineError("no answerer could be started")
@@ -385,7 +384,7 @@ class _Answerer:
     def last_word(self) -> Ended | None:
         """How it ended, as its keeper reports; None if the keeper is gone too."""
         with contextlib.suppress(OSError, wire.Malformed, msgspec.DecodeError):
-            ready, _, _ = select.select([self.status], [], [], _START_SECONDS)
+            ready, _, _ = select.select([self.status], [], [], START_SECONDS)
             body = wire.receive(self.status) if ready else None
             if body is not None:
                 return msgspec.json.decode(body, type=Ended)

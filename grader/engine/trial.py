@@ -13,6 +13,7 @@ from grader.bank.catalog import Exercise
 from grader.base.errors import EngineError
 from grader.submissions.find import read_text
 from grader.verdicts.bounds import cut_text, cut_told
+from grader.verdicts.raised import Late
 from grader.verdicts.trial import Tried
 
 if TYPE_CHECKING:
@@ -54,10 +55,6 @@ def __trial__(lines):
     return {"printed": sent(printed.getvalue()[:10_000]), "shown": shown, "problem": sent(problem[:10_000])}
 """
 """What is put below the file. It is the learner's own process: what it tells is shown to them, and judged by nobody."""
-
-
-class Failed(BaseException):
-    """The time is over. Its name and words are those that `timeout_seconds` knows."""
 
 
 class _Newer(BaseException):
@@ -120,7 +117,7 @@ def _clock(seconds: float, is_newer: Callable[[], bool]) -> Iterator[None]:
         if is_newer():
             raise _Newer
         if left <= 0:
-            raise Failed(f"Timeout (>{seconds:g}s)")
+            raise Late(seconds)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 
 from grader.base.errors import EngineError
 from grader.engine import cage
-from grader.engine.messages import CONTROL_FD
-
-_START_SECONDS = 120.0
+from grader.engine.messages import CONTROL_FD, START_SECONDS
 
 
 class Warm:
@@ -42,7 +40,7 @@ class Warm:
         """Wait until it can serve; a second call returns at once. Raises EngineError if it does not start."""
         if self._is_ready:
             return
-        ready, _, _ = select.select([self.control], [], [], _START_SECONDS)
+        ready, _, _ = select.select([self.control], [], [], START_SECONDS)
         if not ready or self.control.recv(16) != b"ready":
             self._process.kill()
             raise EngineError("the answering process did not come up; what it printed stands above")

@@ -16,6 +16,7 @@ from grader.answering.channel import Channel
 from grader.bank.standins import standins_for
 from grader.judging.collect import ExerciseFile, part_of
 from grader.judging.fixtures import seed_of
+from grader.verdicts.raised import Late
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
@@ -65,16 +66,12 @@ def _passes(file: ExerciseFile, item: pytest.Function, channel: Channel) -> bool
     return True
 
 
-class _Late(BaseException):
-    """The time of a check is over."""
-
-
 @contextlib.contextmanager
 def _clock(seconds: float) -> Iterator[None]:
     """Raise inside when the time is over, and every second after that: Python drops what rings in a destructor."""
 
     def ring(number: int, frame: FrameType | None) -> None:
-        raise _Late
+        raise Late(seconds)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)

@@ -1,6 +1,6 @@
 """A learner's pictures: what their own code makes, and beside it, once a part is earned, what the reference makes."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,20 +23,24 @@ class Hung(msgspec.Struct, frozen=True):
     reference: Made | None = None
 
 
-def gallery(engine: "Engine", exercise: Exercise, earned: Collection[str], part: str | None = None) -> list[Hung]:
-    """The pictures of an exercise, or of one part. Raises HouseError and EngineError.
+def gallery(
+    engine: "Engine",
+    exercise: Exercise,
+    text: str,
+    chosen: Iterable[DeclaredPicture],
+    earned: Collection[str],
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Hung]:
+    """The chosen pictures of a text, one after the other, until it is cancelled. Raises HouseError and EngineError.
 
     earned: the names of the parts whose reference is shown too.
     """
-    chosen = [one for one in exercise.pictures if part in (None, one.part)]
-    if part:
-        exercise.part(part)
-    own = list(pictures(engine, exercise, own_text(exercise), chosen))
-    shown = [one for one in chosen if one.part in earned] if exercise.solution.is_file() else []
-    beside = {}
-    if shown:
-        beside = {made.driver: made for made in pictures(engine, exercise, read_source(exercise.solution), shown)}
-    return [Hung(one, made, beside.get(one.driver)) for one, made in zip(chosen, own, strict=True)]
+    beside = read_source(exercise.solution) if exercise.solution.is_file() else ""
+    for one in chosen:
+        for own in pictures(engine, exercise, text, [one], is_cancelled):
+            shows_both = beside and one.part in earned
+            reference = next(pictures(engine, exercise, beside, [one], is_cancelled), None) if shows_both else None
+            yield Hung(one, own, reference)
 
 
 def own_text(exercise: Exercise) -> str:

@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from grader.bank.catalog import House
-from grader.bank.source import read_source
 from grader.base.child import write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
@@ -130,21 +129,19 @@ def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -
 
 def _draw(asker: "Asker", run: Run, result: Result, asked: Runs, say: Callable[[Said], None]) -> None:
     """The pictures of what was judged, those of the parts that come first first; none of what is not begun."""
-    from grader.engine.pictures import pictures
+    from grader.learner.gallery import gallery
 
-    exercise, engine = asker.exercise, asker.engine
+    exercise = asker.exercise
     begun = [part.name for part in result.parts if part.verdict not in (Verdict.NOT_STARTED, Verdict.NOT_RUN)]
     earned = {part.name for part in result.parts if part.earned}
     with suppress(ProgressError):
         earned |= Progress(exercise.root).earned().get(exercise.id, set())
     chosen = sorted((one for one in exercise.pictures if one.part in begun), key=lambda one: one.part not in run.first)
     text = read_text(exercise, run.text).text
-    for one in chosen:
-        for own in pictures(engine, exercise, text, [one], asked.is_newer):
-            beside = read_source(exercise.solution) if one.part in earned else None
-            shown = list(pictures(engine, exercise, beside, [one], asked.is_newer)) if beside else []
-            if not asked.is_newer():
-                say(Pictured(run.number, one.part, one.title, one.caption, own, shown[0] if shown else None))
+    for hung in gallery(asker.engine, exercise, text, chosen, earned, asked.is_newer):
+        if not asked.is_newer():
+            one = hung.declared
+            say(Pictured(run.number, one.part, one.title, one.caption, hung.own, hung.reference))
 
 
 if __name__ == "__main__":

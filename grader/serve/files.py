@@ -4,16 +4,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
 import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
-from grader.base.files import LARGEST_FILE, digest, read_file
+from grader.base.files import LARGEST_FILE, digest, read_file, replace_file
 from grader.learner import desk
 from grader.learner.saved import Look
 from grader.records.progress import Progress
@@ -127,25 +125,11 @@ def _replace(exercise: Exercise, text: str, unchanged: Callable[[], bool]) -> bo
     """Write beside the file, and move into place if it is still what it was: whether it was. Raises HouseError."""
     path = exercise.attempt
     _need_inside(exercise)
-    beside = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
         mode, bom = _form_of(path)
-        try:
-            with beside.open("xb") as file:
-                file.write(bom + text.encode())
-                file.flush()
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            if not unchanged():
-                return False
-            beside.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                beside.unlink()
+        return replace_file(path, bom + text.encode(), mode, unchanged)
     except OSError as error:
         raise HouseError(f"{path.name} cannot be written: {_reason(error)}. The text was not saved.") from None
-    return True
 
 
 def _form_of(path: Path) -> tuple[int | None, bytes]:

@@ -5,7 +5,7 @@ import symtable
 import sys
 from collections.abc import Callable, Iterable, Set
 
-from grader.bank.source import lines_of
+from grader.bank.source import lines_of, statement_lines
 
 _DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -28,21 +28,15 @@ def without(text: str, unwanted: Callable[[ast.stmt], bool]) -> str:
     """
     lines, last, sharing = lines_of(text), 0, list[ast.stmt]()
     for node in [*ast.parse(text).body, None]:
-        if node is None or _lines(node).start > last:  # statements that share lines stand one after the other
+        if node is None or statement_lines(node).start > last:  # statements that share lines stand one after the other
             if all(map(unwanted, sharing)):
-                for line in {line for one in sharing for line in _lines(one)}:
+                for line in {line for one in sharing for line in statement_lines(one)}:
                     lines[line - 1] = "\n"
             sharing = []
         if node is not None:
             sharing.append(node)
-            last = max(last, _lines(node).stop - 1)
+            last = max(last, statement_lines(node).stop - 1)
     return "".join(lines)
-
-
-def _lines(node: ast.stmt) -> range:
-    """The lines of a statement, from 1, those of its decorators with them."""
-    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-    return range(first, (node.end_lineno or node.lineno) + 1)
 
 
 _TRIED = {"print", "display", "exit", "quit", "input", "help"}

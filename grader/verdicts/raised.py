@@ -132,8 +132,18 @@ def carried(error: BaseException) -> Raised | None:
     return None
 
 
+class Late(BaseException):
+    """A clock of our own has rung: the time of a check is over."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"more than {seconds:g} s")
+        self.seconds = seconds
+
+
 def timeout_seconds(error: BaseException) -> float | None:
-    """The limit at which pytest-timeout ended a check (it fails the test with this sentence), or None."""
+    """The limit at which a clock ended a check, or None: ours, or pytest-timeout's, which fails it with a sentence."""
+    if _is(error, Late):
+        return error.seconds
     found = re.match(r"Timeout \(>([\d.]+)s\)", str(error)) if name_of(type(error)) == "Failed" else None
     return float(found[1]) if found else None
 
