@@ -22,7 +22,7 @@ from grader.submissions.notebook import NotebookError, source_of_notebook
 from grader.submissions.statements import defined
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
-from grader.views.picture import Drawing, where_it_differs
+from grader.views.picture import NotebookPicture, where_it_differs
 from grader.views.render import failure_lines, gained_lines, part_line
 
 
@@ -34,7 +34,7 @@ def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
     """
     house = find_house()
     exercise = house.find(id)
-    judge = Judge(house, exercise)
+    judge = KernelSeat(house, exercise)
 
     def check(part: str) -> None:
         wanted = exercise.part(part)
@@ -57,7 +57,7 @@ def show_where(result: Result, part: Part) -> None:
     failure = next(one for one in result.parts if one.name == part.name).first_failure
     differs = where_it_differs(failure.finding) if failure else None
     if differs:
-        display(Drawing(differs))
+        display(NotebookPicture(differs))
 
 
 def text_of_cells(exercise: Exercise, cells: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def _named(id: str) -> dict[str, Any]:
     return {"nbgrader": {"grade_id": id}} if id else {}
 
 
-class Judge:
+class KernelSeat:
     """A seat for a kernel, which has an event loop of its own: it asks, and waits. It ends with the kernel."""
 
     def __init__(self, house: House, exercise: Exercise) -> None:

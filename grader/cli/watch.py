@@ -57,14 +57,14 @@ def _following(house: House) -> Exercise:
 
 async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) -> int:
     """A line for each run, or for each event; the exit code."""
-    from grader.learner.saved import Saved
+    from grader.learner.saved import FileText
     from grader.learner.seat import Ended, Fault
     from grader.learner.watch import Key, Watch
 
     async with Watch(house, exercise) as watched:
         while True:
             event = await watched.events.get()
-            if isinstance(event, Saved):
+            if isinstance(event, FileText):
                 watched.take(event)
                 if watched.problem:
                     _say_problem(watched.problem, as_json)

@@ -18,7 +18,7 @@ from grader.bank.catalog import House
 from grader.base.child import write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Shown
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, TriedLines
 from grader.records.progress import Progress, ProgressError
 from grader.submissions.find import read_text
 from grader.verdicts.result import Result
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.02
 """Somebody waits for the first check."""
 
 
-class Runs:
+class RunQueue:
     """The runs that are asked for, newest first of all: an older one that waits is never judged."""
 
     def __init__(self, descriptor: int) -> None:
@@ -64,7 +64,7 @@ class Runs:
 def main() -> None:
     """Judge what is asked for on stdin, until it closes."""
     root, id = sys.argv[1:]
-    asked, answers = Runs(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
+    asked, answers = RunQueue(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
     os.dup2(2, 1)  # what anything prints is no answer
 
     def say(said: Said) -> None:
@@ -87,7 +87,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _try(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> None:
+def _try(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None]) -> None:
     """Run a few lines below one text."""
     from grader.engine.trial import try_lines
 
@@ -96,10 +96,10 @@ def _try(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> 
     except RunError as error:
         say(Fault(run.number, str(error)))
         return
-    say(Shown(run.number, tried) if tried else Cancelled(run.number))
+    say(TriedLines(run.number, tried) if tried else Cancelled(run.number))
 
 
-def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -> None:
+def _judge(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None]) -> None:
     """Judge one text; a result, or that something newer came before it, or what kept the grader from judging."""
     from grader.engine.batch import Wish
 
@@ -127,7 +127,7 @@ def _judge(asker: "Asker", run: Run, asked: Runs, say: Callable[[Said], None]) -
             _draw(asker, run, results[0], asked, say)
 
 
-def _draw(asker: "Asker", run: Run, result: Result, asked: Runs, say: Callable[[Said], None]) -> None:
+def _draw(asker: "Asker", run: Run, result: Result, asked: RunQueue, say: Callable[[Said], None]) -> None:
     """The pictures of what was judged, those of the parts that come first first; none of what is not begun."""
     from grader.learner.gallery import gallery
 

@@ -17,7 +17,7 @@ _COARSE_NS = 2_000_000_000
 """The coarsest clock of a file system."""
 
 
-class Saved(msgspec.Struct, frozen=True):
+class FileText(msgspec.Struct, frozen=True):
     """What lies in a file now."""
 
     text: str
@@ -46,7 +46,7 @@ class Look:
         return True
 
 
-async def saves(path: Path) -> AsyncIterator[Saved]:
+async def saves(path: Path) -> AsyncIterator[FileText]:
     """What lies in a file: now, and whenever another text does. The same text comes once."""
     look, told = Look(), None
     while True:
@@ -56,16 +56,16 @@ async def saves(path: Path) -> AsyncIterator[Saved]:
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def read_saved(path: Path) -> Saved:
+def read_saved(path: Path) -> FileText:
     """What lies in a file, or why it cannot be read."""
     try:
-        return Saved(read_file(path).decode("utf-8-sig"))
+        return FileText(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError:
-        return Saved("", "is gone")
+        return FileText("", "is gone")
     except UnicodeDecodeError:
-        return Saved("", "is not UTF-8 text")
+        return FileText("", "is not UTF-8 text")
     except OSError as error:
-        return Saved("", f"cannot be read: {error.strerror or error}")
+        return FileText("", f"cannot be read: {error.strerror or error}")
 
 
 def _facts(path: Path) -> tuple[int, ...]:

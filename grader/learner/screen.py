@@ -13,7 +13,7 @@ from grader.bank.source import definitions
 from grader.base.errors import HouseError
 from grader.base.text import plain
 from grader.learner import desk
-from grader.learner.saved import Saved
+from grader.learner.saved import FileText
 from grader.learner.seat import Checked, Ended, Fault, Ready, Said
 from grader.learner.terminal import Terminal
 from grader.learner.watch import Key, Watch
@@ -55,7 +55,7 @@ class Screen:
                 if isinstance(event, Key):
                     if not await self._press(event.name) or self.chosen:
                         return
-                elif isinstance(event, Saved):
+                elif isinstance(event, FileText):
                     self._begin(partial(self._watch.take, event))
                 elif self._watch.concerns(event):
                     self._hear(event)

@@ -67,7 +67,7 @@ class Pictured(msgspec.Struct, frozen=True, tag="picture", tag_field="kind"):
     """Once the part is earned."""
 
 
-class Shown(msgspec.Struct, frozen=True, tag="shown", tag_field="kind"):
+class TriedLines(msgspec.Struct, frozen=True, tag="tried", tag_field="kind"):
     """What came of the lines of a run that has some."""
 
     run: int
@@ -88,7 +88,7 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
     why: str
 
 
-Said = Ready | Checked | Ended | Pictured | Shown | Cancelled | Fault
+Said = Ready | Checked | Ended | Pictured | TriedLines | Cancelled | Fault
 
 
 def seat_command(house: House, exercise: Exercise) -> list[str]:

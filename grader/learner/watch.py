@@ -10,7 +10,7 @@ import msgspec
 from grader.bank.catalog import Exercise, House
 from grader.learner import desk
 from grader.learner.first import changed_parts, first_parts
-from grader.learner.saved import Saved, saves
+from grader.learner.saved import FileText, saves
 from grader.learner.seat import Cancelled, Fault, Ready, Run, Said, Seat
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import PartResult, Result
@@ -28,7 +28,7 @@ class Watch:
 
     def __init__(self, house: House, exercise: Exercise) -> None:
         self.house, self.exercise = house, exercise
-        self.events: asyncio.Queue[Saved | Said | Key] = asyncio.Queue()
+        self.events: asyncio.Queue[FileText | Said | Key] = asyncio.Queue()
         self.parts: dict[str, PartResult] = {}
         """As each was judged last."""
         self.problem = ""
@@ -77,7 +77,7 @@ class Watch:
             return frozenset(Progress(self.house.root).earned().get(self.exercise.id, ()))
         return frozenset(name for name, part in self.parts.items() if part.verdict is Verdict.PASSED)
 
-    def take(self, saved: Saved) -> None:
+    def take(self, saved: FileText) -> None:
         """A new text lies in the file: judge it. Whatever ran was of an older one."""
         self.text = saved.text
         self.problem = f"{self.exercise.attempt.name} {saved.problem}" if saved.problem else ""

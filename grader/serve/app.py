@@ -25,7 +25,7 @@ from grader.records.progress import Progress, ProgressError
 from grader.serve import files, reported, shown
 from grader.serve.events import EventLog
 from grader.serve.guard import Guard, Named
-from grader.serve.runs import Judge, Runs
+from grader.serve.runs import OpenSeat, Runs
 from grader.serve.wire import (
     Asked,
     Attempt,
@@ -62,7 +62,7 @@ _LONGEST_NUMBER = 15
 """Digits; a browser counts no further."""
 _MOST_TRIED = 100_000
 A = TypeVar("A", bound=Asked)
-Opens = Callable[[House, Exercise], Awaitable[Judge]]
+Opens = Callable[[House, Exercise], Awaitable[OpenSeat]]
 
 
 class Page:

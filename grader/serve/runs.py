@@ -10,7 +10,7 @@ from typing import Protocol
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
 from grader.learner.first import first_parts
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Seat, Shown
+from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Seat, TriedLines
 from grader.records.progress import Progress, ProgressError
 from grader.serve import shown
 from grader.serve.events import EventLog
@@ -33,7 +33,7 @@ IDLE_SECONDS = 15 * 60.0
 _ENDED = "The process that judges has ended."
 
 
-class Judge(Protocol):
+class OpenSeat(Protocol):
     """What runs need of a seat."""
 
     def ask(self, run: Run) -> None: ...
@@ -56,7 +56,7 @@ class _Sitting:
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
-        self.judge: Judge | None = None
+        self.judge: OpenSeat | None = None
         self.state: SeatState = "warming"
         self.total = 0
         self.going: _Going | None = None
@@ -76,7 +76,7 @@ class Runs:
         self,
         house: House,
         log: EventLog,
-        open: Callable[[House, Exercise], Awaitable[Judge]] = Seat.open,
+        open: Callable[[House, Exercise], Awaitable[OpenSeat]] = Seat.open,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._house = house
@@ -201,7 +201,7 @@ class Runs:
             self._log.say(CheckEvent, id=id, run=said.run, done=going.done, total=said.total, check=said.check)
         elif isinstance(said, Ended):
             self._ended(sitting, going, said.result)
-        elif isinstance(said, Shown):
+        elif isinstance(said, TriedLines):
             sitting.going, tried = None, said.tried
             self._log.say(
                 TriedEvent, id=id, run=said.run, printed=tried.printed, shown=tried.shown, problem=tried.problem

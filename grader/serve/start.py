@@ -25,7 +25,7 @@ PORT = 8765
 """Where drafts that a browser keeps are found again; taken if it is free."""
 
 
-class Runs(msgspec.Struct):
+class Address(msgspec.Struct):
     """Where the server of a house runs: `.grader/serve.json`, which only its owner reads."""
 
     url: str
@@ -48,7 +48,7 @@ def serve(house: House, port: int | None, ready: Callable[[str], None]) -> None:
         token = new_token()
         number = bound.getsockname()[1]
         url = f"http://{HOST}:{number}/#token={token}"
-        told(Runs(url=url))
+        told(Address(url=url))
         _run(make_app(house, token, local(number)), bound, lambda: ready(url))
 
 
@@ -110,7 +110,7 @@ def _run(app: Starlette, bound: socket.socket, ready: Callable[[], None]) -> Non
 
 
 @contextlib.contextmanager
-def _alone(house: House) -> Iterator[Callable[[Runs], None]]:
+def _alone(house: House) -> Iterator[Callable[[Address], None]]:
     """Hold this house's place; gives what tells others where it runs. Raises RunsAlready."""
     folder = house.root / ".grader"
     try:
@@ -133,7 +133,7 @@ def _alone(house: House) -> Iterator[Callable[[Runs], None]]:
 
 def _where(path: Path) -> str:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Runs).url
+        return msgspec.json.decode(path.read_bytes(), type=Address).url
     except (OSError, msgspec.DecodeError):
         return "its address is not known yet. Try again."
 

@@ -9,7 +9,7 @@ from grader.views.svg import Canvas, stylesheet
 from grader.views.textual import text_lines
 from grader.views.words import Table, alt, table
 
-__all__ = ["Drawing", "Table", "alt", "stylesheet", "svg", "table", "text_lines", "where_it_differs"]
+__all__ = ["NotebookPicture", "Table", "alt", "stylesheet", "svg", "table", "text_lines", "where_it_differs"]
 
 
 def svg(picture: Picture, *, alone: bool = False) -> str:
@@ -22,7 +22,7 @@ def svg(picture: Picture, *, alone: bool = False) -> str:
     return canvas.svg(picture.title, alt(picture), alone)
 
 
-class Drawing:
+class NotebookPicture:
     """A picture that a notebook shows as SVG, and a console as text."""
 
     def __init__(self, picture: Picture) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ID, environment
 from grader.classroom.lab import NotYet
-from grader.classroom.practice import Judge, text_of_cells, told
+from grader.classroom.practice import KernelSeat, text_of_cells, told
 
 EVIL = r"a\x1b]0;owned\x07b\x1b[2Jc\rd\u202ee\x9b1mf\u2028g"
 HOSTILE = rf'''
@@ -119,7 +119,7 @@ def test_nor_does_a_notebook_in_which_one_practises(hostile):
     exercise = hostile.exercise
     part = exercise.parts[0]
     text = text_of_cells(exercise, ["", HOSTILE])
-    shown, passed = told(hostile.house, exercise, part, Judge(hostile.house, exercise).result(text, part), text)
+    shown, passed = told(hostile.house, exercise, part, KernelSeat(hostile.house, exercise).result(text, part), text)
     assert not passed
     assert SEEN in shown
     assert commands(shown) == set()

@@ -6,7 +6,7 @@ from nbclient import NotebookClient
 
 from conftest import environment
 from grader.classroom.lab import NotYet
-from grader.classroom.practice import Judge, text_of_cells, told
+from grader.classroom.practice import KernelSeat, text_of_cells, told
 from grader.verdicts.verdict import Verdict
 
 MEAN = """def batch_mean(x):
@@ -28,7 +28,7 @@ STREAM = """class RunningMean:
 def judged(home, cells, part):
     exercise = home.exercise
     text = text_of_cells(exercise, ["", *cells])
-    result = Judge(home.house, exercise).result(text, exercise.part(part))
+    result = KernelSeat(home.house, exercise).result(text, exercise.part(part))
     return told(home.house, exercise, exercise.part(part), result, text)
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from grader.learner.seat import Run, Seat, Shown
+from grader.learner.seat import Run, Seat, TriedLines
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def tried(home):
             try:
                 for number, (lines, text) in enumerate(asked, 1):
                     seat.ask(Run(number, home.solution if text is None else text, lines=lines))
-                    said.append(await anext(one async for one in words if isinstance(one, Shown)))
+                    said.append(await anext(one async for one in words if isinstance(one, TriedLines)))
             finally:
                 await seat.close()
             return [one.tried for one in said]
@@ -97,10 +97,10 @@ def test_something_newer_ends_them(home):
         try:
             seat.ask(Run(1, "", lines="1"))
             words = seat.said()
-            await anext(one async for one in words if isinstance(one, Shown))
+            await anext(one async for one in words if isinstance(one, TriedLines))
             seat.ask(Run(2, "", lines="import time; time.sleep(1000)"))
             seat.ask(Run(3, "", lines="3"))
-            return await anext(one async for one in words if isinstance(one, Shown))
+            return await anext(one async for one in words if isinstance(one, TriedLines))
         finally:
             await seat.close()
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from shared import PATIENCE
 
-from grader.learner.saved import Look, Saved, read_saved, saves
+from grader.learner.saved import FileText, Look, read_saved, saves
 
 
 def seen(path, *steps):
@@ -30,9 +30,9 @@ def test_what_lies_there_is_told_at_once_and_each_change(tmp_path):
     path = tmp_path / "a.py"
     path.write_text("1")
     assert seen(path, lambda: path.write_text("22"), lambda: path.write_text("1")) == [
-        Saved("1"),
-        Saved("22"),
-        Saved("1"),
+        FileText("1"),
+        FileText("22"),
+        FileText("1"),
     ]
 
 
@@ -45,7 +45,7 @@ def test_a_rename_over_the_file_is_a_save(tmp_path):
         beside.rename(path)
 
     path.write_text("1")
-    assert seen(path, as_vim_does)[-1] == Saved("2")
+    assert seen(path, as_vim_does)[-1] == FileText("2")
 
 
 def test_a_touch_is_looked_at_and_is_no_save(tmp_path):
@@ -58,7 +58,7 @@ def test_a_touch_is_looked_at_and_is_no_save(tmp_path):
         looked.append([look.is_new(path), look.is_new(path), look.is_new(path)])
         path.write_text("2")
 
-    assert seen(path, touch_then_write) == [Saved("1"), Saved("2")]
+    assert seen(path, touch_then_write) == [FileText("1"), FileText("2")]
     assert looked == [[False, True, False]]  # when two looks agree, and once
 
 
@@ -72,13 +72,17 @@ def test_another_text_of_the_same_length_and_time_is_a_save(tmp_path):
             file.write("2")
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
-    assert seen(path, over_it) == [Saved("1"), Saved("2")]
+    assert seen(path, over_it) == [FileText("1"), FileText("2")]
 
 
 def test_a_file_that_is_gone_and_comes_back(tmp_path):
     path = tmp_path / "a.py"
     path.write_text("1")
-    assert seen(path, path.unlink, lambda: path.write_text("1")) == [Saved("1"), Saved("", "is gone"), Saved("1")]
+    assert seen(path, path.unlink, lambda: path.write_text("1")) == [
+        FileText("1"),
+        FileText("", "is gone"),
+        FileText("1"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,4 +97,4 @@ def test_a_file_that_is_gone_and_comes_back(tmp_path):
 )
 def test_what_cannot_be_read_is_said(tmp_path, make, problem):
     make(tmp_path / "a.py")
-    assert read_saved(tmp_path / "a.py") == Saved("", problem)
+    assert read_saved(tmp_path / "a.py") == FileText("", problem)

@@ -8,7 +8,7 @@ from serve_page import ID, FakeSeat, Seats, ended
 
 from grader.base.errors import HouseError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Fault, Pictured, Ready, Shown
+from grader.learner.seat import Cancelled, Checked, Fault, Pictured, Ready, TriedLines
 from grader.serve import files, runs
 from grader.serve.events import KEPT, EventLog
 from grader.serve.runs import Runs
@@ -177,7 +177,7 @@ def test_lines_that_are_tried_are_a_run_and_no_attempt(client, home, seats, unti
     answer = client.post(f"/api/kata/{ID}/try", json={"lines": "1 + 1"})
     number = answer.json()["run"]
     assert (seats[0].asked[-1].lines, seats[0].asked[-1].text) == ("1 + 1", home.attempt.read_text())
-    seats[0].say(Shown(number, Tried("", ("2",), "")))
+    seats[0].say(TriedLines(number, Tried("", ("2",), "")))
     event, heard = until("tried")
     assert event["shown"] == ["2"]
     assert [(one["kind"], one["run"]) for one in heard if "run" in one] == [

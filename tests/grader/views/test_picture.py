@@ -9,7 +9,7 @@ import pytest
 
 from grader.verdicts.finding import Finding
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Mark, Picture, Points, Span
-from grader.views.picture import Drawing, alt, stylesheet, svg, table, text_lines, where_it_differs
+from grader.views.picture import NotebookPicture, alt, stylesheet, svg, table, text_lines, where_it_differs
 
 EVIL = "<img src=x onerror=alert(1)>\"'&]]>\x1b[2J\x00\u202e"
 """Markup, a terminal's commands, and characters that no XML may hold."""
@@ -195,10 +195,10 @@ def test_the_numbers_as_a_table():
 
 
 def test_a_notebook_gets_both_forms():
-    bundle = Drawing(kinds()[0])._repr_mimebundle_()
+    bundle = NotebookPicture(kinds()[0])._repr_mimebundle_()
     assert bundle["image/svg+xml"].startswith("<svg ")
     assert "<style>" in bundle["image/svg+xml"]
-    assert bundle["text/plain"] == repr(Drawing(kinds()[0]))
+    assert bundle["text/plain"] == repr(NotebookPicture(kinds()[0]))
 
 
 def finding(levels, shape, axes, worst, **more):
