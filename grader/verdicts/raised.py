@@ -18,6 +18,8 @@ _LONGEST_KIND = 200
 _MOST_LINES = 4
 _FRAME = re.compile(r'^  File "([^"\n]*)", line ([0-9]{1,6}) in (.*)', re.MULTILINE)
 E = TypeVar("E", bound=BaseException)
+_LineNumber = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+"""Also of code that lies about its lines; a much larger number has no form in JSON."""
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -26,7 +28,7 @@ class Raised(msgspec.Struct, frozen=True):
     base: Annotated[str, msgspec.Meta(max_length=_LONGEST_KIND)]
     """The nearest type that both sides know: a built-in, or one of `fault`."""
     said: Annotated[str, msgspec.Meta(max_length=2 * _LONGEST_SAID)]
-    lines: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]], msgspec.Meta(max_length=_MOST_LINES)]
+    lines: Annotated[list[_LineNumber], msgspec.Meta(max_length=_MOST_LINES)]
     """The learner's lines that it went through, outermost first; a long recursion is cut."""
     own: bool
     """Whether the last of all frames is the learner's."""

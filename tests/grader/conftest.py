@@ -123,6 +123,18 @@ class Home:
             text = text.replace(find, put)
         path.write_text(text, encoding="utf-8")
 
+    def declare_picture(self, drivers: str = "", **facts: object) -> None:
+        """Declare a picture of `batch_mean`, or of what `facts` say. drivers: the text of `pictures.py`."""
+        declared = {
+            "part": "batch_mean", "kind": "heat", "axes": ["batch", "feature"], "driver": "means",
+            "caption": "One row a batch.",
+        } | facts  # fmt: skip
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in declared.items()]
+        path = self.attempt.with_name("exercise.toml")
+        path.write_text(path.read_text() + "\n[[picture]]\n" + "".join(lines))
+        if drivers:
+            self.attempt.with_name("pictures.py").write_text(drivers)
+
     def check(self, code: str) -> None:
         """Add a check to the exercise."""
         self.checks.write_text(self.checks.read_text() + "\n\n" + code)

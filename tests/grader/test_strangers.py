@@ -53,14 +53,6 @@ class RunningMean:
     def update(self, x):
         return [EVIL + "\ud800", {{EVIL: 1}}]
 '''
-PICTURE = """
-[[picture]]
-part = "batch_mean"
-kind = "heat"
-axes = ["batch", "feature"]
-driver = "means"
-caption = "One row a batch."
-"""
 SEEN = r"\x1b]0;owned\x07"
 
 
@@ -72,10 +64,7 @@ def commands(text):
 @pytest.fixture
 def hostile(home):
     """A house whose learner's file attacks whoever shows what comes of it."""
-    facts = home.root / f"exercises/{ID}/exercise.toml"
-    facts.write_text(facts.read_text() + PICTURE)
-    drivers = "def means(module):\n    import torch\n    return module.batch_mean(torch.ones(3, 2))\n"
-    facts.with_name("pictures.py").write_text(drivers)
+    home.declare_picture("import torch\n\n\ndef means(module):\n    return module.batch_mean(torch.ones(3, 2))\n")
     home.attempt.write_text(HOSTILE, encoding="utf-8")
     return home
 

@@ -6,14 +6,6 @@ import pytest
 
 from conftest import ID
 
-DECLARED = """
-[[picture]]
-part = "batch_mean"
-kind = "heat"
-axes = ["batch", "feature"]
-driver = "means"
-caption = "One row a batch."
-"""
 DRIVER = """
 import torch
 
@@ -66,8 +58,7 @@ FAULTS = {
 
 @pytest.fixture
 def declared(home):
-    path = home.root / f"exercises/{ID}/exercise.toml"
-    path.write_text(path.read_text() + DECLARED)
+    home.declare_picture()
     return home
 
 

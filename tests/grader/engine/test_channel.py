@@ -130,6 +130,10 @@ FORGED = {
         "reply({'raised': {'kind': 'A', 'base': 'ValueError', 'said': '', 'lines': [-5, 10**6], 'own': True}})",
         "error", "",
     ),
+    "a line that no file has": (
+        "reply({'raised': {'kind': 'A', 'base': 'ValueError', 'said': '', 'lines': [1 << 80], 'own': True}})",
+        "wrong", "forged",
+    ),
     "a value of another shape": ("reply({'value': torch.zeros(7)})", "wrong", "shape"),
     "a value of a broadcast": ("reply({'value': torch.zeros(())})", "wrong", "shape"),
     "a closed socket": ("os.close(3)\n    time.sleep(60)", "timeout", "still running after 1.5 s"),

@@ -7,21 +7,6 @@ import pytest
 from conftest import ID
 
 PICTURES = f"exercises/{ID}/pictures.py"
-DECLARED = """
-[[picture]]
-part = "batch_mean"
-kind = "heat"
-axes = ["batch", "feature"]
-driver = "means"
-caption = "One row a batch."
-
-[[picture]]
-part = "RunningMean"
-kind = "lines"
-axes = ["batch", "mean"]
-driver = "running"
-caption = "It moves."
-"""
 DRIVERS = """
 import torch
 
@@ -53,9 +38,10 @@ with Engine([exercise]) as engine:
 
 
 def declare(home, drivers=DRIVERS):
-    path = home.root / f"exercises/{ID}/exercise.toml"
-    path.write_text(path.read_text() + DECLARED)
-    (home.root / PICTURES).write_text(drivers)
+    home.declare_picture(drivers)
+    home.declare_picture(
+        part="RunningMean", kind="lines", axes=["batch", "mean"], driver="running", caption="It moves."
+    )
 
 
 def made(home):

@@ -29,17 +29,9 @@ def judged(home):
 
 
 def test_the_pictures_of_what_was_judged_come_after_it_and_stop_for_something_newer(home, judged):
-    facts, drivers = home.attempt.with_name("exercise.toml"), home.attempt.with_name("pictures.py")
-    declared = ("means", "batch_mean"), ("endless", "RunningMean")
-    facts.write_text(
-        facts.read_text()
-        + "".join(
-            f'\n[[picture]]\npart = "{part}"\nkind = "bars"\naxes = ["feature", "mean"]\ndriver = "{driver}"\n'
-            'caption = "See."\n'
-            for driver, part in declared
-        )
-    )
-    drivers.write_text(
+    for driver, part in (("means", "batch_mean"), ("endless", "RunningMean")):
+        home.declare_picture(part=part, kind="bars", axes=["feature", "mean"], driver=driver)
+    home.attempt.with_name("pictures.py").write_text(
         "import torch\n\n\ndef means(module):\n    return {'a': module.batch_mean(torch.ones(2, 1)).item()}\n\n\n"
         "def endless(module):\n    while True:\n        pass\n"
     )

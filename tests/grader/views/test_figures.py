@@ -75,14 +75,6 @@ def test_each_statement_shows_its_figure(exercise):
     assert "prefers-color-scheme:dark" in told
 
 
-DECLARED = """
-[[picture]]
-part = "batch_mean"
-kind = "bars"
-axes = ["batch", "mean"]
-driver = "means"
-caption = "Thirds."
-"""
 DRIVER = """
 import torch
 
@@ -93,12 +85,11 @@ def means(module):
 
 
 def test_build_writes_the_figure_and_knows_when_it_is_not_current(home):
-    toml, readme = (home.root / f"exercises/{ID}/{name}" for name in ("exercise.toml", "README.md"))
-    toml.write_text(toml.read_text() + DECLARED)
+    home.declare_picture(DRIVER, kind="bars", axes=["batch", "mean"], caption="Thirds.")
+    readme = home.attempt.with_name("README.md")
     readme.write_text(
         readme.read_text().replace("<!-- parts -->", "<!-- figure -->\n<!-- /figure -->\n\n<!-- parts -->")
     )
-    (home.root / f"exercises/{ID}/pictures.py").write_text(DRIVER)
     done = home.grader("dev", "build")
     assert f"wrote exercises/{ID}/figure.svg" in done.out
     assert "![Bar chart, 1 batch, mean all 0.333.](figure.svg)\n\nThirds.\n" in readme.read_text()
