@@ -1,10 +1,20 @@
 """Runs beside the learner's code: makes models, optimizers and schedulers from data, trains, cuts, and returns data."""
 
 import contextlib
+import functools
+import io
 import itertools
+import logging
+import operator
 import os
+import pickle
 import random
+import resource
+import shutil
+import sys
 import tempfile
+import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -366,54 +376,192 @@ class _Unwritable:
         raise OSError("no space left on device")
 
 
-def interrupted(module, state):
-    """A second save that fails half-way: whether it raised, and what can be loaded afterwards."""
+@contextlib.contextmanager
+def _looking_at(path, seen):
+    """Notes what the file at `path` holds, None for no file, whenever a function begins or ends; each once."""
+
+    def look(*_):
+        try:
+            with Path(path).open("rb") as file:
+                held = file.read()
+        except FileNotFoundError:
+            held = None
+        if held not in seen:
+            seen.append(held)
+
+    before = sys.getprofile(), threading.getprofile()
+    look()
+    threading.setprofile(look)
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before[0])
+        threading.setprofile(before[1])
+        look()
+
+
+@contextlib.contextmanager
+def _disk_full_after(size):
+    """No file may grow beyond this, as on a disk that is full: the system's calls fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def saved_twice(module, state, fails=None):
+    """Two saves to one path, the second of other weights, and what stood at the path at each moment of either.
+
+    fails: how the second one does: "value" that cannot be written, or "disk" that is full half-way. `moments` calls
+    what was there: "nothing", the "first" checkpoint, the "second", or "a part" of one. `overwritten`: whether somebody
+    who had opened the first file before now reads something else in it.
+    """
     model, optimizer, _ = trainer([("linear", 3, 2)], state)
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/last.pt"
-        module.save_checkpoint(path, model, optimizer, None, {"step": 1})
+        seen, raised = ([], []), False
+        with _looking_at(path, seen[0]):
+            module.save_checkpoint(path, model, optimizer, None, {"step": 1})
+        first = Path(path).read_bytes()
         with torch.no_grad():
             model[0].weight.zero_()
-        raised = False
-        try:
-            module.save_checkpoint(path, model, optimizer, None, {"step": 2, "bad": _Unwritable()})
-        except OSError:
-            raised = True
+        extra = {"step": 2, **({"bad": _Unwritable()} if fails == "value" else {})}
+        full = _disk_full_after(len(first) // 2) if fails == "disk" else contextlib.nullcontext()
+        with Path(path).open("rb") as opened:
+            try:
+                with full, _looking_at(path, seen[1]):
+                    module.save_checkpoint(path, model, optimizer, None, extra)
+            except Exception:
+                raised = True
+            overwritten = opened.read() != first
+        last = Path(path).read_bytes() if Path(path).exists() else None
+        names = {None: "nothing", first: "first"}
+        if not raised:
+            names[last] = "second"
+        moments = [[names.get(held, "a part") for held in each] for each in seen]
         other, optimizer, _ = trainer([("linear", 3, 2)], None)
         extra = module.load_checkpoint(path, other, optimizer, None)
-        return {"raised": raised, "extra": extra, "state": values(other)}
+    told = {"raised": raised, "overwritten": overwritten, "moments": moments}
+    return {**told, "extra": extra, "state": values(other)}
+
+
+def first_save_that_fails(module, state, fails):
+    """A save that fails where no checkpoint was: whether it raised, and whether there is a file at the path."""
+    model, optimizer, _ = trainer([("linear", 3, 2)], state)
+    extra = {"bad": _Unwritable()} if fails == "value" else {"step": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        path, raised = f"{folder}/last.pt", False
+        try:
+            with _disk_full_after(600) if fails == "disk" else contextlib.nullcontext():
+                module.save_checkpoint(path, model, optimizer, None, extra)
+        except Exception:
+            raised = True
+        return {"raised": raised, "there": Path(path).exists()}
 
 
 class _Program:
-    """Makes a folder when it is unpickled."""
+    """Calls this function with these arguments when it is unpickled."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, function, *args):
+        self.call = function, args
 
     def __reduce__(self):
-        return os.mkdir, (self.path,)
+        return self.call
+
+
+def _foreign_code(ran):
+    """A module that no list of names can know; a function, a class that is made and one that is filled note it."""
+    code = types.ModuleType(f"weights_{os.urandom(4).hex()}")
+
+    def rebuild(*args):
+        ran.append("rebuild")
+        return {}
+
+    class Weights(dict):
+        def __init__(self, *args):
+            ran.append("Weights")
+
+    class Filled:
+        def __setstate__(self, state):
+            ran.append("Filled")
+
+    for one in (rebuild, Weights, Filled):
+        one.__module__, one.__qualname__ = code.__name__, one.__name__
+        setattr(code, one.__name__, one)
+    return code
+
+
+def _programs(code, target):
+    """Objects whose unpickling writes to `target`, or is noted; by what they call."""
+    filled = code.Filled()
+    filled.weights = 1
+    makes = f"import os; os.mkdir({target!r})"
+    return {
+        "a function of the checkpoint's author": _Program(code.rebuild, 1),
+        "a class of the checkpoint's author": _Program(code.Weights, 1),
+        "__setstate__ of a class of the checkpoint's author": filled,
+        "os.mkdir": _Program(os.mkdir, target),
+        "exec": _Program(exec, makes),
+        "eval": _Program(eval, f"__import__('os').mkdir({target!r})"),
+        "open": _Program(open, target, "w"),
+        "io.FileIO": _Program(io.FileIO, target, "w"),
+        "operator.methodcaller": _Program(operator.methodcaller("touch"), Path(target)),
+        "functools.partial": _Program(functools.partial(open, target), "w"),
+        "logging.FileHandler": _Program(logging.FileHandler, target),
+        "torch.save": _Program(torch.save, 1, target),
+        "numpy.savetxt": _Program(np.savetxt, target, [1.0]),
+    }
+
+
+def _written_by_others(program, path):
+    """Files with a program in them, one after the other: as torch writes them today, as it once did, and a pickle."""
+    torch.save({"model": program}, path)
+    yield "a file of torch.save"
+    torch.save({"model": program}, path, _use_new_zipfile_serialization=False)
+    yield "an old file of torch.save"
+    Path(path).write_bytes(pickle.dumps({"model": program}, protocol=2))
+    yield "a pickle"
 
 
 def program_in_a_checkpoint(module, state):
-    """Load a file that runs code when it is unpickled: as the whole, or inside of the extra of a real checkpoint."""
+    """Load files that run code when they are unpickled: files of others, and real ones with it inside of extra.
+
+    Returns what a fine file gives, which programs ran, and which files were taken without an exception.
+    """
     model, optimizer, _ = trainer([("linear", 3, 2)], state)
-    raised, ran = [], []
+    noted, told = [], {"ran": [], "taken": []}
+    code = _foreign_code(noted)
+    sys.modules[code.__name__] = code
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/last.pt"
-        module.save_checkpoint(path, model, optimizer, None, {"step": 1})
-        fine = module.load_checkpoint(path, model, optimizer, None)
-        for name in ("whole", "extra"):
-            program = _Program(f"{folder}/{name}")
-            with contextlib.suppress(Exception):
-                if name == "extra":
-                    module.save_checkpoint(path, model, optimizer, None, {"step": program})
-                else:
-                    torch.save({"model": program}, path)
-                raised.append(name)
+        path, target = f"{folder}/last.pt", Path(folder) / "made"
+
+        def load(name, where):
+            noted.clear()  # saving may copy what it is given
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            try:
                 module.load_checkpoint(path, model, optimizer, None)
-                raised.remove(name)
-            ran += [name] * Path(program.path).exists()
-    return {"fine": fine, "ran": ran, "raised": raised}
+                if where != "extra":
+                    told["taken"].append(f"{name} in {where}")
+            except Exception:
+                pass
+            if noted or target.exists():
+                told["ran"].append(f"{name} in {where}")
+
+        try:
+            module.save_checkpoint(path, model, optimizer, None, {"step": 1})
+            told["fine"] = module.load_checkpoint(path, model, optimizer, None)
+            for name, program in _programs(code, str(target)).items():
+                for where in _written_by_others(program, path):
+                    load(name, where)
+                with contextlib.suppress(Exception):
+                    module.save_checkpoint(path, model, optimizer, None, {"step": program})
+                    load(name, "extra")
+        finally:
+            del sys.modules[code.__name__]
+    return told
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
 from grader.checks.randomness import hold_permutations, hold_rate
+from grader.checks.shuffles import hold_large_shuffles, hold_shuffles, hold_table
 
 from . import drivers
 
@@ -89,6 +90,76 @@ def test_split_is_random(attempt, draw):
         key = tuple(split[0] if split else None for split in splits)
         counts[key] = counts.get(key, 0) + 1
     hold_permutations(counts, 4, trials, "which of four groups goes to which of four splits")
+
+
+@part("group_split")
+def test_split_of_many_groups_is_random(attempt, draw):
+    """Many groups are dealt in every way as often as few: 32 to 32 splits, and 1,024 to four."""
+    first, trials = draw.random.randrange(10**6), 400
+    groups = drawn_groups(draw, [2] * 32)
+    place = {group: k for k, group in enumerate(dict.fromkeys(groups))}
+    got = attempt.each("group_split", [(groups, [1 / 32] * 32, first + i) for i in range(trials)])
+    orders = [[place[groups[split[0]]] for split in splits if split] for splits in got]
+    of = "group_split of 32 groups of two examples into 32 splits"
+    for splits, order in zip(got, orders, strict=True):
+        hold_split(splits, groups, [1 / 32] * 32, of)
+        assert len(order) == 32, f"{of}: {32 - len(order)} splits are empty"
+    hold_shuffles(torch.tensor(orders), of)
+    groups, fractions = list(range(1024)), [1 / 4] * 4
+    got = attempt.each("group_split", [(groups, fractions, first + i) for i in range(5)])
+    of = "group_split of 1,024 groups of one example into four splits"
+    owner = torch.empty(len(got), 1024, dtype=torch.int64)
+    for row, splits in zip(owner, got, strict=True):
+        hold_split(splits, groups, fractions, of)
+        for k, split in enumerate(splits):
+            row[split] = k
+    hold_dealt(owner, of)
+
+
+def hold_dealt(owner, of):
+    """Hold that many groups are dealt at random: owner (trials, n) is the split of each, of four that are as large.
+
+    Of each 64th of the groups, of those in each split of another trial, and of those whose neighbour 1 to 8 further is
+    in each split, a quarter are in each split: drawn without replacement, hence Chernoff's bound.
+    """
+    trials, n = owner.shape
+    assert bool(((owner[..., None] == torch.arange(4)).sum(dim=1) - n // 4).abs().max() <= 1), f"{of}: unlike sizes"
+    kinds = [("a 64th of the groups", torch.arange(n).expand(trials, n) // (n // 64), owner)]
+    for lag in range(1, trials):
+        kinds.append((f"one split of {lag} seeds before", owner[:-lag], owner[lag:]))
+    for lag in range(1, 9):  # one group and its neighbour in turn: a group is in one pair
+        first = torch.arange(n - lag)
+        first = first[first // lag % 2 == 0]
+        kinds.append((f"those whose neighbour {lag} before is in one split", owner[:, first], owner[:, first + lag]))
+    for name, given, found in kinds:
+        for one, other in zip(given, found, strict=True):
+            for value in one.unique():
+                chosen = other[one == value]
+                for k in range(4):
+                    hold_rate(int((chosen == k).sum()), len(chosen), 1 / 4, f"{of}: {name} in split {k}", looks=4000)
+
+
+@part("group_split")
+def test_split_of_unequal_groups_is_random(attempt, draw):
+    """Groups of equal size come into each split equally often, whatever other sizes there are."""
+    first, trials, fractions = draw.random.randrange(10**6), 400, [0.5, 0.3, 0.2]
+    sizes = [1] * 12 + [3] * 5
+    groups = drawn_groups(draw, sizes)
+    got = attempt.each("group_split", [(groups, fractions, first + i) for i in range(trials)])
+    of = "group_split of twelve groups of one example and five of three"
+    owner = torch.empty(trials, len(groups), dtype=torch.int64)
+    for row, splits in zip(owner, got, strict=True):
+        hold_split(splits, groups, fractions, of)
+        for k, split in enumerate(splits):
+            row[split] = k
+    for kind in (range(12), range(12, 17)):
+        inside = owner[:, [groups.index(group) for group in kind]]
+        for k in range(3):
+            rate = (inside == k).double().mean().item()
+            for i, group in enumerate(kind):
+                seen = int((inside[:, i] == k).sum())
+                said = f"{of}: group {group}, as others of its size, in split {k}"
+                hold_rate(seen, trials, rate, said, looks=51)
 
 
 @part("group_split")
@@ -200,6 +271,52 @@ def test_orders_are_random(attempt, draw):
         key = tuple(example for batches in got[2 * i : 2 * i + 2] for batch in batches for example in batch)
         counts[key] = counts.get(key, 0) + 1
     hold_permutations(counts, 4, trials, f"the examples of rank 0, then those of rank 1, from {trials:,} seeds")
+
+
+def orders_of(attempt, calls, of):
+    """(calls, places): the examples of each call (n, size, epoch, seed, world), those of rank 0 first."""
+    rows = [(*call, rank, world) for *call, world in calls for rank in range(world)]
+    got = iter(attempt.each("epoch_batches", rows))
+    orders = [[i for _ in range(call[-1]) for batch in next(got) for i in batch] for call in calls]
+    for (n, *_, world), order in zip(calls, orders, strict=True):
+        places = math.ceil(n / world) * world
+        assert len(order) == places, f"{of}: {len(order)} examples on all ranks together, expected {places}"
+        assert set(order) == set(range(n)), f"{of}: not all of 0 ... {n - 1} come, or others"
+    return torch.tensor(orders)
+
+
+@part("epoch_batches")
+def test_orders_of_many_examples_are_random(attempt, draw):
+    """Many examples are shuffled as well as few, on one rank and over three; no epoch's order comes back."""
+    seed = draw.random.randrange(10**6)
+    for what, calls in (
+        ("23 examples in 1,000 epochs", [(23, 5, epoch, seed, 1) for epoch in range(1000)]),
+        ("24 examples on three ranks, epoch 0 of 400 seeds", [(24, 3, 0, seed + i, 3) for i in range(400)]),
+        ("24 examples on two ranks, 60 epochs of seed 0", [(24, 12, epoch, 0, 2) for epoch in range(60)]),
+    ):
+        hold_shuffles(orders_of(attempt, calls, f"epoch_batches of {what}"), f"epoch_batches of {what}")
+    for what, calls in (
+        ("2,003 examples in five epochs", [(2003, 64, epoch, seed, 1) for epoch in range(5)]),
+        ("2,004 examples on four ranks, five seeds", [(2004, 100, 7, seed + i, 4) for i in range(5)]),
+    ):
+        hold_large_shuffles(orders_of(attempt, calls, f"epoch_batches of {what}"), f"epoch_batches of {what}")
+
+
+@part("epoch_batches")
+def test_padding_of_many_examples_is_random(attempt, draw):
+    """Which of 23 examples on three ranks comes twice, and which of five on seven, is random: at each place is each."""
+    seed, trials = draw.random.randrange(10**6), 500
+    for n, world in ((23, 3), (5, 7), (29, 8)):
+        of = f"epoch_batches of {n} examples on {world} ranks"
+        orders = orders_of(attempt, [(n, 4, epoch, seed, world) for epoch in range(trials)], of)
+        places = orders.shape[1]
+        cells = (torch.arange(places) * n + orders).flatten()
+        counts = torch.bincount(cells, minlength=places * n).view(places, n)
+        hold_table(counts, trials, 1 / n, of, lambda place, i: f"example {i} is at place {place} of all ranks")
+        times = (orders[..., None] == torch.arange(n)).sum(dim=1)
+        more = places % n
+        counts = (times == times.amax(dim=1, keepdim=True)).sum(dim=0)
+        hold_table(counts, trials, more / n, of, lambda i: f"example {i} comes once more than others")
 
 
 @part("epoch_batches")
@@ -421,7 +538,8 @@ def test_evaluation_weighs_examples(attempt, draw, sizes):
     apart = abs(wrong["loss"] - want["loss"]) > 1e-6
     known = {"the mean of the batches' means": wrong} if apart else None
     agree(told["result"], want, of=f"evaluate of batches of {sizes} examples", known=known)
-    agree(told["sizes"], list(sizes), of="the sizes of the batches that ran through the model")
+    ran = [n for n in told["sizes"] if n]
+    agree(ran, [n for n in sizes if n], of="the sizes of the batches with examples that ran through the model")
 
 
 @part("evaluate")
@@ -945,22 +1063,55 @@ def test_saving_changes_nothing(attempt, reference, draw):
 
 
 @part("save_checkpoint")
-def test_interrupted_save_keeps_the_old_one(attempt, draw):
+@pytest.mark.parametrize("fails", ["value", "disk"])
+def test_interrupted_save_keeps_the_old_one(attempt, draw, fails):
     """If writing fails half-way, the exception goes through, and the checkpoint from before can be loaded."""
     state = state_of(draw, [("linear", 3, 2)])
-    told = attempt.run(drivers.interrupted, state)
-    assert told["raised"], "a value in extra could not be written, and save_checkpoint hid it"
+    told = attempt.run(drivers.saved_twice, state, fails)
+    why = {"value": "a value in extra could not be written", "disk": "the disk was full"}[fails]
+    assert told["raised"], f"{why}, and save_checkpoint hid it"
+    hold_moments(told, ["first"], f"a second save, which failed half-way since {why}")
     agree(told["extra"], {"step": 1}, of="extra of the checkpoint, after a second save that failed half-way")
     agree(told["state"], state, of="the weights of the checkpoint, after a second save that failed half-way")
+    told = attempt.run(drivers.first_save_that_fails, state, fails)
+    assert told["raised"], f"{why}, and save_checkpoint hid it"
+    assert not told["there"], f"a first save failed half-way since {why}, and left a file at the path"
+
+
+def hold_moments(told, allowed, of):
+    for moment in told["moments"][1]:
+        assert moment in allowed, (
+            f"in the middle of {of}, there was {moment} {'of a checkpoint ' if moment == 'a part' else ''}at the path: "
+            "a process that is killed then has lost its checkpoint"
+        )
+    assert not told["overwritten"], f"{of}: the old file was written over, not replaced"
+
+
+@part("save_checkpoint")
+def test_path_is_whole_at_every_moment(attempt, draw):
+    """While a checkpoint is saved over another one, the path holds the old one and then the new one, whole."""
+    state = state_of(draw, [("linear", 3, 2)])
+    told = attempt.run(drivers.saved_twice, state)
+    assert not told["raised"], "a second save to the same path raised an exception"
+    hold_moments(told, ["first", "second"], "a second save")
+    assert "a part" not in told["moments"][0], "while the first checkpoint was saved, the path held a part of it"
+    agree(told["extra"], {"step": 2}, of="extra of a checkpoint that was saved over another one")
+    want = state | {"0.weight": torch.zeros_like(state["0.weight"])}
+    agree(told["state"], want, of="the weights of a checkpoint that was saved over another one")
 
 
 @part("save_checkpoint")
 def test_checkpoint_runs_no_code(attempt, draw):
-    """A file with a program in it is refused, and the program does not run."""
+    """A file with a program in it is refused, and the program does not run, whatever it calls."""
     told = attempt.run(drivers.program_in_a_checkpoint, state_of(draw, [("linear", 3, 2)]))
     agree(told["fine"], {"step": 1}, of="extra of a checkpoint without a program")
-    assert not told["ran"], "load_checkpoint ran code that stood in the file: torch.load(path, weights_only=True)"
-    assert "whole" in told["raised"], "load_checkpoint took a file that is no checkpoint but a program"
+    if told["ran"]:
+        raise Wrong(
+            f"load_checkpoint ran code that stood in the file, such as {told['ran'][0]}: "
+            "torch.load(path, weights_only=True)"
+        )
+    if told["taken"]:
+        raise Wrong(f"load_checkpoint took a file that is no checkpoint but a program, such as {told['taken'][0]}")
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------
