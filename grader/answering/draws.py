@@ -12,11 +12,11 @@ _ADVANCED = 3
 
 
 def drawn(call: Callable[[torch.Generator], Any], seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of five calls, and what the first did.
+    """The values of six calls, and what the first did.
 
-    Values: `first`, from a fresh generator; `again`, from the same one after it; `equal`, from another fresh one of the
-    same seed, while torch, numpy and random are seeded otherwise; `later`, from one of the same seed that has given
-    numbers before; `other`, from one of another seed.
+    Values: `first`, from a fresh generator; `again` and `third`, from the same one after it; `equal`, from another
+    fresh one of the same seed, while torch, numpy and random are seeded otherwise; `later`, from one of the same seed
+    that has given numbers before; `other`, from one of another seed.
     What it did: `moved`, the global states that it changed; `consumed`, whether its generator has another state than
     before it.
     """
@@ -30,6 +30,7 @@ def drawn(call: Callable[[torch.Generator], Any], seed: int) -> tuple[dict[str, 
         moved = [name for name, state in _global_states().items() if state != start[name]]
         consumed = not torch.equal(generator.get_state(), fresh)
         values["again"] = call(generator)
+        values["third"] = call(generator)
         _seed_everything(2)
         values["equal"] = call(torch.Generator().manual_seed(seed))
         later = torch.Generator().manual_seed(seed)

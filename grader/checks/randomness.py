@@ -30,8 +30,8 @@ def hold_generator(
     """Hold that all random numbers of a call come from its parameter `generator`; returns the first draw.
 
     target: a public name, or a driver with a keyword parameter `generator`. Equal states give equal results whatever
-    the global states are. A second call, a generator that has given numbers before, and one of another seed give
-    others: choose inputs for which two draws are hardly ever the same. Of a dict each entry is such a draw.
+    the global states are. A second call and a third, a generator that has given numbers before, and one of another seed
+    give others: choose inputs for which two draws are hardly ever the same. Of a dict each entry is such a draw.
     alone: whether the global states are left alone; False where torch's own layers draw from them as they are made.
     """
     values, did = attempt.draws(target, *args, seed=seed, **kwargs)
@@ -53,6 +53,7 @@ def hold_generator(
 
 _OTHERS = {
     "again": "again from the same generator",
+    "third": "two calls later from the same generator",
     "later": "from a generator of the same seed that had given numbers before",
     "other": "from a generator of another seed",
 }

@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from grader.checks import Wrong, agree, at_most, part, refusal
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import hold_generator
+from grader.checks.repeats import hold_draws_fresh, hold_draws_unlike, hold_fresh, hold_unlike
 
 from . import drivers
 
 RARE = 5e-9
 LAWS = ("normal", "uniform", "truncated")
+LAGS = (1, 2, 3, 4, 7)  # how far apart two draws from one generator are that are looked at jointly
 CUT = 0.87962566103423978  # the deviation of a standard normal number that lies within 2
 
 
@@ -341,25 +343,17 @@ def hold_draws(draws, std, distribution, of, known=None):
     numbers = draws.flatten(1)
     middle = middle_of(distribution, std)
     hold_joint(numbers[:, [0, 1, 2, -3, -2, -1]], middle, of)
-    pairs = torch.cat([numbers[0::2, [0, 1, -1]], numbers[1::2, [0, 1, -1]]], dim=1)
-    hold_joint(pairs, middle, f"{of}, two draws one after the other from one generator")
+    for lag in LAGS:
+        one, other = (numbers[rows][:, [0, 1, -1]] for rows in apart(len(numbers), lag))
+        hold_joint(torch.cat([one, other], dim=1), middle, f"{of}, a draw and the one {lag} after it")
+    hold_draws_unlike(numbers / std, middle / std, of)
 
 
-def hold_unlike(w, std, of):
-    """Hold that no part of a large weight repeats another, shifted by anything or mirrored about anything.
-
-    Sums of x[k]·x[k + lag], and of x[k]·x[lag - k], for all lags. They are quadratic forms of normal numbers with
-    variance n and 2n, and nearly normal: 8 deviations come, over 200,000 lags, with a probability below 1e-9.
-    """
-    x = w.flatten().double() / std
-    n = x.numel()
-    spectrum = torch.fft.fft(x)
-    shifted = torch.fft.ifft(spectrum.abs().square()).real[1:].abs() / math.sqrt(n)
-    mirrored = ((torch.fft.ifft(spectrum.square()).real.abs() - 2) / math.sqrt(2 * n)).abs()
-    for how, off in (("shifted", shifted), ("mirrored", mirrored)):
-        assert off.max() < 8, f"{of}: its numbers are not independent: a {how} copy of them is like them"
-    repeats = n - len(x.unique())
-    assert repeats <= n // 50, f"{of}: {repeats:,} of {n:,} numbers repeat others"
+def apart(count, lag):
+    """Pairs of draws so far apart, each draw in one pair at most: the numbers of the first ones, of the second ones."""
+    first = torch.arange(count - lag)
+    first = first[first // lag % 2 == 0]
+    return first, first + lag
 
 
 # --- xavier_ ----------------------------------------------------------------------------------------------------------
@@ -390,7 +384,8 @@ def test_fill_has_the_deviation_asked_for(attempt, draw, distribution):
         w = attempt.run(drivers.drawn, "fill_", (400, 251), std, distribution, seed=seed_from(draw))
         of = f"fill_ of w (400, 251), std {std}, '{distribution}'"
         hold_law(w, std, distribution, of, fill_mistakes(std, distribution))
-        hold_unlike(w, std, of)
+        hold_unlike(w / std, of)
+        hold_fresh(w, of)
 
 
 @part("xavier_")
@@ -547,7 +542,8 @@ def test_he_makes_up_for_what_relu_takes(attempt, draw, shape, slope, mode, dist
     w = attempt.run(drivers.drawn, "he_", shape, slope, mode, distribution, seed=seed_from(draw))
     of = f"he_ of w {shape}, slope {slope}, {mode}, '{distribution}'"
     hold_law(w, he_std(shape, slope, mode), distribution, of, he_mistakes(shape, slope, mode, distribution))
-    hold_unlike(w, he_std(shape, slope, mode), of)
+    hold_unlike(w / he_std(shape, slope, mode), of)
+    hold_fresh(w, of)
 
 
 @part("he_")
@@ -824,9 +820,13 @@ def test_square_matrices_are_haars(attempt, draw):
         hold_uniform(torch.einsum("i,nij,j->n", u, q, v), "orthogonal_ of w (3, 3): uᵀ·w·v for unit vectors", 12)
     hold_no_corners(q, "orthogonal_ of w (3, 3)")
     hold_rotations(q * determinants[:, None, None], "the rotation det(w) · w, w (3, 3) from orthogonal_")
-    between = q[0::2] @ q[1::2].mT
-    turned = torch.linalg.det(between)
-    hold_rotations(between * turned[:, None, None], "what leads from one draw of orthogonal_ to the next")
+    hold_draws_fresh(q, "orthogonal_ of w (3, 3)")
+    for lag in LAGS:
+        one, other = (q[rows] for rows in apart(len(q), lag))
+        between = one @ other.mT
+        turned = torch.linalg.det(between)
+        said = f"what leads from one draw of orthogonal_ to the one {lag} after it"
+        hold_rotations(between * turned[:, None, None], said)
 
 
 @part("orthogonal_")
@@ -843,6 +843,7 @@ def test_frames_are_haars(attempt, draw, shape):
     for _ in range(3):
         u, v = unit(draw, 2), unit(draw, 3)
         hold_uniform(torch.einsum("i,nij,j->n", u, frames, v), f"{of}: uᵀ·w·v for unit vectors", 3)
+    hold_draws_fresh(w, of)
     third = torch.linalg.cross(frames[:, 0], frames[:, 1])
     hold_rotations(torch.cat([frames, third[:, None]], dim=1), f"the frame that {of} begins, and its cross product")
 
@@ -854,6 +855,7 @@ def test_larger_matrices_are_haars(attempt, draw, shape):
     w = attempt.run(drivers.many, "orthogonal_", shape, seed=seed_from(draw), count=1_500).flatten(2)
     frames = w if w.shape[2] == 5 else w.mT
     short, of = frames.shape[1], f"orthogonal_ of w {shape}"
+    hold_draws_fresh(w, of)
     agree(frames @ frames.mT, eye(short).expand(1_500, short, short), of=f"products of the short side, {of}")
     for i, j in itertools.product(range(short), range(5)):
         hold_share(frames[:, i, j] > 0, f"{of}: number {j} of vector {i} is positive", 5 * short)

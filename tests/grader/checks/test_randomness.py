@@ -45,12 +45,24 @@ def test_a_generator_that_is_copied_or_seeded_anew_is_wrong(way):
         hold_generator(attempt(lambda generator: torch.rand(4, generator=way(generator))), "draw", seed=3, of="x")
 
 
+def test_every_other_draw_again_is_wrong():
+    kept = {}
+
+    def draw(generator):
+        fresh = torch.rand(4, generator=generator)
+        turn, first = kept.get(id(generator), (0, fresh))
+        kept[id(generator)] = turn + 1, first
+        return first if turn % 2 == 0 else fresh
+
+    with pytest.raises(AssertionError, match=r"^x gave the same draw two calls later from the same generator"):
+        hold_generator(attempt(draw), "draw", seed=3, of="x")
+
+
 def test_a_generator_that_is_left_as_it_was_is_wrong():
     values = itertools.count()
 
     def draw(generator):  # its own stream, by the number of the call and the state alone
-        kind = next(values) % 5
-        return torch.tensor({0: 1.0, 1: 2.0, 2: 1.0, 3: 3.0, 4: 4.0}[kind])
+        return torch.tensor([1.0, 2.0, 5.0, 1.0, 3.0, 4.0][next(values) % 6])
 
     with pytest.raises(AssertionError, match="x left its generator in the state it was in"):
         hold_generator(attempt(draw), "draw", seed=3, of="x")

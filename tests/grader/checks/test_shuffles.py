@@ -47,7 +47,7 @@ def windows(epoch, n=N):
 
 def blocks(epoch, n=N):
     cut = [shuffled(range(start, min(start + 4, n)), epoch + start) for start in range(0, n, 4)]
-    return sum(shuffled(cut, epoch), [])
+    return [i for block in shuffled(cut, epoch) for i in block]
 
 
 def coarse_keys(epoch, n=N):

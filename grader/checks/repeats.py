@@ -1,0 +1,64 @@
+"""Repeats in checks: that no number of a long draw, and no draw of many, comes back, in any order or with any sign.
+
+Looked at are all pairs, however far apart: a repeat of the draw before the last escapes whoever compares neighbours.
+"""
+
+import math
+
+import torch
+
+_FAR = 8.0
+"""Standard deviations that hardly ever come, also where 200,000 sums are looked at: with a probability below 1e-9."""
+_SHARED = 3
+"""Numbers that two draws never share by chance, also where each is one of 2^24: below 1e-9 for 5,000 draws of 10."""
+
+
+def hold_unlike(numbers: torch.Tensor, of: str) -> None:
+    """Hold that no part of many numbers is like another, shifted by anything or mirrored about anything.
+
+    numbers: of any shape, independent, of mean 0 and variance 1. Sums of x[k]·x[k + lag], and of x[k]·x[lag - k], for
+    all lags: quadratic forms with variance n and 2n, and nearly normal.
+    """
+    x = numbers.flatten().double()
+    n = x.numel()
+    spectrum = torch.fft.fft(x)
+    shifted = torch.fft.ifft(spectrum.abs().square()).real[1:].abs() / math.sqrt(n)
+    mirrored = ((torch.fft.ifft(spectrum.square()).real.abs() - 2) / math.sqrt(2 * n)).abs()
+    for how, off in (("shifted", shifted), ("mirrored", mirrored)):
+        assert off.max() < _FAR, f"{of}: its numbers are not independent: a {how} copy of them is like them"
+
+
+def hold_fresh(numbers: torch.Tensor, of: str) -> None:
+    """Hold that hardly any of many numbers repeats another: 0.5 % of them, as 2^24 values in 100,000 numbers do."""
+    n = numbers.numel()
+    repeats = n - len(numbers.flatten().abs().unique())
+    assert repeats <= n // 200, f"{of}: {repeats:,} of {n:,} numbers repeat others, but for their signs"
+
+
+def hold_draws_unlike(draws: torch.Tensor, middle: float, of: str) -> None:
+    """Hold that none of many draws, one after the other from one generator, is like another, however far apart.
+
+    draws: (trials, n), n independent numbers of variance 1 each; middle: the median of |x|. Numbers, signs and sizes
+    are unlike at every distance, and no two draws share three numbers, in whatever places and with whatever signs.
+    """
+    said = f"{of}, {len(draws):,} draws from one generator"
+    hold_draws_fresh(draws, of)
+    hold_fresh(draws, said)
+    hold_unlike(draws, said)
+    hold_unlike(draws.sign(), f"{said}: signs")
+    hold_unlike((draws.abs() > middle).double() * 2 - 1, f"{said}: which numbers are large")
+
+
+def hold_draws_fresh(draws: torch.Tensor, of: str) -> None:
+    """Hold that no two of many draws, each some numbers of any law, share three numbers but for their signs."""
+    trials, n = draws.flatten(1).shape
+    values, order = draws.abs().flatten().sort(stable=True)
+    row = torch.arange(trials).repeat_interleave(n)[order]
+    same = (values[1:] == values[:-1]) & (row[1:] != row[:-1])
+    pairs, times = (row[:-1] * trials + row[1:])[same].unique(return_counts=True)
+    if len(times) and times.max() >= min(_SHARED, n):
+        one, other = divmod(int(pairs[times.argmax()]), trials)
+        raise AssertionError(
+            f"{of}: draw {other} from one generator has {int(times.max())} of the numbers of draw {one}, but for their "
+            "places and signs: each draw is a new one"
+        )
