@@ -275,9 +275,26 @@ class Odd(nn.Module):
         self.head.weight = self.embedding.weight
 
 
+class Nested(nn.Module):
+    """Norms in a dict, and a Sequential in a Sequential."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleDict({"first": nn.LayerNorm((2, 3)), "second": nn.RMSNorm((3, 2))})
+        self.mlp = nn.Sequential(nn.Linear(3, 5), nn.Sequential(nn.Linear(5, 3), nn.Tanh()))
+
+
+class Deep(nn.Module):
+    """Blocks in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(Nested() for _ in range(12))
+
+
 def grouped(module, spec, frozen=(), decay=0.1):
     """For each group its decay and the names of its parameters; "?" for what the model does not have."""
-    model = Odd() if spec == "odd" else network(spec)
+    model = {"odd": Odd, "deep": Deep}[spec]() if isinstance(spec, str) else network(spec)
     names = {id(p): name for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
         p.requires_grad_(name not in frozen)

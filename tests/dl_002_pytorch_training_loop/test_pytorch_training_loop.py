@@ -426,6 +426,16 @@ def test_collate_pads_and_masks(attempt, draw, lengths, tail, kind, multiple):
 
 
 @part("collate")
+def test_collate_of_many_examples(attempt, draw):
+    """60 examples of up to 300 places, padded to a multiple of 64."""
+    lengths = [draw.random.randrange(301) for _ in range(60)]
+    examples = examples_of(draw, lengths, (3,), torch.float32)
+    x, mask = collated(examples, 0.5, 64)
+    want = {"x": x, "mask": mask, "y": torch.tensor([y for _, y in examples])}
+    agree(attempt.collate(examples, 0.5, 64), want, of="collate of 60 examples of up to 300 places, multiple 64")
+
+
+@part("collate")
 def test_collate_by_default(attempt, draw):
     """Without options 0 is the padding, and T is the longest length."""
     examples = examples_of(draw, (3, 7), kind=torch.float64)
@@ -540,6 +550,16 @@ def test_evaluation_weighs_examples(attempt, draw, sizes):
     agree(told["result"], want, of=f"evaluate of batches of {sizes} examples", known=known)
     ran = [n for n in told["sizes"] if n]
     agree(ran, [n for n in sizes if n], of="the sizes of the batches with examples that ran through the model")
+
+
+@part("evaluate")
+def test_evaluation_of_many_batches(attempt, draw):
+    """50 batches of up to 90 examples, eleven classes."""
+    spec = [("linear", 5, 40), ("tanh",), ("linear", 40, 11)]
+    state = state_of(draw, spec)
+    batches = batches_of(draw, [draw.random.randrange(91) for _ in range(50)], classes=11)
+    told = attempt.run(drivers.evaluated, spec, state, batches, True)
+    agree(told["result"], scored(spec, state, batches), of="evaluate of 50 batches of up to 90 examples, 11 classes")
 
 
 @part("evaluate")
@@ -740,6 +760,18 @@ def test_epoch_accumulates_examples(attempt, draw, sizes, accumulate):
 
 
 @part("train_epoch")
+def test_epoch_of_many_batches(attempt, draw):
+    """61 batches of up to 40 examples, eleven to a window: the last window has six."""
+    sizes, setup = [draw.random.randrange(1, 41) for _ in range(61)], {"lr": 0.1, "momentum": 0.5, "factor": 0.9}
+    state, batches = state_of(draw, NET), batches_of(draw, sizes)
+    want = Oracle(NET, state, **setup).epoch(batches, 11, 0.5)
+    told = attempt.run(drivers.trained, NET, state, batches, 11, 0.5, setup)
+    of = "train_epoch of 61 batches of up to 40, accumulate 11, max_norm 0.5"
+    agree(told["state"], want.state, of=f"the weights after {of}", tol=1e-5)
+    agree(told["loss"], sum(want.losses) / len(want.losses), of=f"the loss that {of} returns", tol=1e-5)
+
+
+@part("train_epoch")
 @pytest.mark.parametrize("max_norm", [0.05, 0.2, 1e3])
 def test_epoch_clips_each_window(attempt, draw, max_norm):
     """The gradient of the whole window is clipped, once, before the step."""
@@ -869,6 +901,17 @@ def test_groups_go_by_axes_not_by_names(attempt):
 
 
 @part("parameter_groups")
+def test_groups_of_a_deep_model(attempt):
+    """Modules within modules, in lists and dicts: what lies deep is grouped like what lies on top."""
+    decayed, rest = [], []
+    for i in range(12):
+        rest += [f"blocks.{i}.norms.first.weight", f"blocks.{i}.norms.first.bias", f"blocks.{i}.norms.second.weight"]
+        decayed += [f"blocks.{i}.mlp.0.weight", f"blocks.{i}.mlp.1.0.weight"]
+        rest += [f"blocks.{i}.mlp.0.bias", f"blocks.{i}.mlp.1.0.bias"]
+    hold_groups(attempt.run(drivers.grouped, "deep"), decayed, rest, 0.1, "parameter_groups of twelve blocks in a list")
+
+
+@part("parameter_groups")
 def test_groups_leave_frozen_parameters_out(attempt):
     """What requires no gradient is in no group; a group may be empty."""
     spec = [("linear", 3, 2), ("linear", 2, 5)]
@@ -961,6 +1004,17 @@ def test_stopping_counts_gains_above_min_delta(attempt, draw, mode):
     hold_stopping(attempt, [sign * v for v in (8.0, 7.75, 7.5, 7.25, 7.25, 6.5, 6.25, 6.0, 5.75)], 3, 0.5, mode)
     walk = [2.0 - 0.04 * i + draw.random.gauss(0, 0.05) for i in range(41)]
     hold_stopping(attempt, [sign * v for v in walk], 4, 0.2, mode)
+
+
+@part("EarlyStopping")
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_stopping_of_a_long_run(attempt, draw, mode):
+    """400 values, patience 31, with a cut in the middle."""
+    sign = 1.0 if mode == "min" else -1.0
+    values = [sign * (math.exp(-i / 60) + draw.random.gauss(0, 0.05)) for i in range(400)]
+    got = attempt.run(drivers.watched, values, {"patience": 31, "min_delta": 0.01, "mode": mode}, 217)
+    of = f"[stop, best, best_step] of EarlyStopping(31, 0.01, {mode!r}) after each of 400 values"
+    agree(got, watched(values, 31, 0.01, mode), of=of)
 
 
 @part("EarlyStopping")
@@ -1194,6 +1248,18 @@ def test_fit_trains_in_windows(attempt, draw, accumulate):
 
 
 @part("fit")
+def test_fit_of_a_long_run(attempt, draw):
+    """Twelve epochs of up to 23 batches, seven to a window, cut three times."""
+    state = state_of(draw, NET)
+    sizes = [draw.random.randrange(1, 9) for _ in range(23)]
+    epochs, validation = task_of(draw, [23, 17, 9, 1, 20, 14, 7, 8, 23, 3, 2, 12], 7, sizes)
+    options = {"accumulate": 7, "max_norm": 0.4, "every": 2}
+    told = attempt.run(drivers.fitted, NET, state, SETUP, epochs, validation, options, cuts=[5, 9, ["evaluation", 2]])
+    want = Fitted(NET, state, SETUP, epochs, validation, 7, 0.4)
+    hold_result(told, want, "fit of twelve epochs of up to 23 batches, taken away three times", tol=1e-5)
+
+
+@part("fit")
 def test_fit_stops_early(attempt, draw):
     """Where stopping says so the run ends, no further epoch is asked for, and the best weights come back."""
     told, want = hold_fit(attempt, draw, NET, [3, 3, 3, 3, 3, 3, 3], 2, patience=2, delta=0.01, keep=False)
@@ -1315,7 +1381,7 @@ def gradients_of(weights, biases, x, upstream):
 
 @part("checkpoint_segments")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("count", "segments"), [(4, 2), (1, 1), (7, 3), (5, 5), (11, 4), (6, 1)])
+@pytest.mark.parametrize(("count", "segments"), [(4, 2), (1, 1), (7, 3), (5, 5), (11, 4), (6, 1), (45, 7)])
 def test_segments_give_the_plain_pass(attempt, draw, count, segments, dtype):
     """Values and all gradients are those of the blocks one after the other, however they are cut."""
     kind = getattr(torch, dtype)

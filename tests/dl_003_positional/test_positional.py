@@ -80,11 +80,17 @@ def test_table_by_hand(attempt):
 
 
 @part("sinusoidal")
-@pytest.mark.parametrize("dim", [2, 6, 16, 22])
+@pytest.mark.parametrize("dim", [2, 6, 16, 22, 512])
 def test_table_of_any_shape(attempt, draw, dim):
     """Positions of any shape, in any order, negative ones too, get an axis of sines and cosines in turn."""
     base = draw.random.uniform(20, 2000)
-    given = [torch.tensor(5), draw.integers(-9, 40, 7), draw.integers(0, 300, 2, 3), draw.integers(0, 99, 3, 2).T]
+    given = [
+        torch.tensor(5),
+        draw.integers(-9, 40, 7),
+        draw.integers(0, 9000, 4, 150),
+        draw.integers(0, 300, 2, 3),
+        draw.integers(0, 99, 3, 2).T,
+    ]
     got = attempt.each("sinusoidal", [(positions, dim, base) for positions in given])
     for positions, mine in zip(given, got, strict=True):
         of = f"sinusoidal of positions {tuple(positions.shape)}, dim {dim}, base {base:.1f}"
@@ -170,7 +176,7 @@ def test_shift_by_hand(attempt):
 
 
 @part("shift_matrix")
-@pytest.mark.parametrize("dim", [4, 6, 14])
+@pytest.mark.parametrize("dim", [4, 6, 14, 128])
 def test_shift_of_any_width(attempt, draw, dim):
     """A block for each pair, turned by k times its frequency, and nothing elsewhere; k may be negative."""
     base = draw.random.uniform(20, 2000)
@@ -240,6 +246,13 @@ def test_learned_vectors_are_added(attempt, draw, dtype):
         torch.tensor([[2, 2, 2, 0, 9], [10, 9, 8, 7, 6]]),
         torch.arange(6, 11),
     ]
+    large, far, places = (
+        draw.normal(4, 300, 96, dtype=x.dtype),
+        draw.normal(600, 96, dtype=x.dtype),
+        draw.integers(0, 600, 4, 300),
+    )
+    (got,) = attempt.run(drivers.learned_one_by_one, far, [(large, places)])
+    agree(got, large + far[places], axes="b t d", of=f"LearnedPositions(600, 96) of x (4, 300, 96) in {dtype}")
     got = attempt.run(drivers.learned_one_by_one, weight, [(x, positions) for positions in given])
     for positions, mine in zip(given, got, strict=True):
         of = f"LearnedPositions(11, 3) of x (2, 5, 3) in {dtype} at positions {positions.tolist()}"
@@ -360,12 +373,14 @@ def test_rope_of_any_size(attempt, draw, layout, dtype):
         (draw.normal(1, 2, 7, 6, dtype=kind), torch.arange(40, 47)),
         (draw.normal(3, 1, 4, 2, dtype=kind), torch.tensor([-3, 11, 11, 0])),
         (draw.normal(2, 3, 1, 10, dtype=kind), torch.tensor([613])),
+        (draw.normal(3, 16, 70, 128, dtype=kind), draw.integers(0, 600, 3, 70)),
     ]
     got = attempt.each("apply_rope", [(x, positions, base, layout) for x, positions in given])
     for (x, positions), mine in zip(given, got, strict=True):
         d = x.shape[-1]
-        of = f"apply_rope of x {tuple(x.shape)} in {dtype} at {positions.tolist()}, base {base:.1f}, layout {layout}"
-        known = rope_mistakes(x, positions, base, layout, d) if d > 4 else None
+        at = positions.tolist() if positions.numel() < 9 else "many positions"
+        of = f"apply_rope of x {tuple(x.shape)} in {dtype} at {at}, base {base:.1f}, layout {layout}"
+        known = rope_mistakes(x, positions, base, layout, d) if 4 < d < 128 else None
         want = rotate(x, positions, theta(d, base), layout).to(kind)
         agree(mine, want, axes="b h t d", of=of, known=known, tol=1e-3 if dtype == "float32" else None)
 
@@ -397,7 +412,7 @@ def test_rope_with_positions_of_each_sequence(attempt, draw, layout):
 def test_rope_of_the_first_features(attempt, draw, layout, dtype):
     """With rotary_dim r the first r features turn, with exponents 2i/r; the others stay, bit for bit."""
     kind = of_type(dtype)
-    for d, r in ((10, 6), (7, 4), (8, 2), (6, 6)):
+    for d, r in ((10, 6), (7, 4), (8, 2), (6, 6), (160, 64)):
         x, positions = draw.normal(2, 3, 5, d, dtype=kind), torch.tensor([4, 30, 2, 17, 8])
         got = attempt.apply_rope(x, positions, 100.0, layout, r)
         of = f"apply_rope of x (2, 3, 5, {d}) in {dtype}, rotary_dim {r}, layout {layout}"
@@ -565,11 +580,13 @@ def test_scores_of_any_size(attempt, draw, dtype):
         (draw.normal(6, dtype=kind), draw.normal(6, dtype=kind), draw.integers(-400, 400, 11)),
         (draw.normal(4, 2, dtype=kind), draw.normal(4, 2, dtype=kind), torch.arange(3)),
         (draw.normal(1, 2, 5, 4, dtype=kind), draw.normal(1, 2, 5, 4, dtype=kind), torch.tensor([-9])),
+        (draw.normal(60, 128, dtype=kind), draw.normal(60, 128, dtype=kind), draw.integers(-600, 600, 400)),
     ]
     got = attempt.each("rope_scores", [(*row, base) for row in given])
     for (q, k, distances), mine in zip(given, got, strict=True):
         d = q.shape[-1]
-        of = f"rope_scores of q {tuple(q.shape)} in {dtype} at distances {distances.tolist()}, base {base:.1f}"
+        at = distances.tolist() if len(distances) < 20 else f"{len(distances)} distances"
+        of = f"rope_scores of q {tuple(q.shape)} in {dtype} at distances {at}, base {base:.1f}"
         want = distance_scores(q, k, distances, theta(d, base))
         known = score_mistakes(q, k, distances, base) if d == 8 else None
         agree(mine, want, of=of, known=known, tol=1e-3 if dtype == "float32" else None)
@@ -682,7 +699,7 @@ def test_conversion_by_hand(attempt, to):
 def test_conversion_of_any_size(attempt, draw, to):
     """Rows move within their head, to the row that the other layout has for them; weights, biases, every dtype."""
     kinds = [torch.float64, torch.float32, torch.bfloat16, torch.int64]
-    shapes = [((24, 24), 3), ((40, 3), 5), ((16,), 2), ((14, 2, 3), 1), ((4, 5), 2)]
+    shapes = [((24, 24), 3), ((40, 3), 5), ((16,), 2), ((14, 2, 3), 1), ((4, 5), 2), ((2048, 3), 16)]
     for i, (shape, heads) in enumerate(shapes):
         weight = (10 * turned_axes(draw, *shape)).to(kinds[i % 4])
         d = shape[0] // heads
@@ -831,12 +848,14 @@ def test_axial_of_any_size(attempt, draw, dtype):
         (draw.normal(2, 2, 4, 8, dtype=kind), draw.integers(0, 30, 2, 4), draw.integers(0, 30, 2, 4)),
         (draw.normal(3, 1, 6, 16, dtype=kind), torch.arange(6) // 3, torch.arange(6) % 3),
         (draw.normal(2, 3, 4, 8, dtype=kind), torch.tensor([-4, 0, 2, 2]), draw.integers(0, 30, 2, 4)),
+        (draw.normal(2, 12, 196, 64, dtype=kind), torch.arange(196) // 14, torch.arange(196) % 14),
     ]
     got = attempt.each("axial_rope", [(*row, base) for row in given])
     for (x, rows, columns), mine in zip(given, got, strict=True):
         want = axial(x, rows, columns, theta(x.shape[-1] // 2, base)).to(kind)
         known = axial_mistakes(x, rows, columns, base) if x.shape[-1] == 12 else None
-        of = f"axial_rope of x {tuple(x.shape)} in {dtype}, rows {rows.tolist()}, columns {columns.tolist()}"
+        at = f"rows {rows.tolist()}, columns {columns.tolist()}" if rows.numel() < 9 else "many rows and columns"
+        of = f"axial_rope of x {tuple(x.shape)} in {dtype}, {at}"
         agree(mine, want, axes="b h t d", of=of, known=known, tol=1e-3 if dtype == "float32" else None)
 
 
@@ -952,7 +971,7 @@ def test_buckets_by_hand(attempt, bidirectional):
 
 @part("t5_bucket")
 @pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (20, 50), (12, 77), (8, 400), (4, 9)])
+@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (20, 50), (12, 77), (8, 400), (4, 9), (256, 440)])
 def test_bucket_of_every_distance(attempt, buckets, max_distance, bidirectional):
     """Every distance from -450 to 450 has the bucket of the formula, far ones the last."""
     distances, want = told(range(-450, 451), buckets, max_distance, bidirectional)
@@ -960,6 +979,17 @@ def test_bucket_of_every_distance(attempt, buckets, max_distance, bidirectional)
     of = f"t5_bucket of distances -450 to 450, {buckets} buckets, up to {max_distance}, bidirectional={bidirectional}"
     known = bucket_mistakes(distances, buckets, max_distance, bidirectional) if buckets > 8 else None
     agree(got, want, axes="n", of=of, known=known)
+
+
+@part("t5_bucket")
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_buckets_of_far_distances(attempt, draw, bidirectional):
+    """Distances up to 10⁹, of 128 buckets up to 100,000."""
+    given = [sign * draw.random.randrange(10**e) for e in range(3, 10) for sign in (1, -1) for _ in range(20)]
+    distances, want = told(given, 128, 100_000, bidirectional)
+    got = attempt.t5_bucket(distances, 128, 100_000, bidirectional)
+    of = f"t5_bucket of distances up to 10⁹, 128 buckets, up to 100,000, bidirectional={bidirectional}"
+    agree(got, want, axes="n", of=of)
 
 
 @part("t5_bucket")
@@ -1008,7 +1038,7 @@ def test_bias_by_hand(attempt):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_bias_of_any_size(attempt, draw, bidirectional, dtype):
     """Query i stands at s - t + i, so that a decoded token gets the last row of what all get; head by head."""
-    sizes = [(7, 11, 20, 50, 3), (5, 5, 12, 77, 2), (1, 29, 20, 50, 4), (13, 40, 8, 400, 1)]
+    sizes = [(7, 11, 20, 50, 3), (5, 5, 12, 77, 2), (1, 29, 20, 50, 4), (13, 40, 8, 400, 1), (60, 200, 64, 997, 16)]
     for t, s, buckets, max_distance, heads in sizes:
         table = draw.normal(buckets, heads, dtype=of_type(dtype))
         got = attempt.t5_bias(table, t, s, max_distance, bidirectional)

@@ -78,10 +78,10 @@ def fan_mistakes(rows):
 @part("fans")
 def test_fans_of_linear_layers(attempt):
     """A linear layer's weight (o, i) has fan_in i and fan_out o."""
-    rows = [((5, 3),), ((2, 7),), ((1, 11),), ((13, 1),)]
-    want = [(3, 5), (7, 2), (11, 1), (1, 13)]
+    rows = [((5, 3),), ((2, 7),), ((1, 11),), ((13, 1),), ((50257, 1600),)]
+    want = [(3, 5), (7, 2), (11, 1), (1, 13), (1600, 50257)]
     known = {"(fan_out, fan_in)": [fan[::-1] for fan in want]}
-    agree(attempt.each("fans", rows), want, of="fans of (5, 3), (2, 7), (1, 11), (13, 1)", known=known)
+    agree(attempt.each("fans", rows), want, of="fans of (5, 3), (2, 7), (1, 11), (13, 1), (50257, 1600)", known=known)
 
 
 @part("fans")
@@ -742,7 +742,9 @@ def eye(n, dtype=torch.float64):
 
 @part("orthogonal_")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3), (4, 2, 3), (11, 2, 2), (1, 6), (6, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(5, 5), (3, 7), (7, 3), (4, 2, 3), (11, 2, 2), (1, 6), (6, 1), (1, 1), (96, 64), (64, 7, 3, 3)], ids=str
+)
 def test_rows_or_columns_are_orthonormal(attempt, draw, shape, dtype):
     """The shorter side is orthonormal, times gain; a kernel's axes are flattened."""
     gain = draw.random.uniform(0.5, 2.0)
@@ -863,6 +865,50 @@ def test_larger_matrices_are_haars(attempt, draw, shape):
         u, v = unit(draw, short), unit(draw, 5)
         inner = torch.einsum("i,nij,j->n", u, frames, v)
         hold_uniform(inner, f"{of}: uᵀ·w·v for unit vectors", 4, cdf=lambda x: (2 + 3 * x - x**3) / 4)
+
+
+@part("orthogonal_")
+@pytest.mark.parametrize("shape", [(31, 31), (17, 40), (40, 17)], ids=str)
+def test_matrices_of_many_rows_are_haars(attempt, draw, shape):
+    """In 31 and 40 dimensions, too: signs, size and fourth power of entries in any basis, and from draw to draw."""
+    count = 400
+    w = attempt.run(drivers.many, "orthogonal_", shape, seed=seed_from(draw), count=count)
+    rows, columns = shape
+    short, long, of = min(shape), max(shape), f"orthogonal_ of w {shape}"
+    product = w @ w.mT if rows == short else w.mT @ w
+    agree(product, eye(short).expand(count, short, short), of=f"products of the short side, {count} draws of {of}")
+    hold_draws_fresh(w, of)
+    looks = 4 * short + 20
+    for i in range(short):
+        for j in (i, (i + 1) % short):
+            hold_share(w[:, i, j] > 0, f"{of}: w[{i}, {j}] is positive", looks)
+        hold_entry(w[:, i, i], long, f"{of}: w[{i}, {i}]", looks)
+    for _ in range(10):
+        u, v = unit(draw, rows), unit(draw, columns)
+        inner = torch.einsum("i,nij,j->n", u, w, v) if short == long else None
+        if inner is not None:
+            hold_entry(inner, long, f"{of}: uᵀ·w·v for unit vectors", looks)
+        k = draw.random.randrange(short)
+        given = torch.einsum("nj,j->n", w[:, k] if rows == short else w[:, :, k], unit(draw, long))
+        hold_entry(given, long, f"{of}: one of its orthonormal vectors, times a unit vector,", looks)
+    for lag in LAGS:
+        one, other = (w[each] for each in apart(count, lag))
+        inner = math.sqrt(long) * torch.einsum("nij,nij->n", one, other) / math.sqrt(short)
+        hold_share(inner > 0, f"{of}: a draw and the one {lag} after it lie on one side", looks)
+        assert inner.abs().max() < 10, f"{of}: a draw and one {lag} after it are alike"
+
+
+def hold_entry(values, n, of, looks):
+    """Hold that numbers are entries of a uniform unit vector of n numbers: their sign, and the law of their squares.
+
+    Squares follow the Beta law of 1/2 and (n - 1)/2, here summed on a grid, by Massart's bound.
+    """
+    hold_share(values > 0, f"{of} is positive", looks)
+    angle = (torch.arange(20_001, dtype=torch.float64) / 20_000 - 0.5) * math.pi  # x = sin(angle): density cos^(n-2)
+    mass = angle.cos().clamp(min=0) ** (n - 2)
+    cdf = mass.cumsum(0) - mass / 2
+    place = ((values.clamp(-1, 1).arcsin() / math.pi + 0.5) * 20_000).round().long()
+    hold_uniform(2 * (cdf / mass.sum())[place] - 1, of, looks)
 
 
 @part("orthogonal_")
@@ -1140,6 +1186,15 @@ def test_lsuv_of_convolutions_and_norms(attempt, draw, axes):
 
 
 @part("lsuv_")
+def test_lsuv_of_a_deep_network(attempt, draw):
+    """Ten layers of up to 64 units, with activations between."""
+    widths, specs = [48, 64, 32, 64, 40, 20, 64, 33, 50, 64, 7], []
+    for i, o in itertools.pairwise(widths):
+        specs += [("linear", draw.normal(o, i) * draw.random.uniform(0.05, 3), draw.normal(o)), ("tanh",)]
+    hold_scaled(attempt, specs, draw.normal(300, 48), "lsuv_ of ten layers of up to 64 units", mistakes=False)
+
+
+@part("lsuv_")
 def test_lsuv_refuses_equal_outputs(attempt, draw):
     """A layer whose outputs are all equal is a ValueError: behind a dead ReLU nothing varies."""
     specs, x = dense(draw)
@@ -1158,8 +1213,8 @@ def floating(bias, of):
     return bias.double()
 
 
-def hold_softmax(attempt, counts):
-    of = f"prior_bias of counts {counts}"
+def hold_softmax(attempt, counts, of=None):
+    of = of or f"prior_bias of counts {counts}"
     bias = floating(attempt.prior_bias(torch.tensor(counts)), of)
     shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
     known = {
@@ -1178,6 +1233,7 @@ def test_softmax_of_the_bias_is_the_share_of_classes(attempt, draw):
     hold_softmax(attempt, [1, 99])
     hold_softmax(attempt, draw.integers(1, 1000, 11).tolist())
     hold_softmax(attempt, [2**33 + 1, 5, 2**33])
+    hold_softmax(attempt, draw.integers(1, 10**6, 1000).tolist(), of="prior_bias of counts of 1,000 classes")
 
 
 @part("prior_bias")

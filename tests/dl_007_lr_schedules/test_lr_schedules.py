@@ -220,6 +220,18 @@ def test_decay_of_any_size(attempt, draw):
 
 
 @part("decay")
+def test_decay_of_many_drops(attempt, draw):
+    """A long run: 90 milestones, 1,000 drops, periods of hundreds, in any order."""
+    stones = [draw.random.randrange(5000) for _ in range(90)]
+    steps = [draw.random.randrange(6000) for _ in range(200)]
+    below = lambda s: 0.95 ** len([m for m in stones if m <= s])
+    hold(attempt, "decay", steps, below, args=("multistep",), gamma=0.95, milestones=stones)
+    hold(attempt, "decay", steps, lambda s: 0.99 ** (s // 6), args=("step",), gamma=0.99, period=6)
+    hold(attempt, "decay", steps, lambda s: 0.3 ** (s / 700), args=("exponential",), gamma=0.3, period=700)
+    hold(attempt, "decay", steps, lambda s: line(1, 0.1, min(s, 5500), 5500), args=("linear",), n=5500, floor=0.1)
+
+
+@part("decay")
 def test_decay_by_default(attempt):
     """Without options gamma is 0.1, period and n are 1, floor is 0 and there are no milestones."""
     for kind, want in {
@@ -879,6 +891,20 @@ def test_plateau_of_any_series(attempt, draw):
 
 
 @part("Plateau")
+def test_plateau_of_a_long_run(attempt, draw):
+    """600 metrics, with a patience of 40 and a cooldown of 25, and with shorter ones."""
+    cases = []
+    for patience, cooldown in ((40, 25), (11, 30), (100, 0), (0, 60)):
+        options = {"drop": 0.9, "patience": patience, "cooldown": cooldown, "min_delta": 0.01}
+        metrics = [math.exp(-i / 100) + draw.random.gauss(0, 0.1) for i in range(600)]
+        cases.append((options, metrics))
+    got = attempt.run(drivers.plateaus, cases)
+    for factors, (options, metrics) in zip(got, cases, strict=True):
+        said = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        agree(factors, lowered(metrics, **options), of=f"the factors of Plateau({said}) after each of 600 metrics")
+
+
+@part("Plateau")
 @pytest.mark.parametrize("mode", ["lower", "Min", ""])
 def test_plateau_refuses_other_modes(attempt, mode):
     """A mode that is neither min nor max is a ValueError when the object is made."""
@@ -936,6 +962,18 @@ def test_scheduler_of_each_group(attempt, draw):
         agree(attempt.run(drivers.rates, base, tables[0], 7), tabled(base, tables[0], 0, 7), of=of)
         of = f"the rates of {count} groups with a list of {count} schedules"
         agree(attempt.run(drivers.rates, base, [tables[0]] * count, 7), tabled(base, tables[0], 0, 7), of=of)
+
+
+@part("Scheduler")
+def test_scheduler_of_a_long_run(attempt, draw):
+    """40 groups with a schedule each, 300 steps, and a state that is loaded after 217 of them."""
+    base, steps, cut = draw.uniform(40, low=0.1, high=2.0).tolist(), 300, 217
+    tables = [draw.uniform(steps + 1).tolist() for _ in base]
+    of = "the rates of 40 groups, when made and after each of 300 steps"
+    agree(attempt.run(drivers.rates, base, tables, steps), tabled(base, tables, 0, steps), of=of)
+    told = attempt.run(drivers.resumed, base, tables, cut, steps, base)
+    of = "the rates of 40 groups, when the state of step 217 is loaded, and after each step until 300"
+    agree(told["rates"], tabled(base, tables, cut, steps), of=of)
 
 
 @part("Scheduler")
