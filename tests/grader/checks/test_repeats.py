@@ -16,7 +16,7 @@ def normal(*shape, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("seed", range(3))
 def test_new_draws_are_right(seed, dtype):
     hold_draws_unlike(normal(5000, 6, seed=seed, dtype=dtype), MIDDLE, "draws")
-    hold_fresh(torch.rand(100_000, generator=torch.Generator().manual_seed(seed)), "24 bits a number")
+    hold_fresh(2 * torch.rand(100_000, generator=torch.Generator().manual_seed(seed)) - 1, "24 bits a number")
     hold_unlike(normal(400, 251, seed=seed, dtype=dtype), "a weight")
 
 
