@@ -29,7 +29,7 @@ def hold_unlike(numbers: torch.Tensor, of: str) -> None:
 
 
 def hold_fresh(numbers: torch.Tensor, of: str) -> None:
-    """Hold that hardly any of 100,000 numbers, or fewer, repeats another: 1 %, since numbers of float32 repeat by chance.
+    """Hold that hardly any of 100,000 numbers, or fewer, repeats another: 1 %, since those of float32 do by chance.
 
     Of 100,000 numbers with 2^23 sizes, which is what `2 * torch.rand(...) - 1` gives, 600 do.
     """
