@@ -348,7 +348,8 @@ def save_checkpoint(path: str, model: nn.Module, optimizer: Any, scheduler: Any,
 
     `path` holds a whole checkpoint at every moment: if writing fails half-way (the disk is full, a value in extra
     cannot be written, the process is killed), the exception goes through, and the one that was there before is
-    untouched. After it is written, no other new file is left in the folder. Nothing changes but the file.
+    untouched. After it is written, no other new file is left in the folder. Nothing changes but the file. What is
+    written meanwhile lies in the folder of `path`, and not in one below it: a rename between folders may be refused.
 
     >>> import tempfile
     >>> model = nn.Linear(2, 1)
