@@ -199,8 +199,8 @@ class BayesLinear(nn.Module):
         That is the law of what weights of their own would give, with n·o numbers for n·(i + 1)·o. All numbers come from
         `generator`, which is never seeded anew or copied. Gradients flow into all parameters and x.
 
-        Cost: the work stays in torch, with at most 60 operators whatever the sizes. No tensor has more than
-        2 · (n·i + i·o + n·o) elements.
+        Cost: the work stays in torch. A call takes at most 60 operators, and 200 with its backward pass, whatever the
+        sizes. No tensor has more than 2 · (n·i + i·o + n·o) elements.
         """
         raise NotImplementedError  # TODO: your code
 

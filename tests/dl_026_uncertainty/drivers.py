@@ -29,7 +29,7 @@ class _Fails(nn.Module):
     def forward(self, x):
         self.after -= 1
         if self.after < 0:
-            raise RuntimeError("the model broke")
+            raise ArithmeticError("the model broke")
         return x
 
 
@@ -41,13 +41,11 @@ def passes_of(module, x, passes, rate, kind, seed, mode):
     return {"first": first, "second": module.mc_dropout(model, x, passes), "recorded": bool(first.requires_grad)}
 
 
-def many_passes(module, x, passes, rate, seeds):
-    """The same from several seeds, stacked."""
-    drawn = []
-    for seed in seeds:
-        torch.manual_seed(seed)
-        drawn.append(module.mc_dropout(nn.Sequential(nn.Dropout(rate)), x, passes))
-    return torch.stack(drawn)
+def many_passes(module, x, passes, rate, calls, seed):
+    """Many calls, one after the other, stacked."""
+    model = nn.Sequential(nn.Dropout(rate))
+    torch.manual_seed(seed)
+    return torch.stack([module.mc_dropout(model, x, passes) for _ in range(calls)])
 
 
 def _network(state, rate):
@@ -98,7 +96,7 @@ def modes_after_failure(module, x, modes, after):
     try:
         module.mc_dropout(model, x, 4)
         raised = ""
-    except RuntimeError as error:
+    except ArithmeticError as error:
         raised = str(error)
     return {"raised": raised, "modes": [one.training for one in model.modules()]}
 

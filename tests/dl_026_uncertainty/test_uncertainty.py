@@ -220,11 +220,10 @@ def test_passes_differ(attempt, draw, kind):
 @part("mc_dropout")
 def test_masks_are_independent(attempt, draw):
     """Each number, of each example, in each pass, is dropped independently with the module's own rate."""
-    trials, rate = 1_200, 0.3
+    trials, rate = 800, 0.3
     x = draw.uniform(2, 3, low=1, high=2)
-    seeds = [seed_from(draw) for _ in range(trials)]
-    out = attempt.run(drivers.many_passes, x, 3, rate, seeds)
-    of = f"mc_dropout of Dropout({rate}), x (2, 3), 3 passes, {trials:,} seeds"
+    out = attempt.run(drivers.many_passes, x, 3, rate, trials, seed_from(draw))
+    of = f"mc_dropout of Dropout({rate}), x (2, 3), 3 passes, {trials:,} calls"
     agree(torch.zeros_like(out), torch.zeros(trials, 3, 2, 3, dtype=x.dtype), of=f"{of}, its form")
     kept = out != 0
     agree(out, kept * (x / (1 - rate)), axes="trial pass n k", of=f"{of}, what was kept")
@@ -621,8 +620,7 @@ def test_no_weights_for_each_example(attempt, draw, gradients):
         limit = 2 * (n * i + i * o + n * o)
         known = {"weights for each example": n * i * o}
         at_most(cost.largest, limit, of=f"elements of the largest tensor of {of}", known=known)
-        if not gradients:
-            at_most(sum(cost.calls.values()), 60, of=f"operators of {of}")
+        at_most(sum(cost.calls.values()), 200 if gradients else 60, of=f"operators of {of}")
 
 
 @part("BayesLinear")
@@ -724,7 +722,7 @@ def limit_of(scores, alpha):
 @pytest.mark.parametrize("alpha", [0.05, 0.13, 0.2, 0.52, 0.93])
 def test_threshold_is_a_rank(attempt, draw, alpha, dtype):
     """The threshold is the ⌈(n+1)(1-α)⌉-th smallest score, one of the scores, and infinite where there are too few."""
-    for n in (10, 7, 29, 1, 2):
+    for n in (29, 10, 7, 1, 2):
         scores = draw.normal(n, dtype=of_type(dtype))
         ordered = sorted(scores.tolist())
         want = limit_of(scores.tolist(), alpha)
@@ -736,9 +734,10 @@ def test_threshold_is_a_rank(attempt, draw, alpha, dtype):
             "an interpolated quantile": level,
             "the largest score for infinity": ordered[-1],
         }
-        known = {name: value for name, value in known.items() if value != want}
+        values = [want, *known.values()]
+        known = {name: value for name, value in known.items() if values.count(value) == 1}
         of = f"threshold of {n} scores, alpha {alpha}, {dtype}"
-        agree(attempt.threshold(scores, alpha), float(want), tol=1e-6, of=of, known=known if n > 2 else None)
+        agree(attempt.threshold(scores, alpha), float(want), tol=1e-6, of=of, known=known)
 
 
 @part("split_conformal")
