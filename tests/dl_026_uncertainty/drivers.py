@@ -20,17 +20,10 @@ class _OwnDropout(nn.Dropout):
 
 
 class _Fails(nn.Module):
-    """Raises from a given call on, with dropout as the others see it."""
-
-    def __init__(self, after):
-        super().__init__()
-        self.after = after
+    """Raises."""
 
     def forward(self, x):
-        self.after -= 1
-        if self.after < 0:
-            raise ArithmeticError("the model broke")
-        return x
+        raise ArithmeticError("the model broke")
 
 
 def passes_of(module, x, passes, rate, kind, seed, mode):
@@ -88,9 +81,9 @@ def modules_of_network(module, state):
     return len(list(_network(state, 0.5).modules()))
 
 
-def modes_after_failure(module, x, modes, after):
-    """The modes of a model that raises in a pass, and whether the error came through."""
-    model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(x.shape[1]), _Fails(after), nn.Dropout(0.1)).to(x.dtype)
+def modes_after_failure(module, x, modes):
+    """The modes of a model that raises, and the error that came through."""
+    model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(x.shape[1]), _Fails(), nn.Dropout(0.1)).to(x.dtype)
     for one, mode in zip(model.modules(), modes, strict=True):
         one.training = mode
     try:

@@ -289,13 +289,12 @@ def test_modes_come_back(attempt, draw):
 
 @part("mc_dropout")
 def test_modes_come_back_after_an_error(attempt, draw):
-    """If the model raises, in whichever pass, the modes come back, too, and the error goes on."""
+    """If the model raises the modes come back, too, and the error goes on."""
     x = draw.normal(4, 3)
-    for after in (0, 2):
-        modes = [draw.random.random() < 0.5 for _ in range(5)]
-        modes[draw.random.randrange(1, 5)] ^= True
-        got = attempt.run(drivers.modes_after_failure, x, modes, after)
-        of = f"mc_dropout of a model that raises in pass {after + 1}"
+    for first in (False, True):
+        modes = [first, *([first, not first] * 2)]
+        got = attempt.run(drivers.modes_after_failure, x, modes)
+        of = "mc_dropout of a model that raises"
         agree(got["raised"], "the model broke", of=f"{of}: the error")
         agree(got["modes"], modes, of=f"{of}: whether each module is in training mode afterwards")
 
@@ -705,6 +704,8 @@ def test_the_best_mean_field_of_a_linear_model(attempt, draw):
 
 LEVELS = [(10, 0.13), (25, 0.1), (13, 0.3), (11, 0.5), (7, 0.1), (17, 0.77)]
 """n + 1 examples and α: (n + 1)(1 - α) is no whole number."""
+SETS = [(19, 7, 5, 0.12), (6, 11, 3, 0.4), (29, 13, 4, 0.94), (5, 4, 4, 0.1), (0, 3, 2, 0.3)]
+"""Held-out and new examples, classes, α: large sets, small and empty ones, and too few examples for any but all."""
 
 
 def rank(n, alpha):
@@ -798,14 +799,15 @@ def hold_coverage(covered, count, alpha, of):
 
 @part("split_conformal")
 @each_dtype
-@pytest.mark.parametrize(("h", "n", "c", "alpha"), [(19, 7, 5, 0.12), (6, 11, 3, 0.4), (5, 4, 4, 0.1), (0, 3, 2, 0.3)])
+@pytest.mark.parametrize(("h", "n", "c", "alpha"), SETS)
 def test_sets_are_what_does_not_exceed_the_threshold(attempt, draw, h, n, c, alpha, dtype):
     """A class is in the set if 1 - p does not exceed the threshold: too few examples give all classes."""
     rows, labels = examples(draw, h, c, plain_score)
     new = [dyadic(draw, c) for _ in range(n)]
-    if h:
-        new[0] = rows[0]  # a class that stands exactly at some held-out score
-    limit = limit_of([plain_score(row, label) for row, label in zip(rows, labels, strict=True)], alpha)
+    scores = [plain_score(row, label) for row, label in zip(rows, labels, strict=True)]
+    limit = limit_of(scores, alpha)
+    if limit in scores:
+        new[1] = rows[scores.index(limit)]  # a class that stands exactly at the threshold
     held = torch.tensor(rows, dtype=of_type(dtype)).view(h, c)
     got = attempt.split_conformal(
         held, torch.tensor(labels, dtype=torch.int64), torch.tensor(new, dtype=of_type(dtype)), alpha
@@ -909,13 +911,16 @@ def draw_u(draw, n, random):
 @part("adaptive_sets")
 @each_dtype
 @pytest.mark.parametrize("random", [False, True])
-@pytest.mark.parametrize(("h", "n", "c", "alpha"), [(19, 7, 5, 0.12), (6, 11, 3, 0.4), (5, 4, 4, 0.1), (0, 3, 2, 0.3)])
+@pytest.mark.parametrize(("h", "n", "c", "alpha"), SETS)
 def test_adaptive_sets_by_the_threshold(attempt, draw, h, n, c, alpha, random, dtype):
     """A class is in the set if its adaptive score does not exceed the threshold of the held-out labels' scores."""
     held_u, u = draw_u(draw, h, random), draw_u(draw, n, random)
     rows, labels = examples(draw, h, c, adaptive_score(held_u))
     new = [dyadic(draw, c) for _ in range(n)]
-    limit = limit_of([mass(row, label, one) for row, label, one in zip(rows, labels, held_u, strict=True)], alpha)
+    scores = [mass(row, label, one) for row, label, one in zip(rows, labels, held_u, strict=True)]
+    limit = limit_of(scores, alpha)
+    if limit in scores:  # a class that stands exactly at the threshold
+        new[1], u[1] = rows[scores.index(limit)], held_u[scores.index(limit)]
     want = torch.tensor([[mass(row, k, one) <= limit for k in range(c)] for row, one in zip(new, u, strict=True)])
     held = torch.tensor(rows, dtype=of_type(dtype)).view(h, c)
     given = (torch.tensor(held_u, dtype=of_type(dtype)), torch.tensor(u, dtype=of_type(dtype))) if random else ()
@@ -1192,10 +1197,10 @@ def rates(inside, outside):
 
 @part("ood_scores")
 @each_dtype
-@pytest.mark.parametrize(("n", "k"), [(3, 2), (47, 31), (13, 88), (1, 5)])
-def test_rates_of_a_detector(attempt, draw, n, k, dtype):
+@pytest.mark.parametrize(("n", "k", "shift"), [(3, 2, 0.5), (47, 31, 0.7), (13, 88, -1.5), (1, 5, 0.0)])
+def test_rates_of_a_detector(attempt, draw, n, k, shift, dtype):
     """AUROC is a share of pairs; FPR is that of outside scores which pass where 95 % of the inside ones do."""
-    inside, outside = draw.normal(n, dtype=of_type(dtype)), 0.7 + 1.5 * draw.normal(k, dtype=of_type(dtype))
+    inside, outside = draw.normal(n, dtype=of_type(dtype)), shift + 1.5 * draw.normal(k, dtype=of_type(dtype))
     want = rates(inside, outside)
     turned = rates(outside, inside)
     strict = sum(b <= sorted(inside.tolist())[-1] for b in outside.tolist()) / k
