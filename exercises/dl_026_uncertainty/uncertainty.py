@@ -104,7 +104,7 @@ def mixture(means: Tensor, variances: Tensor) -> dict[str, Tensor]:
 
     Means 1 and 3, variances 4 and 6: mean 2, aleatoric 5, epistemic 1.
 
-    Source: Lakshminarayanan et al. 2017, section 2.4; Kendall and Gal 2017, equation 9.
+    Source: Lakshminarayanan et al. 2017, section 2.4; Kendall and Gal 2017.
 
     >>> {k: v.item() for k, v in mixture(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 6.0])).items()}
     {'mean': 2.0, 'aleatoric': 5.0, 'epistemic': 1.0}
@@ -124,7 +124,7 @@ def decompose(probabilities: Tensor) -> dict[str, Tensor]:
 
     Two members that say (1, 0) and (0, 1): total log 2, aleatoric 0, epistemic log 2. Both (0.5, 0.5): log 2, log 2, 0.
 
-    Source: Depeweg et al. 2018, equation 3; Houlsby et al. 2011 (BALD).
+    Source: Depeweg et al. 2018; Houlsby et al. 2011 (BALD).
 
     >>> p = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
     >>> {k: [round(x, 4) for x in v.tolist()] for k, v in decompose(p).items()}
@@ -148,7 +148,7 @@ def heteroscedastic_loss(mean: Tensor, log_variance: Tensor, target: Tensor, bet
 
     Forbidden: torch.nn.functional.gaussian_nll_loss.
 
-    Source: Kendall and Gal 2017, equation 8; for β Seitzer et al. 2022, equation 4.
+    Source: Kendall and Gal 2017, equation 8; for β Seitzer et al. 2022.
 
     >>> mean, s, target = torch.tensor([1.0]), torch.tensor([2.0]).log(), torch.tensor([3.0])
     >>> [round(heteroscedastic_loss(mean, s, target, beta).item(), 4) for beta in (0.0, 1.0)]
@@ -166,7 +166,7 @@ class BayesLinear(nn.Module):
 
     The prior is fixed: it has no gradient. Parameters may be float64 (after `.double()`) or float32.
 
-    Source: Blundell et al. 2015, section 3; Kingma et al. 2015, section 2.2 (local reparameterisation).
+    Source: Blundell et al. 2015, section 3; Kingma et al. 2015, section 2 (local reparameterisation).
 
     >>> layer = BayesLinear(3, 2, prior_std=0.5)
     >>> layer(torch.ones(4, 3), generator=torch.Generator().manual_seed(0)).shape
@@ -296,7 +296,7 @@ def adaptive_scores(probabilities: Tensor, u: Tensor | None = None) -> Tensor:
 
     Cost: no tensor has more than 50 · n · c elements: c may be a vocabulary.
 
-    Source: Romano et al. 2020, equations 5-7 (APS).
+    Source: Romano et al. 2020, section 2 (APS).
 
     >>> p = torch.tensor([[0.2, 0.5, 0.3]])
     >>> adaptive_scores(p).round(decimals=4), adaptive_scores(p, torch.tensor([0.5])).round(decimals=4)
@@ -389,7 +389,7 @@ def ood_scores(
 
     Cost: no tensor has more than 4 · (n + t) · c · d elements (never n · n).
 
-    Source: Hendrycks and Gimpel 2017; Liu et al. 2020, equation 4; Lee et al. 2018, equations 1 and 2.
+    Source: Hendrycks and Gimpel 2017; Liu et al. 2020; Lee et al. 2018.
 
     >>> train, labels = torch.tensor([[-1.0], [1.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1])
     >>> scores = ood_scores(torch.zeros(1, 2), torch.tensor([[7.0]]), train, labels, temperature=2.0)
@@ -414,7 +414,7 @@ def detection_rates(inside: Tensor, outside: Tensor) -> dict[str, float]:
 
     Cost: no tensor has more than 50 · (n + k) elements: no matrix of pairs.
 
-    Source: Fawcett 2006; Liang et al. 2018 (ODIN), section 4.
+    Source: Fawcett 2006; Liang et al. 2018 (ODIN).
 
     >>> detection_rates(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0]))
     {'auroc': 0.75, 'fpr95': 0.5}
