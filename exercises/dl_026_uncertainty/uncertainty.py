@@ -142,7 +142,7 @@ def heteroscedastic_loss(mean: Tensor, log_variance: Tensor, target: Tensor, bet
     There an example counts by exp(-s), so what is hard to fit is soon taken for noise and given up. w undoes a part of
     that: no gradient flows through w itself, and with β = 1 the gradient by the mean is that of ½ (target - mean)².
 
-    Gradients flow into mean and log_variance. |s| is at most 80.
+    Gradients flow into mean and log_variance. |s| is at most 40.
 
     mean 1, target 3, s = log 2: with β = 0 ½ · (log 2 + 4/2) = 1.3466, with β = 1 twice that.
 
