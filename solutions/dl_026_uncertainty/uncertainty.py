@@ -233,6 +233,8 @@ class BayesLinear(nn.Module):
     def forward(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
         """x: (n, i) -> (n, o), each example with weights and biases of its own, drawn anew in each call.
 
+        In eval mode and without gradients it draws as well: whoever wants one answer takes a mean of many.
+
         A sum of Gaussians is one, so the sums are drawn, and not the weights: with a standard normal number z for each
         entry of the result,
 

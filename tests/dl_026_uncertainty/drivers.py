@@ -120,15 +120,17 @@ def _layer(module, parameters, prior_std=1.0):
     return layer
 
 
-def sampled(module, parameters, x, *, generator, calls=1):
-    """Outputs of a layer, one call after the other, (calls, n, o)."""
-    layer = _layer(module, parameters)
-    return torch.stack([layer(x, generator=generator).detach() for _ in range(calls)])
+def sampled(module, parameters, x, *, generator, calls=1, training=True):
+    """Outputs of a layer, one call after the other, (calls, n, o); in eval mode without gradients."""
+    layer = _layer(module, parameters).train(training)
+    with torch.set_grad_enabled(training):
+        return torch.stack([layer(x, generator=generator).detach() for _ in range(calls)])
 
 
-def sampled_from(module, parameters, x, seed, calls):
+def sampled_from(module, parameters, x, seed, calls, training=True):
     """The same from a generator of this seed."""
-    return sampled(module, parameters, x, generator=torch.Generator().manual_seed(seed), calls=calls)
+    generator = torch.Generator().manual_seed(seed)
+    return sampled(module, parameters, x, generator=generator, calls=calls, training=training)
 
 
 def slopes_and_noise(module, parameters, x, upstream, seed):

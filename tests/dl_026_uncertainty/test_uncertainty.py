@@ -565,12 +565,12 @@ def test_noise_has_the_law_of_the_weights(attempt, draw):
 
 @part("BayesLinear")
 def test_each_example_has_noise_of_its_own(attempt, draw):
-    """Two equal rows of x, two units and two calls get independent noise."""
+    """Two equal rows of x, two units and two calls get independent noise, also in eval mode and without gradients."""
     calls, parameters = 4_000, parameters_of(draw, 2, 2)
     x = draw.normal(3, 2)
     x[1] = x[0]
-    out = attempt.run(drivers.sampled_from, parameters, x, seed_from(draw), calls)
-    of = f"BayesLinear(2, 2), x (3, 2) with two equal rows, {calls:,} calls"
+    out = attempt.run(drivers.sampled_from, parameters, x, seed_from(draw), calls, training=False)
+    of = f"BayesLinear(2, 2) in eval mode, x (3, 2) with two equal rows, {calls:,} calls"
     agree(torch.zeros_like(out), torch.zeros(calls, 3, 2, dtype=torch.float64), of=f"{of}, form and dtype")
     mean, std = law_of(parameters, x)
     z = ((out - mean) / std).flatten(1)
