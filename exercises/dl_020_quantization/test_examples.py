@@ -1,0 +1,6 @@
+import quantization
+import torch
+
+
+def test_first_part():
+    assert quantization.first_part(torch.tensor([1.0])).tolist() == [2.0]
