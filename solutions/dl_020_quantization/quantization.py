@@ -406,7 +406,8 @@ def integer_linear(
     """
     ### BEGIN SOLUTION
     wide_x, wide_w = x.to(torch.int32), w.to(torch.int32)
-    total = wide_x @ wide_w.T - x_zero * wide_w.sum(1) - wide_x.sum(1)[:, None] * w_zero
+    of_x, of_w = wide_x.sum(1, dtype=torch.int32), wide_w.sum(1, dtype=torch.int32)
+    total = wide_x @ wide_w.T - x_zero * of_w - of_x[:, None] * w_zero
     total = total + x.shape[1] * x_zero * w_zero + bias
     half = torch.ones_like(shift, dtype=torch.int64) << (shift - 1)
     rounded = (total.to(torch.int64) * multiplier + half) >> shift  # >> rounds down, so + half rounds halves up
