@@ -115,6 +115,11 @@ def autocast_by_key():
         functional.linear(X, X)
 
 
+def fused_observer():
+    on, state = torch.ones(1, dtype=torch.int64), [torch.zeros(1) for _ in range(3)]
+    ATEN._fused_moving_avg_obs_fq_helper(X, on, on, *state, torch.zeros(1, dtype=torch.int32), 0.1, -8, 7, 0)
+
+
 def with_gradient():
     parameter = nn.Parameter(X.clone())
     parameter.grad = X.clone()
@@ -132,6 +137,12 @@ MHA_LAYER = nn.MultiheadAttention(4, 2, batch_first=True)
 ATEN = torch.ops.aten
 flex = importlib.import_module("torch._higher_order_ops.flex_attention")
 alone.at_home()  # the threads of pytest-xdist are there before any attempt
+LEARNABLE = "torch._fake_quantize_learnable_per_tensor_affine"
+FAKE_TENSOR, FAKE_CHANNEL = (
+    ATEN.fake_quantize_per_tensor_affine_cachemask,
+    ATEN.fake_quantize_per_channel_affine_cachemask,
+)
+STEPS = torch.ones(2)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +195,11 @@ alone.at_home()  # the threads of pytest-xdist are there before any attempt
             "torch.amp.GradScaler",
             lambda: torch._amp_foreach_non_finite_check_and_unscale_([X.clone()], torch.zeros(1), torch.ones(1)),
         ),
+        ("torch.fake_quantize_per_tensor_affine", lambda: torch.fake_quantize_per_tensor_affine(X, 1.0, 0, -8, 7)),
+        ("torch.fake_quantize_per_tensor_affine", lambda: FAKE_TENSOR(X, 1.0, 0, -8, 7)),
+        ("torch.fake_quantize_per_channel_affine", lambda: FAKE_CHANNEL(X, STEPS, STEPS.int(), 0, -8, 7)),
+        (LEARNABLE, lambda: torch._fake_quantize_learnable_per_channel_affine(X, STEPS, STEPS, 0, -8, 7)),
+        ("torch.fused_moving_avg_obs_fake_quant", fused_observer),
         ("torch.autocast", autocast_by_key),
         ("torch.autocast", lambda: torch.autocast("cpu")),
         ("torch.autocast", lambda: torch.set_autocast_enabled("cpu", False)),
