@@ -18,7 +18,7 @@ x: each entry serves a block of x. For x (o, i) the shape (1, 1) is one scale fo
 row, and (o, i / g) one for each run of g inputs of a row, a *group*. `spread` repeats entries to the shape of x.
 
 Rules for all functions: tensors are float64 or float32 where nothing else is said, sizes are at least 1, results have
-the dtype of x, and nothing that comes in is changed or kept alive through a result. Inputs need not be contiguous.
+the dtype of x, and nothing that comes in is changed. Inputs need not be contiguous.
 
 Further reading: Jacob et al. 2018 (integer inference), Krishnamoorthi 2018 (whitepaper), Esser et al. 2020 (LSQ),
 Dettmers et al. 2022 (LLM.int8), Xiao et al. 2023 (SmoothQuant), Lin et al. 2024 (AWQ), Frantar et al. 2023 (GPTQ),

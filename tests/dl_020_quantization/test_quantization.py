@@ -425,12 +425,16 @@ def test_float32_and_what_follows_from_the_range(attempt, draw, method):
     batches = batches_of(draw, (31,), (5, 7), dtype="float32", shift=1.0)
     options = {"method": method, "bits": 5, "rate": 0.3, "clip": 0.03}
     low, high = attempt.run(drivers.range_of_all, options, batches)
-    wide = [b.double() for b in batches]
-    agree((low, high), attempt.run(drivers.range_of_all, options, wide), of=f"{method}: float32 and float64", tol=1e-6)
-    everything = torch.cat([b.flatten() for b in wide])
-    assert everything.min() - 1e-6 <= low <= 0 <= high <= everything.max() + 1e-6, (
-        f"{method}: {(low, high)} is no range"
-    )
+    x = torch.cat([b.flatten() for b in batches]).double()
+    of = f"the range of float32 batches (31) and (5, 7), {method}"
+    if method == "least squares":
+        ends = with_zero(x.min(), x.max())
+        least = min(range_error(x, ends[0] * k / 100, ends[1] * k / 100, 5) for k in range(1, 101))
+        at_most(range_error(x, low, high, 5), least * (1 + 1e-3), of=f"squared error with {of}")
+    else:
+        moved = with_zero(*moving([b.double() for b in batches], 0.3)[-1])
+        want = {"minmax": cut_range(x, 0.0), "percentile": cut_range(x, 0.03), "moving": moved}[method]
+        agree((low, high), want, of=of, tol=1e-5)
     scale, zero = attempt.run(drivers.qparams_of_all, options, batches)
     want, _ = affine(torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64), 5)
     agree(scale, want, axes="a", of=f"{method}: scale of `qparams`, 5 bits")
@@ -459,6 +463,9 @@ def test_another_method_is_refused(attempt):
 
 
 # --- FakeQuantize -----------------------------------------------------------------------------------------------------
+
+KEPT = 1e-5
+"""Tolerance of results: the range may be kept in float32, also where x is float64."""
 
 
 def fake_steps(steps, bits, rate):
@@ -515,7 +522,7 @@ def test_the_first_batch_sets_the_range(attempt, draw, bits, dtype):
         [(want, slope)] = fake_steps(steps, bits, 0.1)
         [(got, grad)] = attempt.run(drivers.faked, {"bits": bits}, steps)
         of = f"of a first batch (11) about {shift}, {bits} bits, {dtype}"
-        agree(got, want, axes="n", of=f"FakeQuantize {of}", known={"x itself": steps[0][1]})
+        agree(got, want, axes="n", of=f"FakeQuantize {of}", known={"x itself": steps[0][1]}, tol=KEPT)
         known = {"a gradient through round, which is 0 everywhere": 0 * slope}
         agree(grad, slope, axes="n", of=f"gradient {of}", known=known)
 
@@ -539,7 +546,9 @@ def test_the_range_moves_in_training_and_stays_in_evaluation(attempt, draw, rate
         }
         known = {name: value for name, value in known.items() if not torch.allclose(value, out)} if rate == 0.1 else {}
         shown = ", ".join("train" if training else "eval" for training in modes[: i + 1])
-        agree(one[0], out, axes="n", of=f"FakeQuantize of the last batch of {shown}; rate {rate}", known=known)
+        agree(
+            one[0], out, axes="n", of=f"FakeQuantize of the last batch of {shown}; rate {rate}", known=known, tol=KEPT
+        )
         everywhere = {"a gradient of 1 everywhere": steps[i][2]} if not torch.equal(slope, steps[i][2]) else None
         agree(one[1], slope, axes="n", of=f"gradient of the last batch of {shown}; rate {rate}", known=everywhere)
 
@@ -556,7 +565,7 @@ def test_the_rounded_code_decides_about_the_gradient(attempt, draw):
         steps = [(True, first, first), (False, x, slope)]
         _, (got, grad) = attempt.run(drivers.faked, {"bits": 4}, steps)
         of = f"of x = {x.tolist()}, 4 bits, range {ends}"
-        agree(got, codes + shift, axes="n", of=f"FakeQuantize {of}")
+        agree(got, codes + shift, axes="n", of=f"FakeQuantize {of}", tol=KEPT)
         strict = torch.where((x - shift > -8) & (x - shift < 7), 1.0, 0.0).double()
         known = {
             "a gradient of 1 everywhere": slope,
@@ -578,7 +587,7 @@ def test_shapes_and_views(attempt, draw, dtype):
         )
         [(want, slope)] = fake_steps(steps, 5, 0.1)
         [(got, grad)] = attempt.run(drivers.faked, {"bits": 5}, steps)
-        agree(got, want, of=f"FakeQuantize of x {tuple(want.shape)}, 5 bits, {dtype}")
+        agree(got, want, of=f"FakeQuantize of x {tuple(want.shape)}, 5 bits, {dtype}", tol=KEPT)
         agree(grad, slope, of=f"gradient of x {tuple(want.shape)}, 5 bits, {dtype}")
 
 
@@ -591,7 +600,7 @@ def test_all_that_it_needs_is_in_the_state_dict(attempt, draw):
         got = attempt.run(drivers.moved_on, {"bits": 6, "rate": 0.3}, steps[:2], steps[2:])
         shown = "evaluation" if len(modes) == 3 else "training, then evaluation"
         for one, (out, slope) in zip(got, want, strict=True):
-            agree(one[0], out, axes="n", of=f"FakeQuantize after load_state_dict, {shown}")
+            agree(one[0], out, axes="n", of=f"FakeQuantize after load_state_dict, {shown}", tol=KEPT)
             agree(one[1], slope, axes="n", of=f"gradient after load_state_dict, {shown}")
 
 
@@ -846,6 +855,13 @@ def in_integers(x, w, bias, x_zero, w_zero, m, shift, out_zero, *, terms="all", 
     return torch.tensor(rows, dtype=torch.uint8).reshape(len(x), len(w))
 
 
+def in_codes(attempt, case, of):
+    """The attempt's result; no operator may have made a tensor of floats."""
+    got, floats = attempt.run(drivers.integer_operators, *case)
+    assert not floats, f"{of} makes tensors of floats, in {', '.join(floats)}"
+    return got
+
+
 @part("integer_linear")
 @pytest.mark.parametrize("w_zero", [False, True], ids=["weights around 0", "weights with a zero point"])
 def test_the_layer_in_integers(attempt, draw, w_zero):
@@ -862,7 +878,7 @@ def test_the_layer_in_integers(attempt, draw, w_zero):
         }
         known = {name: value for name, value in known.items() if not torch.equal(value, want)}
         of = f"integer_linear of x ({n}, {i}), w ({o}, {i})"
-        agree(attempt.integer_linear(*case), want, axes="n o", of=of, known=known if i == 31 else None)
+        agree(in_codes(attempt, case, of), want, axes="n o", of=of, known=known if i == 31 else None)
 
 
 @part("integer_linear")
@@ -876,7 +892,7 @@ def test_two_products_need_more_than_16_bits(attempt):
         want = torch.tensor([[100 + (510 * code + bias) // 2]], dtype=torch.uint8)
         assert 0 < int(want) < 255, "the answer is inside the range"
         of = f"integer_linear of two inputs 255 with weights {code}"
-        agree(attempt.integer_linear(*case), want, axes="n o", of=of)
+        agree(in_codes(attempt, case, of), want, axes="n o", of=of)
 
 
 @part("integer_linear")
@@ -915,7 +931,7 @@ def test_long_sums_are_exact(attempt, draw):
     case[2] = -(x[0].long() @ w.long().T).int() + draw.integers(-40, 41, o).int()
     assert case[2].abs().min() > 2**24, "the sums are beyond float32"
     of = f"integer_linear of x ({n}, {i}), sums beyond 2^24"
-    agree(attempt.integer_linear(*case), in_integers(*case), axes="n o", of=of)
+    agree(in_codes(attempt, case, of), in_integers(*case), axes="n o", of=of)
 
 
 @part("integer_linear")
@@ -929,20 +945,19 @@ def test_the_multiplier_has_31_bits(attempt, draw):
     m, shift = (torch.tensor(one) for one in zip(*map(exact_factor, factors), strict=True))
     x, w = torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(o, 3, dtype=torch.int8)
     case = [x, w, totals, 0, torch.zeros(o, dtype=torch.int32), m, shift, 120]
-    agree(attempt.integer_linear(*case), in_integers(*case), axes="n o", of="integer_linear of sums of millions")
+    of = "integer_linear of sums of millions"
+    agree(in_codes(attempt, case, of), in_integers(*case), axes="n o", of=of)
 
 
 @part("integer_linear")
 def test_no_tensor_of_floats(attempt, draw):
     """No operator on the way makes a tensor of floats, and the work stays in torch."""
-    case = integer_case(draw, 5, 64, 3)
-    want = in_integers(*case)
-    got, floats = attempt.run(drivers.integer_operators, *case)
-    agree(got, want, axes="n o", of="integer_linear of x (5, 64), w (3, 64)")
-    assert not floats, f"integer_linear makes tensors of floats, in {', '.join(floats)}"
+    case = integer_case(draw, 17, 64, 9)
+    want, of = in_integers(*case), "integer_linear of x (17, 64), w (9, 64)"
+    agree(in_codes(attempt, case, of), want, axes="n o", of=of)
     got, cost = attempt.cost("integer_linear", *case)
-    agree(got, want, axes="n o", of="integer_linear of x (5, 64), w (3, 64)")
-    in_torch(cost, of="integer_linear of x (5, 64), w (3, 64)")
+    agree(got, want, axes="n o", of=of)
+    in_torch(cost, of=of)
 
 
 @part("integer_linear")
@@ -950,10 +965,12 @@ def test_no_rows_and_views(attempt, draw):
     """x may have no rows, and x and w may be views."""
     case = integer_case(draw, 3, 8, 5)
     turned = [case[0].T.contiguous().T, case[1].T.contiguous().T, *case[2:]]
-    agree(attempt.integer_linear(*turned), in_integers(*case), axes="n o", of="integer_linear of turned x and w")
+    of = "integer_linear of turned x (3, 8) and w (5, 8)"
+    agree(in_codes(attempt, turned, of), in_integers(*case), axes="n o", of=of)
     none = [case[0][:0], *case[1:]]
     want = torch.zeros(0, 5, dtype=torch.uint8)
-    agree(attempt.integer_linear(*none), want, axes="n o", of="integer_linear of x (0, 8)")
+    of = "integer_linear of x (0, 8)"
+    agree(in_codes(attempt, none, of), want, axes="n o", of=of)
 
 
 # --- outlier_matmul ---------------------------------------------------------------------------------------------------
@@ -1567,4 +1584,4 @@ def test_blocks_of_64_and_groups_of_256(attempt, draw):
 def clear_middles(x):
     levels = torch.tensor(NF4, dtype=torch.float64)
     c = torch.stack([b.abs().max() for b in runs_of(x, 64)]).repeat_interleave(64)[: len(x)]
-    return bool(((x / c)[:, None] - (levels[1:] + levels[:-1]) / 2).abs().min() > 1e-7)
+    return bool(((x / c)[:, None] - (levels[1:] + levels[:-1]) / 2).abs().min() > 1e-6)
