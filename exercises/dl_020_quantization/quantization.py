@@ -73,8 +73,8 @@ def affine_qparams(
 
     Returns scale in the dtype of x, and zero in int32, of the same shape.
 
-    Raises ValueError if axis and group are both given, if group does not divide the last axis, or unless bits is
-    2 to 8.
+    Raises ValueError if axis and group are both given, or unless group is positive and divides the last axis, and bits
+    is 2 to 8.
 
     >>> scale, zero = affine_qparams(torch.tensor([-1.0, 0.5, 4.1]))
     >>> round(scale.item(), 6), zero.item()

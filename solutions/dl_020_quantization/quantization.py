@@ -73,8 +73,8 @@ def affine_qparams(
 
     Returns scale in the dtype of x, and zero in int32, of the same shape.
 
-    Raises ValueError if axis and group are both given, if group does not divide the last axis, or unless bits is
-    2 to 8.
+    Raises ValueError if axis and group are both given, or unless group is positive and divides the last axis, and bits
+    is 2 to 8.
 
     >>> scale, zero = affine_qparams(torch.tensor([-1.0, 0.5, 4.1]))
     >>> round(scale.item(), 6), zero.item()
@@ -87,11 +87,11 @@ def affine_qparams(
         raise ValueError("a scale for each index of an axis, or for each group, not both")
     if group is not None:
         if group < 1 or x.shape[-1] % group:
-            raise ValueError(f"groups of {group} do not divide a last axis of {x.shape[-1]}")
+            raise ValueError(f"groups of {group} do not divide the last axis of {tuple(x.shape)}")
         blocks = x.unflatten(-1, (-1, group))
         shape = blocks.shape[:-1]
     elif axis is not None:
-        blocks = x.movedim(axis, 0).flatten(1) if x.dim() > 1 else x[:, None]
+        blocks = x.movedim(axis, 0).reshape(x.shape[axis], -1)
         shape = torch.Size(size if a == axis % x.dim() else 1 for a, size in enumerate(x.shape))
     else:
         blocks = x.flatten()
@@ -170,7 +170,7 @@ class Calibrator:
         matter: the caller may overwrite it. No graph is kept of an x that requires a gradient.
         """
         ### BEGIN SOLUTION
-        if x.numel() == 0:
+        if not x.numel():
             return
         x = x.detach().double().flatten().clone()
         low, high = x.min().item(), x.max().item()
@@ -537,15 +537,15 @@ def gptq(
     codes = torch.empty_like(w, dtype=torch.int8)
     for start in range(0, w.shape[1], block):
         stop = min(start + block, w.shape[1])
-        errors = torch.zeros_like(w[:, start:stop])
+        errors = []
         for j in range(start, stop):
             here = slice(j, j + 1)
             codes[:, here] = quantize(present[:, here], scale[:, here], zero[:, here], bits)
             back = dequantize(codes[:, here], scale[:, here], zero[:, here])
             error = (present[:, here] - back) / u[j, j]
             present[:, j + 1 : stop] -= error * u[j, j + 1 : stop]
-            errors[:, j - start] = error[:, 0]
-        present[:, stop:] -= errors @ u[start:stop, stop:]
+            errors.append(error)
+        present[:, stop:] -= torch.cat(errors, dim=1) @ u[start:stop, stop:]
     return codes
     ### END SOLUTION
 
@@ -570,7 +570,7 @@ def normal_float() -> Tensor:
     p = 1 - (1 / 32 + 1 / 30) / 2
     above = torch.special.ndtri(torch.linspace(p, 0.5, 9, dtype=torch.float64)[:-1])
     below = -torch.special.ndtri(torch.linspace(p, 0.5, 8, dtype=torch.float64)[:-1])
-    levels = torch.cat([below, torch.zeros(1, dtype=torch.float64), above.flip(0)])
+    levels = torch.cat([below, torch.zeros(1, dtype=torch.float64), above]).sort().values
     return (levels / levels.max()).float()
     ### END SOLUTION
 
@@ -602,7 +602,7 @@ def nf4_quantize(x: Tensor, block: int = 64, group: int = 256) -> tuple[Tensor, 
     padded = torch.cat([flat, flat.new_zeros(-len(flat) % block)]).view(-1, block)
     c = padded.abs().amax(1, keepdim=True)
     levels = normal_float().to(x.dtype)
-    unit = padded / c.masked_fill(c == 0, 1)
+    unit = padded / c.clamp(min=torch.finfo(x.dtype).tiny)
     numbers = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2).flatten()[: len(flat)].to(torch.uint8)
     numbers = torch.cat([numbers, numbers.new_zeros(len(flat) % 2)])
     mean = c.mean()

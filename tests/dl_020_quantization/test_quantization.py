@@ -154,14 +154,18 @@ def test_one_scale_for_each_group(attempt, draw, dtype):
 
 
 @part("affine_qparams")
-def test_a_vector_has_one_axis(attempt, draw):
-    """Of a vector, axis=0 gives each number a scale of its own, and no axis gives one for all."""
+def test_vectors_and_matrices_have_few_axes(attempt, draw):
+    """Of a vector, axis=0 gives each number a scale of its own; of a matrix, axis=1 gives each column one."""
     x = until(lambda: draw.normal(5), lambda x: clear_zero(x[:, None], 8) and clear_zero(x[None], 8))
-    for options, blocks in (({"axis": 0}, x[:, None]), ({"axis": -1}, x[:, None]), ({}, x[None])):
+    y = until(lambda: draw.normal(4, 3), lambda y: clear_zero(y, 8) and clear_zero(y.T, 8))
+    cases = [(x, {"axis": 0}, x[:, None], (5,)), (x, {"axis": -1}, x[:, None], (5,)), (x, {}, x[None], (1,))]
+    cases += [(y, {"axis": 0}, y, (4, 1)), (y, {"axis": 1}, y.T, (1, 3)), (y, {"axis": -1}, y.T, (1, 3))]
+    for tensor, options, blocks, shape in cases:
         want = affine(blocks.amin(1).clamp(max=0), blocks.amax(1).clamp(min=0))
-        scale, zero = attempt.affine_qparams(x, **options)
-        agree(scale, want[0], axes="a", of=f"scale of x (5), {options}")
-        agree(zero, want[1], axes="a", of=f"zero point of x (5), {options}")
+        scale, zero = attempt.affine_qparams(tensor, **options)
+        of = f"of x {tuple(tensor.shape)}, {options}"
+        agree(scale, want[0].view(shape), of=f"scale {of}")
+        agree(zero, want[1].view(shape), of=f"zero point {of}")
 
 
 @part("affine_qparams")
@@ -258,6 +262,8 @@ def test_what_cannot_be_is_refused(attempt, draw):
         "axis=0 and group=5": ((x,), {"axis": 0, "group": 5}),
         "group=4 over 10": ((x,), {"group": 4}),
         "group=20 over 10": ((x,), {"group": 20}),
+        "group=0 over 10": ((x,), {"group": 0}),
+        "group=-5 over 10": ((x,), {"group": -5}),
         "bits=1": ((x, 1), {}),
         "bits=9": ((x, 9), {}),
         "bits=16, symmetric": ((x, 16, True), {}),
@@ -307,7 +313,7 @@ def moving(batches, rate, low=None, high=None):
 
 
 @part("Calibrator")
-@pytest.mark.parametrize("shift", [0.0, 3.0], ids=["around 0", "partly above 0"])
+@pytest.mark.parametrize("shift", [0.0, 3.0, -9.0], ids=["around 0", "partly above 0", "below 0"])
 def test_moving_average_of_ranges(attempt, draw, shift):
     """The first batch sets the range, each other moves it by the rate; 0 is added at the end, not to the batches."""
     for rate in (0.1, 0.35, 1.0, 0.0):
@@ -396,6 +402,19 @@ def test_least_squares_finds_the_best_of_a_hundred_ranges(attempt, draw, bits):
         }
         known = {name: value for name, value in known.items() if value != (low * best / 100, high * best / 100)}
         agree(got, (low * best / 100, high * best / 100), of=of, known=known if bits == 3 else None)
+
+
+@part("Calibrator")
+def test_least_squares_may_choose_the_smallest_range(attempt, draw):
+    """20,000 small numbers near the codes of the smallest of the hundred ranges weigh more than two large ones."""
+    low, high = -0.9, 1.0
+    step = (high - low) / 100 / 3  # codes of 2 bits: -1, 0, 1 and 2 steps
+    small = step * torch.tensor([1.0, 2.0, 2.0, -1.0] * 5_000).double() * draw.uniform(20_000, low=0.97, high=1.03)
+    x = torch.cat([small, torch.tensor([high, low], dtype=torch.float64)])
+    tried = {k: range_error(x, low * k / 100, high * k / 100, 2) for k in (1, 2, 3, 4, 5, 7, 10, 20, 50, 100)}
+    assert min(tried, key=tried.get) == 1, "the oracle: the smallest range is the best"
+    got = attempt.run(drivers.range_of_all, {"method": "least squares", "bits": 2}, [x])
+    agree(got, (low / 100, high / 100), of="the range of 20,000 small numbers, 1 and -0.9, least squares, 2 bits")
 
 
 @part("Calibrator")
@@ -1131,11 +1150,11 @@ def test_columns_of_zeros_get_one(attempt, draw, dtype):
     agree(got, want, axes="i", of=f"smooth_scales where columns 1, 4 and 6 are 0 in x, in w, in both, {dtype}")
 
 
-def awq_candidates(x, w, bits, group, size=None, root=True):
+def awq_candidates(x, w, bits, group, size=None, root=True, tries=20):
     """(s, error) for each of the twenty exponents."""
     size = x.abs().mean(0) if size is None else size
     found = []
-    for k in range(20):
+    for k in range(tries):
         s = size.pow(k / 20).clamp(min=1e-4)
         s = s / (s.max() * s.min()).sqrt() if root else s
         found.append((s, awq_error(x, w, s, bits, group)))
@@ -1170,6 +1189,21 @@ def test_awq_finds_the_best_of_twenty(attempt, draw, bits, group):
         }
         known = apart(known, best)
         agree(got, same[0] if same else best, axes="i", of=of, known=known if group is None and bits == 4 else None)
+
+
+@part("smooth_scales")
+def test_the_last_exponent_is_095(attempt, draw):
+    """Where larger exponents are ever better, the last one is 0.95: not 0.9, and not 1."""
+
+    def falls(case):
+        error = [error for _, error in awq_candidates(*case, 2, None, tries=21)]
+        return error[19] < 0.99 * min(error[:19]) and error[20] < 0.99 * error[19]
+
+    x, w = until(lambda: uneven(draw, 3, 2, 1), falls)
+    tried = [s for s, _ in awq_candidates(x, w, 2, None, tries=21)]
+    known = {"the exponent 1, too": tried[20], "exponents up to 0.9": tried[18]}
+    of = "awq_scales of x (3, 2), w (1, 2), 2 bits, no group"
+    agree(attempt.awq_scales(x, w, 2), tried[19], axes="i", of=of, known=known)
 
 
 @part("smooth_scales")
