@@ -470,7 +470,9 @@ def test_no_graph_is_kept(attempt, draw, method):
     if method == "minmax":
         agree(got, with_zero(both.min(), both.max()), of="the range of two batches that ask for gradients")
     low, high = got
-    assert float(both.min()) <= low < 0 < high <= float(both.max()), f"{method}: {got} is no range of two batches"
+    slack = 1e-9  # 100 / 100 of an end may be another number in the last bit
+    inside = float(both.min()) - slack <= low < 0 < high <= float(both.max()) + slack
+    assert inside, f"{method}: {got} is no range of two batches"
     of = f"nodes of autograd that live on behind two batches, {method}"
     at_most(cost.kept_nodes, 0, of=of)
 

@@ -242,7 +242,7 @@ def test_ranges_of_the_questions(kata):
 def test_gptq_can_lose_against_rounding(kata):
     """It is greedy: so no check asks it to win."""
     lost = 0
-    for seed in range(100):
+    for seed in range(50):
         generator = torch.Generator().manual_seed(seed)
         w = torch.randn(4, 8, generator=generator, dtype=torch.float64)
         x = torch.randn(32, 8, generator=generator, dtype=torch.float64)
@@ -250,7 +250,7 @@ def test_gptq_can_lose_against_rounding(kata):
         codes = kata.gptq(w, x, scale, zero), kata.quantize(w, scale, zero, 4)
         mine, plain = (((kata.dequantize(one, scale, zero) - w) @ x.T).norm() for one in codes)
         lost += bool(mine > plain)
-    assert lost == 11
+    assert lost == 8
 
 
 @pytest.mark.reference
