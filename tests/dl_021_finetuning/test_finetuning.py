@@ -1073,15 +1073,13 @@ def test_empty_prefix(attempt, draw, causal):
 @part("prefix_attention")
 @each_dtype
 def test_large_scores_stay_finite(attempt, draw, dtype):
-    """Scores of 10,000, on either side, give no Inf or NaN."""
-    for side in (1.0, -1.0):
+    """Scores of 10,000, of either sign, in the prefix and in the sequence, give no Inf or NaN."""
+    for own, extra in itertools.product((1.0, -1.0), repeat=2):
         q, k, v, prefix_k, prefix_v = prefix_case(draw, dtype)
-        q, k = q.abs() * 100 + 100, -side * (k.abs() * 100 + 100)
-        prefix_k = side * (prefix_k.abs() * 100 + 100)
-        case = (q, k, v, prefix_k, prefix_v)
-        agree(
-            attempt.prefix_attention(*case), merged(*case), of=f"prefix_attention, prefix scores {side:+.0f} · 10,000"
-        )
+        q, k = q.abs() * 100 + 100, own * (k.abs() * 100 + 100)
+        case = (q, k, v, extra * (prefix_k.abs() * 100 + 100), prefix_v)
+        of = f"prefix_attention, scores {own:+.0f} · 10,000, in the prefix {extra:+.0f} · 10,000"
+        agree(attempt.prefix_attention(*case), merged(*case), of=of)
 
 
 @part("prefix_attention")
