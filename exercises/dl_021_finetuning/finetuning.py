@@ -54,8 +54,8 @@ def pretraining_batch(
 
     Raises ValueError if the objective has another name, or unless 0 <= share <= 1.
 
-    Source: Devlin et al. 2019, section 3.1 and A.1 (there exactly 15 % of each sequence; independent, as here, is what
-    everybody does since); Radford et al. 2018 for the causal objective.
+    Source: Devlin et al. 2019, section 3.1 and A.1 (there 15 % of each sequence; independent choices, as here, are
+    those of `transformers`); Radford et al. 2018 for the causal objective.
 
     >>> ids = {"vocab_size": 50, "mask_id": 4, "pad_id": 0, "special": [1, 2], "generator": torch.Generator()}
     >>> pretraining_batch(torch.tensor([[1, 7, 9, 2, 0, 0]]), "causal", **ids)
@@ -80,7 +80,7 @@ def sentence_pairs(
 
     Raises ValueError if a pair has to be made and no other document has a sentence.
 
-    Source: Devlin et al. 2019, section 3.1. RoBERTa (Liu et al. 2019, section 4.2) trains better without it.
+    Source: Devlin et al. 2019, section 3.1. RoBERTa (Liu et al. 2019, section 4.2) is as good, or better, without it.
 
     >>> pairs = sentence_pairs([[[1], [2], [3]], [[8, 9]]], torch.Generator().manual_seed(0))
     >>> [(first, second if follows else [8, 9]) for first, second, follows in pairs] == [
@@ -336,7 +336,7 @@ def prefix_attention(
         out (b, h, t, e)         weight (b, h, t) = the sum of the softmax over the p places of the prefix, in [0, 1]
 
     So out = weight · Attn(q, prefix) + (1 - weight) · Attn(q, k, v): a prefix adds a vector that depends on q, and
-    takes as much away from what attention says without it (He et al. 2022, equation 5). p may be 0: then weight is 0
+    takes as much away from what attention says without it (He et al. 2022, section 3.1). p may be 0: then weight is 0
     and out is plain attention. Gradients flow to all five. Scores of 10,000 give no NaN.
 
     Source: Li and Liang 2021, section 4.2. (They train it through a small network; what is kept is k and v, as here.)
@@ -421,7 +421,7 @@ def fisher_penalty(
 
     Raises ValueError if `anchor` names a parameter that the model has not, or `fisher` has other names than `anchor`.
 
-    Source: Kirkpatrick et al. 2017, equation 3; Li et al. 2018, "Explicit inductive bias", equation 3 (L2-SP).
+    Source: Kirkpatrick et al. 2017, equation 3; Li et al. 2018, "Explicit inductive bias", section 3 (L2-SP).
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> model.weight.data = torch.tensor([[1.0, 5.0]])

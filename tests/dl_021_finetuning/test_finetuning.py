@@ -1092,7 +1092,12 @@ def test_gradients_reach_prefix_and_sequence(attempt, draw):
         out, weight = merged(*leaves, causal)
         want = torch.autograd.grad((out * upstream).sum() + (weight * weights).sum(), leaves)
         one = torch.tensor(1.0, dtype=torch.float64)
-        _, grads = attempt.gradients(drivers.prefix_sum, *case, upstream, weights, causal, upstream=one)
+        total, grads = attempt.gradients(drivers.prefix_sum, *case, upstream, weights, causal, upstream=one)
+        agree(
+            total,
+            ((out * upstream).sum() + (weight * weights).sum()).detach(),
+            of="a sum of what prefix_attention gives",
+        )
         names = ("q", "k", "v", "prefix_k", "prefix_v")
         agree(
             dict(zip(names, grads[:5], strict=True)),
