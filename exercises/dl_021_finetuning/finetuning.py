@@ -230,6 +230,7 @@ class LoRALinear(nn.Module):
     Cost of LoRA, in training and in eval, with and without gradients: work stays in torch, and for x (b, d) the forward
     pass takes 2·b·r·(d + o) FLOPs beyond the base's 2·b·d·o and makes no tensor of o x d elements, nor does the
     backward pass (whose branch takes twice as much). Nothing that is made stays alive after a call but y and its graph.
+    Each call computes from what these tensors are then.
 
     Source: Hu et al. 2022, section 4.1; Kalajdzievski 2023 (rank-stabilised scale); Liu et al. 2024, section 4 (DoRA).
 

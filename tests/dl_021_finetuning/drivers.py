@@ -206,6 +206,26 @@ def lora_output(module, weight, bias, state, x, rank, alpha, seed=0, **options):
     return _lora(module, weight, bias, state, rank, alpha, **options)(x)
 
 
+def lora_twice(module, weight, bias, state, x, rank, alpha, seed=0, **options):
+    """Two calls, side by side."""
+    torch.manual_seed(seed)
+    layer = _lora(module, weight, bias, state, rank, alpha, **options)
+    return torch.cat([layer(x), layer(x)], dim=-1)
+
+
+def lora_follows(module, first, second, x, rank, alpha, mode, **options):
+    """The output, and the output after W, its bias and the state were written to; all (weight, bias, state)."""
+    layer = _lora(module, *first, rank, alpha, mode, **options)
+    before = layer(x).detach()
+    weight, bias, state = second
+    with torch.no_grad():
+        layer.base.weight.copy_(weight)
+        layer.base.bias.copy_(bias)
+        for name, value in state.items():
+            getattr(layer, name).copy_(value)
+    return before, layer(x).detach()
+
+
 def lora_gradients(module, weight, bias, state, x, upstream, rank, alpha, **options):
     """The gradients of x and of each parameter, by name; None where there is none."""
     layer = _lora(module, weight, bias, state, rank, alpha, **options)
@@ -242,8 +262,12 @@ def lora_made(module, weight, x, rank, *, meter):
     base = _linear(weight, None)
     with meter:
         layer = module.LoRALinear(base, rank, 1.0, generator=_generator(0))
-    meter.kept([layer.A, layer.B])
-    return layer(x)
+        out = layer(x).detach().clone()
+        layer.eval()
+        layer(x)
+        layer.train()
+    meter.kept([layer.A, layer.B, out])
+    return out
 
 
 def lora_merging(module, weight, bias, state, x, calls, rank, alpha, **options):

@@ -138,15 +138,17 @@ def test_masked_tokens_have_their_fates(attempt, draw, vocab_size):
 
 @part("pretraining_batch")
 def test_masked_fates_are_independent(attempt, draw):
-    """Masked: what becomes of one chosen token says nothing about another."""
-    tokens = draw.integers(5, 97, 3, 3)
-    options = {**IDS, "share": 1.0}
-    drawn = attempt.run(
-        drivers.several, "pretraining_batch", tokens, "masked", seed=seed_from(draw), count=1500, **options
-    )
-    masked = (drawn[0] == MASK).flatten(1)
+    """Masked: what becomes of one chosen token says nothing about another, nor about the next batch."""
+    tokens = torch.full((3, 3), 6)
+    options = {**IDS, "share": 1.0, "vocab_size": 8, "seed": seed_from(draw), "count": 1500}
+    inputs, _ = attempt.run(drivers.several, "pretraining_batch", tokens, "masked", **options)
+    agree(list(inputs.shape), [1500, 3, 3], of="the shape of 1,500 inputs of a masked batch of tokens (3, 3)")
     of = "chosen tokens (3, 3) that become the mask"
-    hold_independent(masked, 0.8 + 0.1 / 97, of, lambda i: f"token {divmod(i, 3)}")
+    hold_independent((inputs == MASK).flatten(1), 0.8 + 0.1 / 8, of, lambda i: f"token {divmod(i, 3)}")
+    for i, j in ((0, 0), (2, 1)):
+        for token in (0, 1, 2, 3, 5, 7):
+            of = f"batches in which the chosen token {(i, j)} becomes {token}, of a vocabulary of 8"
+            hold_rate(int((inputs[:, i, j] == token).sum()), 1500, 0.1 / 8, of, looks=12)
 
 
 @part("pretraining_batch")
@@ -393,6 +395,7 @@ _BLOCK = ["linear.weight", "linear.bias", "norm.weight", "norm.bias"]
 def test_all_but_the_named_is_frozen(attempt):
     """Parameters of the named modules require a gradient, all others do not; "blocks.1" is not "blocks.11"."""
     calls = [["head"], ["blocks.1", "head"], ["blocks.11"], ["blocks.1.norm", "blocks.10"], ["blocks"]]
+    calls += [["blocks.2", "blocks", "blocks.2.linear", "blocks.2"]]
     found = attempt.run(drivers.freezing, calls, blocks=12)
     for trainable, seen in zip(calls, found, strict=True):
         want = [name for name in names_of(12) if any(name.startswith(f"{path}.") for path in trainable)]
@@ -790,14 +793,15 @@ def test_dropout_acts_on_the_update_alone(attempt, draw, dora):
 
 @part("LoRALinear")
 def test_dropout_is_drawn_for_each_entry(attempt, draw):
-    """Dropout is drawn for each entry of x, independently."""
+    """Dropout is drawn for each entry of x, independently, and anew in each call."""
     eye = torch.eye(8, dtype=torch.float64)
     state = {"A": eye.clone(), "B": eye.clone()}
     x = torch.ones(1500, 8, dtype=torch.float64)
     options = {"dropout": 0.4, "seed": draw.random.randrange(2**30)}
-    got = attempt.run(drivers.lora_output, 0 * eye, None, state, x, 8, 8.0, **options)
-    agree(list(got.shape), [1500, 8], of="the shape of LoRALinear of x (1500, 8)")
-    hold_independent(got == 0, 0.4, "entries of a row of x that are dropped at 0.4", lambda i: f"entry {i}")
+    got = attempt.run(drivers.lora_twice, 0 * eye, None, state, x, 8, 8.0, **options)
+    agree(list(got.shape), [1500, 16], of="the shape of two outputs of LoRALinear of x (1500, 8), side by side")
+    of = "entries of a row of x that are dropped at 0.4 in two calls"
+    hold_independent(got == 0, 0.4, of, lambda i: f"entry {i % 8} in call {i // 8}")
 
 
 @part("LoRALinear")
@@ -838,12 +842,25 @@ def test_update_leaves_nothing_alive(attempt, draw, mode):
 
 
 @part("LoRALinear")
+@pytest.mark.parametrize("mode", ["training", "eval"])
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_update_follows_its_weights(attempt, draw, mode, dora):
+    """Each call computes from what W, A, B and magnitude are now: nothing is remembered of the call before."""
+    first, second = lora_case(draw, dora=dora), lora_case(draw, dora=dora)
+    x = first[3]
+    got = attempt.run(drivers.lora_follows, first[:3], second[:3], x, 3, 6.0, mode=mode, dora=dora)
+    for seen, (weight, bias, state, _), when in zip(got, (first, second), ("at first", "after"), strict=True):
+        of = f"LoRALinear ({'DoRA' if dora else 'LoRA'}), {mode}, {when} its tensors were written to"
+        agree(seen, x @ lora_weight(weight, state, 2.0).T + bias, axes="b t o", of=of)
+
+
+@part("LoRALinear")
 def test_state_is_small(attempt, draw):
-    """A new LoRALinear holds its base, A and B, and no other tensor."""
+    """A LoRALinear holds its base, A and B, and no other tensor: when it is new, and after calls in both modes."""
     weight, x = draw.normal(31, 29), draw.normal(5, 29)
     got, cost = attempt.cost(drivers.lora_made, weight, x, 2)
     agree(got, x @ weight.T, axes="b o", of="a new LoRALinear")
-    at_most(cost.kept, 0, of="bytes that a new LoRALinear holds, beside its base, A and B")
+    at_most(cost.kept, 0, of="bytes that a LoRALinear holds after calls in both modes, beside its base, A and B")
 
 
 @part("LoRALinear")
@@ -1497,33 +1514,43 @@ def test_conflicts_of_two_tasks(attempt, draw, dtype):
         agree(got, want, axes="n", of=f"project_conflicts of {of}")
 
 
-def three_conflicts(draw):
-    """Three gradients (3, 5), each against both others, and the eight sums that their orders can give."""
-    angles = [draw.random.uniform(-0.2, 0.2) + 2 * math.pi * i / 3 for i in range(3)]
-    plane = torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
-    plane = plane * draw.uniform(3, 1, low=0.7, high=1.5)
-    axes = torch.linalg.qr(draw.normal(5, 2)).Q
-    gradients = plane @ axes.T
-    orders = list(itertools.product(*([(j, k), (k, j)] for j, k in ((1, 2), (0, 2), (0, 1)))))
-    return gradients, orders, torch.stack([projected(gradients, one) for one in orders])
+def four_conflicts(draw):
+    """Four gradients (4, 5), each against all others: corners of a tetrahedron, moved a little."""
+    corners = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
+    corners = (corners + draw.uniform(4, 3, low=-0.15, high=0.15)) * draw.uniform(4, 1, low=0.7, high=1.5)
+    return corners @ torch.linalg.qr(draw.normal(5, 3)).Q.T
 
 
 @part("task_mixture")
 def test_conflicts_are_taken_in_random_order(attempt, draw):
     """Against the original gradients, in an order that is drawn anew for each task, all orders equally likely."""
-    gradients, orders, sums = three_conflicts(draw)
-    options = {"seed": seed_from(draw), "count": 1200}
+    gradients, count = four_conflicts(draw), 1200
+    orders = [list(itertools.permutations([j for j in range(4) if j != i])) for i in range(4)]
+    none = [[]] * 4
+    ways = [
+        torch.stack([projected(gradients, [*none[:i], one, *none[i + 1 :]]) for one in orders[i]]) for i in range(4)
+    ]
+    ways = [way - gradients.sum(dim=0) for way in ways]  # what an order of the others changes for task i
+    sums = ways[0][:, None, None, None] + ways[1][:, None, None] + ways[2][:, None] + ways[3] + gradients.sum(dim=0)
+    options = {"seed": seed_from(draw), "count": count}
     got = attempt.run(drivers.several, "project_conflicts", gradients, **options)
-    agree(list(got.shape), [1200, 5], of="the shape of 1,200 results of project_conflicts of gradients (3, 5)")
-    gaps = (got[:, None] - sums).abs().amax(dim=-1)
-    worst = gaps.min(dim=1).values.max()
-    if not worst < 1e-9:
+    agree(list(got.shape), [count, 5], of="the shape of 1,200 results of project_conflicts of gradients (4, 5)")
+    gaps, nearest = torch.cdist(got, sums.reshape(-1, 5), p=1.0).min(dim=1)
+    if not float(gaps.max()) < 1e-9:
         raise Wrong(
-            "project_conflicts of three gradients that all conflict: a result is none of those that the eight orders "
-            f"give, and {float(worst):.3g} from the nearest; each g is projected against the original gradients"
+            "project_conflicts of four gradients that all conflict: a result is none of those that the orders of the "
+            f"other tasks give, and {float(gaps.max()):.3g} from the nearest; each g is projected against the original "
+            "gradients, one after the other"
         )
-    seen = [orders[i] for i in gaps.argmin(dim=1).tolist()]
-    hold_uniform(seen, orders, "orders of the other tasks, for tasks 0, 1 and 2, in project_conflicts")
+    seen = [[orders[i][k] for i, k in enumerate(place)] for place in _places(nearest.tolist())]
+    for i, j in itertools.combinations(range(4), 2):
+        of = f"orders of the other tasks in project_conflicts, for tasks {i} and {j}"
+        hold_uniform([(one[i], one[j]) for one in seen], list(itertools.product(orders[i], orders[j])), of)
+
+
+def _places(flat):
+    """Which order each of the four tasks had, from a number below 6⁴."""
+    return [(one // 216, one // 36 % 6, one // 6 % 6, one % 6) for one in flat]
 
 
 @part("task_mixture")
