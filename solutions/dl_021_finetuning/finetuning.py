@@ -170,7 +170,7 @@ def span_corruption(
 def _ordered_sum(total: int, terms: int, generator: torch.Generator) -> list[int]:
     """`total` as an ordered sum of positive numbers: terms - 1 of the total - 1 places between units are cuts."""
     cuts = sorted((torch.randperm(total - 1, generator=generator)[: terms - 1] + 1).tolist())
-    return [end - start for start, end in zip([0, *cuts], [*cuts, total], strict=True)]
+    return [end - start for start, end in itertools.pairwise([0, *cuts, total])]
     ### END SOLUTION
 
 
@@ -198,12 +198,12 @@ def freeze(model: nn.Module, trainable: Collection[str]) -> list[nn.Parameter]:
     ([(1, 3), (1,)], [False, False, True])
     """
     ### BEGIN SOLUTION
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = dict(model.named_modules())
     unknown = [name for name in trainable if name not in modules]
     if unknown:
         raise ValueError(f"no modules {unknown}")
     awake = {inner for name in trainable for inner in modules[name].modules()}
-    tuned = {parameter for module in awake for parameter in module.parameters(recurse=False)}
+    tuned = {parameter for module in awake for parameter in module.parameters()}
     for module in model.modules():
         if module is not model:
             module.training = model.training and not awake.isdisjoint(module.modules())
@@ -276,7 +276,7 @@ def slanted_triangle(step: int, steps: int, rate: float, cut_share: float = 0.1,
     """
     ### BEGIN SOLUTION
     cut = math.floor(steps * cut_share)
-    if not 0 < cut_share < 1 or cut < 1:
+    if cut < 1 or cut_share >= 1:
         raise ValueError(f"{steps} steps at cut_share {cut_share} leave no step to climb")
     share = step / cut if step < cut else max(1 - (step - cut) / (cut * (1 / cut_share - 1)), 0.0)
     return rate * (1 + share * (ratio - 1)) / ratio
@@ -482,7 +482,7 @@ def prefix_attention(
     b, t, p = len(q), q.shape[2], prefix_k.shape[1]
     keys = torch.cat([prefix_k.expand(b, -1, -1, -1), k], dim=2)
     values = torch.cat([prefix_v.expand(b, -1, -1, -1), v], dim=2)
-    scores = q @ keys.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ keys.mT / math.sqrt(q.shape[-1])
     if causal:
         future = torch.ones(t, p + t, dtype=torch.bool).triu(p + 1)
         scores = scores.masked_fill(future, -math.inf)

@@ -31,7 +31,7 @@ def hold_uniform(seen, outcomes, of):
 
 # --- pretraining_batch ------------------------------------------------------------------------------------------------
 
-PAD, CLS, SEP, MASK = 0, 1, 2, 4
+PAD, CLS, SEP, MASK = 2, 0, 1, 4
 IDS = {"vocab_size": 97, "mask_id": MASK, "pad_id": PAD, "special": [CLS, SEP]}
 
 
@@ -359,7 +359,7 @@ def test_spans_draw_from_the_generator(attempt, draw):
 @part("span_corruption")
 @pytest.mark.parametrize(
     "bad",
-    [(1, 0.15, 3.0), (0, 0.15, 3.0), (9, 0.0, 3.0), (9, 1.0, 3.0), (9, -0.1, 3.0), (9, 0.15, 0.9), (9, math.nan, 3.0)],
+    [(1, 0.15, 3.0), (0, 0.15, 3.0), (9, 0.0, 3.0), (9, 1.0, 3.0), (9, 1.5, 3.0), (9, -0.1, 3.0), (9, 0.15, 0.9), (9, math.nan, 3.0)],
     ids=str,
 )
 def test_span_corruption_refuses(attempt, draw, bad):
@@ -562,7 +562,7 @@ def triangle(step, steps, rate, share, ratio):
 
 
 @part("layer_rates")
-@pytest.mark.parametrize("case", [(100, 0.1, 32.0), (40, 0.25, 4.0), (29, 0.125, 10.0), (13, 0.3, 5.0)], ids=str)
+@pytest.mark.parametrize("case", [(100, 0.1, 32.0), (40, 0.25, 4.0), (29, 0.125, 10.0), (12, 0.125, 5.0)], ids=str)
 def test_triangle_climbs_and_falls(attempt, draw, case):
     """From rate/ratio up to the rate at the cut, then down to rate/ratio, and never below."""
     steps, share, ratio = case
