@@ -610,7 +610,7 @@ def fisher_penalty(
     parameters = dict(model.named_parameters())
     if not set(anchor) <= set(parameters) or (fisher is not None and set(fisher) != set(anchor)):
         raise ValueError("anchor and fisher must name the same parameters of the model")
-    total = next(iter(parameters.values())).new_zeros(()) if parameters else torch.zeros(())
+    total = next(iter(parameters.values())).new_zeros(())
     for name, value in parameters.items():
         if not value.requires_grad:
             continue

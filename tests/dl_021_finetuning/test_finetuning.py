@@ -359,7 +359,16 @@ def test_spans_draw_from_the_generator(attempt, draw):
 @part("span_corruption")
 @pytest.mark.parametrize(
     "bad",
-    [(1, 0.15, 3.0), (0, 0.15, 3.0), (9, 0.0, 3.0), (9, 1.0, 3.0), (9, 1.5, 3.0), (9, -0.1, 3.0), (9, 0.15, 0.9), (9, math.nan, 3.0)],
+    [
+        (1, 0.15, 3.0),
+        (0, 0.15, 3.0),
+        (9, 0.0, 3.0),
+        (9, 1.0, 3.0),
+        (9, 1.5, 3.0),
+        (9, -0.1, 3.0),
+        (9, 0.15, 0.9),
+        (9, math.nan, 3.0),
+    ],
     ids=str,
 )
 def test_span_corruption_refuses(attempt, draw, bad):
@@ -1322,6 +1331,9 @@ def test_penalty_of_new_parameters(attempt, draw):
     agree(float(got["loss"]), 0.0, of="fisher_penalty of a model of which all is frozen")
     got = attempt.run(drivers.penalty, values, {}, 3.0, None, (), new_strength=2.0)
     agree(got["loss"], sum(v.square().sum() for v in values.values()), of="fisher_penalty with an empty anchor")
+    known = {name: values[name] for name in anchor}
+    got = attempt.run(drivers.penalty, known, anchor, 3.0, fisher, (), new_strength=0.7)
+    agree(got["loss"], 1.5 * (old["a"].sum() + old["b"].sum()), of="fisher_penalty with an anchor for all parameters")
 
 
 @part("fisher_penalty")
