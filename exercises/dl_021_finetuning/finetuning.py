@@ -17,7 +17,7 @@ Further reading: Devlin et al. 2019 (BERT), Raffel et al. 2020 (T5), Howard and 
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch

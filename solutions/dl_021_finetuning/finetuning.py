@@ -17,7 +17,7 @@ Further reading: Devlin et al. 2019 (BERT), Raffel et al. 2020 (T5), Howard and 
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -155,7 +155,13 @@ def span_corruption(
         raise ValueError(f"cannot cut spans of mean {mean_span} out of {n} tokens at density {density}")
     noise = min(max(round(n * density), 1), n - 1)
     spans = min(max(round(noise / mean_span), 1), noise, n - noise)
-    cut, kept = _ordered_sum(noise, spans, generator), _ordered_sum(n - noise, spans, generator)
+
+    def ordered_sum(total: int) -> list[int]:
+        """`total` as an ordered sum of positive numbers: spans - 1 of the total - 1 places between units are cuts."""
+        cuts = sorted((torch.randperm(total - 1, generator=generator)[: spans - 1] + 1).tolist())
+        return [end - start for start, end in itertools.pairwise([0, *cuts, total])]
+
+    cut, kept = ordered_sum(noise), ordered_sum(n - noise)
     inputs: list[Tensor] = []
     targets: list[Tensor] = []
     at = 0
@@ -165,12 +171,6 @@ def span_corruption(
         targets += [sentinel, tokens[at + kept[i] : at + kept[i] + cut[i]]]
         at += kept[i] + cut[i]
     return torch.cat(inputs), torch.cat([*targets, tokens.new_tensor([first_sentinel - spans])])
-
-
-def _ordered_sum(total: int, terms: int, generator: torch.Generator) -> list[int]:
-    """`total` as an ordered sum of positive numbers: terms - 1 of the total - 1 places between units are cuts."""
-    cuts = sorted((torch.randperm(total - 1, generator=generator)[: terms - 1] + 1).tolist())
-    return [end - start for start, end in itertools.pairwise([0, *cuts, total])]
     ### END SOLUTION
 
 
@@ -558,26 +558,18 @@ def fisher_diagonal(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        for log_p, name, gradient in _label_gradients(model, inputs, parameters):
-            fisher[name] += log_p.exp() * gradient.square() / len(inputs)
+        for i in range(len(inputs)):
+            with torch.enable_grad():
+                labels = model(inputs[i : i + 1])[0].log_softmax(dim=0).unbind()
+            for log_p in labels:
+                gradients = torch.autograd.grad(log_p, list(parameters.values()), retain_graph=True, allow_unused=True)
+                for name, gradient in zip(parameters, gradients, strict=True):
+                    if gradient is not None:
+                        fisher[name] += log_p.detach().exp() * gradient.square() / len(inputs)
     finally:
         for module, mode in modes.items():
             module.training = mode
     return fisher
-
-
-def _label_gradients(
-    model: nn.Module, inputs: Tensor, parameters: dict[str, nn.Parameter]
-) -> Iterator[tuple[Tensor, str, Tensor]]:
-    """For each input, label and parameter that it reaches: (log P, the parameter's name, the gradient of log P)."""
-    for i in range(len(inputs)):
-        with torch.enable_grad():
-            labels = model(inputs[i : i + 1])[0].log_softmax(dim=0).unbind()
-        for one in labels:
-            gradients = torch.autograd.grad(one, list(parameters.values()), retain_graph=True, allow_unused=True)
-            for name, gradient in zip(parameters, gradients, strict=True):
-                if gradient is not None:
-                    yield one.detach(), name, gradient
     ### END SOLUTION
 
 
