@@ -1,0 +1,376 @@
+"""nn_002 · CNN from scratch: convolution and its gradients, receptive fields, pooling, the way up, and what it costs.
+
+Notation
+    n  images in a batch          c, o  channels that come in and go out          h, w  rows and columns of an image
+    kh, kw  size of a kernel      oh, ow  rows and columns of an output           a, b  a place in the kernel
+    dout  the gradient of the loss by an output
+
+Convolution is, as in every library, the *correlation*: the kernel is not flipped. Padding is with zeros, as many before
+as after. Where a window no longer fits, it ends: pixels that are left over on the right or below are in no output, and
+their gradient is 0.
+
+    out[n, o, i, j] = bias[o] + Σ_c,a,b  w[o, c, a, b] · padded[n, c, i·stride + a·dilation, j·stride + b·dilation]
+
+Rules for all functions: numpy alone, no call of torch. Arrays are float64, need not be contiguous, and are left alone;
+results are float64. `kernel`, `stride`, `padding`, `dilation` of images are pairs (rows, columns). No size is 0.
+
+Further reading: LeCun et al. 1998; Dumoulin and Visin 2016 (the arithmetic of convolutions, in pictures); Araujo,
+Norris and Sim 2019 (receptive fields); Chellapilla et al. 2006 (one product of matrices); CS231n's notes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def conv_output_size(n: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """How many places a kernel finds along an axis of n pixels.
+
+        span = dilation · (kernel - 1) + 1             from the kernel's first tap to its last
+        size = ⌊(n + 2·padding - span) / stride⌋ + 1
+
+    padding: zeros on *each* side. Returns an int.
+
+    Raises ValueError if the span is longer than the padded axis: no place at all.
+
+    >>> conv_output_size(7, 3), conv_output_size(224, 7, stride=2, padding=3), conv_output_size(7, 3, dilation=2)
+    (5, 112, 3)
+    """
+    ### BEGIN SOLUTION
+    span = dilation * (kernel - 1) + 1
+    if n + 2 * padding < span:
+        raise ValueError(f"a kernel that spans {span} does not fit into {n} pixels with padding {padding}")
+    return (n + 2 * padding - span) // stride + 1
+    ### END SOLUTION
+
+
+def same_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """The zeros (before, after) with which an output at stride 1 is as long as the input.
+
+    Together they are span - 1. Where that is odd, the one more stands *after*, as in torch and TensorFlow: a kernel
+    of 4 gives (1, 2).
+
+    >>> same_padding(3), same_padding(3, dilation=2), same_padding(4)
+    ((1, 1), (2, 2), (1, 2))
+    """
+    ### BEGIN SOLUTION
+    both = dilation * (kernel - 1)
+    return both // 2, both - both // 2
+    ### END SOLUTION
+
+
+def receptive_field(layers: Sequence[tuple[int, int, int, int]]) -> tuple[int, int, float]:
+    """What one output of stacked layers sees of their input, along one axis: (size, jump, first centre).
+
+        size      pixels from the first to the last that an output can depend on, these two included; padding and
+                  borders do not shorten it
+        jump      how far the fields of two neighbouring outputs lie apart, in pixels
+        centre    the middle of the field of output 0, where pixel 0 has its middle at 0: may be negative or a half
+
+    layers: (kernel, stride, padding, dilation) of each convolution or pooling, the input's first. No layers at all give
+    (1, 1, 0.0). Returns an int, an int and a float.
+
+    A layer's step counts in its *own* input, whose pixels already lie `jump` apart in the image. Three 3×3 layers see
+    7 pixels; with stride 2 in the second, 9.
+
+    Source: Araujo, Norris and Sim 2019.
+
+    >>> receptive_field([(3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 1, 1)])
+    (9, 2, 0.0)
+    >>> receptive_field([(2, 2, 0, 1), (3, 1, 0, 2)])  # a pooling, then a dilated layer: 2 + 4·2
+    (10, 2, 4.5)
+    """
+    ### BEGIN SOLUTION
+    size, jump, centre = 1, 1, 0.0
+    for kernel, stride, padding, dilation in layers:
+        reach = dilation * (kernel - 1)
+        size += reach * jump
+        centre += (reach / 2 - padding) * jump
+        jump *= stride
+    return size, jump, centre
+    ### END SOLUTION
+
+
+def im2col(
+    x: np.ndarray,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+) -> np.ndarray:
+    """Every window of an image as a column: x (n, c, h, w) becomes (n, c·kh·kw, oh·ow).
+
+        row     (c, a, b), the last the fastest: which channel, and which tap of the kernel
+        column  (i, j), the last the fastest: which window
+        entry   padded[n, c, i·stride + a·dilation, j·stride + b·dilation]
+
+    A pixel stands in as many columns as windows hold it. Raises ValueError if the kernel does not fit.
+
+    >>> x = np.arange(6.0).reshape(1, 1, 2, 3)
+    >>> im2col(x, (2, 2))
+    array([[[0., 1.],
+            [1., 2.],
+            [3., 4.],
+            [4., 5.]]])
+    """
+    ### BEGIN SOLUTION
+    n, c, h, w = x.shape
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
+    oh, ow = conv_output_size(h, kh, sh, ph, dh), conv_output_size(w, kw, sw, pw, dw)
+    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    cols = np.empty((n, c, kh, kw, oh, ow))
+    for a, b in np.ndindex(kh, kw):
+        top, left = a * dh, b * dw
+        cols[:, :, a, b] = padded[:, :, top : top + sh * oh : sh, left : left + sw * ow : sw]
+    return cols.reshape(n, c * kh * kw, oh * ow)
+    ### END SOLUTION
+
+
+def col2im(
+    cols: np.ndarray,
+    shape: tuple[int, int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+) -> np.ndarray:
+    """The way back: each entry of the columns is *added* to the pixel that it came from. Returns `shape` (n, c, h, w).
+
+    It is im2col's adjoint, not its inverse: Σ im2col(x)·cols = Σ x·col2im(cols) for every x and cols. A pixel that
+    stands in four windows gets the sum of four entries, one in no window 0, and what came from the padding is dropped.
+
+    cols: (n, c·kh·kw, oh·ow), as im2col of that shape gives it.
+
+    >>> col2im(np.ones((1, 4, 2)), (1, 1, 2, 3), (2, 2))  # the columns in the middle stand in both windows
+    array([[[[1., 2., 1.],
+             [1., 2., 1.]]]])
+    """
+    ### BEGIN SOLUTION
+    n, c, h, w = shape
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
+    oh, ow = conv_output_size(h, kh, sh, ph, dh), conv_output_size(w, kw, sw, pw, dw)
+    entries = cols.reshape(n, c, kh, kw, oh, ow)
+    padded = np.zeros((n, c, h + 2 * ph, w + 2 * pw))
+    for a, b in np.ndindex(kh, kw):
+        top, left = a * dh, b * dw
+        padded[:, :, top : top + sh * oh : sh, left : left + sw * ow : sw] += entries[:, :, a, b]
+    return padded[:, :, ph : ph + h, pw : pw + w]
+    ### END SOLUTION
+
+
+def conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> np.ndarray:
+    """The convolution of x (n, c, h, w) with w (o, c/groups, kh, kw): returns (n, o, oh, ow).
+
+    b: (o,), or None for none. groups divides c and o: the first o/groups outputs see the first c/groups channels, and
+    so on. With groups = c each channel is convolved by itself (depthwise).
+
+    Cost: products of matrices; 151 million multiply-adds (x of 4 × 4 × 128 × 128, 64 kernels of 3 × 3) are done within
+    a second or two, which a step of Python for each output entry is not. At once at most 4 times the bytes of the
+    columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw).
+
+    Raises ValueError if the kernel does not fit.
+
+    >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> conv2d(x, np.array([[[[1.0, 0.0], [0.0, 10.0]]]]), np.array([100.0]))  # 100 + 1·0 + 10·4, ...
+    array([[[[140., 151.],
+             [173., 184.]]]])
+    """
+    ### BEGIN SOLUTION
+    o, c, kh, kw = w.shape
+    oh, ow = map(conv_output_size, x.shape[2:], (kh, kw), stride, padding, dilation)
+    cols = im2col(x, (kh, kw), stride, padding, dilation).reshape(len(x), groups, c * kh * kw, oh * ow)
+    out = (w.reshape(groups, o // groups, c * kh * kw) @ cols).reshape(len(x), o, oh, ow)
+    return out if b is None else out + b[:, None, None]
+    ### END SOLUTION
+
+
+def conv2d_backward(
+    x: np.ndarray,
+    w: np.ndarray,
+    dout: np.ndarray,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gradients (dx, dw, db) of conv2d, in the shapes of x, w and (o,). dout: (n, o, oh, ow).
+
+        out = w · cols + b         dw = dout · colsᵀ, summed over n        dcols = wᵀ · dout, and back through col2im
+                                   db = dout, summed over n, i, j
+
+    The kernel serves every window, so dw is a sum over all; a pixel stands in many windows, so dx is one too.
+
+    Cost: as conv2d's, with two products in place of one.
+
+    >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> dx, dw, db = conv2d_backward(x, np.array([[[[1.0, 0.0], [0.0, 10.0]]]]), np.ones((1, 1, 2, 2)))
+    >>> dx[0, 0].tolist(), dw[0, 0].tolist(), db.tolist()  # dw: 0 + 1 + 3 + 4, ...
+    ([[1.0, 1.0, 0.0], [1.0, 11.0, 10.0], [0.0, 10.0, 10.0]], [[8.0, 12.0], [20.0, 24.0]], [4.0])
+    """
+    ### BEGIN SOLUTION
+    o, c, kh, kw = w.shape
+    n, _, oh, ow = dout.shape
+    cols = im2col(x, (kh, kw), stride, padding, dilation).reshape(n, groups, c * kh * kw, oh * ow)
+    upstream = dout.reshape(n, groups, o // groups, oh * ow)
+    dw = (upstream @ cols.swapaxes(2, 3)).sum(axis=0).reshape(w.shape)
+    dcols = w.reshape(groups, o // groups, c * kh * kw).swapaxes(1, 2) @ upstream
+    dx = col2im(dcols.reshape(n, groups * c * kh * kw, oh * ow), x.shape, (kh, kw), stride, padding, dilation)
+    return dx, dw, dout.sum(axis=(0, 2, 3))
+    ### END SOLUTION
+
+
+def pool2d(
+    kind: str, x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """The maximum or the average of each window of each channel: x (n, c, h, w) gives (n, c, oh, ow).
+
+        max        padding takes no part: where all pixels of a window are negative, so is their maximum
+        average    padding counts as zeros, and the divisor is always kh·kw (torch's count_include_pad=True)
+
+    padding is at most half the kernel, so that each window holds a pixel. Raises ValueError for another kind than "max"
+    and "average".
+
+    >>> x = np.array([[[[-4.0, -2.0], [-8.0, -6.0]]]])
+    >>> pool2d("max", x, (2, 2), (2, 2), (1, 1)).tolist(), pool2d("average", x, (2, 2), (2, 2), (1, 1)).tolist()
+    ([[[[-4.0, -2.0], [-8.0, -6.0]]]], [[[[-1.0, -0.5], [-2.0, -1.5]]]])
+    """
+    ### BEGIN SOLUTION
+    if kind not in ("max", "average"):
+        raise ValueError(f"a pooling is 'max' or 'average', not {kind!r}")
+    n, c, h, w = x.shape
+    oh, ow = map(conv_output_size, (h, w), kernel, stride, padding)
+    sides = ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1]))
+    padded = np.pad(x, sides, constant_values=-np.inf if kind == "max" else 0.0)
+    windows = im2col(padded, kernel, stride).reshape(n, c, kernel[0] * kernel[1], oh, ow)
+    return windows.max(axis=2) if kind == "max" else windows.mean(axis=2)
+    ### END SOLUTION
+
+
+def pool2d_backward(
+    kind: str,
+    x: np.ndarray,
+    dout: np.ndarray,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int] = (0, 0),
+) -> np.ndarray:
+    """The gradient of pool2d by x, in its shape, given dout (n, c, oh, ow).
+
+        max        dout goes to the pixel that was the largest of the window
+        average    each place of the window gets dout / (kh·kw); what falls on padding is lost
+
+    A pixel in several windows gets the sum. Where k pixels are equally large, dout goes to the first, row by row, or
+    1/k of it to each: both pass. Raises ValueError for another kind than "max" and "average".
+
+    >>> x = np.array([[[[1.0, 5.0, 2.0]]]])
+    >>> pool2d_backward("max", x, np.array([[[[10.0, 1.0]]]]), (1, 2), (1, 1)).tolist()
+    [[[[0.0, 11.0, 0.0]]]]
+    """
+    ### BEGIN SOLUTION
+    n, c, _, _ = x.shape
+    taps, places = kernel[0] * kernel[1], dout.shape[2] * dout.shape[3]
+    upstream = dout.reshape(n, c, 1, places)
+    if kind == "max":
+        sides = ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1]))
+        windows = im2col(np.pad(x, sides, constant_values=-np.inf), kernel, stride).reshape(n, c, taps, places)
+        dcols = np.zeros(windows.shape)
+        np.put_along_axis(dcols, windows.argmax(axis=2, keepdims=True), upstream, axis=2)
+    elif kind == "average":
+        dcols = np.repeat(upstream / taps, taps, axis=2)
+    else:
+        raise ValueError(f"a pooling is 'max' or 'average', not {kind!r}")
+    return col2im(dcols.reshape(n, c * taps, places), x.shape, kernel, stride, padding)
+    ### END SOLUTION
+
+
+def conv_transpose2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    output_padding: tuple[int, int] = (0, 0),
+) -> np.ndarray:
+    """The adjoint of a convolution, which makes images larger: x (n, c, h, w) and w (c, o, kh, kw) give (n, o, oh, ow).
+
+        oh = (h - 1)·stride - 2·padding + kh + output_padding          ow likewise
+
+    Each pixel of x puts down its value times the kernel, `stride` apart; where prints overlap they add up; `padding`
+    is then cut off on each side. For every x and u: Σ x · conv2d(u, w) = Σ conv_transpose2d(x, w) · u, with the same
+    stride and padding.
+
+    Several sizes lead to one at stride 2 (7 and 8 both give 4 with kernel 3, padding 1), so output_padding, smaller
+    than stride, says which to go back to: rows below and columns to the right that are kept rather than cut off, or
+    where no print reaches, hold b alone. b: (o,), or None for none.
+
+    >>> x = np.array([[[[1.0, 10.0]]]])
+    >>> conv_transpose2d(x, np.array([[[[1.0, 2.0, 3.0]]]]), stride=(1, 2)).tolist()  # 3·1 + 1·10 in the middle
+    [[[[1.0, 2.0, 13.0, 20.0, 30.0]]]]
+    """
+    ### BEGIN SOLUTION
+    n, c, h, width = x.shape
+    _, o, kh, kw = w.shape
+    oh = (h - 1) * stride[0] - 2 * padding[0] + kh + output_padding[0]
+    ow = (width - 1) * stride[1] - 2 * padding[1] + kw + output_padding[1]
+    prints = w.reshape(c, o * kh * kw).T @ x.reshape(n, c, h * width)
+    out = col2im(prints, (n, o, oh, ow), (kh, kw), stride, padding)
+    return out if b is None else out + b[:, None, None]
+    ### END SOLUTION
+
+
+def conv_cost(
+    c: int, o: int, kernel: tuple[int, int], output: tuple[int, int], groups: int = 1, bias: bool = True
+) -> tuple[int, int]:
+    """The parameters of a convolution, and its multiply-adds for one image: two ints.
+
+    output: (oh, ow). Each output entry takes c/groups · kh·kw multiply-adds; adding the bias counts as none. groups
+    divides c and o.
+
+    >>> conv_cost(3, 64, (3, 3), (224, 224))  # VGG-16's first layer: 64·27 + 64, and 64·27·224²
+    (1792, 86704128)
+    """
+    ### BEGIN SOLUTION
+    weights = o * (c // groups) * kernel[0] * kernel[1]
+    return weights + (o if bias else 0), weights * output[0] * output[1]
+    ### END SOLUTION
+
+
+def separable_cost(
+    c: int, o: int, kernel: tuple[int, int], output: tuple[int, int], bias: bool = True
+) -> tuple[int, int]:
+    """The same for a depthwise separable convolution: each channel by itself with `kernel`, c to c, then 1×1, c to o.
+
+    Both layers have a bias, or none has. Compared with the whole convolution the multiply-adds are 1/o + 1/(kh·kw).
+
+    Source: Howard et al. 2017 (MobileNets).
+
+    >>> separable_cost(32, 64, (3, 3), (112, 112), bias=False)  # 9·32 + 32·64 weights, for 18,432
+    (2336, 29302784)
+    """
+    ### BEGIN SOLUTION
+    depthwise = conv_cost(c, c, kernel, output, c, bias)
+    pointwise = conv_cost(c, o, (1, 1), output, 1, bias)
+    return depthwise[0] + pointwise[0], depthwise[1] + pointwise[1]
+    ### END SOLUTION
+
+
+def linear_as_conv(w: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The kernels with which conv2d computes a linear layer on flattened images, y = x.reshape(n, -1) · w.
+
+    w: (c·h·w, o), rows in the order (c, h, w) in which an image of `shape` (c, h, w) is flattened. Returns
+    (o, c, h, w). On larger images the same kernels give a map: the layer at every place at once (fully convolutional).
+
+    >>> linear_as_conv(np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0], [4.0, 8.0]]), (1, 2, 2)).tolist()
+    [[[[1.0, 2.0], [3.0, 4.0]]], [[[5.0, 6.0], [7.0, 8.0]]]]
+    """
+    ### BEGIN SOLUTION
+    return w.T.reshape(-1, *shape)
+    ### END SOLUTION
