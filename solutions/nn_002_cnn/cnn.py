@@ -208,7 +208,8 @@ def conv2d_backward(
 
     The kernel serves every window, so dw is a sum over all; a pixel stands in many windows, so dx is one too.
 
-    Cost: as conv2d's, with two products in place of one.
+    Cost: as conv2d's, with two products in place of one, and at once at most twice the bytes of the columns of x and of
+    dout together (kh·kw numbers for each entry of either).
 
     >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
     >>> dx, dw, db = conv2d_backward(x, np.array([[[[1.0, 0.0], [0.0, 10.0]]]]), np.ones((1, 1, 2, 2)))

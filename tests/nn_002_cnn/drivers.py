@@ -1,4 +1,4 @@
-"""Runs beside the learner's code: goes back through a stack of layers."""
+"""Runs beside the learner's code: goes back through a stack of layers, and draws what is too large to be sent."""
 
 import numpy as np
 
@@ -14,3 +14,23 @@ def gradient_of_one_output(module, sizes, layers, place):
         image, weights = np.zeros((1, 1, h, w)), np.ones((1, 1, *kernel))
         grad, _, _ = module.conv2d_backward(image, weights, grad, stride, padding, dilation)
     return grad
+
+
+def _drawn(seed, shapes):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def large_conv2d(module, seed, shapes, groups, every, *, meter):
+    """`conv2d` at stride 1 with padding 1, measured: the shape of the output, and some of its channels."""
+    arrays = _drawn(seed, shapes)
+    with meter:
+        out = module.conv2d(arrays["x"], arrays["w"], None, (1, 1), (1, 1), (1, 1), groups)
+    return list(out.shape), out[:, ::every]
+
+
+def large_conv2d_backward(module, seed, shapes, groups, *, meter):
+    """`conv2d_backward` at stride 1 with padding 1, measured."""
+    arrays = _drawn(seed, shapes)
+    with meter:
+        return module.conv2d_backward(arrays["x"], arrays["w"], arrays["dout"], (1, 1), (1, 1), (1, 1), groups)
