@@ -71,7 +71,7 @@ def receptive_field(layers: Sequence[tuple[int, int, int, int]]) -> tuple[int, i
     (1, 1, 0.0). Returns an int, an int and a float.
 
     A layer's step counts in its *own* input, whose pixels already lie `jump` apart in the image. Three 3×3 layers see
-    7 pixels; with stride 2 in the second, 9.
+    7 pixels; with stride 2 in the second, 9. Fields of 2⁴⁰ pixels are no problem: pixels are never listed.
 
     Source: Araujo, Norris and Sim 2019.
 
@@ -172,9 +172,9 @@ def conv2d(
     b: (o,), or None for none. groups divides c and o: the first o/groups outputs see the first c/groups channels, and
     so on. With groups = c each channel is convolved by itself (depthwise).
 
-    Cost: products of matrices; 151 million multiply-adds (x of 4 × 4 × 128 × 128, 64 kernels of 3 × 3) are done within
-    a second or two, which a step of Python for each output entry is not. At once at most 4 times the bytes of the
-    columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw).
+    Cost: products of matrices; 151 million multiply-adds (x of 2 × 2 × 126 × 130, 256 kernels of 3 × 3) are done within
+    a second or two, which a step of Python for each of 8.4 million output entries is not. At once at most 4 times the
+    bytes of the columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw).
 
     Raises ValueError if the kernel does not fit.
 

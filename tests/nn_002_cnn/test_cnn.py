@@ -465,8 +465,12 @@ def test_conv2d_refuses(attempt):
             attempt.conv2d(np.ones((1, 1, *size)), np.ones((1, 1, *kernel)))
 
 
-LARGE = {"x": (4, 4, 128, 128), "w": (64, 4, 3, 3), "dout": (4, 64, 128, 128)}
-"""151 million multiply-adds with padding 1. The arrays are drawn beside the learner's code, not sent."""
+WIDE = {"x": (2, 2, 126, 130), "w": (256, 2, 3, 3), "dout": (2, 256, 126, 130)}
+LARGE = {"x": (4, 4, 126, 130), "w": (64, 4, 3, 3), "dout": (4, 64, 126, 130)}
+"""Each 151 million multiply-adds with padding 1. The arrays are drawn beside the learner's code, not sent.
+
+A step of Python for each of 8.4 million output entries takes 25 s, one for each of 4.2 million on the way back 20 s.
+"""
 DEPTHWISE = {"x": (2, 2000, 6, 7), "w": (2000, 1, 3, 3), "dout": (2, 2000, 6, 7)}
 
 
@@ -496,13 +500,13 @@ def columns_of(x, kernel):
 def test_conv2d_of_151_million(attempt, draw):
     """151 million multiply-adds end well within the limit, in a few times the memory of columns and output."""
     seed = draw.random.getrandbits(32)
-    (shape, got), cost = attempt.cost(drivers.large_conv2d, seed, LARGE, 1, 9)
-    of = "conv2d of x (4, 4, 128, 128), 64 kernels of 3×3, padding 1"
-    agree(tuple(shape), LARGE["dout"], of=f"the shape of {of}")
-    large = drawn(seed, LARGE)
-    agree(got, tapwise(large["x"], large["w"][::9]), axes="n o h w", of=f"every ninth channel of {of}", tol=EXACT)
-    columns, outputs = columns_of(LARGE["x"], (3, 3)), 8 * math.prod(LARGE["dout"])
-    known = {"all products before their sum": 64 * columns}
+    (shape, got), cost = attempt.cost(drivers.large_conv2d, seed, WIDE, 1, 25)
+    of = "conv2d of x (2, 2, 126, 130), 256 kernels of 3×3, padding 1"
+    agree(tuple(shape), WIDE["dout"], of=f"the shape of {of}")
+    wide = drawn(seed, WIDE)
+    agree(got, tapwise(wide["x"], wide["w"][::25]), axes="n o h w", of=f"every 25th channel of {of}", tol=EXACT)
+    columns, outputs = columns_of(WIDE["x"], (3, 3)), 8 * math.prod(WIDE["dout"])
+    known = {"all products before their sum": 256 * columns}
     at_most(cost.peak, 4 * (columns + outputs), of=f"bytes at once, {of}", known=known)
 
 
@@ -623,7 +627,7 @@ def test_conv2d_backward_of_151_million(attempt, draw):
             piece = padded[:, :, a : a + x.shape[2], b : b + x.shape[3]]
             dw[:, :, a, b] = upstream @ piece.swapaxes(0, 1).reshape(len(piece[0]), -1).T
     dx = tapwise(dout, flipped(w).swapaxes(0, 1))
-    of = "conv2d_backward of x (4, 4, 128, 128), 64 kernels of 3×3, padding 1"
+    of = "conv2d_backward of x (4, 4, 126, 130), 64 kernels of 3×3, padding 1"
     agree(got, (dx, dw, dout.sum(axis=(0, 2, 3))), of=f"{of}: (dx, dw, db)", tol=1e-11)
     columns = columns_of(LARGE["x"], (3, 3))
     limit = 2 * (columns + columns_of(LARGE["dout"], (3, 3)))
