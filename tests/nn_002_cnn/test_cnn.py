@@ -29,6 +29,10 @@ GEOMETRIES = {
 }
 
 
+CHANNELS = {name: [(2, 3, 4), (3, 2, 5), (1, 5, 2)][i % 3] for i, name in enumerate(GEOMETRIES)}
+"""n, c and o, for each of the geometries."""
+
+
 def numbers(draw):
     """numpy's generator of this check."""
     return np.random.default_rng(draw.random.getrandbits(64))
@@ -259,7 +263,7 @@ def test_receptive_field_of_a_deep_network(attempt):
 # --- im2col and col2im ------------------------------------------------------------------------------------------------
 
 
-def image(draw, size, n=2, c=3):
+def image(draw, n, c, size):
     return turned(numbers(draw).normal(size=(n, c, *size)))
 
 
@@ -319,8 +323,8 @@ def test_im2col_by_hand(attempt):
 def test_im2col_of_any_geometry(attempt, draw, name):
     """Row (c, a, b), column (i, j) is the pixel of channel c under tap (a, b) of window (i, j), or 0 outside."""
     size, *geometry = GEOMETRIES[name]
-    x = image(draw, size)
-    of = f"im2col of x (2, 3, {size[0]}, {size[1]}), {said(geometry)}"
+    x = image(draw, *CHANNELS[name][:2], size)
+    of = f"im2col of x {x.shape}, {said(geometry)}"
     want = as_columns(windows(x, geometry))
     agree(attempt.im2col(x, *geometry), want, axes="n row column", of=of, known=column_mistakes(x, geometry))
 
@@ -369,9 +373,10 @@ def test_col2im_by_hand(attempt):
 def test_col2im_of_any_geometry(attempt, draw, name):
     """Each pixel gets the sum of its entries, one in no window 0, and what came from the padding is dropped."""
     size, *geometry = GEOMETRIES[name]
-    cols = numbers(draw).normal(size=(2, 3, *geometry[0], *output_size(size, geometry)))
-    of = f"col2im to shape (2, 3, {size[0]}, {size[1]}), {said(geometry)}"
-    got = attempt.col2im(turned(as_columns(cols)), (2, 3, *size), *geometry)
+    n, c, _ = CHANNELS[name]
+    cols = numbers(draw).normal(size=(n, c, *geometry[0], *output_size(size, geometry)))
+    of = f"col2im to shape {(n, c, *size)}, {said(geometry)}"
+    got = attempt.col2im(turned(as_columns(cols)), (n, c, *size), *geometry)
     known = back_mistakes(cols, size, geometry)
     agree(got, scattered(cols, size, geometry), axes="n c h w", of=of, tol=EXACT, known=known)
 
@@ -381,7 +386,7 @@ def test_col2im_of_any_geometry(attempt, draw, name):
 GROUPED = {"one group": (3, 4, 1), "two groups": (4, 6, 2), "depthwise": (3, 3, 3), "depthwise, two each": (3, 6, 3)}
 
 
-def layer(draw, size, kernel, n=2, c=3, o=4, groups=1):
+def layer(draw, size, kernel, n, c, o, groups=1):
     rng = numbers(draw)
     x = turned(rng.normal(size=(n, c, *size)))
     return x, turned(rng.normal(size=(o, c // groups, *kernel))), rng.normal(size=o)
@@ -435,8 +440,8 @@ def test_conv2d_by_hand(attempt):
 def test_conv2d_of_any_geometry(attempt, draw, name):
     """Each output is the sum over channels and taps, plus its bias, for every stride, padding and dilation."""
     size, *geometry = GEOMETRIES[name]
-    x, w, b = layer(draw, size, geometry[0])
-    of = f"conv2d of x (2, 3, {size[0]}, {size[1]}), o=4, {said(geometry)}"
+    x, w, b = layer(draw, size, geometry[0], *CHANNELS[name])
+    of = f"conv2d of x {x.shape}, w {w.shape}, {said(geometry)}"
     known = conv_mistakes(x, w, b, geometry)
     want = convolved(x, w, b, geometry)
     agree(attempt.conv2d(x, w, b, *geometry[1:]), want, axes="n o h w", of=of, tol=EXACT, known=known)
@@ -562,9 +567,9 @@ def test_conv2d_backward_by_hand(attempt):
 def test_conv2d_backward_of_any_geometry(attempt, draw, name):
     """dx, dw and db are the gradients of Σ conv2d(x, w, b)·dout; pixels that are left over get 0."""
     size, *geometry = GEOMETRIES[name]
-    x, w, _ = layer(draw, size, geometry[0])
-    dout = turned(numbers(draw).normal(size=(2, 4, *output_size(size, geometry))))
-    of = f"conv2d_backward of x (2, 3, {size[0]}, {size[1]}), o=4, {said(geometry)}: (dx, dw, db)"
+    x, w, _ = layer(draw, size, geometry[0], *CHANNELS[name])
+    dout = turned(numbers(draw).normal(size=(len(x), len(w), *output_size(size, geometry))))
+    of = f"conv2d_backward of x {x.shape}, w {w.shape}, {said(geometry)}: (dx, dw, db)"
     want = convolution_gradients(x, w, dout, geometry)
     known = gradient_mistakes(x, w, dout, geometry) if name in ("plain", "all of it") else None
     agree(attempt.conv2d_backward(x, w, dout, *geometry[1:]), want, of=of, tol=EXACT, known=known)
@@ -710,7 +715,7 @@ def test_pool2d_by_hand(attempt):
 def test_pool2d_of_any_geometry(attempt, draw, kind, name):
     """Each output is the maximum, or the average, of its window in its channel."""
     size, *geometry = POOLS[name]
-    x = image(draw, size) - 1.5
+    x = image(draw, 2, 3, size) - 1.5
     of = f"pool2d of {kind}, x (2, 3, {size[0]}, {size[1]}), kernel, stride, padding {tuple(geometry)}"
     known = pool_mistakes(kind, x, geometry)
     want = pooled(kind, x, *geometry)
@@ -782,7 +787,7 @@ def test_pool2d_backward_by_hand(attempt):
 def test_pool2d_backward_of_any_geometry(attempt, draw, kind, name):
     """Each pixel gets the sum over its windows; what falls on padding is lost, and pixels left over get 0."""
     size, *geometry = POOLS[name]
-    x = image(draw, size) - 1.5
+    x = image(draw, 2, 3, size) - 1.5
     dout = turned(numbers(draw).normal(size=pooled(kind, x, *geometry).shape))
     of = f"pool2d_backward of {kind}, x (2, 3, {size[0]}, {size[1]}), kernel, stride, padding {tuple(geometry)}"
     known = pool_back_mistakes(kind, x, dout, geometry)
@@ -904,6 +909,16 @@ def test_conv_transpose2d_of_any_geometry(attempt, draw, name):
     agree(
         attempt.conv_transpose2d(x, w, b, *how), printed(x, w, b, *how), axes="n o h w", of=of, tol=EXACT, known=known
     )
+
+
+@part("conv_transpose2d")
+def test_conv_transpose2d_by_default(attempt, draw):
+    """What is not given is stride 1, no padding, no output_padding, no bias."""
+    rng = numbers(draw)
+    x, w = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(2, 3, 2, 4))
+    want = printed(x, w, None, (1, 1), (0, 0), (0, 0))
+    of = "conv_transpose2d of x (1, 2, 3, 2) and w (2, 3, 2, 4) alone"
+    agree(attempt.conv_transpose2d(x, w), want, axes="n o h w", of=of, tol=EXACT)
 
 
 @part("conv_transpose2d")
