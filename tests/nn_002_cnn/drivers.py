@@ -30,7 +30,8 @@ def large_conv2d(module, seed, shapes, groups, every, *, meter):
 
 
 def large_conv2d_backward(module, seed, shapes, groups, *, meter):
-    """`conv2d_backward` at stride 1 with padding 1, measured."""
+    """`conv2d_backward` at stride 1 with padding 1, measured; the channels of dout come as often as w asks for."""
     arrays = _drawn(seed, shapes)
+    dout = np.repeat(arrays["dout"], len(arrays["w"]) // arrays["dout"].shape[1], axis=1)
     with meter:
-        return module.conv2d_backward(arrays["x"], arrays["w"], arrays["dout"], (1, 1), (1, 1), (1, 1), groups)
+        return module.conv2d_backward(arrays["x"], arrays["w"], dout, (1, 1), (1, 1), (1, 1), groups)
