@@ -672,6 +672,8 @@ POOLS = {
     "padding (1, 0)": ((5, 6), (2, 3), (2, 2), (1, 0)),
     "padding (1, 2)": ((7, 6), (3, 4), (2, 3), (1, 2)),
     "the whole image": ((3, 5), (3, 5), (1, 1), (0, 0)),
+    "the last rows need padding": ((4, 5), (3, 2), (1, 1), (1, 0)),
+    "the last columns need padding": ((5, 4), (2, 3), (1, 1), (0, 1)),
 }
 
 
