@@ -69,12 +69,15 @@ def hold_along(loss, given, grads, rng, of, tol=1e-9):
         agree(got, want, of=said, tol=tol * max(1.0, min(1e3, size / max(abs(want), 1e-300))))
 
 
-def differing(found, right, tol=1e-6):
+def differing(found, right):
     """The known mistakes that give something else than what is right."""
 
+    def entries(value):
+        return list(value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value])
+
     def apart(value):
-        pairs = zip(value.values(), right.values(), strict=True) if isinstance(right, dict) else [(value, right)]
-        return any(np.shape(a) != np.shape(b) or not np.allclose(a, b, rtol=tol, atol=1e-12) for a, b in pairs)
+        pairs = zip(entries(value), entries(right), strict=True)
+        return any(np.shape(a) != np.shape(b) or not np.allclose(a, b, rtol=1e-6, atol=1e-12) for a, b in pairs)
 
     return {name: value for name, value in found.items() if apart(value)}
 
@@ -118,7 +121,7 @@ def rnn_mistakes(given):
         "h0 in each step, not the state before it": np.tanh(x @ wx + (h0 @ wh)[:, None] + b),
         "the last state alone": right[:, -1] if right.shape[1] else right,
         "the axes of n and t exchanged": right.swapaxes(0, 1),
-        "steps from the last to the first": rnn_states({**given, "x": x[:, ::-1]})[:, ::-1],
+        "steps from the last to the first": np.flip(rnn_states({**given, "x": x[:, ::-1]}), axis=1).copy(),
     }
     if wh.shape[0] == wx.shape[0]:
         found["wh transposed"] = rnn_states({**given, "wh": wh.T})
@@ -299,14 +302,14 @@ def loss_on(draw, on, sizes):
 
 
 @part("rnn_backward")
-@pytest.mark.parametrize("window", [1, 2, 3, 4, 6, 7, 8, 100])
+@pytest.mark.parametrize("window", [4, 1, 2, 3, 7, 9, 10, 11, 100])
 def test_truncated(attempt, draw, window):
     """No gradient passes from a piece of `window` steps to the one before; pieces are counted from the first step."""
-    sizes = (2, 7, 3, 3)
+    sizes = (2, 10, 3, 3)
     given = rnn_given(draw, *sizes)
     dh = loss_on(draw, "every step", sizes)
     of = f"rnn_backward, {sized(sizes)}, window={window}"
-    known = rnn_known(given, dh, window) if window == 3 else None
+    known = rnn_known(given, dh, window) if window == 4 else None
     got = attempt.rnn_backward(rnn_cache(given), dh, window)
     agree(got, rnn_slopes(given, dh, window), of=of, tol=EXACT, known=known)
 
@@ -406,9 +409,7 @@ def step_mistakes(x, h, c, weights):
             new_h, new_c, x @ weights["wx"] + h @ weights["wh"] + weights["b"],
         ),
     }  # fmt: skip
-    return {name: value for name, value in found.items() if differing({name: value[0]}, right[0])} | {
-        name: value for name, value in found.items() if name.startswith(("gates before", "a cell state squashed"))
-    }
+    return differing(found, right)
 
 
 @part("lstm_step")
