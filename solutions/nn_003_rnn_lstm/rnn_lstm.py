@@ -9,8 +9,8 @@ A recurrent network is one layer used t times, on the input of each step and on 
 way back is that of a network of t layers that share their weights: the gradients of all steps *add up*.
 
 Rules for all functions: numpy alone. Arrays are float64 (integers where that is said), need not be contiguous, and are
-left alone; results are float64. n and t may be 0 wherever they occur, d and u are 1 or more. x is (n, t, d), so step s
-of all sequences is x[:, s].
+left alone; results are float64, and new: they share no memory with what was given, and later calls leave them alone.
+n and t may be 0 wherever they occur, d and u are 1 or more. x is (n, t, d), so step s of all sequences is x[:, s].
 
 Weights are dicts of arrays, and multiply from the right: x·wx + h·wh + b. The gates of an LSTM lie side by side in the
 order i f g o, those of a GRU in the order r z n, as in torch: columns 0 ... u - 1 belong to the first gate.
