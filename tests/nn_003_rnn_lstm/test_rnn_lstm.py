@@ -370,7 +370,7 @@ def lasting(draw, t, d, u, n=3):
 @pytest.mark.parametrize(("window", "on"), [(None, "every step"), (None, "the last step"), (1700, "every step")])
 def test_rnn_backward_through_5000_steps(attempt, draw, window, on):
     """One sweep back is enough for 5,000 losses: a sweep for each takes 12.5 million steps. Nothing is cut off."""
-    sizes = _, t, d, u = 3, 5000, 5, 61
+    sizes = _, t, d, u = 3, 5000, 5, 101
     given = lasting(draw, t, d, u)
     dh = loss_on(draw, on, sizes)
     cache = rnn_cache(given)
