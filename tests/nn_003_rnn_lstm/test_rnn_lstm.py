@@ -1360,8 +1360,8 @@ def test_dropout_in_evaluation(attempt, draw, p):
 def test_dropout_gives_new_arrays(attempt, draw):
     """out is a new array, in evaluation too: x stays what it is when out is changed in place."""
     got = attempt.run(drivers.untouched, drawn(numbers(draw), 3, 4, 5), 0.0, draw.random.getrandbits(32))
-    for when, changed in got.items():
-        assert not changed, (
+    for when in ("training", "evaluation"):
+        assert not got[when], (
             f"variational_dropout with p = 0, in {when}: x and a result share memory; return a new array"
         )
 
