@@ -12,6 +12,8 @@ Rules for all functions: numpy alone. Arrays are float64 (integers where that is
 left alone; results are float64, and new: they share no memory with what was given, and later calls leave them alone.
 n and t may be 0 wherever they occur, d and u are 1 or more. x is (n, t, d), so step s of all sequences is x[:, s].
 
+torch has all of this ready, and autograd its derivatives: neither may be called in any part, whichever way.
+
 Weights are dicts of arrays, and multiply from the right: x·wx + h·wh + b. The gates of an LSTM lie side by side in the
 order i f g o, those of a GRU in the order r z n, as in torch: columns 0 ... u - 1 belong to the first gate.
 
@@ -45,7 +47,7 @@ def rnn_forward(x: np.ndarray, h0: np.ndarray, wx: np.ndarray, wh: np.ndarray, b
         h_s = tanh(x_s·wx + h_(s-1)·wh + b)          the state before the first step is h0
 
     x: (n, t, d); h0: (n, u); wx: (d, u); wh: (u, u); b: (u,). Returns h (n, t, u), where h[:, s] is the state behind
-    step s. h0 is not among them.
+    step s. h0 is not among them. Forbidden: torch, autograd.
 
     tanh(ln 2) = 0.6, and tanh(ln 3) = 0.8:
 
@@ -70,7 +72,7 @@ def rnn_backward(cache: dict[str, np.ndarray], dh: np.ndarray, window: int | Non
     step of each piece. None: not truncated.
 
     Cost: one sweep from the end to the start, however many steps have a loss; t may be 5,000.
-    Raises ValueError for a window below 1.
+    Raises ValueError for a window below 1. Forbidden: torch, autograd.
 
     Of the example above, where only the last state counts, 1 - 0.8² = 0.36 and 0.36 · 0.5 · (1 - 0.6²) = 0.1152:
 
@@ -95,7 +97,7 @@ def lstm_step(
         h_new = o ⊙ tanh(c_new)            show o of it
 
     x: (n, d); h, c: (n, u); weights: above. gates: (n, 4u), i f g o side by side. Entries of z may be ±1,000 and more:
-    nothing becomes NaN.
+    nothing becomes NaN. Forbidden: torch, autograd.
 
     With i = 0.75, f = 0.25, g = 0.6, o = 0.8, whatever x and h are, c = 2 becomes 0.25 · 2 + 0.75 · 0.6 = 0.95:
 
@@ -133,6 +135,7 @@ def lstm_backward(cache: dict[str, Any], dh: np.ndarray, dc: np.ndarray | None =
     h has these: the loss itself, and all four gates of the next step.
 
     Cost: one sweep from the end to the start; t may be 5,000. Gates of exactly 0 or 1 are no problem.
+    Forbidden: torch, autograd.
 
     One step with the gates of the example above, c0 = 2 and dh = 1: 0.8 · (1 - tanh²(0.95)) = 0.3622 reaches the cell
     state, and a quarter of it c0.
@@ -160,7 +163,7 @@ def cell_jacobian(
     the gates see h, and h depends on c: the whole Jacobian is not diagonal.
 
     One sequence, no batch: x: (t, d); h0, c0: (u,). With t = 0 both are the identity; with t = 1 they are equal.
-    Precise to rounding: no differences.
+    Precise to rounding: no differences. Forbidden: torch, autograd.
 
     >>> weights = {"wx": np.zeros((1, 4)), "wh": np.ones((1, 4)), "b": np.zeros(4)}
     >>> direct, whole = cell_jacobian(weights, np.zeros((2, 1)), np.zeros(1), np.ones(1))
@@ -185,7 +188,7 @@ def gru_step(
     x: (n, d); h: (n, u); weights: above; wx_r is its block of columns. The two differ in where r acts: on the product,
     its bias included, or on the state. Entries of the sums may be ±1,000 and more: nothing becomes NaN.
 
-    Raises ValueError for another reset.
+    Raises ValueError for another reset. Forbidden: torch, autograd.
 
     r = 0.5, z = 0.25 and wh_n = 2: from h = 1, with bh_n = 1, n = tanh(0.5 · 3) after and tanh(0.5 · 2 + 1) before.
 
@@ -224,7 +227,7 @@ def gru_backward(cache: dict[str, Any], dh: np.ndarray) -> dict[str, np.ndarray]
     A state has these ways on: straight to the next state, times z, and through r, z and n of the next step. bx and bh
     get the same gradient but where reset stands between them: in the block of n, if it is "after".
 
-    Cost: one sweep from the end to the start; t may be 5,000.
+    Cost: one sweep from the end to the start; t may be 5,000. Forbidden: torch, autograd.
 
     One step with the gates of the example above and dh = 1: 0.75 · (1 - 0.9051²) = 0.1355 reaches the sum in n.
 
@@ -258,7 +261,7 @@ def run_padded(
     (n, t, 2u): at each entry the state of the first, and beside it that of the second once it has read that entry. last
     is (n, 2u): each LSTM's state behind the last entry that it reads, which is entry 0 for the second.
 
-    Raises ValueError for a length below 0 or above t.
+    Raises ValueError for a length below 0 or above t. Forbidden: torch, autograd.
 
     >>> weights = {"wx": np.zeros((1, 4)), "wh": np.zeros((1, 4)), "b": np.log([3, 1 / 3, 2, 4])}
     >>> out, last = run_padded(np.array([[[5.0], [5.0], [np.nan]]]), np.array([2]), weights)
@@ -280,7 +283,7 @@ def variational_dropout(
     come from rng, which is used up as you draw: neither copied nor seeded anew, and the global state of np.random is
     left alone.
 
-    Raises ValueError unless 0 <= p < 1.
+    Raises ValueError unless 0 <= p < 1. Forbidden: torch, autograd.
 
     Source: Gal and Ghahramani 2016, scaled while training.
 
@@ -301,7 +304,7 @@ def recurrent_parameter_count(
     have u units. A layer reads the states of the layer below it, of both directions if there are two; each direction
     has parameters of its own.
 
-    Raises ValueError for another cell.
+    Raises ValueError for another cell. Forbidden: torch, autograd.
 
     >>> recurrent_parameter_count("lstm", 10, 20), recurrent_parameter_count("gru", 10, 20)
     (2560, 1920)
