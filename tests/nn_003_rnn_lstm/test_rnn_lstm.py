@@ -1322,7 +1322,7 @@ def test_dropout_drops_independently(attempt, draw, p, n, d, calls):
 @part("variational_dropout")
 def test_dropout_draws_from_its_generator(attempt, draw):
     """All random numbers come from rng, which is used up: not copied, not seeded anew, nothing global."""
-    n, d = 300, 71
+    n, d = 300, 101
     got = attempt.run(drivers.drawing, np.ones((n, 2, d)), 0.5, draw.random.getrandbits(32))
     of = f"variational_dropout of x ({n}, 2, {d})"
     said = f"the mask of {of} from a generator in an equal state, np.random seeded otherwise"
