@@ -70,6 +70,7 @@ def drawing(module, x, p, seed):
         used = rng.bit_generator.state != start
         moved = any(np.any(a != b) for a, b in zip(before[1:], np.random.get_state()[1:], strict=True))
         again = module.variational_dropout(x, p, rng)[1].copy()
+        third = module.variational_dropout(x, p, rng)[1].copy()
         _forgetting(2)
         equal = module.variational_dropout(x, p, np.random.default_rng(seed))[1].copy()
         advanced = np.random.default_rng(seed)
@@ -81,5 +82,5 @@ def drawing(module, x, p, seed):
         idle_used = idle.bit_generator.state != start
     finally:
         np.random.set_state(kept)
-    seen = {"first": first, "equal": equal, "again": again, "later": later, "other": other}
+    seen = {"first": first, "equal": equal, "again": again, "third": third, "later": later, "other": other}
     return {**seen, "used": bool(used), "moved": bool(moved), "idle_used": bool(idle_used)}

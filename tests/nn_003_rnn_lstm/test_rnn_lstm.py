@@ -1330,6 +1330,7 @@ def test_dropout_draws_from_its_generator(attempt, draw):
     assert not got["moved"], f"{of} drew from, or seeded, the global state of np.random: draw from rng"
     for name, when in {
         "again": "again from the same generator",
+        "third": "at the third call with the same generator",
         "later": "from a generator of the same seed that had given numbers before",
         "other": "from a generator of another seed",
     }.items():
