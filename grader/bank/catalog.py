@@ -201,12 +201,25 @@ class Task(Facts, frozen=True):
     gaps: tuple[str, ...]
     priority: int
     difficulty: Difficulty
+    needs: tuple[str, ...] = ()
+    """Ids of the exercises that it builds on."""
+
+
+class Track(Facts, frozen=True):
+    """An order in which exercises are studied."""
+
+    id: str
+    title: str
+    exercises: tuple[str, ...]
+    after: str | None = None
+    """The track that comes before it."""
 
 
 class Coverage(Facts, frozen=True):
     role: tuple[Role, ...]
     task: tuple[Task, ...]
     item: tuple[Item, ...]
+    track: tuple[Track, ...] = ()
 
     def tasks_of(self, item: Item) -> list[Task]:
         return [task for task in self.task if item.number in task.gaps]

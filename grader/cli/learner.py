@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from grader.bank.catalog import Exercise, House, find_house
+from grader.bank.tracks import along, find_track
 from grader.base.errors import HouseError, RunError
 from grader.base.text import plain_lines
 from grader.cli.talk import print_json, say, stop, style
@@ -70,17 +71,23 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
 
 
 @click.command("list")
+@click.option("--track", "track_id", metavar="TRACK", help="Only those of a track, in its order: core, ml or llm.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def list_(as_json: bool) -> None:
+def list_(track_id: str | None, as_json: bool) -> None:
     """The exercises, with what is earned of each."""
     house = find_house()
+    track = find_track(house, track_id) if track_id is not None else None
+    exercises = along(house, track) if track else list(house.exercises.values())
     earned = earned_of(house)
     if as_json:
-        print_json([desk.listed(house, exercise, earned) for exercise in house.exercises.values()])
+        print_json([desk.listed(house, exercise, earned) for exercise in exercises])
         return
-    from grader.views.tables import print_exercises
+    from grader.views.tables import print_exercises, print_track
 
-    print_exercises(house, earned)
+    if track:
+        print_track(house, track, earned)
+    else:
+        print_exercises(house, earned)
 
 
 @click.command()

@@ -8,6 +8,7 @@ import msgspec
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.derived import stub_of
 from grader.bank.source import BEGIN, END, definition, definitions, read_source, replace_definition
+from grader.bank.tracks import needs, study_order
 from grader.base.errors import HouseError
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
@@ -38,22 +39,14 @@ class Next(msgspec.Struct, frozen=True):
     """How its last run ended: `wrong, 4 of 8 checks pass`; empty where it was not run."""
 
 
-_LEVELS = ("easy", "medium", "hard")
-
-
 def following(house: House, earned: Earned, worked_on: Mapping[str, str]) -> Next | None:
-    """The first part not earned of what was worked on last; else of the easiest exercise, the best priority first.
+    """The first part not earned of what was worked on last; else of the first exercise along the tracks.
 
     worked_on: exercise to the time of its last attempt.
     """
-
-    def easiest(exercise: Exercise) -> tuple[int, int, str]:
-        task = house.task(exercise)
-        return (_LEVELS.index(task.difficulty), task.priority, exercise.id) if task else (len(_LEVELS), 9, exercise.id)
-
     latest = sorted(worked_on, key=lambda id: worked_on[id], reverse=True)
     begun = [house.exercises[id] for id in latest if id in house.exercises]
-    fresh = sorted((one for one in house.exercises.values() if one not in begun), key=easiest)
+    fresh = [one for one in study_order(house) if one not in begun]
     for exercise in (*begun, *fresh):
         part = next((one for one in exercise.parts if one.name not in earned.get(exercise.id, set())), None)
         if part:
@@ -189,6 +182,7 @@ def listed(house: House, exercise: Exercise, earned: Earned) -> dict[str, Any]:
         "priority": task.priority if task else None,
         "difficulty": task.difficulty if task else None,
         "minutes": exercise.minutes,
+        "needs": [one.id for one in needs(house, exercise)],
         "points": exercise.points,
         "earned": sum(part.points for part in exercise.parts if part.name in mine),
         "parts": [{"name": p.name, "points": p.points, "earned": p.name in mine} for p in exercise.parts],

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from grader.bank.catalog import Exercise, House, Part
+from grader.bank.catalog import Exercise, House, Part, Track
 from grader.bank.coverage import coverage_table
 from grader.bank.derived import stub_of
 from grader.bank.questions import Question, read_questions
 from grader.bank.source import STUB, definition
+from grader.bank.tracks import along, needs
 from grader.base.errors import HouseError
 from grader.learner import desk
 from grader.records.progress import Progress, ProgressError
@@ -38,8 +39,13 @@ def house_map(house: House) -> wire.HouseMap:
         roles=tuple(table.roles),
         sections=sections(house, table.items, standing),
         exercises=tuple(_card(house, exercise, standing) for exercise in house.exercises.values()),
+        tracks=tuple(_track(house, track) for track in house.coverage.track),
         warning=standing.warning,
     )
+
+
+def _track(house: House, track: Track) -> wire.Track:
+    return wire.Track(id=track.id, title=track.title, exercises=tuple(one.id for one in along(house, track)))
 
 
 def next_part(house: House) -> wire.NextPart | None:
@@ -70,6 +76,7 @@ def _card(house: House, exercise: Exercise, standing: Standing) -> wire.Exercise
         points=exercise.points,
         points_earned=sum(part.points for part in mine),
         parts=tuple(part.name for part in exercise.parts),
+        needs=tuple(one.title for one in needs(house, exercise)),
     )
 
 

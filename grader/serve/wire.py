@@ -131,6 +131,16 @@ class ExerciseCard(Wire, frozen=True):
     points: int
     points_earned: int
     parts: tuple[str, ...]
+    needs: tuple[str, ...]
+    """Titles of the exercises that it builds on."""
+
+
+class Track(Wire, frozen=True):
+    """An order to study in."""
+
+    id: str
+    title: str
+    exercises: tuple[str, ...]
 
 
 class HouseMap(Wire, frozen=True):
@@ -146,6 +156,8 @@ class HouseMap(Wire, frozen=True):
     roles: tuple[RoleRow, ...]
     sections: tuple[MapSection, ...]
     exercises: tuple[ExerciseCard, ...]
+    tracks: tuple[Track, ...]
+    """One with the id of a role is the order for who prepares for it."""
     warning: str = ""
     """Why progress is not shown, where its file cannot be read."""
 

@@ -12,12 +12,14 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from grader.bank.catalog import Exercise, House, number_of
+from grader.bank.catalog import Exercise, House, Track, number_of
 from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow
+from grader.bank.tracks import along, needs
 from grader.base.text import plain
 from grader.records.progress import Kept
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
+from grader.views.words import counted
 
 WIDTH = 80
 _LONGEST_PROBLEM = 100
@@ -110,6 +112,27 @@ def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
         done, worth = f"{parts}/{len(exercise.parts)}", f"{points}/{exercise.points}"
         grid.add_row(number, title, priority, level, str(exercise.minutes), done, worth)
     _console().print(grid)
+
+
+def print_track(house: House, track: Track, earned: Mapping[str, set[str]]) -> None:
+    """The exercises of a track in the order of study, what each builds on, and its hours. It fits 60 columns."""
+    console, exercises = _console(), along(house, track)
+    narrow = console.width < WIDTH
+    grid = _table("#:2", "Exercise:29", *([] if narrow else ["Level:6"]), ">Hours:5", ">Earned:7", "After:7")
+    for place, exercise in enumerate(exercises, 1):
+        task, mine = house.task(exercise), earned.get(exercise.id, set())
+        points = sum(part.points for part in exercise.parts if part.name in mine)
+        before = "\n".join(one.label for one in needs(house, exercise))
+        level = [] if narrow else [task.difficulty if task else ""]
+        grid.add_row(
+            str(place), exercise.id, *level, f"{exercise.minutes / 60:.1f}", f"{points}/{exercise.points}", before
+        )
+    minutes = sum(exercise.minutes for exercise in exercises)
+    console.print(
+        f"{track.title}: {counted(len(exercises), 'exercise')}, about {minutes / 60:.0f} hours", highlight=False
+    )
+    console.print(grid)
+    console.print("An order to study in, not a lock. For one evening: the first part of each.", style="dim")
 
 
 def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:

@@ -26,6 +26,7 @@ function Overview({ map }: { map: HouseMap }) {
       <h1 class="unseen">Map</h1>
       <NextCard map={map} />
       <Roles roles={map.roles} chosen={role} choose={setRole} />
+      <Path map={map} role={role} />
       <Key />
       <div class="atlas">
         <div class="sections">
@@ -86,6 +87,27 @@ function Roles({ roles, chosen, choose }: { roles: RoleRow[]; chosen: string; ch
         </label>
       ))}
     </fieldset>
+  );
+}
+
+/** The order in which the exercises are studied for a role. It locks nothing. */
+function Path({ map, role }: { map: HouseMap; role: string }) {
+  const track = map.tracks.find(({ id }) => id === role);
+  const steps = map.exercises.filter(({ id }) => track?.exercises.includes(id)).sort((a, b) => track!.exercises.indexOf(a.id) - track!.exercises.indexOf(b.id));
+  if (!steps.length) return null;
+  const hours = (minutes: number) => Math.max(1, Math.round(minutes / 60));
+  return (
+    <nav class="path" aria-label={`Order of study: ${track!.title}`}>
+      <p>An order to study in, about {plural(hours(steps.reduce((sum, { minutes }) => sum + minutes, 0)), "hour")}. Nothing is locked.</p>
+      <ol>
+        {steps.map(({ id, title, minutes, points, points_earned, needs }) => (
+          <li key={id} class={points_earned === points ? "whole" : id === map.next?.exercise ? "here" : ""}>
+            <a href={to.kata(id)} title={`About ${plural(hours(minutes), "hour")}${needs.length ? `. Builds on ${needs.join(", ")}` : ""}.`}>{title}</a>
+            {points_earned > 0 && <span> {points_earned === points ? "✓" : `${points_earned}/${points}`}<span class="unseen"> points earned</span></span>}
+          </li>
+        ))}
+      </ol>
+    </nav>
   );
 }
 

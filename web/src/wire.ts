@@ -38,6 +38,8 @@ export interface HouseMap {
   roles: RoleRow[];
   sections: MapSection[];
   exercises: ExerciseCard[];
+  /** One with the id of a role is the order for who prepares for it. */
+  tracks: Track[];
   /** Why progress is not shown, where its file cannot be read. */
   warning: string;
 }
@@ -114,6 +116,15 @@ export interface ExerciseCard {
   points: number;
   points_earned: number;
   parts: string[];
+  /** Titles of the exercises that it builds on. */
+  needs: string[];
+}
+
+/** An order to study in. */
+export interface Track {
+  id: string;
+  title: string;
+  exercises: string[];
 }
 
 /** `GET kata/ID`. To open a kata begins to warm what judges it. */

@@ -214,16 +214,17 @@ def test_the_desk_says_what_is_next_in_a_few_lines(checked):
     assert len(lines) <= 9
 
 
-def test_the_desk_continues_where_one_was_and_begins_with_the_easiest():
+def test_the_desk_continues_where_one_was_and_begins_with_the_track():
     from datetime import UTC, datetime
 
     from grader.bank.catalog import find_house
     from grader.learner import desk
 
     house = find_house()
-    easiest = desk.following(house, {}, {})
-    task = house.task(easiest.exercise)
-    assert (task.difficulty, easiest.begun) == ("easy", False)
+    first = desk.following(house, {}, {})
+    assert (first.exercise.id, first.part, first.begun) == ("nn_001_backprop", first.exercise.parts[0], False)
+    done = {"nn_001_backprop": {part.name for part in first.exercise.parts}}
+    assert desk.following(house, done, {}).exercise.id == "dl_005_loss_functions"
     now = datetime.now(UTC).isoformat()
     worked_on = {"dl_014_distributed": "2026-01-01T00:00:00", "dl_018_vit": now}
     assert desk.following(house, {}, worked_on).exercise.id == "dl_018_vit"
