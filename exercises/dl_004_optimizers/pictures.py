@@ -61,7 +61,7 @@ def size_of_a_step(module):
 
 
 def paths_on_a_ravine(module):
-    """Where 24 steps lead in a valley with curvatures 1 and 25: Adam from the right, SGD, if it is there, from the left.
+    """Where 24 steps lead in a valley of curvatures 1 and 25: Adam from the right, from the left SGD, if it is there.
 
     The two sides are alike, and so no path lies over the other.
     """
