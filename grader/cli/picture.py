@@ -1,5 +1,6 @@
 """`grader picture`: what a learner's own code makes, as pictures."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def picture(id: str, part: str | None, page: Path | None) -> None:
 
 
 def _print(hung: list[Hung]) -> None:
-    from grader.views.picture import text_lines
+    from grader.views.textual import WIDTH, text_lines
 
     encoding = sys.stdout.encoding or "ascii"
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     for one in hung:
         for whose, made in _both(one):
             click.secho(f"{one.declared.part}: {whose}", bold=True)
             shown = _shown(one, made)
-            say(shown if isinstance(shown, str) else "\n".join(text_lines(shown, encoding)))
+            say(shown if isinstance(shown, str) else "\n".join(text_lines(shown, encoding, columns)))
             click.echo()
 
 

@@ -119,6 +119,24 @@ def test_text_fits_eighty_columns(text, size):
             assert len(line) <= 80, line
 
 
+@pytest.mark.parametrize("columns", [60, 72])
+def test_a_narrow_terminal_gets_the_whole_picture(columns):
+    for picture in kinds(size=8):
+        for line in text_lines(picture, columns=columns):
+            assert len(line) <= columns, line
+    series = {"loss": tuple(map(float, range(200)))}
+    told = text_lines(Picture("Loss", ("step", "loss"), Lines(tuple(map(float, range(200))), series)), columns=columns)
+    assert len(told[3]) == columns - 2
+    assert told[3].endswith("█")
+    assert told[4].endswith(" 199")
+
+
+def test_a_terminal_is_never_taken_to_be_narrower_than_forty_columns_or_wider_than_eighty():
+    for picture in kinds(size=8):
+        assert text_lines(picture, columns=10) == text_lines(picture, columns=40)
+        assert text_lines(picture, columns=200) == text_lines(picture)
+
+
 def test_text_is_ascii_where_the_terminal_has_no_more():
     for picture in kinds():
         told = "\n".join(text_lines(picture, "ascii"))
