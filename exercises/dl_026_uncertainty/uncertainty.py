@@ -6,7 +6,8 @@ Notation
     α               how often a prediction set or an interval may miss
 
 Rules for all functions: sizes are at least 1 unless said otherwise. Tensors are float64 or float32, and need not be
-contiguous. Tensors that come back have the dtype of those that went in. Logarithms are natural ones.
+contiguous. Arguments are left alone. Tensors that come back have the dtype of those that went in. Logarithms are
+natural ones.
 
 Further reading: Guo et al. 2017 (calibration), Gal and Ghahramani 2016 (MC dropout), Lakshminarayanan et al. 2017
 (ensembles), Kendall and Gal 2017 (both kinds of uncertainty), Blundell et al. 2015 (variational layers), Angelopoulos
@@ -164,6 +165,8 @@ class BayesLinear(nn.Module):
 
         N(mean, σ²)     σ = log(1 + exp(ρ)), ρ >= -12          with the prior N(0, prior_std²) for all of them
 
+    1 + exp(-12) has only two digits of exp(-12) left in float32; σ is to be right there, too.
+
     The prior is fixed: it has no gradient. Parameters may be float64 (after `.double()`) or float32.
 
     Source: Blundell et al. 2015, section 3; Kingma et al. 2015, section 2 (local reparameterisation).
@@ -199,7 +202,8 @@ class BayesLinear(nn.Module):
             x · weight_meanᵀ + bias_mean + √(x² · (weight σ²)ᵀ + bias σ²) · z          x² by entries
 
         That is the law of what weights of their own would give, with n·o numbers for n·(i + 1)·o. All numbers come from
-        `generator`, which is never seeded anew or copied. Gradients flow into all parameters and x.
+        `generator`, which is never seeded anew or copied, and none is kept for a later call. Gradients flow into all
+        parameters and x.
 
         Cost: the work stays in torch. A call takes at most 60 operators, and 200 with its backward pass, whatever the
         sizes. No tensor has more than 2 · (n·i + i·o + n·o) elements.

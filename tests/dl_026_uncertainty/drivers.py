@@ -133,6 +133,13 @@ def sampled_from(module, parameters, x, seed, calls, training=True):
     return sampled(module, parameters, x, generator=generator, calls=calls, training=training)
 
 
+def sampled_again(module, parameters, x, seed):
+    """Two outputs of one layer, both from generators of this seed, with a call from another one between."""
+    layer = _layer(module, parameters)
+    outs = [layer(x, generator=torch.Generator().manual_seed(s)).detach() for s in (seed, seed + 1, seed)]
+    return outs[0], outs[2]
+
+
 def slopes_and_noise(module, parameters, x, upstream, seed):
     """An output and the gradients of it by the parameters and by x."""
     layer = _layer(module, parameters)
