@@ -205,8 +205,8 @@ def test_decay_on_a_line(attempt):
 @part("decay")
 def test_decay_of_any_size(attempt, draw):
     """Random rates, periods, milestones and floors, in any order; what a kind has no use for changes nothing."""
-    gamma, floor = draw.random.uniform(0.3, 0.95), draw.random.uniform(0.05, 0.6)
-    period, n = draw.random.randrange(2, 9), draw.random.randrange(9, 17)
+    gamma, floor = draw.random.uniform(0.3, 0.7), draw.random.uniform(0.4, 0.6)  # powers of gamma get below the floor
+    period, n = draw.random.randrange(2, 6), draw.random.randrange(9, 17)
     stones = [draw.random.randrange(20) for _ in range(4)]
     given = {"gamma": gamma, "period": period, "n": n, "floor": floor, "milestones": stones}
     wants = {
@@ -249,6 +249,10 @@ def test_decay_far_away(attempt, draw):
     period = 10**17 + draw.random.randrange(3, 50)
     steps = jumbled(draw, [0, FAR, period - 1, period, 3 * period - 1, 3 * period, 7 * period + 5])
     hold(attempt, "decay", steps, lambda s: 0.5 ** (s // period), args=("step",), gamma=0.5, period=period)
+    near = 1 - 1e-12
+    for kind in ("step", "exponential"):
+        want = lambda s: math.exp(s * math.log(near))
+        hold(attempt, "decay", [FAR, 3 * FAR], want, args=(kind,), gamma=near)
     steps = jumbled(draw, [0, FAR - 1, FAR, FAR + 1, 3 * FAR, 3 * FAR + 1])
     hold(
         attempt, "decay", steps, lambda s: 0.5 ** ((s >= FAR) + (s >= 3 * FAR + 1)), args=("multistep",), gamma=0.5,
@@ -530,8 +534,9 @@ def test_inverse_sqrt_far_away(attempt, draw):
 @pytest.mark.parametrize(("w", "timescale"), [(0, None), (0, 0), (5, 0), (5, -30), (0, -30)], ids=str)
 def test_inverse_sqrt_refuses_no_timescale(attempt, w, timescale):
     """Without a positive timescale, or a warm-up to take it from, it is a ValueError."""
-    with refusal(ValueError, of=f"inverse_sqrt(9, {w}, {timescale})"):
-        attempt.inverse_sqrt(9, w, timescale)
+    for step in (9, 0):
+        with refusal(ValueError, of=f"inverse_sqrt({step}, {w}, {timescale})"):
+            attempt.inverse_sqrt(step, w, timescale)
 
 
 # --- one_cycle --------------------------------------------------------------------------------------------------------
