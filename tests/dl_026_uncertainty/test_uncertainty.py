@@ -766,7 +766,7 @@ def test_threshold_is_a_rank(attempt, draw, alpha, dtype):
         values = [want, *known.values()]
         known = {name: value for name, value in known.items() if values.count(value) == 1}
         of = f"threshold of {n} scores, alpha {alpha}, {dtype}"
-        agree(attempt.threshold(scores, alpha), float(want), tol=1e-6, of=of, known=known)
+        agree(attempt.threshold(scores, alpha), float(want), tol=1e-12, of=of, known=known)
 
 
 @part("split_conformal")
