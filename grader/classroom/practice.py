@@ -5,7 +5,7 @@ The text that is judged is put together from the cells that were run, as from a 
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,22 +15,22 @@ from grader.bank.layout import Cell, layout_of
 from grader.base.files import LARGEST_FILE
 from grader.classroom.lab import NotYet
 from grader.learner.desk import record
-from grader.learner.seat import Ended, Fault, Run, Said, seat_command
+from grader.learner.seat import Drawn, Ended, Fault, Pictured, Ready, Run, Said, seat_command
 from grader.records.progress import ProgressError
 from grader.submissions.ipython import plain_python
 from grader.submissions.notebook import NotebookError, source_of_notebook
 from grader.submissions.statements import defined
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
-from grader.views.picture import NotebookPicture, where_it_differs
+from grader.views.picture import NotebookPicture, alt, where_it_differs
 from grader.views.render import failure_lines, gained_lines, part_line
 
 
 def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
     """The `check` of one exercise. namespace: the notebook's, with the cells that were run in `In`.
 
-    `check(part)` prints what the part gives. If it is not earned, it shows where values differ, and raises NotYet,
-    whose message stands there without a traceback.
+    `check(part)` prints what the part gives, and shows the pictures that the part declares. If it is not earned, it
+    shows where values differ, too, and raises NotYet, whose message stands there without a traceback.
     """
     house = find_house()
     exercise = house.find(id)
@@ -43,9 +43,11 @@ def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
         said, passed = told(house, exercise, wanted, result, text)
         if passed:
             print(said)
-            return
-        show_where(result, wanted)
-        raise NotYet(said)
+        else:
+            show_where(result, wanted)
+        show_pictures(judge.pictures(wanted))
+        if not passed:
+            raise NotYet(said)
 
     return check
 
@@ -58,6 +60,20 @@ def show_where(result: Result, part: Part) -> None:
     differs = where_it_differs(failure.finding) if failure else None
     if differs:
         display(NotebookPicture(differs))
+
+
+def show_pictures(pictures: Iterable[Pictured]) -> None:
+    """Show what the learner's code makes, and what the reference makes once that comes along, each with its words."""
+    from IPython.display import display
+
+    for one in pictures:
+        print(f"{one.title}. {one.caption}")
+        for whose, made in (("Yours", one.own), ("The reference's", one.reference)):
+            if made and made.picture:
+                display(NotebookPicture(made.picture))
+                print(f"{whose}: {alt(made.picture)}")
+            elif made:
+                print(f"{whose}: no picture. {made.problem}")
 
 
 def text_of_cells(exercise: Exercise, cells: Sequence[str]) -> str:
@@ -103,12 +119,21 @@ class KernelSeat:
             )
         self._number += 1
         before = self._exercise.before(part)
-        try:
-            self._send(Run(self._number, text, only=(*before, part.name)))
-            return self._await()
-        except KeyboardInterrupt:
-            self._send(None)
-            raise
+        self._send(Run(self._number, text, first=(part.name,), only=(*before, part.name), draws=True))
+        for said in self._heard():
+            if isinstance(said, Ended):
+                return said.result
+        raise NotYet("The process that judges has ended. Run this cell again.")
+
+    def pictures(self, part: Part) -> Iterator[Pictured]:
+        """The pictures of the part in the text that was judged last, as they are made."""
+        left = sum(one.part == part.name for one in self._exercise.pictures)
+        for said in self._heard() if left else ():
+            if isinstance(said, Pictured) and said.part == part.name:
+                left -= 1
+                yield said
+            if isinstance(said, Drawn) or not left:  # those of other parts come last, and are not waited for
+                return
 
     def _send(self, run: Run | None) -> None:
         assert self._process is not None
@@ -116,16 +141,20 @@ class KernelSeat:
         self._process.stdin.write(msgspec.json.encode(run) + b"\n")
         self._process.stdin.flush()
 
-    def _await(self) -> Result:
+    def _heard(self) -> Iterator[Said]:
+        """What the seat says of the newest run. Raises NotYet where it cannot judge; an interrupt stops it, too."""
         assert self._process is not None
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said = msgspec.json.decode(line, type=Said)
-            if isinstance(said, Fault):
-                raise NotYet(f"The grader could not judge. It is not your fault; what went wrong:\n{said.why}")
-            if isinstance(said, Ended) and said.run == self._number:
-                return said.result
-        raise NotYet("The process that judges has ended. Run this cell again.")
+        try:
+            for line in self._process.stdout:
+                said = msgspec.json.decode(line, type=Said)
+                if isinstance(said, Fault):
+                    raise NotYet(f"The grader could not judge. It is not your fault; what went wrong:\n{said.why}")
+                if not isinstance(said, Ready) and said.run == self._number:
+                    yield said
+        except KeyboardInterrupt:
+            self._send(None)
+            raise
 
 
 def told(house: House, exercise: Exercise, part: Part, result: Result, text: str) -> tuple[str, bool]:

@@ -18,7 +18,7 @@ from grader.bank.catalog import House
 from grader.base.child import write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, TriedLines
+from grader.learner.seat import Cancelled, Checked, Drawn, Ended, Fault, Pictured, Ready, Run, Said, TriedLines
 from grader.records.progress import Progress, ProgressError
 from grader.submissions.find import read_text
 from grader.verdicts.result import Result
@@ -125,6 +125,7 @@ def _judge(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None
     if run.draws:
         with suppress(RunError, HouseError, OSError):  # the verdicts stand; `grader picture` says what is wrong
             _draw(asker, run, results[0], asked, say)
+        say(Drawn(run.number))
 
 
 def _draw(asker: "Asker", run: Run, result: Result, asked: RunQueue, say: Callable[[Said], None]) -> None:

@@ -67,6 +67,12 @@ class Pictured(msgspec.Struct, frozen=True, tag="picture", tag_field="kind"):
     """Once the part is earned."""
 
 
+class Drawn(msgspec.Struct, frozen=True, tag="drawn", tag_field="kind"):
+    """No more pictures come of a run that asked for them."""
+
+    run: int
+
+
 class TriedLines(msgspec.Struct, frozen=True, tag="tried", tag_field="kind"):
     """What came of the lines of a run that has some."""
 
@@ -88,7 +94,7 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="kind"):
     why: str
 
 
-Said = Ready | Checked | Ended | Pictured | TriedLines | Cancelled | Fault
+Said = Ready | Checked | Ended | Pictured | Drawn | TriedLines | Cancelled | Fault
 
 
 def seat_command(house: House, exercise: Exercise) -> list[str]:

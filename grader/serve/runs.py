@@ -10,7 +10,7 @@ from typing import Protocol
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
 from grader.learner.first import first_parts
-from grader.learner.seat import Cancelled, Checked, Ended, Fault, Pictured, Ready, Run, Said, Seat, TriedLines
+from grader.learner.seat import Cancelled, Checked, Drawn, Ended, Fault, Pictured, Ready, Run, Said, Seat, TriedLines
 from grader.records.progress import Progress, ProgressError
 from grader.serve import shown
 from grader.serve.events import EventLog
@@ -194,7 +194,7 @@ class Runs:
         elif isinstance(said, Pictured):
             if said.run == sitting.ended:
                 self._pictured(sitting, said)
-        elif going is None or said.run != going.run.number:
+        elif isinstance(said, Drawn) or going is None or said.run != going.run.number:
             return  # of a run that was cancelled, or of none: a seat that could not even start ends, and that is told
         elif isinstance(said, Checked):
             going.done += 1

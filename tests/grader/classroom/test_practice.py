@@ -25,6 +25,15 @@ STREAM = """class RunningMean:
 """
 
 
+DRIVER = """
+import torch
+
+
+def means(module):
+    return {"a": module.batch_mean(torch.tensor([[1.0], [0.0], [0.0]])).item()}
+"""
+
+
 def judged(home, cells, part):
     exercise = home.exercise
     text = text_of_cells(exercise, ["", *cells])
@@ -86,6 +95,7 @@ def test_the_command_writes_it_once(home, cli):
 
 
 def test_in_a_real_kernel(home, cli, monkeypatch):
+    home.declare_picture(DRIVER, kind="bars", axes=["batch", "mean"], caption="Thirds.")
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     assert cli("notebook", "901").code == 0
@@ -98,9 +108,32 @@ def test_in_a_real_kernel(home, cli, monkeypatch):
     client = NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(home.attempt.parent)}})
     client.execute()
     shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
-    (good,) = shown['check("batch_mean")']
-    assert "+30  batch_mean" in good["text"]
+    earned, mine, my_words, reference, its_words = _in_order(shown['check("batch_mean")'])
+    assert "+30  batch_mean" in earned
+    assert earned.endswith("Means. Thirds.\n")
+    assert mine.startswith("<svg")
+    assert my_words == "Yours: Bar chart, 1 batch, mean all 0.333.\n"
+    assert reference == mine
+    assert its_words == "The reference's: Bar chart, 1 batch, mean all 0.333.\n"
     picture, bad = shown['check("RunningMean")']
     assert picture["data"]["image/svg+xml"].startswith("<svg")
     assert bad["ename"] == "NotYet"
     assert "0 of 1 checks pass" in "\n".join(bad["traceback"])
+
+
+def test_pictures_of_a_wrong_answer_come_without_the_references_and_those_of_a_stub_not_at_all(home):
+    home.declare_picture(DRIVER, kind="bars", axes=["batch", "mean"])
+    part = home.exercise.part("batch_mean")
+    seat = KernelSeat(home.house, home.exercise)
+    seat.result(text_of_cells(home.exercise, ["", MEAN.replace(" / len(x)", "")]), part)
+    (wrong,) = seat.pictures(part)
+    assert (wrong.own.picture.data.values, wrong.reference) == ((1.0,), None)
+    seat.result(text_of_cells(home.exercise, [""]), part)
+    assert list(seat.pictures(part)) == []
+    seat.result(text_of_cells(home.exercise, ["", MEAN, "import torch\n" + STREAM]), home.exercise.part("RunningMean"))
+    assert list(seat.pictures(home.exercise.part("RunningMean"))) == []
+
+
+def _in_order(outputs):
+    """The texts and pictures that a cell shows."""
+    return [one["text"] if "text" in one else one["data"]["image/svg+xml"] for one in outputs]
