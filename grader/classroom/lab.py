@@ -3,7 +3,6 @@
 The hidden checks are not here, and are not needed: they run when the teacher grades.
 """
 
-import ast
 import os
 import sys
 from collections.abc import Callable
@@ -12,8 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from grader.bank.catalog import Exercise, House, Part, find_house
+from grader.bank.examples import examples_of
 from grader.base.errors import HouseError
 from grader.base.text import plain_lines
+from grader.learner.examples import count_passed
+from grader.records.progress import ProgressError
 
 INSTALLED = "dl_kata_student"
 """The package that holds the exercises of the student edition."""
@@ -33,14 +35,21 @@ class NotYet(Exception):
 def exercise(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
     """The `check` of one exercise. namespace: where the notebook's cells define their names.
 
-    `check(part)` prints the examples of a part, each passed or not; raises NotYet if one did not pass.
+    `check(part)` prints the examples of a part, each passed or not; raises NotYet if one did not pass. In a student
+    edition that the notebook lies in, a part whose examples all pass counts.
     """
-    found = _house().find(id)
+    house = _house()
+    found = house.find(id)
 
     def check(part: str) -> None:
         if os.environ.get("NBGRADER_EXECUTION") == "autograde":
             raise RuntimeError("this notebook is graded by grader.classroom: see docs/classroom.md")
-        _check(found, found.part(part), namespace)
+        passed = _check(found, found.part(part), namespace)
+        if not house.is_whole and house.root.name != INSTALLED:
+            try:
+                count_passed(house, found, passed)
+            except ProgressError as error:
+                print(error)
 
     return check
 
@@ -58,7 +67,8 @@ def _house() -> House:
         return House(Path(next(iter(spec.submodule_search_locations))))
 
 
-def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> None:
+def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> list[str]:
+    """The names of the examples, all of which passed."""
     missing = [name for name in part.names if name not in namespace]
     if missing:
         raise NotYet(f"{part.name}: run the cell that defines {' and '.join(missing)}, then this one again.")
@@ -66,7 +76,7 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> None:
     chosen = examples_of(path.read_text(encoding="utf-8"), exercise, part)
     if not chosen:
         print(f"{part.name}: it has no example to run here.")
-        return
+        return []
     lines, failed = [], 0
     for name, problem in _run(path, chosen, _module(exercise.stem, namespace)):
         lines.append(f"  {'✗' if problem else '✓'} {name.removeprefix('test_').replace('_', ' ')}")
@@ -77,28 +87,7 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> None:
         raise NotYet(picture)
     print(picture)
     print("More checks run when it is graded.")
-
-
-def examples_of(text: str, exercise: Exercise, part: Part) -> list[str]:
-    """The example tests whose last part, of all that they use directly or through a helper, is this one."""
-    functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
-    uses = {
-        name: {
-            n.id if isinstance(n, ast.Name) else n.attr
-            for n in ast.walk(node)
-            if isinstance(n, ast.Name | ast.Attribute)
-        }
-        for name, node in functions.items()
-    }
-    for name in functions:
-        for helper in list(uses[name] & functions.keys() - {name}):
-            uses[name] |= uses[helper]
-    later = {name for p in exercise.parts[exercise.parts.index(part) + 1 :] for name in p.names}
-    return [
-        name
-        for name in functions
-        if name.startswith("test_") and uses[name] & set(part.names) and not uses[name] & later
-    ]
+    return chosen
 
 
 class _Unwritten:

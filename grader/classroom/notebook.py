@@ -13,6 +13,7 @@ import nbformat
 from nbformat import NotebookNode, v4
 
 from grader.bank.catalog import Exercise, Part
+from grader.bank.derived import stub_of
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
 from grader.bank.source import read_source, stub
 from grader.verdicts.result import PartResult
@@ -45,8 +46,13 @@ _ANSWER = "YOUR ANSWER HERE"  # what nbgrader puts there itself
 
 def source_notebook(exercise: Exercise, question_points: float = 0.0) -> NotebookNode:
     """The teacher's notebook, solutions in it, as nbformat 4.5. question_points: of the free-text cell."""
+    return _notebook(exercise, read_source(exercise.solution), question_points)
+
+
+def _notebook(exercise: Exercise, source: str, question_points: float = 0.0) -> NotebookNode:
+    """source: the marked solution, or the stub."""
     cells = [_markdown("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
-    answers = cells_of(read_source(exercise.solution), exercise.parts)
+    answers = cells_of(source, exercise.parts)
     last = {
         part.name: [c.id for c in answers if part.name == _part_of(c.names, exercise)][-1] for part in exercise.parts
     }
@@ -79,8 +85,12 @@ check = practice("{id}", globals())
 
 
 def practice_notebook(exercise: Exercise) -> NotebookNode:
-    """The notebook of one who practises: the same cells, stubs in them, and checks that run in full."""
-    notebook = source_notebook(exercise)
+    """The notebook of one who practises: the same cells, stubs in them, and checks that run in full.
+
+    In a student edition `check` runs the visible examples.
+    """
+    whole = exercise.solution.is_file()
+    notebook = _notebook(exercise, read_source(exercise.solution) if whole else stub_of(exercise))
     left_out = {_cell_id(id) for id in ("about-question", QUESTION)}
     notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
     for cell in notebook.cells:

@@ -5,7 +5,7 @@ The text that is judged is put together from the cells that were run, as from a 
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from grader.bank.catalog import Exercise, House, Part, find_house
 from grader.bank.layout import Cell, layout_of
 from grader.base.files import LARGEST_FILE
 from grader.classroom.lab import NotYet
+from grader.classroom.lab import exercise as examples
 from grader.learner.desk import record
 from grader.learner.seat import Drawn, Ended, Fault, Pictured, Ready, Run, Said, seat_command
 from grader.records.progress import ProgressError
@@ -26,13 +27,16 @@ from grader.views.picture import NotebookPicture, alt, where_it_differs
 from grader.views.render import failure_lines, gained_lines, part_line
 
 
-def practice(id: str, namespace: Mapping[str, Any]) -> Callable[[str], None]:
+def practice(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
     """The `check` of one exercise. namespace: the notebook's, with the cells that were run in `In`.
 
     `check(part)` prints what the part gives, and shows the pictures that the part declares. If it is not earned, it
-    shows where values differ, too, and raises NotYet, whose message stands there without a traceback.
+    shows where values differ, too, and raises NotYet, whose message stands there without a traceback. In a student
+    edition it runs the visible examples, and counts those.
     """
     house = find_house()
+    if not house.is_whole:
+        return examples(id, namespace)
     exercise = house.find(id)
     judge = KernelSeat(house, exercise)
 

@@ -53,8 +53,15 @@ Each folder of `exercises/` holds a statement (`README.md`), a file to complete,
 
     pytest exercises/{id}
 
-More checks run when your work is graded. `grader hint {number}` gives a hint, `grader reset {number}` the stub again.
-In a notebook of your course, the cell below each part runs its examples.
+More checks run when your work is graded, and only they give points. What counts here is a part whose examples pass:
+`grader` says what is next, `grader status` and `grader list` show how far you are.
+
+    grader hint {number}          a hint
+    grader picture {number}       pictures of what your code makes
+    grader reset {number}         the stub again; your file is kept
+    grader notebook {number}      the exercise as a notebook to practise in
+
+In that notebook, and in those of your course, the cell below each part runs its examples.
 
 {list}
 """

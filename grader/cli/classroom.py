@@ -48,12 +48,12 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
 def notebook(id: str, file: Path | None) -> None:
     """Write an exercise as a notebook to practise in: a cell a part, and `check("...")` below it.
 
+    `check` runs the hidden checks; in a student edition, which has none, the visible examples.
+
     Without FILE: beside the exercise's own file. A notebook that is there is left as it is.
     """
     house = find_house()
     exercise = house.find(id)
-    if not house.is_whole:
-        raise HouseError("This is a student edition, without hidden checks: use the notebooks of your course.")
     _need("nbformat", "This writes a notebook")
     from grader.classroom.notebook import as_text, practice_notebook
 
@@ -62,6 +62,8 @@ def notebook(id: str, file: Path | None) -> None:
         raise HouseError(f"{place} is there already, and is left as it is. Name another file, or move it away.")
     write_file(place, as_text(practice_notebook(exercise)))
     click.echo(f"{place}: open it in JupyterLab or in your editor, and run its first cell.")
+    if not house.is_whole:
+        click.echo("Student edition: check runs the visible examples. Hand in the notebooks of your course.")
 
 
 @click.command()

@@ -13,6 +13,7 @@ from grader.base.errors import HouseError, RunError
 from grader.base.text import plain_lines
 from grader.cli.talk import print_json, say, stop, style
 from grader.learner import desk
+from grader.learner.examples import counted
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
 
@@ -21,11 +22,18 @@ def desk_() -> None:
     """Where one stands and what is next, in a few lines: what `grader` says without a command."""
     house = find_house()
     earned = earned_of(house)
-    points = sum(p.points for e in house.exercises.values() for p in e.parts if p.name in earned.get(e.id, set()))
-    click.echo(f"{points} of {sum(exercise.points for exercise in house.exercises.values())} points")
+    parts = [(part, part.name in earned.get(one.id, set())) for one in house.exercises.values() for part in one.parts]
+    if house.is_whole:
+        points = sum(part.points for part, counts in parts if counts)
+        click.echo(f"{points} of {sum(part.points for part, _ in parts)} points")
+    else:
+        passed = sum(counts for _, counts in parts)
+        click.echo(f"Student edition: the visible examples of {passed} of {len(parts)} parts pass.")
+        click.echo("Points come from hidden checks, which run where your work is graded.")
     following = desk.following(house, earned, worked_on(house))
     if following is None:
-        click.echo("You have earned every exercise of this collection.")
+        every = "You have earned every exercise of this collection." if house.is_whole else "All examples pass."
+        click.echo(every)
     else:
         exercise, part = following.exercise, following.part
         click.echo(f"{'Continue' if following.begun else 'Begin'} with {part.name} · {exercise.title}")
@@ -55,7 +63,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
         from grader.views.tables import print_parts
 
         exercise = house.find(id)
-        print_parts(exercise, earned.get(exercise.id, set()))
+        print_parts(house, exercise, earned.get(exercise.id, set()))
         return
     table = coverage_table(house, earned)
     if as_json:
@@ -64,7 +72,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
     from grader.views.tables import print_coverage, print_topics
 
     if topics:
-        print_topics(table)
+        print_topics(house, table)
         return
     print_coverage(house, table)
     desk_()
@@ -161,7 +169,8 @@ def hint(id: str, part: str | None) -> None:
     if given.number < given.of:
         click.echo(f"\nOnce more for the next: grader hint {exercise.number} {given.part}")
     else:
-        click.echo(f"\nThat was the last. The reference: grader solution {exercise.number} {given.part} --give-up")
+        reference = f" The reference: grader solution {exercise.number} {given.part} --give-up"
+        click.echo(f"\nThat was the last.{reference if house.is_whole else ''}")
 
 
 @click.command()
@@ -232,7 +241,10 @@ def history(id: str, show: int | None) -> None:
         return
     kept = Progress(house.root).history(exercise.id)
     if not kept:
-        click.echo(f"No attempt at {exercise.id} yet. Begin: pytest exercises/{exercise.id}")
+        if house.is_whole:
+            click.echo(f"No attempt at {exercise.id} yet. Begin: pytest exercises/{exercise.id}")
+        else:
+            click.echo("Student edition: nothing is judged, so only what `grader reset` replaces is kept: nothing yet.")
         return
     from grader.views.tables import print_history
 
@@ -241,9 +253,11 @@ def history(id: str, show: int | None) -> None:
 
 
 def earned_of(house: House) -> dict[str, set[str]]:
-    """What is earned; a progress file that cannot be read is reported, and counts as empty."""
+    """What is earned, in a student edition whose examples pass; a progress file that cannot be read is reported, and
+    counts as empty.
+    """
     try:
-        return Progress(house.root).earned()
+        return dict(counted(house))
     except ProgressError as error:
         say(f"Progress not shown: {error.why}", fg="yellow", err=True)
         return {}

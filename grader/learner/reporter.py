@@ -6,7 +6,8 @@ import linecache
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import pytest
 
 from grader import __version__
-from grader.bank.catalog import EXERCISE_ID, House, read_exercise
+from grader.bank.catalog import EXERCISE_ID, Exercise, House, read_exercise
 from grader.base.text import plain, plain_lines
 from grader.judging.collect import TREES
 from grader.judging.verdict_of import Seen, seen_of
 from grader.learner.desk import record
+from grader.learner.examples import count_passed, said_of
 from grader.records.progress import ProgressError
 from grader.verdicts.raised import name_of, said_by
 from grader.verdicts.result import Result, assemble
@@ -44,11 +46,17 @@ class Reporter:
         self.seen: dict[tuple[str, str], list[Seen]] = defaultdict(list)
         self.notes: list[str] = []
         self.untouched: list[str] = []
+        self.examples: dict[Path, dict[str, bool]] = defaultdict(dict)
+        """File of visible examples to each of them, and whether it passed."""
         self.gained: dict[str, tuple[str, ...]] = {}
         """Exercise id to the parts that this run is first to earn."""
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         seen = seen_of(report)
+        file, _, name = report.nodeid.partition("::")
+        if Path(file).name == "test_examples.py" and (report.when == "call" or report.failed):
+            own, name = self.examples[self.config.rootpath / file], name.partition("[")[0]
+            own[name] = report.passed and own.get(name, True)
         if seen:
             self.seen[seen.tree, seen.exercise].append(seen)
             if seen.check.verdict is Verdict.NOT_STARTED:
@@ -82,6 +90,23 @@ class Reporter:
             except ProgressError as error:
                 self.notes.append(str(error))
 
+        for exercise, house, passed in self._of_a_student_edition():
+            try:
+                count_passed(house, exercise, passed)
+            except ProgressError as error:
+                self.notes.append(str(error))
+
+    def _of_a_student_edition(self) -> Iterator[tuple[Exercise, House, list[str]]]:
+        """Each exercise whose examples ran where there are no hidden checks, and the examples that passed."""
+        for file, ran in self.examples.items():
+            house = House(file.parents[2])
+            if EXERCISE_ID.fullmatch(file.parent.name) and not house.is_whole:
+                yield (
+                    read_exercise(house.root, file.parent.name),
+                    house,
+                    [name for name, passed in ran.items() if passed],
+                )
+
     def _forget_what_was_not_started(self) -> None:
         """Let `--lf` leave alone what nobody has written yet."""
         last = self.config.pluginmanager.get_plugin("lfplugin")
@@ -99,6 +124,9 @@ class Reporter:
                 shown = result_lines(exercise, result, tree=tree, gained=gained, encoding=_encoding(), columns=columns)
                 for line in shown:
                     terminalreporter.write_line(line.text, **line.markup)
+        for exercise, house, _ in self._of_a_student_edition():
+            with suppress(ProgressError):  # said below
+                terminalreporter.write_line(f"{said_of(house, exercise)}. More checks run when your work is graded.")
         for note in dict.fromkeys(self.notes):
             terminalreporter.write_line(plain_lines(note), yellow=True)
 

@@ -99,12 +99,25 @@ class Progress:
                 found.setdefault(exercise, set()).add(part)
         return found
 
+    def parts_with(self, kind: str) -> dict[str, set[str]]:
+        """Exercise to the parts to which an event happened."""
+        found: dict[str, set[str]] = {}
+        if not self.path.exists():
+            return found
+        with self._open() as db:
+            for exercise, part in db.execute("select distinct exercise, part from events where kind = ?", (kind,)):
+                found.setdefault(exercise, set()).add(part)
+        return found
+
     def last_worked_on(self) -> dict[str, str]:
-        """Each exercise with any attempt to the time of the last one, as ISO 8601."""
+        """Each exercise with any attempt, or with examples that passed, to the time of the last, as ISO 8601."""
         if not self.path.exists():
             return {}
         with self._open() as db:
-            return dict(db.execute("select exercise, max(at) from attempts group by exercise"))
+            worked = (
+                "select exercise, at from attempts union all select exercise, at from events where kind = 'examples'"
+            )
+            return dict(db.execute(f"select exercise, max(at) from ({worked}) group by exercise"))
 
     def last_result(self, exercise: str) -> Result | None:
         """The result of the last attempt; None where there is none, or where it was kept by another schema."""

@@ -28,8 +28,11 @@ def report(house: House) -> wire.Report:
         sections=sections(house, table.items, standing),
         exercises=tuple(exercises),
         mistakes=tuple(sorted(mistakes, key=lambda one: -one.times)),
-        warning=standing.warning,
+        warning=standing.warning or ("" if house.is_whole else _STUDENT),
     )
+
+
+_STUDENT = "This is a student edition, without hidden checks: what is earned shows where your work is graded."
 
 
 def _exercise_report(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.coverage import SECTIONS, ItemRow, TopicRow
+from grader.learner.examples import KIND as EXAMPLES
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 
@@ -15,11 +16,12 @@ class Standing:
         progress = Progress(house.root)
         self.earned: dict[str, set[str]] = {}
         self.tried: set[tuple[str, str]] = set()
+        """Judged as more than the stub; in a student edition, which judges nothing, examples of it passed."""
         self.worked_on: dict[str, str] = {}
         self.warning = ""
         try:
             self.earned = progress.earned()
-            self.tried = progress.tried()
+            self.tried = progress.tried() | _with_examples(progress)
             self.worked_on = progress.last_worked_on()
         except ProgressError as error:
             self.warning = f"Progress not shown: {error.why}"
@@ -27,6 +29,10 @@ class Standing:
     def earned_of(self, exercise: Exercise) -> list[Part]:
         """The parts of an exercise that are earned."""
         return [part for part in exercise.parts if part.name in self.earned.get(exercise.id, set())]
+
+
+def _with_examples(progress: Progress) -> set[tuple[str, str]]:
+    return {(exercise, part) for exercise, parts in progress.parts_with(EXAMPLES).items() for part in parts}
 
 
 def sections(house: House, rows: Iterable[ItemRow], standing: Standing) -> tuple[wire.MapSection, ...]:

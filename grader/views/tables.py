@@ -37,44 +37,50 @@ def print_coverage(house: House, table: CoverageTable) -> None:
             grid.add_row(number, name, *([] if narrow else [priority, level]), *rest)
         console.print(grid)
         console.print()
-    console.print("Topics: earned / covered by a part here / all of the item.", style="dim")
+    done = "earned" if house.is_whole else "passed"
+    console.print(f"Topics: {done} / covered by a part here / all of the item.", style="dim")
     console.print("gap: no part covers it yet. elsewhere: basics, in any course.", style="dim")
     for role in table.roles:
         share = role.earned / role.collection if role.collection else 0.0
-        console.print(f"{role.title:<13} earned {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
-    console.print(f"{'Points':<13} {table.points_earned} of {table.points}")
+        console.print(f"{role.title:<13} {done} {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
+    points = f"{table.points_earned} of {table.points}" if house.is_whole else f"{table.points} to be had when graded"
+    console.print(f"{'Points':<13} {points}")
     planned = f" ({table.exercises_planned} planned)" if table.exercises_planned > table.exercises else ""
     console.print(f"{'Exercises':<13} {table.exercises_earned} of {table.exercises}{planned}")
     console.print(f"{'Topics':<13} {table.topics_earned} of {table.topics}\n")
 
 
-def print_parts(exercise: Exercise, earned: set[str]) -> None:
-    """The parts of one exercise, and which are earned."""
+def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
+    """The parts of one exercise, and which are earned; in a student edition of which the examples pass."""
     grid = _table("", "Part:28", ">Points:6", ">Minutes:7", "After:14")
     for part in exercise.parts:
-        mark = "earned" if part.name in earned else ""
+        mark = ("earned" if house.is_whole else "examples") if part.name in earned else ""
         grid.add_row(mark, part.name, str(part.points), str(part.minutes), ", ".join(part.after))
     console = _console()
     points = sum(part.points for part in exercise.parts if part.name in earned)
-    console.print(f"{exercise.id} · {exercise.title}: {points} of {exercise.points} points", highlight=False)
+    said = f"{points} of {exercise.points} points"
+    if not house.is_whole:
+        said = f"the examples of {len(earned)} of {len(exercise.parts)} parts pass"
+    console.print(f"{exercise.id} · {exercise.title}: {said}", highlight=False)
     console.print(grid)
 
 
-def print_topics(table: CoverageTable) -> None:
+def print_topics(house: House, table: CoverageTable) -> None:
     """Each topic of each item, with the part that covers it."""
+    done = "earned" if house.is_whole else "examples"
     console = _console()
     for row in table.items:
-        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:6")
+        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:8" if done == "examples" else "You:6")
         for topic in row.topics:
             by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
-            grid.add_row(topic.title, by, "earned" if topic.earned else "")
+            grid.add_row(topic.title, by, done if topic.earned else "")
         console.print(grid)
         console.print()
 
 
 def _coverage_cells(house: House, row: ItemRow) -> list[str]:
     priority = str(row.priority) if row.priority else ""
-    points = f"{row.points_earned}/{row.points}" if row.points else ""
+    points = _points(house, row.points_earned, row.points) if row.points else ""
     topics = f"{row.earned}/{row.covered}/{len(row.topics)}"
     here = [house.exercises[id].number for id in row.exercises if id in house.exercises]
     coming = [str(number_of(id)) for id in row.exercises if id not in house.exercises]
@@ -83,6 +89,11 @@ def _coverage_cells(house: House, row: ItemRow) -> list[str]:
     if not said:
         said = [_uncovered(row)]
     return [row.number, row.title, priority, row.difficulty or "", "; ".join(said), topics, points]
+
+
+def _points(house: House, earned: int, points: int) -> str:
+    """`12/100`; in a student edition, which cannot know what is earned, what may be earned."""
+    return f"{earned}/{points}" if house.is_whole else str(points)
 
 
 def _uncovered(row: ItemRow) -> str:
@@ -109,9 +120,11 @@ def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
         points = sum(part.points for part in exercise.parts if part.name in mine)
         parts = sum(part.name in mine for part in exercise.parts)
         title = Text.assemble((id, "bold"), "\n", (exercise.summary, "dim"))
-        done, worth = f"{parts}/{len(exercise.parts)}", f"{points}/{exercise.points}"
+        done, worth = f"{parts}/{len(exercise.parts)}", _points(house, points, exercise.points)
         grid.add_row(number, title, priority, level, str(exercise.minutes), done, worth)
     _console().print(grid)
+    if not house.is_whole:
+        _console().print("Student edition: parts whose examples pass, points to be had when graded.", style="dim")
 
 
 def print_track(house: House, track: Track, earned: Mapping[str, set[str]]) -> None:

@@ -4,7 +4,10 @@ import subprocess
 import sys
 import tomllib
 
+import nbformat
 import pytest
+from click.testing import CliRunner
+from nbclient import NotebookClient
 from shared import PATIENCE
 
 from conftest import HERE, ID, environment
@@ -13,6 +16,7 @@ from grader.bank.source import read_source, stub
 from grader.base.errors import HouseError
 from grader.classroom.lab import INSTALLED
 from grader.classroom.release import write_release
+from grader.cli.main import main
 
 HOUSE = find_house()
 BANK = House(HERE / "house")
@@ -88,6 +92,65 @@ def test_a_teachers_command_says_so(released, command):
     assert run(released, "grader", *command) == (
         2, "grader: This is a student edition, without hidden checks and solutions: a teacher's command.\n",
     )  # fmt: skip
+
+
+def test_its_screens_count_examples_and_know_no_points(released, monkeypatch):
+    def shown(*typed):
+        return CliRunner().invoke(main, typed).output
+
+    monkeypatch.chdir(released)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert shown().splitlines()[:2] == [
+        "Student edition: the visible examples of 0 of 2 parts pass.",
+        "Points come from hidden checks, which run where your work is graded.",
+    ]
+    (released / "exercises" / ID / "running_mean.py").write_text("def batch_mean(x):\n    return x.sum(0) / len(x)\n")
+    _, said = run(released, "pytest", "-q", f"exercises/{ID}")
+    assert "the examples of 1 of 2 parts pass. More checks run when your work is graded." in said
+    assert "the visible examples of 1 of 2 parts pass" in shown()
+    assert "Continue with RunningMean" in shown()
+    for screen in ("status", "list"):
+        assert "to be had when graded" in shown(screen)
+        assert "/100" not in shown(screen)
+    assert "the examples of 1 of 2 parts pass" in shown("status", "901")
+    assert "examples  batch_mean" in shown("status", "901")
+    for screen in (("status",), ("status", "901"), ("status", "--topics")):
+        assert "earned" not in shown(*screen)
+    assert "number of rows" in shown("questions", "901", "batch_mean")
+    assert shown("history", "901").startswith("Student edition: nothing is judged")
+    shown("report", "-o", "mine.html")
+    assert "This is a student edition" in (released / "mine.html").read_text()
+    said = [shown("hint", "901", "RunningMean") for _ in range(3)][-1]
+    assert said.endswith("That was the last.\n")
+
+
+def test_examples_that_fail_do_not_count(released):
+    (released / "exercises" / ID / "running_mean.py").write_text("def batch_mean(x):\n    return x.sum(0)\n")
+    code, said = run(released, "pytest", "-q", f"exercises/{ID}")
+    assert code == 1
+    assert "the examples of 0 of 2 parts pass" in said
+
+
+def test_a_practice_notebook_runs_the_examples_and_counts_them(released, monkeypatch):
+    for name, value in environment(PYTHONPATH=str(released)).items():
+        monkeypatch.setenv(name, value)
+    code, said = run(released, "grader", "notebook", "901")
+    assert (code, said.splitlines()[1]) == (
+        0, "Student edition: check runs the visible examples. Hand in the notebooks of your course.",
+    )  # fmt: skip
+    folder = released / "exercises" / ID
+    notebook = nbformat.read(folder / "running_mean.ipynb", as_version=4)
+    sources = [cell.source for cell in notebook.cells]
+    assert 'check("batch_mean")' in sources
+    for cell in notebook.cells:
+        if cell.source.startswith("def batch_mean"):
+            cell.source = "def batch_mean(x):\n    return x.sum(0) / len(x)\n"
+    NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(folder)}}).execute()
+    (shown,) = next(cell.outputs for cell in notebook.cells if cell.source == 'check("batch_mean")')
+    assert shown["text"].splitlines() == [
+        "batch_mean: 1 of 1 examples pass", "  ✓ two rows", "More checks run when it is graded.",
+    ]  # fmt: skip
+    assert "the visible examples of 1 of 2 parts pass" in run(released, "grader")[1]
 
 
 def test_examples_run_and_the_stub_comes_back(released):
