@@ -87,10 +87,15 @@ def test_backward_of_a_mean():
     assert v.grad.flatten().tolist() == pytest.approx([1 + 1 / 2 + 1 / 3, 1 / 2 + 1 / 3, 1 / 3])
 
 
-def test_linear_attention_and_its_steps():
+def test_linear_attention():
     # φ(0) = 1, φ(2) = 3: the second token sees (1·4 + 3·8) / 4.
     q, k, v = column(0.0, 0.0), column(0.0, 2.0), column(4.0, 8.0)
     assert linear_attention(q, k, v, causal=True).flatten().tolist() == pytest.approx([4.0, 7.0])
+    assert linear_attention(q, k, v).flatten().tolist() == pytest.approx([7.0, 7.0])
+
+
+def test_linear_attention_step_by_step():
+    q, k, v = column(0.0, 0.0), column(0.0, 2.0), column(4.0, 8.0)
     out, state = linear_attention_step(q[:, :, 0], k[:, :, 0], v[:, :, 0])
     assert out.item() == pytest.approx(4.0)
     out, state = linear_attention_step(q[:, :, 1], k[:, :, 1], v[:, :, 1], state)

@@ -80,6 +80,13 @@ def test_scan_with_a_step_for_each_token(scan):
     assert state.item() == pytest.approx(second)
 
 
+def test_scan_from_a_state():
+    # The state of 4 decays by exp(-ln 2) = 1/2, and nothing comes in: y = 3 · 2.
+    dt, state = math.log(2) * channel(1.0), torch.full((1, 1, 1), 4.0)
+    y, state = selective_scan(channel(0.0), dt, torch.tensor([[-1.0]]), channel(1.0), channel(3.0), state=state)
+    assert (y.item(), state.item()) == pytest.approx((6.0, 2.0))
+
+
 def test_scan_by_joins():
     a, b = torch.tensor([[7.0, 2.0, 0.0, 3.0, -1.0]]), torch.tensor([[1.0, 1.0, 4.0, 1.0, 2.0]])
     assert associative_scan(a, b).tolist() == [[1.0, 3.0, 4.0, 13.0, -11.0]]
