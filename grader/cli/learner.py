@@ -65,7 +65,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
         exercise = house.find(id)
         print_parts(house, exercise, earned.get(exercise.id, set()))
         return
-    table = coverage_table(house, earned)
+    table = coverage_table(house, earned if house.is_whole or not as_json else {})  # examples earn no points
     if as_json:
         print_json(msgspec.to_builtins(table))
         return
@@ -88,7 +88,8 @@ def list_(track_id: str | None, as_json: bool) -> None:
     exercises = along(house, track) if track else list(house.exercises.values())
     earned = earned_of(house)
     if as_json:
-        print_json([desk.listed(house, exercise, earned) for exercise in exercises])
+        known = earned if house.is_whole else {}  # examples earn no points
+        print_json([desk.listed(house, exercise, known) for exercise in exercises])
         return
     from grader.views.tables import print_exercises, print_track
 

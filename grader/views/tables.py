@@ -131,15 +131,15 @@ def print_track(house: House, track: Track, earned: Mapping[str, set[str]]) -> N
     """The exercises of a track in the order of study, what each builds on, and its hours. It fits 60 columns."""
     console, exercises = _console(), along(house, track)
     narrow = console.width < WIDTH
-    grid = _table("#:2", "Exercise:29", *([] if narrow else ["Level:6"]), ">Hours:5", ">Earned:7", "After:7")
+    done = "Earned" if house.is_whole else "Passed"
+    grid = _table("#:2", "Exercise:29", *([] if narrow else ["Level:6"]), ">Hours:5", f">{done}:7", "After:7")
     for place, exercise in enumerate(exercises, 1):
         task, mine = house.task(exercise), earned.get(exercise.id, set())
         points = sum(part.points for part in exercise.parts if part.name in mine)
+        so_far = f"{points}/{exercise.points}" if house.is_whole else f"{len(mine)}/{len(exercise.parts)}"
         before = "\n".join(one.label for one in needs(house, exercise))
         level = [] if narrow else [task.difficulty if task else ""]
-        grid.add_row(
-            str(place), exercise.id, *level, f"{exercise.minutes / 60:.1f}", f"{points}/{exercise.points}", before
-        )
+        grid.add_row(str(place), exercise.id, *level, f"{exercise.minutes / 60:.1f}", so_far, before)
     minutes = sum(exercise.minutes for exercise in exercises)
     console.print(
         f"{track.title}: {counted(len(exercises), 'exercise')}, about {minutes / 60:.0f} hours", highlight=False

@@ -1,5 +1,6 @@
 """`grader release`: what a student gets, and that nothing in it tells."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -116,6 +117,8 @@ def test_its_screens_count_examples_and_know_no_points(released, monkeypatch):
     assert "examples  batch_mean" in shown("status", "901")
     for screen in (("status",), ("status", "901"), ("status", "--topics")):
         assert "earned" not in shown(*screen)
+    assert json.loads(shown("list", "--json"))[0]["earned"] == 0
+    assert json.loads(shown("status", "--json"))["points_earned"] == 0
     assert "number of rows" in shown("questions", "901", "batch_mean")
     assert shown("history", "901").startswith("Student edition: nothing is judged")
     shown("report", "-o", "mine.html")
