@@ -176,3 +176,8 @@ def gptq_after(module, first, second):
     """GPTQ of one layer after another: nothing may be left of the first."""
     module.gptq(*first)
     return module.gptq(*second)
+
+
+def nf4_of_transposed(module, x):
+    """The NF4 codes of x transposed, which is not contiguous."""
+    return module.nf4_quantize(x.T)[0]
