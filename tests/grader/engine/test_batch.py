@@ -511,8 +511,8 @@ def test_a_disk_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch):
     def refused(*args, **kwargs):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_text", refused)
-    monkeypatch.setattr(Path, "unlink", refused)
+    for name in ("open", "write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refused)
     with pytest.raises(HouseError, match=r"summary\.csv cannot be written: Read-only file system"):
         write_file(tmp_path / "summary.csv", "")
 
