@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from grader import __version__
 from grader.bank.catalog import Exercise, House
@@ -38,6 +39,7 @@ include-package-data = false
 
 [tool.setuptools.package-data]
 {package} = ["exercises/**/*", "stubs/**/*"]
+{data}
 
 [tool.pytest.ini_options]
 testpaths = ["exercises"]
@@ -88,7 +90,7 @@ def write_release(folder: Path, house: House, exercises: Sequence[Exercise]) -> 
 
 
 def _files(house: House, exercises: Sequence[Exercise]) -> Iterator[tuple[str, bytes]]:
-    for source in sorted(_PACKAGE.rglob("*.py")):
+    for source in sorted({*_PACKAGE.rglob("*.py"), *_data_files()}):
         yield f"grader/{source.relative_to(_PACKAGE)}", source.read_bytes()
     yield "exercises/coverage.toml", (house.root / "exercises" / "coverage.toml").read_bytes()
     for exercise in exercises:
@@ -107,14 +109,32 @@ def _readme(exercises: Sequence[Exercise]) -> str:
     return _README.format(id=exercises[0].id, number=exercises[0].number, list="\n".join(lines))
 
 
-def _project() -> str:
-    """The student edition's own pyproject.toml: this project's dependencies but those of the cage."""
+def _own_project() -> dict[str, Any]:
+    """This project's pyproject.toml."""
     own = _PACKAGE.parent / "pyproject.toml"
     if not own.is_file():
         raise HouseError(f"{own} is missing: release from the repository that you cloned.")
-    facts = tomllib.loads(own.read_text(encoding="utf-8"))["project"]
-    kept = [one for one in facts["dependencies"] if "sys_platform" not in one]
+    return tomllib.loads(own.read_text(encoding="utf-8"))
+
+
+def _data() -> dict[str, list[str]]:
+    """What lies in the packages besides Python, as the page's files: package to patterns."""
+    data: dict[str, list[str]] = _own_project()["tool"]["setuptools"]["package-data"]
+    return data
+
+
+def _data_files() -> Iterator[Path]:
+    for package, patterns in _data().items():
+        folder = _PACKAGE.parent.joinpath(*package.split("."))
+        for pattern in patterns:
+            yield from (path for path in folder.glob(pattern) if path.is_file())
+
+
+def _project() -> str:
+    """The student edition's own pyproject.toml: this project's dependencies but those of the cage."""
+    kept = [one for one in _own_project()["project"]["dependencies"] if "sys_platform" not in one]
     listed = "[\n" + "".join(f'    "{one}",\n' for one in kept) + "]"
     rooms = [f"grader.{path.parent.name}" for path in sorted(_PACKAGE.glob("*/__init__.py"))]
     packages = json.dumps(["grader", *rooms, INSTALLED])
-    return _PROJECT.format(version=__version__, dependencies=listed, package=INSTALLED, packages=packages)
+    data = "\n".join(f'"{package}" = {json.dumps(patterns)}' for package, patterns in _data().items())
+    return _PROJECT.format(version=__version__, dependencies=listed, package=INSTALLED, packages=packages, data=data)

@@ -69,7 +69,7 @@ function Head({ open }: { open: (what: Open) => void }) {
         Go to… <kbd>{mod}-K</kbd>
       </button>
       <span class="spacer" />
-      {map && (
+      {map?.edition === "whole" && (
         <span class="points">
           <b>{map.points_earned}</b>/{map.points}<span class="unseen"> points earned</span>
         </span>

@@ -70,7 +70,7 @@ function Toolbar({ session }: { session: Session }) {
   return (
     <div class="toolbar">
       <h1>{kata.title}</h1>
-      <span class="points"><b>{kata.points_earned}</b>/{kata.points}</span>
+      {kata.edition === "whole" && <span class="points"><b>{kata.points_earned}</b>/{kata.points}</span>}
       <SaveState session={session} />
       <span class="spacer" />
       {judged.run ? (

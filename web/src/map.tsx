@@ -1,7 +1,7 @@
 // The map: what interviews ask, topic by topic, what is earned of it, and what is next.
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { HouseMap, MapTopic, RoleRow, Tile } from "./wire";
+import type { HouseMap, MapTopic, Tile } from "./wire";
 import { desk } from "./desk";
 import { to } from "./router";
 import { Square, type State, STATES } from "./square";
@@ -25,7 +25,7 @@ function Overview({ map }: { map: HouseMap }) {
     <>
       <h1 class="unseen">Map</h1>
       <NextCard map={map} />
-      <Roles roles={map.roles} chosen={role} choose={setRole} />
+      <Roles map={map} chosen={role} choose={setRole} />
       <Path map={map} role={role} />
       <Key />
       <div class="atlas">
@@ -36,14 +36,14 @@ function Overview({ map }: { map: HouseMap }) {
               <ul class="tiles">
                 {section.tiles.map((tile) => (
                   <TileRow key={tile.number} tile={tile} role={role} open={tile === open} choose={() => setChosen(tile.number === chosen && narrow ? "" : tile.number)}>
-                    {narrow && <Panel tile={tile} />}
+                    {narrow && <Panel tile={tile} edition={map.edition} />}
                   </TileRow>
                 ))}
               </ul>
             </section>
           ))}
         </div>
-        {!narrow && open && <Panel tile={open} />}
+        {!narrow && open && <Panel tile={open} edition={map.edition} />}
       </div>
     </>
   );
@@ -64,7 +64,7 @@ function NextCard({ map }: { map: HouseMap }) {
         <p class="kicker">{map.first_visit ? "Begin here" : "Next"}</p>
         <p class="what"><b>{next.part}</b> · {next.title} · {next.minutes} min · {next.points} points{next.said && <span class="said"> · last: {next.said}</span>}</p>
         {map.first_visit && <p class="first">Each part is a function or a class to write into a file of yours; checks say what holds and where it breaks.</p>}
-        {map.edition === "student" && <p class="first">The student edition: the hidden checks are not here, only visible examples.</p>}
+        {map.edition === "student" && <p class="first">The student edition: only visible examples are here, and a part whose examples pass counts as tried. Points come from hidden checks, which run where your work is graded.</p>}
       </div>
       <a class="button main" href={to.kata(next.exercise, next.part)}>{next.begun ? "Go on" : "Begin"}</a>
     </section>
@@ -73,17 +73,19 @@ function NextCard({ map }: { map: HouseMap }) {
 
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 
-function Roles({ roles, chosen, choose }: { roles: RoleRow[]; chosen: string; choose: (role: string) => void }) {
+function Roles({ map, chosen, choose }: { map: HouseMap; chosen: string; choose: (role: string) => void }) {
   return (
     <fieldset class="roles">
       <legend>Asked of</legend>
-      {roles.map(({ id, title, earned, collection }) => (
+      {map.roles.map(({ id, title, earned, collection }) => (
         <label key={id}>
           <input type="radio" name="role" value={id} checked={id === chosen} onChange={() => choose(id)} />
           <span>{title}</span>
-          <span class="share" title={`${percent(earned)} earned of what is asked; this collection offers ${percent(collection)}`}>
-            <meter min={0} max={1} value={earned} aria-label={`Earned of what is asked of: ${title}`} /> {percent(earned)}
-          </span>
+          {map.edition === "whole" && (
+            <span class="share" title={`${percent(earned)} earned of what is asked; this collection offers ${percent(collection)}`}>
+              <meter min={0} max={1} value={earned} aria-label={`Earned of what is asked of: ${title}`} /> {percent(earned)}
+            </span>
+          )}
         </label>
       ))}
     </fieldset>
@@ -151,12 +153,12 @@ function TileRow({ tile, role, open, choose, children }: RowProps) {
   );
 }
 
-function Panel({ tile }: { tile: Tile }) {
+function Panel({ tile, edition }: { tile: Tile; edition: HouseMap["edition"] }) {
   const first = tile.topics.flatMap(({ parts }) => parts).find(({ earned }) => !earned) ?? tile.topics.flatMap(({ parts }) => parts)[0];
   return (
     <aside class="panel" aria-label={tile.title}>
       <h3>{tile.title}</h3>
-      <p class="facts">{[tile.difficulty, tile.points ? `${tile.points_earned} of ${tile.points} points` : ""].filter(Boolean).join(" · ")}</p>
+      <p class="facts">{[tile.difficulty, tile.points && edition === "whole" ? `${tile.points_earned} of ${tile.points} points` : ""].filter(Boolean).join(" · ")}</p>
       <ul>
         {tile.topics.map((topic) => (
           <li key={topic.id}>

@@ -197,3 +197,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def test_it_may_be_written_again(released):
     assert write_release(released, BANK, [EXERCISE]) > 5
+
+
+def test_its_page_has_its_files(released):
+    """In the folder, and named for who installs it."""
+    here, there = HOUSE.root / "grader", released / "grader"
+    page = sorted(path.relative_to(here) for path in (here / "serve" / "static").iterdir())
+    assert len(page) > 3
+    for path in (*page, "classroom/report.html", "py.typed"):
+        assert (there / path).read_bytes() == (here / path).read_bytes()
+    own = tomllib.loads((released / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert own["grader.serve"] == ["static/*"]
