@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# CI samples the generated mutants, and takes one seed; `make audit` tries them all.
+# CI samples the generated mutants and the wrong answers, and takes one seed; `make audit` tries them all.
 MUTANTS ?= all
 SEEDS ?= 3
+WRONG ?=
 
 .PHONY: grade practice test reference audit lint clean
 
@@ -23,7 +24,7 @@ reference: $(VENV)/.dev  ## the solutions against papers and other libraries
 	$(BIN)/pytest tests/reference
 
 audit: $(VENV)/.dev  ## prove that every exercise is healthy, with all generated mutants
-	$(BIN)/grader dev audit --mutants $(MUTANTS) --seeds $(SEEDS)
+	$(BIN)/grader dev audit --mutants $(MUTANTS) --seeds $(SEEDS) $(if $(WRONG),--wrong $(WRONG))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -77,8 +77,11 @@ def withheld(bench: Bench, first: int) -> Section:
     return found, f"each check looks at its first {first} answer{'s' * (first > 1)}"
 
 
-def wrong(bench: Bench, known: MutantFile) -> Section:
-    """Each wrong answer of mutants.toml is caught by the check that it names."""
+def wrong(bench: Bench, known: MutantFile, limit: int | None = None) -> Section:
+    """Each wrong answer of mutants.toml is caught by the check that it names.
+
+    limit: at most how many are tried, spread over the file and the same each time; None for all.
+    """
     found, variants = [], []
     where = bench.exercise.checks.parent / "mutants.toml"
     names = {check.split("[")[0] for ids in bench.collected.planned.values() for check in ids}
@@ -99,6 +102,8 @@ def wrong(bench: Bench, known: MutantFile) -> Section:
             mutant.name, text, first=(mutant.caught_by,), stop_early=True, check_seconds=MUTANT_CHECK_SECONDS
         )
         variants.append(first)
+    if limit is not None and limit < len(variants):
+        variants = [variants[i * len(variants) // limit] for i in range(limit)]
     # The named check alone, then, for those that it lets pass, all of them: to say what fails instead.
     outcomes = bench.judge(variants)
     escaped = [v for v in variants if v.first[0] not in _failed(outcomes[v.name])]

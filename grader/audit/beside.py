@@ -23,6 +23,7 @@ class _Asked(msgspec.Struct, frozen=True):
     exercise: str
     seeds: int
     mutants: int | None
+    wrong: int | None
     jobs: int
 
 
@@ -40,6 +41,7 @@ def audits(
     *,
     seeds: int,
     mutants: int | None,
+    wrong: int | None = None,
     jobs: int | None = None,
     say: Say = print,
 ) -> Iterator[Report]:
@@ -51,9 +53,9 @@ def audits(
     beside = min(jobs, len(exercises))
     if beside < 2:
         for exercise in exercises:
-            yield _audited(house, exercise, seeds, mutants, jobs, say)
+            yield _audited(house, exercise, _Asked("", exercise.id, seeds, mutants, wrong, jobs), say)
         return
-    asked = [_Asked(str(house.root), exercise.id, seeds, mutants, jobs // beside) for exercise in exercises]
+    asked = [_Asked(str(house.root), exercise.id, seeds, mutants, wrong, jobs // beside) for exercise in exercises]
     bar, running = Bar("exercises"), list[subprocess.Popen[bytes]]()
     pool = ThreadPoolExecutor(beside)
     try:
@@ -92,16 +94,18 @@ def _main() -> None:
     house, lines = find_house(Path(asked.root)), list[str]()
     try:
         exercise = house.find(asked.exercise)
-        told = _Told(_audited(house, exercise, asked.seeds, asked.mutants, asked.jobs, lines.append), lines)
+        told = _Told(_audited(house, exercise, asked, lines.append), lines)
     except RunError as error:
         told = _Told(Report(asked.exercise), lines, str(error))
     with tells:
         tells.write(msgspec.json.encode(told))
 
 
-def _audited(house: House, exercise: Exercise, seeds: int, mutants: int | None, jobs: int, say: Say) -> Report:
+def _audited(house: House, exercise: Exercise, asked: _Asked, say: Say) -> Report:
     try:
-        return audit(house, exercise, seeds=seeds, mutants=mutants, jobs=jobs, say=say)
+        return audit(
+            house, exercise, seeds=asked.seeds, mutants=asked.mutants, wrong=asked.wrong, jobs=asked.jobs, say=say
+        )
     except RunError as error:
         raise RunError(f"the checks of {exercise.id} cannot be collected:\n{error}") from None
 

@@ -46,10 +46,14 @@ def audit(
     *,
     seeds: int = 3,
     mutants: int | None = None,
+    wrong: int | None = None,
     jobs: int | None = None,
     say: Say = print,
 ) -> Report:
-    """Audit one exercise. mutants: how many generated ones to try, None for all. Raises RunError, HouseError."""
+    """Audit one exercise. Raises RunError, HouseError.
+
+    mutants, wrong: how many to try of the generated ones and of the wrong answers written down; None for all.
+    """
     report = Report(exercise.id)
 
     def section(name: str, findings: list[str], summary: str) -> None:
@@ -76,7 +80,7 @@ def audit(
     if exercise.pictures:
         section("pictures", *pictures(exercise))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
-    section("wrong", *answers.wrong(bench, known))
+    section("wrong", *answers.wrong(bench, known, wrong))
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))
     section("twins", *twins(bench, known))
     if mutants != 0:

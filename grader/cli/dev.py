@@ -66,8 +66,9 @@ def build(only_check: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--seeds", default=3, show_default=True, help="How many seeds the solution must pass with.")
 @click.option("--mutants", default="all", show_default=True, help="Generated mutants to try: all, none, or how many.")
+@click.option("--wrong", type=click.IntRange(min=1), help="Wrong answers of mutants.toml to try; by default all.")
 @click.option("--jobs", type=int, default=None, help="Processes at a time; by default as many as there are cores.")
-def audit(ids: tuple[str, ...], seeds: int, mutants: str, jobs: int | None) -> None:
+def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, jobs: int | None) -> None:
     """Prove that exercises are healthy: stub, solution, wrong and right answers, generated mutants, facts."""
     from grader.audit.beside import audits  # brings torch
 
@@ -77,7 +78,7 @@ def audit(ids: tuple[str, ...], seeds: int, mutants: str, jobs: int | None) -> N
     house = find_house()
     exercises = house.chosen(ids)
     try:
-        reports = list(audits(house, exercises, seeds=seeds, mutants=limit, jobs=jobs, say=click.echo))
+        reports = list(audits(house, exercises, seeds=seeds, mutants=limit, wrong=wrong, jobs=jobs, say=click.echo))
     except RunError as error:
         stop(str(error), 3)
     if len(reports) > 1 and limit != 0:

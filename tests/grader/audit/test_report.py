@@ -36,10 +36,11 @@ def test_the_score_of_the_generated_mutants_is_printed(healthy):
     assert int(found[1]) == int(found[2]) > 15
 
 
-def test_the_generated_mutants_can_be_sampled_or_left_out(homes):
+def test_mutants_and_wrong_answers_can_be_sampled_or_left_out(homes):
     home = homes()
-    sampled = home.grader("dev", "audit", "901", "--mutants", "5")
+    sampled = home.grader("dev", "audit", "901", "--mutants", "5", "--wrong", "3")
     assert sampled.code == 0
+    assert "3 wrong answers, each caught by the check it names" in sampled.out
     assert re.search(r"\b[45] of [45] generated mutants killed", sampled.out)
     assert "generated" not in home.grader("dev", "audit", "901", "--mutants", "none").out
 
