@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from types import CodeType, FrameType, FunctionType, MethodDescriptorType, ModuleType
 from typing import Any
@@ -164,14 +164,29 @@ class _Watched:
         return self.by_object.get(arg)
 
 
-@lru_cache(maxsize=8)
+def get_ready(*sets: Sequence[str]) -> None:
+    """Look up what watches over these sets of names need, so that the forks of this process need not."""
+    for names in sets:
+        with suppress(Exception):  # a name that means nothing spoils the questions of its part: they say so
+            _watched(tuple(names))  # may import what it looks into
+            _watched(tuple(names))
+
+
+@lru_cache(maxsize=128)
 def _kept(names: tuple[str, ...], modules: int) -> _Watched:
     return _Watched(names)
 
 
+@lru_cache(maxsize=8)
+def _count(packages: frozenset[str], modules: int) -> int:
+    """How many modules of these packages there are."""
+    return sum(name.partition(".")[0] in packages for name in list(sys.modules))
+
+
 def _watched(names: tuple[str, ...]) -> _Watched:
-    """What to look for, anew where modules were imported since: these may bring more of it."""
-    return _kept(names, len(sys.modules))
+    """What to look for, anew where modules of the same packages were imported since: these may bring more of it."""
+    packages = frozenset(name.partition(".")[0] for name in names)
+    return _kept(names, _count(packages, len(sys.modules)))
 
 
 _HOLE = "what to call"

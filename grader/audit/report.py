@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from grader.answering.forbidden import get_ready
 from grader.audit import answers, facts
 from grader.audit.bench import Bench
 from grader.audit.examples import examples
@@ -70,6 +71,7 @@ def audit(
         return report
 
     bench = Bench(exercise, collect_checks(house, exercise), jobs or len(processors()))
+    get_ready(*exercise.watches)  # once, not in the process of each answer
     section("checks", *facts.checks(exercise, bench.collected))
     section("stub", *answers.stub(bench))
     section("solution", *answers.solution(bench, seeds))

@@ -97,6 +97,17 @@ class Exercise(msgspec.Struct, frozen=True):
     """Whether an exercise of another prefix has the same number."""
 
     @property
+    def forbidden(self) -> list[str]:
+        """What any part forbids."""
+        return sorted({name for part in self.parts for name in part.forbidden})
+
+    @property
+    def watches(self) -> list[list[str]]:
+        """The sets of names that are watched for: while the file loads, then in the questions of each part."""
+        sets = dict.fromkeys((tuple(self.forbidden), *(part.forbidden for part in self.parts)))
+        return [list(names) for names in sets if names]
+
+    @property
     def label(self) -> str:
         """`dl_011` of `dl_011_kv_cache`."""
         return label_of(self.id)

@@ -84,6 +84,8 @@ def main() -> None:
         if not message:
             return
         job = msgspec.json.decode(message, type=Job)
+        with importing():
+            sys.modules["grader.answering.forbidden"].get_ready(*job.forbidden)
         slot += 1
         with contextlib.suppress(OSError):  # the machine refuses a process: the asker sees its sockets close
             if os.fork() == 0:
@@ -328,7 +330,7 @@ def serve(data: socket.socket) -> None:
         return
     hello = msgspec.convert(wire.unpack(body), Hello)
     path, heard = Path("/attempt", hello.file_name), sys.stdout
-    runner = Runner(path, _drivers(hello), "attempt", hello.text, hello.standins)
+    runner = Runner(path, _drivers(hello), "attempt", hello.text, hello.standins, hello.forbidden)
     while (body := wire.receive(data)) is not None:
         request = wire.unpack(body, strides=True)
         number, check = request.pop("number", 0), request.pop("check", None)

@@ -196,9 +196,10 @@ class Caged:
     def _start(self) -> "_Answerer":
         limits = self._exercise.limits
         cage_limits = cage.Limits(cpu_seconds=int(limits.exercise_seconds), memory_mb=limits.memory_mb)
-        answerer = _Answerer(self._control, Job(cage_limits, fair.processors()))
+        answerer = _Answerer(self._control, Job(cage_limits, fair.processors(), self._exercise.watches))
         self.isolation, self.means = str(answerer.entered.level), answerer.entered.means
-        hello = Hello(self.explainer.path.name, self.explainer.text, self._drivers, self._standins)
+        name, forbidden = self.explainer.path.name, self._exercise.forbidden
+        hello = Hello(name, self.explainer.text, self._drivers, self._standins, forbidden)
         answerer.tell(msgspec.to_builtins(hello))
         return answerer
 

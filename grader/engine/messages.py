@@ -17,6 +17,8 @@ class Job(msgspec.Struct, frozen=True):
     limits: cage.Limits
     cores: list[int] = []
     """The processors that it may use; empty for all."""
+    forbidden: list[list[str]] = []
+    """Sets of names that will be watched for. They are looked up once, before the fork."""
 
 
 class Entered(msgspec.Struct, frozen=True):
@@ -37,6 +39,8 @@ class Hello(msgspec.Struct, frozen=True):
     drivers: bytes
     """Code, as `marshal` writes it: of the asker, which is trusted, and of the same Python."""
     standins: StandIns | None = None
+    forbidden: list[str] = []
+    """What any part forbids: copies of it are looked for while the file loads."""
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -129,8 +129,7 @@ class ExerciseFile(pytest.Module):
         from grader.answering.runner import Runner
 
         name = f"{tree or self.tree}.{self.exercise.id}{'.followed' if standins else ''}"
-        forbidden = [one for part in self.exercise.parts for one in part.forbidden]
-        return Runner(path or self.path, self.drivers, name, text, standins, forbidden)
+        return Runner(path or self.path, self.drivers, name, text, standins, self.exercise.forbidden)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Function)]

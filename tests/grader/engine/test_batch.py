@@ -722,3 +722,18 @@ def test_the_end_of_the_answering_process_is_charged_to_nobody(home):
         env=environment(),
     )  # fmt: skip
     assert json.loads(done.stdout) == [["passed"], ["grader error"], ["grader error"]]
+
+
+def test_a_copy_made_while_the_file_loads_is_heard_whichever_part_forbids_it(home):
+    """The file loads for the first check, which is of a part that forbids nothing."""
+    facts = home.root / "exercises" / ID / "exercise.toml"
+    forbidden = 'forbidden = ["torch.nn.functional.multi_head_attention_forward"]\n'
+    text = facts.read_text().replace('forbidden = ["torch.mean", "torch.Tensor.mean"]\n', "")
+    facts.write_text(text.replace('after = ["batch_mean"]\n', 'after = ["batch_mean"]\n' + forbidden))
+    code = "torch.nn.functional.multi_head_attention_forward.__code__"
+    home.attempt.write_text(
+        f"{home.solution}\n\nimport types\n\ncopy = types.FunctionType({code}, vars(torch.nn.functional))\n"
+    )
+    (told,) = json.loads(home.grader("check", "901", "--json").out)
+    first, second = told["parts"]
+    assert (first["verdict"], second["verdict"]) == ("passed", "forbidden")
