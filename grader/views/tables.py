@@ -39,10 +39,10 @@ def print_coverage(house: House, table: CoverageTable) -> None:
         console.print()
     done = "earned" if house.is_whole else "passed"
     console.print(f"Topics: {done} / covered by a part here / all of the item.", style="dim")
-    console.print("gap: no part covers it yet. elsewhere: basics, in any course.", style="dim")
+    console.print("gap: no part covers it yet. elsewhere: in any course.", style="dim")
     for role in table.roles:
         share = role.earned / role.collection if role.collection else 0.0
-        console.print(f"{role.title:<13} {done} {share:>4.0%} of what is here: {role.collection:.0%} of what is asked")
+        console.print(f"{role.title:<13} {done} {share:>4.0%} of what is here ({role.collection:.0%} of all asked)")
     points = f"{table.points_earned} of {table.points}" if house.is_whole else f"{table.points} to be had when graded"
     console.print(f"{'Points':<13} {points}")
     planned = f" ({table.exercises_planned} planned)" if table.exercises_planned > table.exercises else ""

@@ -181,8 +181,8 @@ def test_status_counts_what_is_earned(checked, monkeypatch):
     home, _ = checked
     done = home.grader("status")
     assert done.code == 0
-    assert re.search(r"ML engineer\s+earned +50% of what is here: 25% of what is asked", done.out)
-    assert re.search(r"LLM engineer\s+earned +50% of what is here: 20% of what is asked", done.out)
+    assert re.search(r"ML engineer\s+earned +50% of what is here \(25% of all asked\)", done.out)
+    assert re.search(r"LLM engineer\s+earned +50% of what is here \(20% of all asked\)", done.out)
     for line in ("Points        30 of 100", "Exercises     0 of 1 (2 planned)", "Topics        1 of 6"):
         assert line in done.out
     assert "Continue with RunningMean" in done.out
@@ -198,6 +198,7 @@ def test_the_table_fits_sixty_columns(checked):
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert "Averages" in done.stdout
+    assert [line.endswith("asked)") for line in lines if line.startswith(("ML engineer", "LLM engineer"))] == [True] * 2
     assert not [line for line in lines if len(line.rstrip()) > 80]
     table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Topics  "))]
     assert max(len(line.rstrip()) for line in table) <= 60
