@@ -107,7 +107,10 @@ def _differentiated(
 
 
 def _draws(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return drawn(lambda generator: _call(function, request, args, {**kwargs, "generator": generator}), request.seed)
+    def call(generator: Any) -> Any:
+        return _call(function, request, args, {**kwargs, request.parameter: generator})
+
+    return drawn(call, request.seed, request.parameter)
 
 
 _KINDS = {"call": _call, "each": _each, "cost": _cost, "gradients": _gradients, "draws": _draws}

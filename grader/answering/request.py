@@ -19,5 +19,7 @@ class Request(msgspec.Struct, frozen=True):
     """Of `gradients`, and of a `cost` that is to have the backward pass in it."""
     seed: int = 0
     """Of `draws`: the seed of the generators."""
+    parameter: Literal["generator", "rng"] = "generator"
+    """Of `draws`: the parameter that gets them, one of torch's or one of numpy's."""
     calls: bool = False
     """Answer with what was called of the learner's code meanwhile, as in `calls.Call`, in place of the value."""

@@ -1,7 +1,7 @@
 """What a check talks to: an attempt answers questions about data with data."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from grader.answering.cost import Cost
 from grader.answering.request import Request
@@ -47,10 +47,15 @@ class Attempt:
         return value, grads
 
     def draws(
-        self, target: str | Callable[..., Any], *args: Any, seed: int, **kwargs: Any
+        self,
+        target: str | Callable[..., Any],
+        *args: Any,
+        seed: int,
+        parameter: Literal["generator", "rng"] = "generator",
+        **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a call gives that takes a `generator`, from several generators, and what it did to them: see `draws`."""
-        values, did = self._ask(Request("draws", *_named(target), args, kwargs, seed=seed))
+        """What a call gives that takes a generator, from several generators, and what it did to them: see `draws`."""
+        values, did = self._ask(Request("draws", *_named(target), args, kwargs, seed=seed, parameter=parameter))
         return values, did
 
 

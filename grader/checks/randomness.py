@@ -7,7 +7,7 @@ count is held by Chernoff's bound, and the looks of one statement share its alar
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,16 +25,18 @@ def hold_generator(
     seed: int,
     of: str,
     alone: bool = True,
+    parameter: Literal["generator", "rng"] = "generator",
     **kwargs: Any,
 ) -> Any:
-    """Hold that all random numbers of a call come from its parameter `generator`; returns the first draw.
+    """Hold that all random numbers of a call come from the generator that it is given; returns the first draw.
 
-    target: a public name, or a driver with a keyword parameter `generator`. Equal states give equal results whatever
-    the global states are. A second call and a third, a generator that has given numbers before, and one of another seed
-    give others: choose inputs for which two draws are hardly ever the same. Of a dict each entry is such a draw.
+    target: a public name, or a driver. Equal states give equal results whatever the global states are. A second call
+    and a third, a generator that has given numbers before, and one of another seed give others: choose inputs for which
+    two draws are hardly ever the same. Of a dict each entry is such a draw.
+    parameter: what gets the generator, by its name: `generator` one of torch's, `rng` one of numpy's.
     alone: whether the global states are left alone; False where torch's own layers draw from them as they are made.
     """
-    values, did = attempt.draws(target, *args, seed=seed, **kwargs)
+    values, did = attempt.draws(target, *args, seed=seed, parameter=parameter, **kwargs)
     said = f"{of}, from a generator in an equal state, but with other seeds of torch, numpy and random"
     agree(values["equal"], values["first"], of=said)
     moved = ", ".join(did["moved"])

@@ -33,12 +33,6 @@ def _built(leaves, program):
     return nodes
 
 
-def _forgetting(seed):
-    """A generator, and the global state of numpy, which is put back by whoever asked."""
-    np.random.seed(seed)
-    return np.random.get_state()
-
-
 def _array(made):
     """A number of numpy's as an array without axes; all else as it is."""
     return np.asarray(made) if isinstance(made, np.generic) else made
@@ -75,30 +69,17 @@ def masks(module, shape, p, seed, calls):
     return np.stack([module.dropout(x, p, rng)[1] for _ in range(calls)])
 
 
-def drawing(module, x, p, seed):
-    """Masks from generators in several states while numpy's global state is another, and what was done to states."""
-    kept = np.random.get_state()
-    try:
-        before = _forgetting(1)
-        rng = np.random.default_rng(seed)
-        start = rng.bit_generator.state
-        first = module.dropout(x, p, rng)[1].copy()
-        used = rng.bit_generator.state != start
-        moved = any(np.any(a != b) for a, b in zip(before[1:], np.random.get_state()[1:], strict=True))
-        again = module.dropout(x, p, rng)[1].copy()
-        _forgetting(2)
-        equal = module.dropout(x, p, np.random.default_rng(seed))[1].copy()
-        advanced = np.random.default_rng(seed)
-        advanced.random(3)
-        later = module.dropout(x, p, advanced)[1].copy()
-        other = module.dropout(x, p, np.random.default_rng(seed + 1))[1].copy()
-        idle = np.random.default_rng(seed)
-        module.dropout(x, p, idle, training=False)
-        idle_used = idle.bit_generator.state != start
-    finally:
-        np.random.set_state(kept)
-    seen = {"first": first, "equal": equal, "again": again, "later": later, "other": other}
-    return {**seen, "used": bool(used), "moved": bool(moved), "idle_used": bool(idle_used)}
+def mask(module, x, p, rng):
+    """The mask of one call."""
+    return module.dropout(x, p, rng)[1].copy()
+
+
+def idle(module, x, p, seed):
+    """Whether a call in evaluation changes the state of its generator."""
+    rng = np.random.default_rng(seed)
+    start = rng.bit_generator.state
+    module.dropout(x, p, rng, training=False)
+    return bool(rng.bit_generator.state != start)
 
 
 # --- Value ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
-from grader.checks.randomness import hold_independent, hold_rate, hold_unrepeated
+from grader.checks.randomness import hold_generator, hold_independent, hold_rate, hold_unrepeated
 
 from . import drivers
 
@@ -329,24 +329,10 @@ def test_dropout_repeats_nothing(attempt, draw, p, shape):
 @part("dropout")
 def test_dropout_draws_from_its_generator(attempt, draw):
     """All random numbers come from rng, which is used up: not copied, not seeded anew, nothing global."""
-    got = attempt.run(drivers.drawing, np.ones((17, 23)), 0.5, draw.random.getrandbits(32))
-    of = "dropout of x (17, 23)"
-    agree(
-        got["equal"],
-        got["first"],
-        axes="n d",
-        of=f"the mask of {of} from a generator in an equal state, np.random seeded otherwise",
-    )
-    assert not got["moved"], f"{of} drew from, or seeded, the global state of np.random: draw from rng"
-    for name, when in {
-        "again": "again from the same generator",
-        "later": "from a generator of the same seed that had given numbers before",
-        "other": "from a generator of another seed",
-    }.items():
-        same = np.array_equal(got[name], got["first"])
-        assert not same, f"{of} gave the same mask {when}: draw from rng itself, neither seeded anew nor copied"
-    assert got["used"], f"{of} left rng in the state that it was in: draw from rng itself, not from a copy"
-    assert not got["idle_used"], f"{of} with training=False drew from rng: there is nothing to draw"
+    x, seed, of = np.ones((17, 23)), draw.random.getrandbits(32), "dropout of x (17, 23)"
+    hold_generator(attempt, drivers.mask, x, 0.5, seed=seed, of=f"the mask of {of}", parameter="rng")
+    used = attempt.run(drivers.idle, x, 0.5, seed)
+    assert used is False, f"{of} with training=False drew from rng: there is nothing to draw"
 
 
 @part("dropout")

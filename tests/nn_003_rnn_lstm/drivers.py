@@ -30,12 +30,6 @@ def carried(module, name, steps, states, weights, *options):
     return results
 
 
-def _forgetting(seed):
-    """Seed the global state of numpy, which is put back by whoever asked; returns it."""
-    np.random.seed(seed)
-    return np.random.get_state()
-
-
 def dropped(module, x, p, seed, **options):
     """`variational_dropout` with a generator of this seed; None for none."""
     return module.variational_dropout(x, p, None if seed is None else np.random.default_rng(seed), **options)
@@ -59,28 +53,14 @@ def masks(module, shape, p, seed, calls):
     return np.stack([module.variational_dropout(x, p, rng)[1] for _ in range(calls)])
 
 
-def drawing(module, x, p, seed):
-    """Masks from generators in several states while numpy's global state is another, and what was done to states."""
-    kept = np.random.get_state()
-    try:
-        before = _forgetting(1)
-        rng = np.random.default_rng(seed)
-        start = rng.bit_generator.state
-        first = module.variational_dropout(x, p, rng)[1].copy()
-        used = rng.bit_generator.state != start
-        moved = any(np.any(a != b) for a, b in zip(before[1:], np.random.get_state()[1:], strict=True))
-        again = module.variational_dropout(x, p, rng)[1].copy()
-        third = module.variational_dropout(x, p, rng)[1].copy()
-        _forgetting(2)
-        equal = module.variational_dropout(x, p, np.random.default_rng(seed))[1].copy()
-        advanced = np.random.default_rng(seed)
-        advanced.random(3)
-        later = module.variational_dropout(x, p, advanced)[1].copy()
-        other = module.variational_dropout(x, p, np.random.default_rng(seed + 1))[1].copy()
-        idle = np.random.default_rng(seed)
-        module.variational_dropout(x, p, idle, training=False)
-        idle_used = idle.bit_generator.state != start
-    finally:
-        np.random.set_state(kept)
-    seen = {"first": first, "equal": equal, "again": again, "third": third, "later": later, "other": other}
-    return {**seen, "used": bool(used), "moved": bool(moved), "idle_used": bool(idle_used)}
+def mask(module, x, p, rng):
+    """The mask of one call."""
+    return module.variational_dropout(x, p, rng)[1].copy()
+
+
+def idle(module, x, p, seed):
+    """Whether a call in evaluation changes the state of its generator."""
+    rng = np.random.default_rng(seed)
+    start = rng.bit_generator.state
+    module.variational_dropout(x, p, rng, training=False)
+    return bool(rng.bit_generator.state != start)

@@ -1,13 +1,17 @@
 """The shared check of a generator, and laws looked at jointly, on right answers and on wrong ones."""
 
 import itertools
+from copy import deepcopy
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+from grader.answering import alone
 from grader.answering.answer import answer
+from grader.answering.draws import drawn
+from grader.answering.forbidden import watched
 from grader.checks.attempt import Attempt
 from grader.checks.randomness import hold_generator, hold_independent, hold_permutations, hold_unrepeated, improbable
 from grader.checks.vocabulary import Wrong
@@ -43,6 +47,30 @@ def test_a_generator_that_is_used_is_right():
 def test_a_generator_that_is_copied_or_seeded_anew_is_wrong(way):
     with pytest.raises(AssertionError, match=r"^x gave the same draw again .* neither seeded anew nor copied"):
         hold_generator(attempt(lambda generator: torch.rand(4, generator=way(generator))), "draw", seed=3, of="x")
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (deepcopy, "the same draw again"),
+        (lambda rng: np.random.default_rng(3), "the same draw again"),
+        (lambda rng: rng.spawn(1)[0], "from a generator of the same seed that had given numbers before"),
+        (lambda rng: np.random.seed(9) or rng, "drew from, or seeded, the global state of numpy"),
+    ],
+)
+def test_a_generator_of_numpys_is_held_alike(way, said):
+    asked = {"seed": 3, "of": "x", "parameter": "rng"}
+    first = hold_generator(attempt(lambda rng: rng.random(4)), "draw", **asked)
+    assert np.array_equal(first, np.random.default_rng(3).random(4))
+    with pytest.raises(AssertionError, match=said):
+        hold_generator(attempt(lambda rng: way(rng).random(4)), "draw", **asked)
+
+
+def test_no_operation_of_torchs_runs_for_a_generator_of_numpys():
+    alone.at_home()
+    with watched(["torch"]) as offences:
+        drawn(lambda rng: rng.random(4), 3, "rng")
+    assert offences == []
 
 
 def test_every_other_draw_again_is_wrong():
