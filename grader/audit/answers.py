@@ -3,7 +3,7 @@
 import msgspec
 
 from grader.audit.bench import MUTANT_CHECK_SECONDS, Bench, Section, broken, said
-from grader.audit.mutants import MutantFile, apply
+from grader.audit.mutants import MutantFile, apply, spread
 from grader.audit.withheld import Withheld
 from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
@@ -78,10 +78,7 @@ def withheld(bench: Bench, first: int) -> Section:
 
 
 def wrong(bench: Bench, known: MutantFile, limit: int | None = None) -> Section:
-    """Each wrong answer of mutants.toml is caught by the check that it names.
-
-    limit: at most how many are tried, spread over the file and the same each time; None for all.
-    """
+    """Each wrong answer of mutants.toml is caught by the check that it names. limit: see `spread`."""
     found, variants = [], []
     where = bench.exercise.checks.parent / "mutants.toml"
     names = {check.split("[")[0] for ids in bench.collected.planned.values() for check in ids}
@@ -102,8 +99,7 @@ def wrong(bench: Bench, known: MutantFile, limit: int | None = None) -> Section:
             mutant.name, text, first=(mutant.caught_by,), stop_early=True, check_seconds=MUTANT_CHECK_SECONDS
         )
         variants.append(first)
-    if limit is not None and limit < len(variants):
-        variants = [variants[i * len(variants) // limit] for i in range(limit)]
+    variants = spread(variants, limit)
     # The named check alone, then, for those that it lets pass, all of them: to say what fails instead.
     outcomes = bench.judge(variants)
     escaped = [v for v in variants if v.first[0] not in _failed(outcomes[v.name])]

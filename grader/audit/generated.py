@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from grader.audit.bench import MUTANT_CHECK_SECONDS, Bench, broken
-from grader.audit.mutants import Equivalent, MutantFile, bare, compiles
+from grader.audit.mutants import Equivalent, MutantFile, bare, compiles, spread
 from grader.bank.catalog import Exercise
 from grader.bank.source import holder, read_source, regions
 from grader.base.bar import Bar
@@ -53,7 +53,7 @@ _LEFT_OUT = ("ReplaceBinaryOperator", "VariableReplacer", "VariableInserter", "R
 def generate(solution: Path, limit: int | None = None) -> Iterator[Generated]:
     """The mutants of the marked regions of a solution, in the order of its lines; equal ones once.
 
-    limit: at most how many, spread over the file and the same each time; None for all.
+    limit: see `spread`.
     """
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
@@ -70,11 +70,8 @@ def generate(solution: Path, limit: int | None = None) -> Iterator[Generated]:
                 if any(begin < start[0] < end for begin, end in marked):
                     places.append((start[0], name, count))
                 count += 1
-    places.sort()
-    if limit is not None and limit < len(places):
-        places = [places[i * len(places) // limit] for i in range(limit)]
     seen = set()
-    for line, name, occurrence in places:
+    for line, name, occurrence in spread(sorted(places), limit):
         mutated = mutate_code(text, get_operator(name)(), occurrence)
         if mutated is None or mutated in seen or not compiles(mutated):
             continue

@@ -1,11 +1,15 @@
 """Wrong answers: those an author wrote down in `mutants.toml`, and those that cosmic-ray's operators make."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from grader.bank.catalog import Facts, read_toml
 from grader.bank.source import definition, definitions, replace_definition
 from grader.base.errors import HouseError
 from grader.base.text import nearest
+
+T = TypeVar("T")
 
 
 class Edit(Facts, frozen=True):
@@ -116,3 +120,9 @@ def compiles(text: str) -> bool:
 def bare(text: str) -> str:
     """A text without its spaces and line ends."""
     return "".join(text.split())
+
+
+def spread(things: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` of them, the same each time, from all over; None for all."""
+    most = len(things) if limit is None else min(limit, len(things))
+    return [things[i * len(things) // most] for i in range(most)]
