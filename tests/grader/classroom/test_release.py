@@ -110,6 +110,7 @@ def test_its_screens_count_examples_and_know_no_points(released, monkeypatch):
     assert "the examples of 1 of 2 parts pass. More checks run when your work is graded." in said
     assert "the visible examples of 1 of 2 parts pass" in shown()
     assert "Continue with RunningMean" in shown()
+    assert "RunningMean · hint 1 of" in shown("hint", "901")
     for screen in ("status", "list"):
         assert "to be had when graded" in shown(screen)
         assert "/100" not in shown(screen)
