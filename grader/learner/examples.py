@@ -4,10 +4,7 @@ from collections.abc import Collection, Mapping
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.examples import examples_of
-from grader.records.progress import Progress
-
-KIND = "examples"
-"""The event that the examples of a part passed."""
+from grader.records.progress import EXAMPLES, Progress
 
 
 def counted(house: House) -> Mapping[str, set[str]]:
@@ -16,7 +13,7 @@ def counted(house: House) -> Mapping[str, set[str]]:
     Raises ProgressError.
     """
     progress = Progress(house.root)
-    return progress.earned() if house.is_whole else progress.parts_with(KIND)
+    return progress.earned() if house.is_whole else progress.with_examples()
 
 
 def count_passed(house: House, exercise: Exercise, passed: Collection[str]) -> None:
@@ -26,7 +23,7 @@ def count_passed(house: House, exercise: Exercise, passed: Collection[str]) -> N
     for part in exercise.parts:
         own = examples_of(text, exercise, part)
         if own and set(own) <= set(passed) and part.name not in known:
-            Progress(house.root).note(exercise.id, KIND, part=part.name)
+            Progress(house.root).note(exercise.id, EXAMPLES, part=part.name)
 
 
 def said_of(house: House, exercise: Exercise) -> str:

@@ -19,6 +19,8 @@ from grader.verdicts.verdict import Verdict
 VERSION = 1
 APPLICATION = 0x6B617461  # "kata": tells our file from any other SQLite file
 _WAIT_SECONDS = 10.0
+EXAMPLES = "examples"
+"""The event that the examples of a part passed, where there are no hidden checks."""
 
 _SCHEMA = """
 create table attempts (
@@ -84,28 +86,26 @@ class Progress:
         return tuple(part.name for part in ran if part.earned and part.name not in known)
 
     def note(self, exercise: str, kind: str, *, part: str = "", text: str | None = None) -> None:
-        """Keep an event (`hint`, `give up`, `reset`), with a copy of the learner's file if it is about to go."""
+        """Keep an event (`hint`, `give up`, `reset`, EXAMPLES), with the learner's file if it is about to go."""
         with self._open() as db:
             source = _keep(db, text) if text is not None else ""
             db.execute("insert into events values (?, ?, ?, ?, ?)", (_now(), exercise, part, kind, source))
 
     def earned(self) -> dict[str, set[str]]:
         """Exercise to the parts that any attempt earned."""
-        found: dict[str, set[str]] = {}
-        if not self.path.exists():
-            return found
-        with self._open() as db:
-            for exercise, part in db.execute("select distinct exercise, part from parts where earned"):
-                found.setdefault(exercise, set()).add(part)
-        return found
+        return self._by_exercise("select distinct exercise, part from parts where earned")
 
-    def parts_with(self, kind: str) -> dict[str, set[str]]:
-        """Exercise to the parts to which an event happened."""
+    def with_examples(self) -> dict[str, set[str]]:
+        """Exercise to the parts whose examples passed, in a student edition."""
+        return self._by_exercise("select distinct exercise, part from events where kind = ?", EXAMPLES)
+
+    def _by_exercise(self, query: str, *given: str) -> dict[str, set[str]]:
+        """What a query for exercises and parts of them finds."""
         found: dict[str, set[str]] = {}
         if not self.path.exists():
             return found
         with self._open() as db:
-            for exercise, part in db.execute("select distinct exercise, part from events where kind = ?", (kind,)):
+            for exercise, part in db.execute(query, given):
                 found.setdefault(exercise, set()).add(part)
         return found
 
@@ -114,10 +114,8 @@ class Progress:
         if not self.path.exists():
             return {}
         with self._open() as db:
-            worked = (
-                "select exercise, at from attempts union all select exercise, at from events where kind = 'examples'"
-            )
-            return dict(db.execute(f"select exercise, max(at) from ({worked}) group by exercise"))
+            worked = "select exercise, at from attempts union all select exercise, at from events where kind = ?"
+            return dict(db.execute(f"select exercise, max(at) from ({worked}) group by exercise", (EXAMPLES,)))
 
     def last_result(self, exercise: str) -> Result | None:
         """The result of the last attempt; None where there is none, or where it was kept by another schema."""

@@ -121,6 +121,7 @@ def kata(
 
 def gained(exercise: Exercise, names: Iterable[str]) -> tuple[wire.Gained, ...]:
     """What the parts that were earned just now give."""
+    asked = read_questions(exercise)
     return tuple(
         wire.Gained(
             part=name,
@@ -128,7 +129,6 @@ def gained(exercise: Exercise, names: Iterable[str]) -> tuple[wire.Gained, ...]:
             why=paragraph_html(exercise.part(name).why),
             questions=_questions(asked, name, answered=True),
         )
-        for asked in [read_questions(exercise)]
         for name in names
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.coverage import SECTIONS, ItemRow, TopicRow
-from grader.learner.examples import KIND as EXAMPLES
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 
@@ -32,7 +31,7 @@ class Standing:
 
 
 def _with_examples(progress: Progress) -> set[tuple[str, str]]:
-    return {(exercise, part) for exercise, parts in progress.parts_with(EXAMPLES).items() for part in parts}
+    return {(exercise, part) for exercise, parts in progress.with_examples().items() for part in parts}
 
 
 def sections(house: House, rows: Iterable[ItemRow], standing: Standing) -> tuple[wire.MapSection, ...]:
