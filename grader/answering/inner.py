@@ -17,7 +17,7 @@ _DEEPEST = 3
 
 def functions_of(targets: Mapping[str, Iterable[Any]]) -> dict[FunctionType, str]:
     """The functions whose calls are calls of a forbidden name, each with that name. targets: its objects by name."""
-    nodes = {name: [plain(target) for target in found] for name, found in targets.items()}
+    nodes = {name: [unwrapped(target) for target in found] for name, found in targets.items()}
     forbidden = [node for found in nodes.values() for node in found]
     doing: dict[FunctionType, str] = {}
     for name, found in nodes.items():
@@ -31,7 +31,7 @@ def functions_of(targets: Mapping[str, Iterable[Any]]) -> dict[FunctionType, str
     return doing
 
 
-def plain(target: Any) -> Any:
+def unwrapped(target: Any) -> Any:
     """What a decorator wraps, to the innermost: a decorator's own code is shared by all that it decorates."""
     while type(target) in (FunctionType, _lru_cache_wrapper) and hasattr(target, "__wrapped__"):
         target = target.__wrapped__
@@ -43,7 +43,7 @@ def of_package(package: str) -> set[FunctionType]:
     found: set[FunctionType] = set()
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == package and isinstance(module, ModuleType):
-            nodes = [one for one in map(plain, vars(module).values()) if issubclass(type(one), type | FunctionType)]
+            nodes = [one for one in map(unwrapped, vars(module).values()) if issubclass(type(one), type | FunctionType)]
             methods = [one for node in nodes for one in (_methods(node) if isinstance(node, type) else [node])]
             found.update(one for one in methods if one.__globals__["__name__"].partition(".")[0] == package)
     return found
@@ -55,7 +55,7 @@ def _own(node: Any) -> list[FunctionType]:
         return [node] if isinstance(node, FunctionType) else []
     bases = [base for base in node.__mro__[1:] if base.__module__ == node.__module__ and base.__name__.startswith("_")]
     found = [one for kind in (node, *bases, *_subclasses(node)) for one in _methods(kind)]
-    made: Any = plain(node.__init__)  # type: ignore[misc]  # of the class itself
+    made: Any = unwrapped(node.__init__)  # type: ignore[misc]  # of the class itself
     return [*found, made] if isinstance(made, FunctionType) and made not in found else found
 
 
@@ -75,7 +75,7 @@ def _methods(kind: type) -> list[FunctionType]:
         parts: tuple[Any, ...] = (
             (held.fget, held.fset) if isinstance(held, property) else (getattr(held, "__func__", held),)
         )
-        found += [plain(part) for part in parts]
+        found += [unwrapped(part) for part in parts]
     return [one for one in found if isinstance(one, FunctionType) and one.__qualname__.startswith(kind.__qualname__)]
 
 
@@ -106,7 +106,7 @@ def _public(module: ModuleType) -> list[Any]:
     names = getattr(module, "__all__", None)
     if names is None:
         names = [] if "._" in module.__name__ else [name for name in vars(module) if not name.startswith("_")]
-    return [one for name in names if _is_of(one := plain(vars(module).get(name)), module)]
+    return [one for name in names if _is_of(one := unwrapped(vars(module).get(name)), module)]
 
 
 def _reached(seeds: Iterable[Any], module: ModuleType, barred: Iterable[int] = (), *, tables: bool = True) -> list[Any]:
@@ -134,7 +134,7 @@ def _names(code: CodeType) -> frozenset[str]:
 
 def _held(value: Any, module: ModuleType, depth: int) -> Iterator[Any]:
     """A function or class of the module, or those that lie in a table or an object of it."""
-    value = plain(value)
+    value = unwrapped(value)
     kind = type(value)  # `isinstance` would ask the object, and some of torch's warn
     if _is_of(value, module):
         yield value

@@ -8,7 +8,7 @@ import torch
 import torch._decomp
 import torch._refs
 
-from grader.answering.inner import plain
+from grader.answering.inner import unwrapped
 
 _REFERENCES = (torch._refs, torch._refs.nn.functional, torch._refs.special, torch._refs.linalg, torch._refs.fft)
 
@@ -29,8 +29,8 @@ def _texts(operators: Mapping[str, str]) -> Iterator[tuple[object, str]]:
     tables = torch._decomp.global_decomposition_table
     for operation, text in {**tables["post_autograd"], **tables["pre_autograd"]}.items():
         if operation.name() in operators:
-            yield plain(text), operation.name()
+            yield unwrapped(text), operation.name()
     for operator in operators:
         base = re.sub(r"^aten::(_safe_|special_|_)?|_?(\..*)?$", "", operator)
         for module in _REFERENCES:
-            yield plain(getattr(module, base, None)), operator
+            yield unwrapped(getattr(module, base, None)), operator

@@ -6,7 +6,7 @@ from torch.nn.utils import parametrizations
 from torch.optim import adam, lr_scheduler, sgd
 from torch.utils import checkpoint
 
-from grader.answering.inner import functions_of, plain
+from grader.answering.inner import functions_of, unwrapped
 
 
 def done_with(*targets):
@@ -24,7 +24,7 @@ def test_a_class_takes_its_methods_and_its_inner_entries_with_it():
     doing = done_with(torch.optim.SGD, sgd.sgd)
     assert {sgd.SGD._init_group, sgd._single_tensor_sgd, sgd._multi_tensor_sgd} <= doing.keys()
     assert nn.MultiheadAttention.forward in done_with(nn.MultiheadAttention)
-    assert plain(torch.optim.Muon.step) in done_with(torch.optim.Muon)  # it says that it is from another module
+    assert unwrapped(torch.optim.Muon.step) in done_with(torch.optim.Muon)  # it says that it is from another module
 
 
 def test_a_private_class_behind_a_function_goes_with_it():
