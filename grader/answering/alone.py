@@ -6,6 +6,7 @@ run no Python of the attempt's, and `on_ranks` may fork: each rank counts for it
 """
 
 import _thread
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -40,8 +41,9 @@ def at_home() -> None:
     if not _is_heard:
         _is_heard = True
         sys.addaudithook(_hear)  # for good: Python has no way to take one off
-        for owner, name in _BLINDERS:
-            setattr(owner, name, _seeing(owner, name))
+        for blinders, torch_may in ((_BLINDERS, False), (_TORCHS_TOO, True)):
+            for owner, name in blinders:
+                setattr(owner, name, _seeing(owner, name, torch_may))
         _thread.start_new_thread = _thread.start_new = threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
 
 
@@ -55,22 +57,23 @@ _BLINDERS = [
     (torch._C, "_pop_torch_dispatch_stack"),
     (torch._C, "_dispatch_tls_set_dispatch_key_excluded"),
     (_python_dispatch, "_disable_current_modes"),
+]
+"""What takes torch's modes off, by which operators are counted. Torch itself holds the names of these that it needs."""
+_TORCHS_TOO = [
     (_python_dispatch, "_pop_mode_temporarily"),
     (_python_dispatch, "_pop_mode"),
     (torch._C, "_ExcludeDispatchKeyGuard"),
 ]
-"""What takes torch's modes off, by which operators are counted. Torch itself holds the names that it needs, or calls
-one of the last three."""
-_TORCHS_TOO = frozenset({"_pop_mode_temporarily", "_pop_mode", "_ExcludeDispatchKeyGuard"})
-_TORCH = str(Path(torch.__file__).parent)
+"""The same, which torch calls by these names: its own calls go through."""
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+"""What the name of each of torch's files begins with."""
 
 
-def _seeing(owner: Any, name: str) -> Any:
+def _seeing(owner: Any, name: str, torch_may: bool) -> Any:
     blinder = getattr(owner, name)
 
     def refused_while_open(*args: Any) -> Any:
-        by_torch = name in _TORCHS_TOO and sys._getframe(1).f_code.co_filename.startswith(_TORCH)
-        if _open and not by_torch:
+        if _open and not (torch_may and sys._getframe(1).f_code.co_filename.startswith(TORCH)):
             raise _open[-1].found(f"{name} was called")
         return blinder(*args)
 

@@ -8,15 +8,13 @@ a text of its own, which nobody can tell from an answer.
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-import torch
+from grader.answering.alone import TORCH
 
 _SHORTEST = 80
 """Bytes of code. A shorter function is a line or two, and another may be just so."""
-_TORCH = str(Path(torch.__file__).parent)
 _listeners: list[Callable[[CodeType], None]] = []
 _is_laid = False
 
@@ -59,7 +57,7 @@ def _keys(code: CodeType) -> tuple[Any, Any]:
 
 def _is(made: CodeType, code: CodeType) -> bool:
     """Whether code that has a key in common is a copy. Another file of torch's may hold the like."""
-    is_other = made.co_filename != code.co_filename and made.co_filename.startswith(_TORCH)
+    is_other = made.co_filename != code.co_filename and made.co_filename.startswith(TORCH)
     return not is_other and set(code.co_names) <= set(made.co_names)
 
 
