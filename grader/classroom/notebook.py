@@ -15,7 +15,7 @@ from nbformat import NotebookNode, v4
 from grader.bank.catalog import Exercise, Part
 from grader.bank.derived import stub_of
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
-from grader.bank.source import read_source, stub
+from grader.bank.source import read_source
 from grader.verdicts.result import PartResult
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
@@ -89,14 +89,13 @@ def practice_notebook(exercise: Exercise) -> NotebookNode:
 
     In a student edition `check` runs the visible examples.
     """
-    whole = exercise.solution.is_file()
-    notebook = _notebook(exercise, read_source(exercise.solution) if whole else stub_of(exercise))
+    notebook = _notebook(exercise, stub_of(exercise))
     left_out = {_cell_id(id) for id in ("about-question", QUESTION)}
     notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
     for cell in notebook.cells:
         cell.metadata = NotebookNode()
         if cell.cell_type == "code":
-            cell.source = _PRACTICE.format(id=exercise.id).rstrip("\n") if cell.id == SETUP else stub(cell.source)
+            cell.source = _PRACTICE.format(id=exercise.id).rstrip("\n") if cell.id == SETUP else cell.source
     return notebook
 
 
