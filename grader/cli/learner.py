@@ -1,7 +1,6 @@
 """The commands of a learner."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -111,6 +110,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     import msgspec
 
     from grader.base.bar import Bar
+    from grader.views.columns import terminal_columns
     from grader.views.render import result_lines
 
     house = find_house()
@@ -135,7 +135,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
         except ProgressError as error:
             say(str(error), fg="yellow", err=True)
         if not as_json:
-            encoding, columns = sys.stdout.encoding or "ascii", shutil.get_terminal_size().columns
+            encoding, columns = sys.stdout.encoding or "ascii", terminal_columns()
             for line in result_lines(exercise, result, gained=gained, encoding=encoding, columns=columns):
                 click.secho(line.text, **style(line.markup))
             click.echo()

@@ -1,6 +1,5 @@
 """`grader picture`: what a learner's own code makes, as pictures."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -49,10 +48,11 @@ def picture(id: str, part: str | None, page: Path | None) -> None:
 
 
 def _print(hung: list[Hung]) -> None:
-    from grader.views.textual import WIDTH, text_lines
+    from grader.views.columns import terminal_columns
+    from grader.views.textual import text_lines
 
     encoding = sys.stdout.encoding or "ascii"
-    columns = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    columns = terminal_columns()
     for one in hung:
         for whose, made in _both(one):
             click.secho(f"{one.declared.part}: {whose}", bold=True)

@@ -20,7 +20,8 @@ from grader.learner.watch import Key, Watch
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import CheckResult
 from grader.views.board import HELP, Board, screen
-from grader.views.render import WIDTH, Line, gained_lines, paragraph
+from grader.views.columns import WIDTH
+from grader.views.render import Line, gained_lines, paragraph
 
 _MOST_WHY = 12
 """Lines of why the grader could not judge."""

@@ -7,8 +7,9 @@ import msgspec
 from grader.bank.catalog import Exercise
 from grader.verdicts.result import CheckResult, PartResult
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
+from grader.views.columns import WIDTH
 from grader.views.picture import text_lines, where_it_differs
-from grader.views.render import WIDTH, Line, failure_lines, part_line, spoken, title_of
+from grader.views.render import Line, failure_lines, part_line, spoken, title_of
 
 KEYS = (
     "Enter run · n next · p part · l list · h hint · d diff · o open · s stop · ? keys · q quit",

@@ -11,9 +11,8 @@ from grader.bank.catalog import Exercise
 from grader.base.text import plain, plain_lines
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
+from grader.views.columns import WIDTH, width_for
 
-WIDTH = 80
-_NARROWEST = 40
 _INDENT = 6
 _LONGEST_MESSAGE = 24
 _LONGEST_PRINT = 8
@@ -48,7 +47,7 @@ def result_lines(
     gained: the parts that this run is first to earn; they are told why the reference does it its way. columns: of the
     terminal; lines are folded at 80 of them, or at all where there are fewer.
     """
-    width = max(_NARROWEST, min(columns, WIDTH))
+    width = width_for(columns)
     head = title_of(exercise)
     ran = [part for part in result.parts if part.checks or result.complete]
     tail = f"{result.score} of {sum(part.points for part in ran)} points"

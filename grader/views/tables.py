@@ -1,6 +1,5 @@
 """Tables for the terminal: coverage, exercises, history. 80 columns, and no meaning in colour alone."""
 
-import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,9 @@ from grader.base.text import plain
 from grader.records.progress import Kept
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
+from grader.views.columns import WIDTH, terminal_columns
 from grader.views.words import counted
 
-WIDTH = 80
 _LONGEST_PROBLEM = 100
 
 
@@ -37,7 +36,7 @@ def print_coverage(house: House, table: CoverageTable) -> None:
             grid.add_row(number, name, *([] if narrow else [priority, level]), *rest)
         console.print(grid)
         console.print()
-    done = "earned" if house.is_whole else "passed"
+    done = _done(house)
     console.print(f"Topics: {done} / covered by a part here / all of the item.", style="dim")
     console.print("gap: no part covers it yet. elsewhere: in any course.", style="dim")
     for role in table.roles:
@@ -54,7 +53,7 @@ def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
     """The parts of one exercise, and which are earned; in a student edition of which the examples pass."""
     grid = _table("", "Part:28", ">Points:6", ">Minutes:7", "After:14")
     for part in exercise.parts:
-        mark = ("earned" if house.is_whole else "examples") if part.name in earned else ""
+        mark = _done(house) if part.name in earned else ""
         grid.add_row(mark, part.name, str(part.points), str(part.minutes), ", ".join(part.after))
     console = _console()
     points = sum(part.points for part in exercise.parts if part.name in earned)
@@ -67,13 +66,12 @@ def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
 
 def print_topics(house: House, table: CoverageTable) -> None:
     """Each topic of each item, with the part that covers it."""
-    done = "earned" if house.is_whole else "examples"
     console = _console()
     for row in table.items:
-        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:8" if done == "examples" else "You:6")
+        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:6")
         for topic in row.topics:
             by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
-            grid.add_row(topic.title, by, done if topic.earned else "")
+            grid.add_row(topic.title, by, _done(house) if topic.earned else "")
         console.print(grid)
         console.print()
 
@@ -89,6 +87,11 @@ def _coverage_cells(house: House, row: ItemRow) -> list[str]:
     if not said:
         said = [_uncovered(row)]
     return [row.number, row.title, priority, row.difficulty or "", "; ".join(said), topics, points]
+
+
+def _done(house: House) -> str:
+    """The word for what counts: in a student edition that is a part whose examples pass."""
+    return "earned" if house.is_whole else "passed"
 
 
 def _points(house: House, earned: int, points: int) -> str:
@@ -131,8 +134,9 @@ def print_track(house: House, track: Track, earned: Mapping[str, set[str]]) -> N
     """The exercises of a track in the order of study, what each builds on, and its hours. It fits 60 columns."""
     console, exercises = _console(), along(house, track)
     narrow = console.width < WIDTH
-    done = "Earned" if house.is_whole else "Passed"
-    grid = _table("#:2", "Exercise:29", *([] if narrow else ["Level:6"]), ">Hours:5", f">{done}:7", "After:7")
+    grid = _table(
+        "#:2", "Exercise:29", *([] if narrow else ["Level:6"]), ">Hours:5", f">{_done(house).title()}:7", "After:7"
+    )
     for place, exercise in enumerate(exercises, 1):
         task, mine = house.task(exercise), earned.get(exercise.id, set())
         points = sum(part.points for part in exercise.parts if part.name in mine)
@@ -187,8 +191,7 @@ def _table(*columns: str) -> Table:
 def _console() -> Console:
     """As wide as the terminal; 80 columns where there is none."""
     # Asked for here, since rich takes a terminal that obeys no commands to be 80 columns wide.
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
-    return Console(highlight=False, width=width, height=24)
+    return Console(highlight=False, width=terminal_columns(), height=24)
 
 
 def _unicode() -> bool:

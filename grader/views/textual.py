@@ -7,12 +7,10 @@ from typing import Any
 
 from grader.base.text import plain
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points, bin_of, bins, coarser
+from grader.views.columns import WIDTH, width_for
 from grader.views.words import NOTHING, alt, label, number
 
-WIDTH = 80
 _INDENT = "  "
-_NARROWEST = 40
-"""Columns that a picture takes at least, also where a terminal has fewer."""
 _LONGEST_LABEL = 20
 _MOST_ROWS = 32
 _SHADES = "·░▒▓█"
@@ -34,7 +32,7 @@ def text_lines(picture: Picture, encoding: str = "utf-8", columns: int = WIDTH) 
 
     columns: of the terminal. A picture takes 40 to 80 of them.
     """
-    width = min(max(columns, _NARROWEST), WIDTH)
+    width = width_for(columns)
     shown = [*_KINDS[type(picture.data)](picture.data, *picture.axes, width - 2 * len(_INDENT))]
     lines = [picture.title, "", *(_INDENT + line for line in shown), ""]
     for said in (picture.caption, alt(picture)):
@@ -221,7 +219,8 @@ def _gantt(data: Gantt, lane: str, time: str, room: int) -> list[str]:
 
 
 def _points(data: Points, x: str, y: str, room: int) -> list[str]:
-    wide, high = _PLANE
+    axis = f" {_cut(x, room // 2)} →"
+    wide, high = min(_PLANE[0], room - 1 - len(axis)), _PLANE[1]
     plane = [[" "] * wide for _ in range(high)]
     groups = list(dict.fromkeys(data.groups)) or [""]
     letters = {group: _LETTERS[i % len(_LETTERS)] if data.groups else "o" for i, group in enumerate(groups)}
@@ -229,7 +228,7 @@ def _points(data: Points, x: str, y: str, room: int) -> list[str]:
         column, row = _share(at, data.x, wide), high - 1 - _share(over, data.y, high)
         letter = letters[data.groups[i] if data.groups else ""]
         plane[row][column] = letter if plane[row][column] in (" ", letter) else "*"
-    lines = [f"{y} ↑", *(f"│{''.join(line)}" for line in plane), f"└{'─' * wide} {x} →"]
+    lines = [f"{y} ↑", *(f"│{''.join(line)}" for line in plane), f"└{'─' * wide}{axis}"]
     if data.groups:
         key = "  ".join(f"{letter} {_cut(group)}" for group, letter in list(letters.items())[:20])
         lines += textwrap.wrap(f"{key}  * several groups", room)

@@ -115,7 +115,7 @@ def test_its_screens_count_examples_and_know_no_points(released, monkeypatch):
         assert "to be had when graded" in shown(screen)
         assert "/100" not in shown(screen)
     assert "the examples of 1 of 2 parts pass" in shown("status", "901")
-    assert "examples  batch_mean" in shown("status", "901")
+    assert "passed  batch_mean" in shown("status", "901")
     for screen in (("status",), ("status", "901"), ("status", "--topics")):
         assert "earned" not in shown(*screen)
     assert json.loads(shown("list", "--json"))[0]["earned"] == 0

@@ -131,6 +131,16 @@ def test_a_narrow_terminal_gets_the_whole_picture(columns):
     assert told[4].endswith(" 199")
 
 
+@pytest.mark.parametrize("columns", [40, 44, 60, 80])
+def test_no_point_is_cut_off(columns):
+    points = Points((0.0, 1.0), (0.0, 1.0), ("left", "right"))
+    told = text_lines(Picture("Points", ("width", "height"), points), columns=columns)
+    top, bottom = (next(i for i, line in enumerate(told) if letter in line) for letter in ("B", "A"))
+    assert top < bottom
+    assert told[top].endswith("B")
+    assert any(line.endswith("─ width →") for line in told)
+
+
 def test_a_terminal_is_never_taken_to_be_narrower_than_forty_columns_or_wider_than_eighty():
     for picture in kinds(size=8):
         assert text_lines(picture, columns=10) == text_lines(picture, columns=40)
