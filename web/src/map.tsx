@@ -95,11 +95,11 @@ function Roles({ map, chosen, choose }: { map: HouseMap; chosen: string; choose:
 /** The order in which the exercises are studied for a role. It locks nothing. */
 function Path({ map, role }: { map: HouseMap; role: string }) {
   const track = map.tracks.find(({ id }) => id === role);
-  const steps = map.exercises.filter(({ id }) => track?.exercises.includes(id)).sort((a, b) => track!.exercises.indexOf(a.id) - track!.exercises.indexOf(b.id));
-  if (!steps.length) return null;
+  if (!track?.exercises.length) return null;
+  const steps = track.exercises.map((id) => map.exercises.find((one) => one.id === id)!);
   const hours = (minutes: number) => Math.max(1, Math.round(minutes / 60));
   return (
-    <nav class="path" aria-label={`Order of study: ${track!.title}`}>
+    <nav class="path" aria-label={`Order of study: ${track.title}`}>
       <p>An order to study in, about {plural(hours(steps.reduce((sum, { minutes }) => sum + minutes, 0)), "hour")}. Nothing is locked.</p>
       <ol>
         {steps.map(({ id, title, minutes, points, points_earned, needs }) => (
