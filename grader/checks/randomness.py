@@ -124,36 +124,6 @@ def hold_independent(events: torch.Tensor, p: float, of: str, name: Callable[[in
     _hold_binomial(events.sum(dim=1).tolist(), n, p, of)
 
 
-def hold_unrepeated(events: torch.Tensor, p: float, of: str) -> None:
-    """Hold that events of probability p, in one draw, are new ones throughout: no row and no stretch comes again.
-
-    events: bool (rows, ...). Neither are two rows of 96 events and more alike, or opposite, in whatever order they
-    stand; nor do the events, read in a row, go with those that come some fixed number of places later, or with those
-    in the reverse order. The sum of such products of centred events has independent steps, or steps whose mean is 0
-    given those before, no longer than max(p, 1 - p) (Azuma and Hoeffding's bound, over all shifts).
-    """
-    rows = events.flatten(1) if events.dim() > 1 else events[None]
-    if rows.shape[1] >= _LONG:
-        found = torch.unique(rows ^ rows[:, :1], dim=0).shape[0]  # opposite rows become alike
-        if found < len(rows):
-            raise Wrong(f"{of}: {len(rows) - found} of {len(rows):,} rows repeat another row, or are its opposite")
-    centred = events.flatten().double() - p
-    size = centred.numel()
-    padded = 1 << size.bit_length() + 1  # at least twice as long, so that nothing comes round
-    waves = torch.fft.rfft(centred, padded)
-    shifts = torch.fft.irfft(waves * waves.conj(), padded)[1:size].abs()
-    mirrors = torch.fft.irfft(waves * waves, padded)[: 2 * size - 1].abs() / 2
-    limit = max(p, 1 - p) * math.sqrt(size * math.log(2 * 3 * size / ALARM) / 2)
-    if float(shifts.max()) > limit:
-        raise Wrong(f"{of}: entries repeat, or are the opposite of, those {int(shifts.argmax()) + 1:,} places before")
-    if float(mirrors.max()) > limit + 1:
-        raise Wrong(f"{of}: entries repeat, or are the opposite of, others in the reverse order")
-
-
-_LONG = 96
-"""Events in a row. Two independent rows are alike with a probability below 1e-20 where p is between 0.3 and 0.7."""
-
-
 def _hold_binomial(sums: list[int], n: int, p: float, of: str) -> None:
     """Hold that sums of n independent events of probability p follow the binomial law."""
     for k in range(n + 1):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from grader.checks import agree, part, refusal
-from grader.checks.randomness import hold_generator, hold_independent, hold_rate, hold_unrepeated
+from grader.checks.randomness import hold_generator, hold_independent, hold_rate
+from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 

@@ -13,7 +13,7 @@ from grader.answering.answer import answer
 from grader.answering.draws import drawn
 from grader.answering.forbidden import watched
 from grader.checks.attempt import Attempt
-from grader.checks.randomness import hold_generator, hold_independent, hold_permutations, hold_unrepeated, improbable
+from grader.checks.randomness import hold_generator, hold_independent, hold_permutations, improbable
 from grader.checks.vocabulary import Wrong
 
 
@@ -142,37 +142,3 @@ def test_the_alarm_is_rare_and_sharp():
     assert not improbable(300, 1000, 0.3)
     assert improbable(400, 1000, 0.3)
     assert improbable(1, 1000, 0.0)
-
-
-def dropped(p, shape=(500, 101), seed=5):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < p
-
-
-def swapped(events):
-    half = len(events) // 2
-    return torch.cat([events[:half], events[torch.randperm(half, generator=torch.Generator().manual_seed(1))]])
-
-
-@pytest.mark.parametrize("p", [0.3, 0.5, 0.7])
-@pytest.mark.parametrize("shape", [(500, 101), (60_001,), (3, 2, 7001)])
-def test_new_events_repeat_nothing(p, shape):
-    for seed in range(5):
-        hold_unrepeated(dropped(p, shape, seed), p, "x")
-
-
-@pytest.mark.parametrize(
-    ("repeat", "said"),
-    [
-        (lambda events: events[:250].repeat(2, 1), "250 of 500 rows repeat another row"),
-        (lambda events: events[:250].repeat_interleave(2, 0), "250 of 500 rows"),
-        (swapped, "250 of 500 rows"),
-        (lambda events: torch.cat([events[:250], ~events[:250]]), "250 of 500 rows"),
-        (lambda events: torch.cat([events[:490], events[:10]]), "10 of 500 rows"),
-        (lambda events: events.flatten()[:20_000].repeat(3)[:50_500].view(500, 101), "20,000 places before"),
-        (lambda events: torch.cat([events[:, :50], events[:, :51]], 1), "50 places before"),
-        (lambda events: torch.cat([events[:250], ~events[:250].flip(0, 1)]), "in the reverse order"),
-    ],
-)
-def test_events_that_come_again_are_found(repeat, said):
-    with pytest.raises(Wrong, match=said):
-        hold_unrepeated(repeat(dropped(0.5)), 0.5, "x")

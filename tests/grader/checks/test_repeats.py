@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from grader.checks.repeats import hold_draws_unlike, hold_fresh, hold_unlike
+from grader.checks.repeats import hold_draws_unlike, hold_fresh, hold_unlike, hold_unrepeated
+from grader.checks.vocabulary import Wrong
 
 MIDDLE = 0.6744897501960817
 
@@ -42,3 +43,37 @@ def again(far, change=lambda old: old):
 def test_draws_that_come_back_are_seen(draws):
     with pytest.raises(AssertionError, match="draws"):
         hold_draws_unlike(draws, MIDDLE, "draws")
+
+
+def dropped(p, shape=(500, 101), seed=5):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < p
+
+
+def swapped(events):
+    half = len(events) // 2
+    return torch.cat([events[:half], events[torch.randperm(half, generator=torch.Generator().manual_seed(1))]])
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("shape", [(500, 101), (60_001,), (3, 2, 7001)])
+def test_new_events_repeat_nothing(p, shape):
+    for seed in range(5):
+        hold_unrepeated(dropped(p, shape, seed), p, "x")
+
+
+@pytest.mark.parametrize(
+    ("repeat", "said"),
+    [
+        (lambda events: events[:250].repeat(2, 1), "250 of 500 rows repeat another row"),
+        (lambda events: events[:250].repeat_interleave(2, 0), "250 of 500 rows"),
+        (swapped, "250 of 500 rows"),
+        (lambda events: torch.cat([events[:250], ~events[:250]]), "250 of 500 rows"),
+        (lambda events: torch.cat([events[:490], events[:10]]), "10 of 500 rows"),
+        (lambda events: events.flatten()[:20_000].repeat(3)[:50_500].view(500, 101), "20,000 places before"),
+        (lambda events: torch.cat([events[:, :50], events[:, :51]], 1), "50 places before"),
+        (lambda events: torch.cat([events[:250], ~events[:250].flip(0, 1)]), "in the reverse order"),
+    ],
+)
+def test_events_that_come_again_are_found(repeat, said):
+    with pytest.raises(Wrong, match=said):
+        hold_unrepeated(repeat(dropped(0.5)), 0.5, "x")
