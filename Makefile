@@ -17,7 +17,7 @@ practice: $(VENV)/.practice  ## the practice page: statement, editor and verdict
 	@$(BIN)/grader serve
 
 test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/pytest -q -n 2 tests/browser tests/grader tests/reference
+	$(BIN)/pytest -q -n 2 --timeout 600 tests/browser tests/grader tests/reference
 	$(BIN)/pytest -q solutions
 
 reference: $(VENV)/.dev  ## the solutions against papers and other libraries

@@ -23,7 +23,9 @@ def judged(home):
                 found = next((one for one in heard if wanted(one)), None)
                 if found:
                     return found
-                heard.extend(client.get(f"/api/events?after={heard[-1]['n'] if heard else 0}").json()["events"])
+                news = client.get(f"/api/events?after={heard[-1]['n'] if heard else 0}").json()["events"]
+                assert news, f"it never came, only {[(one['kind'], one.get('run')) for one in heard]}"
+                heard.extend(news)
 
         yield client, until
 

@@ -1,7 +1,9 @@
 """The practice page in JupyterLab, through the real jupyter-server-proxy, under a prefix."""
 
 import http.client
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ def hub(home, tmp_path):
     options = ["--port=0", "--no-browser", "--allow-root", "--ServerApp.base_url=/user/a/", "--ServerApp.ip=127.0.0.1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyter", "server", *options], cwd=home.root, text=True, stderr=subprocess.PIPE,
-        env=environment(**folders, JUPYTER_TOKEN="hub"),
+        env=environment(**folders, JUPYTER_TOKEN="hub"), start_new_session=True,
     )  # fmt: skip
     late = threading.Timer(PATIENCE, process.kill)
     late.start()
@@ -41,7 +43,8 @@ def hub(home, tmp_path):
         yield ask, f"http://127.0.0.1:{at[1]}"
     finally:
         late.cancel()
-        process.terminate()
+        # With the page that it started. Asked to end, it may wait for ever: its proxy has a stream open that has no end.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
