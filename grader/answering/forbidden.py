@@ -23,6 +23,7 @@ from grader.answering.copies import Prints, heard
 from grader.answering.inner import functions_of, of_package
 from grader.answering.operations import AUTOGRAD, looked_at
 from grader.answering.operators import AUTOCAST, backend_calls, kernels, trapped
+from grader.answering.packages import hidden, package_of
 from grader.answering.restated import texts_of
 from grader.verdicts.fault import Forbidden
 
@@ -124,11 +125,15 @@ class _Watched:
         self.functions = texts_of(operators) | functions_of(targets)
         """Those in Python: their code is taken out."""
         self.prints = Prints(self.functions)
+        modules = {name: [one for one in found if isinstance(one, ModuleType)] for name, found in targets.items()}
+        self.packages = [name for name, found in modules.items() if found and torch not in found]
+        """Those whose functions in C are looked for, too."""
         for name, found in targets.items():
             for target in found:
                 self._add(target, name)
             self.by_object |= dict.fromkeys(backend_calls(name), name)
-        self.profiled = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
+        in_c = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
+        self.profiled = in_c or bool(self.packages)
         """Whether the profiler has to run throughout: for what no mode sees."""
 
     def _add(self, target: Any, name: str) -> None:
@@ -161,7 +166,7 @@ class _Watched:
         for method, name in self.methods.items():
             if arg.__name__ == method.__name__ and isinstance(arg.__self__, method.__objclass__):
                 return name
-        return self.by_object.get(arg)
+        return self.by_object.get(arg) or package_of(arg, self.packages)
 
 
 def get_ready(*sets: Sequence[str]) -> None:
@@ -318,6 +323,7 @@ def watched(names: Sequence[str], copied: Collection[Any] = ()) -> Iterator[list
     with ExitStack() as stack:
         stack.enter_context(trapped(names, offend))
         stack.enter_context(_taken_out(sought.functions, offend))
+        stack.enter_context(hidden(sought.packages, offend))
         stack.enter_context(heard(tell))
         stack.enter_context(looked_at(names, refuse))
         stack.enter_context(_on(_Mode(sought.by_torch, offend, profile)))

@@ -10,8 +10,13 @@ from functools import partial
 import autograd
 import numpy as np
 import pytest
+import scipy.fft._pocketfft.pypocketfft as pypocketfft
+import scipy.special.cython_special
 import torch
 import torch.distributed as dist
+from scipy.linalg.blas import dgemm
+from scipy.signal import _sigtools
+from scipy.special import expit
 from torch import nn
 from torch._higher_order_ops.associative_scan import associative_scan, generic_associative_scan
 from torch.distributed import _functional_collectives as functional_collectives
@@ -351,6 +356,30 @@ def test_a_package_is_forbidden_with_all_its_functions():
         autograd.core.backward_pass(np.ones(2), None)
     with watched(["autograd"]) as offences:
         np.sum(np.tanh(np.ones(2)))
+    assert offences == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: _sigtools._convolve2d(np.ones((3, 3)), np.ones((2, 2)), 0, 0, 0, 0.0),
+        lambda: pypocketfft.c2c(np.ones(2, dtype=complex)),
+        lambda: expit(np.ones(2)),
+        lambda: dgemm(1.0, np.ones((2, 2)), np.ones((2, 2))),
+        lambda: scipy.special.cython_special.erf(0.5),
+    ],
+)
+def test_a_package_is_forbidden_with_its_functions_in_c(call):
+    """Those that the profiler sees, ufuncs, and those of f2py and Cython."""
+    with pytest.raises(Forbidden, match=r"^scipy is what"), watched(["scipy"]):
+        call()
+    call()  # and afterwards they are what they were
+
+
+def test_what_a_package_has_from_numpy_is_free():
+    with watched(["scipy"]) as offences:
+        np.sum(np.exp(np.fft.fft(np.linalg.inv(np.eye(2)).ravel())))
+        np.random.default_rng(0).normal(size=3)
     assert offences == []
 
 
