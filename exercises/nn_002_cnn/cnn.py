@@ -11,8 +11,8 @@ their gradient is 0.
 
     out[n, o, i, j] = bias[o] + Σ_c,a,b  w[o, c, a, b] · padded[n, c, i·stride + a·dilation, j·stride + b·dilation]
 
-Rules for all functions: numpy alone; no operation of torch's or of scipy's may run in any part, whichever way it is
-called. Arrays are float64, need not be contiguous, and are left alone; results are float64. `kernel`, `stride`,
+Rules for all functions: numpy alone; nothing of torch's, of scipy's or of autograd's may run in any part, whichever way
+it is called. Arrays are float64, need not be contiguous, and are left alone; results are float64. `kernel`, `stride`,
 `padding`, `dilation` of images are pairs (rows, columns). No size is 0.
 
 Further reading: LeCun et al. 1998; Dumoulin and Visin 2016 (the arithmetic of convolutions, in pictures); Araujo,
@@ -34,7 +34,7 @@ def conv_output_size(n: int, kernel: int, stride: int = 1, padding: int = 0, dil
 
     Raises ValueError if the span is longer than the padded axis: no place at all.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> conv_output_size(7, 3), conv_output_size(224, 7, stride=2, padding=3), conv_output_size(7, 3, dilation=2)
     (5, 112, 3)
@@ -48,7 +48,7 @@ def same_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
     Together they are span - 1. Where that is odd, the one more stands *after*, as in torch and TensorFlow: a kernel
     of 4 gives (1, 2).
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> same_padding(3), same_padding(3, dilation=2), same_padding(4)
     ((1, 1), (2, 2), (1, 2))
@@ -72,7 +72,7 @@ def receptive_field(layers: Sequence[tuple[int, int, int, int]]) -> tuple[int, i
 
     Source: Araujo, Norris and Sim 2019.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> receptive_field([(3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 1, 1)])
     (9, 2, 0.0)
@@ -97,7 +97,7 @@ def im2col(
 
     A pixel stands in as many columns as windows hold it. Raises ValueError if the kernel does not fit.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.arange(6.0).reshape(1, 1, 2, 3)
     >>> im2col(x, (2, 2))
@@ -124,7 +124,7 @@ def col2im(
 
     cols: (n, c·kh·kw, oh·ow), as im2col of that shape gives it.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> col2im(np.ones((1, 4, 2)), (1, 1, 2, 3), (2, 2))  # the columns in the middle stand in both windows
     array([[[[1., 2., 1.],
@@ -149,11 +149,12 @@ def conv2d(
 
     Cost: products of matrices; 151 million multiply-adds (x of 2 × 2 × 126 × 130, 256 kernels of 3 × 3) are done within
     a second or two, which a step of Python for each of 8.4 million output entries is not. At once at most 4 times the
-    bytes of the columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw).
+    bytes of the columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw). All of
+    this with and without b, and with any stride, padding, dilation and groups.
 
     Raises ValueError if the kernel does not fit.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
     >>> conv2d(x, np.array([[[[1.0, 0.0], [0.0, 10.0]]]]), np.array([100.0]))  # 100 + 1·0 + 10·4, ...
@@ -182,7 +183,7 @@ def conv2d_backward(
     Cost: as conv2d's, with two products in place of one, and at once at most twice the bytes of the columns of x and of
     dout together (kh·kw numbers for each entry of either).
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
     >>> dx, dw, db = conv2d_backward(x, np.array([[[[1.0, 0.0], [0.0, 10.0]]]]), np.ones((1, 1, 2, 2)))
@@ -203,7 +204,7 @@ def pool2d(
     padding is at most half the kernel, so that each window holds a pixel. Raises ValueError for another kind than "max"
     and "average".
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.array([[[[-4.0, -2.0], [-8.0, -6.0]]]])
     >>> pool2d("max", x, (2, 2), (2, 2), (1, 1)).tolist(), pool2d("average", x, (2, 2), (2, 2), (1, 1)).tolist()
@@ -228,7 +229,7 @@ def pool2d_backward(
     A pixel in several windows gets the sum. Where k pixels are equally large, dout goes to the first, row by row, or
     1/k of it to each: both pass. Raises ValueError for another kind than "max" and "average".
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.array([[[[1.0, 5.0, 2.0]]]])
     >>> pool2d_backward("max", x, np.array([[[[10.0, 1.0]]]]), (1, 2), (1, 1)).tolist()
@@ -257,7 +258,7 @@ def conv_transpose2d(
     than stride, says which to go back to: rows below and columns to the right that are kept rather than cut off, or
     where no print reaches, hold b alone. b: (o,), or None for none.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> x = np.array([[[[1.0, 10.0]]]])
     >>> conv_transpose2d(x, np.array([[[[1.0, 2.0, 3.0]]]]), stride=(1, 2)).tolist()  # 3·1 + 1·10 in the middle
@@ -274,7 +275,7 @@ def conv_cost(
     output: (oh, ow). Each output entry takes c/groups · kh·kw multiply-adds; adding the bias counts as none. groups
     divides c and o.
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> conv_cost(3, 64, (3, 3), (224, 224))  # VGG-16's first layer: 64·27 + 64, and 64·27·224²
     (1792, 86704128)
@@ -291,7 +292,7 @@ def separable_cost(
 
     Source: Howard et al. 2017 (MobileNets).
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> separable_cost(32, 64, (3, 3), (112, 112), bias=False)  # 9·32 + 32·64 weights, for 18,432
     (2336, 29302784)
@@ -305,7 +306,7 @@ def linear_as_conv(w: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     w: (c·h·w, o), rows in the order (c, h, w) in which an image of `shape` (c, h, w) is flattened. Returns
     (o, c, h, w). On larger images the same kernels give a map: the layer at every place at once (fully convolutional).
 
-    Forbidden: torch, scipy.
+    Forbidden: torch, scipy, autograd.
 
     >>> linear_as_conv(np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0], [4.0, 8.0]]), (1, 2, 2)).tolist()
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[5.0, 6.0], [7.0, 8.0]]]]

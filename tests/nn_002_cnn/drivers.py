@@ -21,17 +21,20 @@ def _drawn(seed, shapes):
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-def large_conv2d(module, seed, shapes, groups, every, *, meter):
-    """`conv2d` at stride 1 with padding 1, measured: the shape of the output, and some of its channels."""
+def large_conv2d(module, seed, shapes, how, every, *, meter):
+    """`conv2d`, measured, with a bias if one is drawn: the shape of the output, and some of its channels.
+
+    how: stride, padding, dilation and groups.
+    """
     arrays = _drawn(seed, shapes)
     with meter:
-        out = module.conv2d(arrays["x"], arrays["w"], None, (1, 1), (1, 1), (1, 1), groups)
+        out = module.conv2d(arrays["x"], arrays["w"], arrays.get("b"), *how)
     return list(out.shape), out[:, ::every]
 
 
-def large_conv2d_backward(module, seed, shapes, groups, *, meter):
-    """`conv2d_backward` at stride 1 with padding 1, measured; the channels of dout come as often as w asks for."""
+def large_conv2d_backward(module, seed, shapes, how, *, meter):
+    """`conv2d_backward`, measured; the channels of dout come as often as w asks for. how: as above."""
     arrays = _drawn(seed, shapes)
     dout = np.repeat(arrays["dout"], len(arrays["w"]) // arrays["dout"].shape[1], axis=1)
     with meter:
-        return module.conv2d_backward(arrays["x"], arrays["w"], dout, (1, 1), (1, 1), (1, 1), groups)
+        return module.conv2d_backward(arrays["x"], arrays["w"], dout, *how)

@@ -470,15 +470,31 @@ def test_conv2d_refuses(attempt):
             attempt.conv2d(np.ones((1, 1, *size)), np.ones((1, 1, *kernel)))
 
 
-WIDE = {"x": (2, 2, 126, 130), "w": (256, 2, 3, 3)}
-LARGE = {"x": (4, 4, 126, 130), "w": (64, 4, 3, 3), "dout": (4, 8, 126, 130)}
-"""Each 151 million multiply-adds with padding 1. The arrays are drawn beside the learner's code, not sent.
+ALONE = (1, 1), (1, 1), (1, 1), 1
+LARGE = {
+    # the arrays; stride, padding, dilation and groups
+    "plain": ({"x": (2, 2, 126, 130), "w": (256, 2, 3, 3)}, ALONE),
+    "strided": ({"x": (2, 2, 252, 262), "w": (256, 2, 3, 3), "b": (256,)}, ((2, 2), (2, 1), (2, 1), 1)),
+    "depthwise": ({"x": (2, 2000, 6, 7), "w": (2000, 1, 3, 3)}, ((1, 1), (1, 1), (1, 1), 2000)),
+    "1000 groups": ({"x": (2, 2000, 6, 7), "w": (2000, 2, 3, 3), "b": (2000,)}, ((2, 1), (1, 2), (1, 2), 1000)),
+}
+LARGE_BACK = {
+    "plain": ({"x": (4, 4, 126, 130), "w": (64, 4, 3, 3), "dout": (4, 8, 126, 130)}, ALONE),
+    "strided": ({"x": (4, 4, 252, 262), "w": (64, 4, 3, 3), "dout": (4, 64, 126, 131)}, ((2, 2), (2, 1), (2, 1), 1)),
+    "depthwise": (
+        {"x": (2, 2000, 6, 7), "w": (2000, 1, 3, 3), "dout": (2, 2000, 6, 7)},
+        ((1, 1), (1, 1), (1, 1), 2000),
+    ),
+    "1000 groups": (
+        {"x": (2, 2000, 6, 7), "w": (2000, 2, 3, 3), "dout": (2, 2000, 3, 7)},
+        ((2, 1), (1, 2), (1, 2), 1000),
+    ),
+}
+"""The first two of each are 151 million multiply-adds. The arrays are drawn beside the learner's code, not sent.
 
-On the way back each of 8 channels of dout comes 8 times, so that the oracle has an eighth of the work.
-
-A step of Python for each of 8.4 million output entries takes 25 s, one for each of 4.2 million on the way back 20 s.
+A step of Python for each of 8.4 million output entries takes 25 s, one for each of 4.2 million on the way back 20 s. A
+dense kernel of 2000 channels has 288 MB.
 """
-DEPTHWISE = {"x": (2, 2000, 6, 7), "w": (2000, 1, 3, 3), "dout": (2, 2000, 6, 7)}
 
 
 def drawn(seed, shapes):
@@ -487,15 +503,41 @@ def drawn(seed, shapes):
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-def tapwise(x, w):
-    """A 3×3 convolution with padding 1 as nine products, one a tap."""
-    n, c, h, width = x.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    out = np.zeros((n, len(w), h * width))
-    for a in range(3):
-        for b in range(3):
-            out += w[:, :, a, b] @ padded[:, :, a : a + h, b : b + width].reshape(n, c, h * width)
-    return out.reshape(n, len(w), h, width)
+def under_tap(x, tap, how, size):
+    """Of padded images the pixels under one tap, in each window: a view. size: of the output."""
+    stride, _, dilation, _ = how
+    first = [one * step for one, step in zip(tap, dilation, strict=True)]
+    rows, columns = (slice(f, f + s * n, s) for f, s, n in zip(first, stride, size, strict=True))
+    return x[:, :, rows, columns]
+
+
+def padded(x, how):
+    return np.pad(x, ((0, 0), (0, 0), *((one, one) for one in how[1])))
+
+
+def tapwise(x, w, b, how):
+    """A convolution as one product for each tap of the kernel. how: stride, padding, dilation and groups."""
+    n, groups, size = len(x), how[3], output_size(x.shape[2:], (w.shape[2:], *how[:3]))
+    wide = padded(x, how)
+    out = np.zeros((n, groups, len(w) // groups, math.prod(size)))
+    for a, e in np.ndindex(w.shape[2:]):
+        piece = under_tap(wide, (a, e), how, size).reshape(n, groups, w.shape[1], -1)
+        out += w[:, :, a, e].reshape(groups, -1, w.shape[1]) @ piece
+    return out.reshape(n, len(w), *size) + (0.0 if b is None else b[:, None, None])
+
+
+def tapwise_back(x, w, dout, how):
+    """(dx, dw, db), one tap of the kernel after the other."""
+    n, groups, size = len(x), how[3], dout.shape[2:]
+    wide, dw = padded(x, how), np.empty(w.shape)
+    grad, upstream = np.zeros(wide.shape), dout.reshape(n, groups, len(w) // groups, -1)
+    for a, e in np.ndindex(w.shape[2:]):
+        piece = under_tap(wide, (a, e), how, size).reshape(n, groups, w.shape[1], -1)
+        dw[:, :, a, e] = (upstream @ piece.swapaxes(2, 3)).sum(axis=0).reshape(w.shape[:2])
+        back = w[:, :, a, e].reshape(groups, -1, w.shape[1]).swapaxes(1, 2) @ upstream
+        under_tap(grad, (a, e), how, size)[...] += back.reshape(n, x.shape[1], *size)
+    (top, left), (h, width) = how[1], x.shape[2:]
+    return grad[:, :, top : top + h, left : left + width], dw, dout.sum(axis=(0, 2, 3))
 
 
 def columns_of(x, kernel):
@@ -504,31 +546,25 @@ def columns_of(x, kernel):
 
 
 @part("conv2d")
-def test_conv2d_of_151_million(attempt, draw):
+@pytest.mark.parametrize("name", LARGE)
+def test_conv2d_of_151_million(attempt, draw, name):
     """151 million multiply-adds end well within the limit, in a few times the memory of columns and output."""
-    seed = draw.random.getrandbits(32)
-    (shape, got), cost = attempt.cost(drivers.large_conv2d, seed, WIDE, 1, 25)
-    of = "conv2d of x (2, 2, 126, 130), 256 kernels of 3×3, padding 1"
-    agree(tuple(shape), (2, 256, 126, 130), of=f"the shape of {of}")
-    wide = drawn(seed, WIDE)
-    agree(got, tapwise(wide["x"], wide["w"][::25]), axes="n o h w", of=f"every 25th channel of {of}", tol=EXACT)
-    columns, outputs = columns_of(WIDE["x"], (3, 3)), 8 * math.prod(shape)
-    known = {"all products before their sum": 256 * columns}
-    at_most(cost.peak, 4 * (columns + outputs), of=f"bytes at once, {of}", known=known)
-
-
-@part("conv2d")
-def test_conv2d_of_2000_groups(attempt, draw):
-    """A depthwise convolution never builds the dense kernel, which would be 288 MB of zeros here."""
-    seed = draw.random.getrandbits(32)
-    (_, got), cost = attempt.cost(drivers.large_conv2d, seed, DEPTHWISE, 2000, 1)
-    x, w, _ = drawn(seed, DEPTHWISE).values()
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    want = sum(padded[:, :, a : a + 6, b : b + 7] * w[:, 0, a, b, None, None] for a in range(3) for b in range(3))
-    of = "conv2d of x (2, 2000, 6, 7), 3×3, padding 1, groups=2000"
-    agree(got, want, axes="n o h w", of=of, tol=EXACT)
-    limit = 4 * (columns_of(DEPTHWISE["x"], (3, 3)) + 8 * math.prod(DEPTHWISE["dout"]))
-    at_most(cost.peak, limit, of=f"bytes at once, {of}", known={"the dense kernel": 8 * 2000**2 * 9})
+    shapes, how = LARGE[name]
+    shapes, seed = {one: shape for one, shape in shapes.items() if one != "dout"}, draw.random.getrandbits(32)
+    (shape, got), cost = attempt.cost(drivers.large_conv2d, seed, shapes, how, 25)
+    of = "conv2d of x {}, w {}, stride {}, padding {}, dilation {}, groups {}".format(shapes["x"], shapes["w"], *how)
+    of += ", with a bias" if "b" in shapes else ""
+    size = output_size(shapes["x"][2:], (shapes["w"][2:], *how[:3]))
+    (n, c), (o, _, *kernel) = shapes["x"][:2], shapes["w"]
+    agree(tuple(shape), (n, o, *size), of=f"the shape of {of}")
+    arrays = drawn(seed, shapes)
+    want = tapwise(arrays["x"], arrays["w"], arrays.get("b"), how)[:, ::25]
+    agree(got, want, axes="n o h w", of=f"every 25th channel of {of}", tol=EXACT)
+    columns, outputs = columns_of((n, c, *size), kernel), 8 * math.prod(shape)
+    known = {"all products before their sum": o * columns // how[3], "the dense kernel": 8 * o * c * math.prod(kernel)}
+    limit = 4 * (columns + outputs)
+    known = {name: value for name, value in known.items() if value > limit}
+    at_most(cost.peak, limit, of=f"bytes at once, {of}", known=known)
 
 
 def gradient_mistakes(x, w, dout, geometry, groups=1):
@@ -622,43 +658,76 @@ def test_the_gradient_lives_on_the_receptive_field(attempt, name):
 
 
 @part("conv2d_backward")
-def test_conv2d_backward_of_151_million(attempt, draw):
+@pytest.mark.parametrize("name", LARGE_BACK)
+def test_conv2d_backward_of_151_million(attempt, draw, name):
     """The gradients of 151 million multiply-adds end well within the limit, in the memory of a few sets of columns."""
+    shapes, how = LARGE_BACK[name]
     seed = draw.random.getrandbits(32)
-    got, cost = attempt.cost(drivers.large_conv2d_backward, seed, LARGE, 1)
-    x, w, dout = drawn(seed, LARGE).values()
-    padded, dw = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), np.empty(w.shape)
+    got, cost = attempt.cost(drivers.large_conv2d_backward, seed, shapes, how)
+    x, w, dout = drawn(seed, shapes).values()
     often = len(w) // dout.shape[1]
-    upstream = dout.swapaxes(0, 1).reshape(dout.shape[1], -1)
-    for a in range(3):
-        for b in range(3):
-            piece = padded[:, :, a : a + x.shape[2], b : b + x.shape[3]]
-            dw[:, :, a, b] = np.repeat(upstream @ piece.swapaxes(0, 1).reshape(len(piece[0]), -1).T, often, axis=0)
-    dx = tapwise(dout, flipped(w).reshape(-1, often, *w.shape[1:]).sum(axis=1).swapaxes(0, 1))
-    of = "conv2d_backward of x (4, 4, 126, 130), 64 kernels of 3×3, padding 1"
-    db = np.repeat(dout.sum(axis=(0, 2, 3)), often)
-    agree(got, (dx, dw, db), of=f"{of}: (dx, dw, db)", tol=1e-11)
-    columns = columns_of(LARGE["x"], (3, 3))
-    limit = 2 * (columns + often * columns_of(LARGE["dout"], (3, 3)))
-    at_most(cost.peak, limit, of=f"bytes at once, {of}", known={"all products before their sum": 64 * columns})
+    dout = np.repeat(dout, often, axis=1)
+    of = "conv2d_backward of x {}, w {}, stride {}, padding {}, dilation {}, groups {}".format(x.shape, w.shape, *how)
+    agree(got, tapwise_back(x, w, dout, how), of=f"{of}: (dx, dw, db)", tol=1e-11)
+    columns = columns_of(x.shape, w.shape[2:])
+    limit = 2 * (columns + columns_of(dout.shape, w.shape[2:]))
+    products = len(w) // how[3] * columns_of((*x.shape[:2], *dout.shape[2:]), w.shape[2:])
+    known = {"all products before their sum": products, "the dense kernel": 8 * len(w) * x.shape[1] * 9}
+    at_most(cost.peak, limit, of=f"bytes at once, {of}", known={k: v for k, v in known.items() if v > limit})
+
+
+# --- what is remembered ----------------------------------------------------------------------------------------------
+
+
+def hold_each_anew(attempt, name, cases, wants, of):
+    """Of several calls, alike in all sizes, each has its own result."""
+    for i, (got, want) in enumerate(zip(attempt.each(name, cases), wants, strict=True)):
+        agree(got, want, of=f"call {i + 1} of {len(cases)} with other numbers of the same sizes: {of}", tol=EXACT)
+
+
+ANEW = (4, 5), (3, 2), (1, 2), (1, 0), (1, 1)
+
+
+@part("im2col")
+def test_im2col_remembers_nothing(attempt, draw):
+    """Each call is about the image that it gets, also where an earlier one was as large."""
+    size, *geometry = ANEW
+    xs = [image(draw, 2, 3, size) for _ in range(3)]
+    wants = [as_columns(windows(x, geometry)) for x in xs]
+    hold_each_anew(attempt, "im2col", [(x, *geometry) for x in xs], wants, f"im2col, {said(geometry)}")
+
+
+@part("col2im")
+def test_col2im_remembers_nothing(attempt, draw):
+    """Each call is about the columns that it gets, also where earlier ones were as large."""
+    size, *geometry = ANEW
+    shape = 2, 3, *geometry[0], *output_size(size, geometry)
+    cols = [numbers(draw).normal(size=shape) for _ in range(3)]
+    wants = [scattered(one, size, geometry) for one in cols]
+    cases = [(as_columns(one), (2, 3, *size), *geometry) for one in cols]
+    hold_each_anew(attempt, "col2im", cases, wants, f"col2im, {said(geometry)}")
+
+
+@part("conv2d")
+def test_conv2d_remembers_nothing(attempt, draw):
+    """Each call is about the image, the kernel and the bias that it gets, whichever of the three is another one."""
+    size, *geometry = ANEW
+    (x, w, b), (y, v, c) = (layer(draw, size, geometry[0], 2, 3, 4) for _ in range(2))
+    cases = [(x, w, b), (y, w, b), (y, v, b), (y, v, c)]
+    wants = [convolved(*one, geometry) for one in cases]
+    hold_each_anew(attempt, "conv2d", [(*one, *geometry[1:]) for one in cases], wants, f"conv2d, {said(geometry)}")
 
 
 @part("conv2d_backward")
-def test_conv2d_backward_of_2000_groups(attempt, draw):
-    """A depthwise backward pass never builds the dense kernel's gradient."""
-    seed = draw.random.getrandbits(32)
-    got, cost = attempt.cost(drivers.large_conv2d_backward, seed, DEPTHWISE, 2000)
-    x, w, dout = drawn(seed, DEPTHWISE).values()
-    padded, spread = (np.pad(one, ((0, 0), (0, 0), (1, 1), (1, 1))) for one in (x, dout))
-    dx, dw = np.zeros(x.shape), np.empty(w.shape)
-    for a in range(3):
-        for b in range(3):
-            dw[:, 0, a, b] = (padded[:, :, a : a + 6, b : b + 7] * dout).sum(axis=(0, 2, 3))
-            dx += spread[:, :, 2 - a : 8 - a, 2 - b : 9 - b] * w[:, 0, a, b, None, None]
-    of = "conv2d_backward of x (2, 2000, 6, 7), 3×3, padding 1, groups=2000"
-    agree(got, (dx, dw, dout.sum(axis=(0, 2, 3))), of=f"{of}: (dx, dw, db)", tol=1e-11)
-    limit = 2 * (columns_of(DEPTHWISE["x"], (3, 3)) + columns_of(DEPTHWISE["dout"], (3, 3)))
-    at_most(cost.peak, limit, of=f"bytes at once, {of}", known={"the dense kernel": 8 * 2000**2 * 9})
+def test_conv2d_backward_remembers_nothing(attempt, draw):
+    """Each call is about the image, the kernel and dout that it gets, whichever of the three is another one."""
+    size, *geometry = ANEW
+    (x, w, _), (y, v, _) = (layer(draw, size, geometry[0], 2, 3, 4) for _ in range(2))
+    dout, other = (numbers(draw).normal(size=(2, 4, *output_size(size, geometry))) for _ in range(2))
+    cases = [(x, w, dout), (y, w, dout), (y, v, dout), (y, v, other)]
+    wants = [convolution_gradients(*one, geometry) for one in cases]
+    of = f"conv2d_backward, {said(geometry)}: (dx, dw, db)"
+    hold_each_anew(attempt, "conv2d_backward", [(*one, *geometry[1:]) for one in cases], wants, of)
 
 
 # --- pool2d -----------------------------------------------------------------------------------------------------------
@@ -939,6 +1008,18 @@ def test_conv_transpose2d_is_the_adjoint(attempt, draw):
         of = f"conv_transpose2d of x (2, 5, 4, 4), kernel (3, 3), stride (2, 2), padding (1, 1), output_padding {extra}"
         agree(got.shape, u.shape, of=f"the shape of {of}")
         agree(float((got * u).sum()), float((small * x).sum()), of=f"Σ · u of {of}", tol=1e-9)
+
+
+@part("conv_transpose2d")
+def test_conv_transpose2d_remembers_nothing(attempt, draw):
+    """Each call is about the image, the kernel and the bias that it gets, whichever of the three is another one."""
+    rng, how = numbers(draw), ((2, 1), (1, 0), (1, 0))
+    shapes = (2, 3, 3, 4), (3, 4, 3, 2), (4,)
+    (x, w, b), (y, v, c) = ([rng.normal(size=shape) for shape in shapes] for _ in range(2))
+    cases = [(x, w, b), (y, w, b), (y, v, b), (y, v, c)]
+    wants = [printed(*one, *how) for one in cases]
+    of = "conv_transpose2d, stride {}, padding {}, output_padding {}".format(*how)
+    hold_each_anew(attempt, "conv_transpose2d", [(*one, *how) for one in cases], wants, of)
 
 
 # --- conv_cost --------------------------------------------------------------------------------------------------------
