@@ -234,10 +234,10 @@ def lora_gradients(module, weight, bias, state, x, upstream, rank, alpha, **opti
     return {"x": x.grad, **{name: p.grad for name, p in layer.named_parameters()}}
 
 
-def lora_cost(module, weight, state, x, upstream, rank, mode, grad, *, meter):
-    """One forward pass; with grad its backward pass, too."""
-    layer = _lora(module, weight, None, state, rank, 1.0, mode)
-    x = x.clone().requires_grad_(grad)
+def lora_cost(module, weight, bias, state, x, upstream, rank, mode, grad, by_x, way, *, meter):
+    """One forward pass; with grad its backward pass, too; by_x: to x as well. way: as of `lora_way`."""
+    layer = lora_way(module, weight, bias, state, rank, mode, way)
+    x = x.clone().requires_grad_(grad and by_x)
     with torch.set_grad_enabled(grad), meter:
         y = layer(x)
         if grad:
@@ -245,9 +245,21 @@ def lora_cost(module, weight, state, x, upstream, rank, mode, grad, *, meter):
     return {"y": y, "x": x.grad, "A": layer.A.grad, "B": layer.B.grad}
 
 
-def lora_keeps(module, weight, state, x, rank, mode, grad, *, meter):
-    """What a second forward pass leaves alive."""
-    layer = _lora(module, weight, None, state, rank, 1.0, mode)
+def lora_way(module, weight, bias, state, rank, mode, way):
+    """A LoRALinear of alpha 1 that is "plain", "rank-stabilised", has "dropout" of 1e-12, or was "merged before"."""
+    options = {"rank-stabilised": {"rank_stabilized": True}, "dropout": {"dropout": 1e-12}}.get(way, {})
+    layer = _lora(module, weight, bias, state, rank, 1.0, mode, **options)
+    if way == "merged before":
+        layer.merge()
+        layer.unmerge()
+    return layer
+
+
+def lora_keeps(module, weight, bias, state, x, rank, mode, grad, way, *, meter):
+    """What a second forward pass leaves alive. way: as of `lora_way`, or "merged"."""
+    layer = lora_way(module, weight, bias, state, rank, mode, way)
+    if way == "merged":
+        layer.merge()
     layer(x)
     with torch.set_grad_enabled(grad), meter:
         y = layer(x)
@@ -255,6 +267,17 @@ def lora_keeps(module, weight, state, x, rank, mode, grad, *, meter):
         del y
     meter.kept(out)
     return out
+
+
+def lora_merge_keeps(module, weight, state, x, rank, *, meter):
+    """What `merge` leaves alive, and what `merge` and `unmerge` do."""
+    layer = _lora(module, weight, None, state, rank, 1.0)
+    with meter:
+        layer.merge()
+        merged = layer(x).detach().clone()
+    meter.kept(merged)
+    layer.unmerge()
+    return merged, layer(x).detach()
 
 
 def lora_made(module, weight, x, rank, *, meter):

@@ -813,41 +813,69 @@ def test_dropout_is_drawn_for_each_entry(attempt, draw):
     hold_independent(got == 0, 0.4, of, lambda i: f"entry {i % 8} in call {i // 8}")
 
 
+WAYS = ["plain", "rank-stabilised", "dropout", "merged before"]
+each_mode = pytest.mark.parametrize("mode", MODES, ids=lambda m: f"{m[0]}, {'with' if m[1] else 'without'} gradients")
+
+
+def said_of_lora(mode, way):
+    return f"{way}, {mode[0]}, {'with' if mode[1] else 'without'} gradients"
+
+
 @part("LoRALinear")
-@pytest.mark.parametrize("mode", MODES, ids=lambda m: f"{m[0]}, {'with' if m[1] else 'without'} gradients")
-def test_update_is_cheap(attempt, draw, mode):
+@each_mode
+@pytest.mark.parametrize("way", WAYS)
+def test_update_is_cheap(attempt, draw, mode, way):
     """The update costs 2·b·r·(d + o) FLOPs beyond the base's, and makes no tensor of o x d elements."""
     (d, o, r), b = draw.pick([(193, 211, 3), (223, 181, 4)]), 5
     weight, state = draw.normal(o, d), {"A": draw.normal(r, d), "B": draw.normal(o, r)}
     x, upstream = draw.normal(b, d), draw.normal(b, o)
     training, grad = mode
-    got, cost = attempt.cost(drivers.lora_cost, weight, state, x, upstream, r, training, grad)
-    of = f"LoRALinear ({o}, {d}) of rank {r} on {b} rows, {training}, {'with' if grad else 'without'} gradients"
-    agree(got["y"], x @ lora_weight(weight, state, 1 / r).T, axes="b o", of=of)
+    scale = 1 / math.sqrt(r) if way == "rank-stabilised" else 1 / r
+    bias, by_x = None if way == "plain" else draw.normal(o), way != "dropout"
+    arguments = weight, bias, state, x, upstream, r, training, grad, by_x, way
+    got, cost = attempt.cost(drivers.lora_cost, *arguments)
+    of = f"LoRALinear ({o}, {d}) of rank {r} on {b} rows, {said_of_lora(mode, way)}"
+    dense = lora_weight(weight, state, scale)
+    agree(got["y"], x @ dense.T + (0.0 if bias is None else bias), axes="b o", of=of)
+    if grad and by_x:
+        agree(got["x"], upstream @ dense, axes="b d", of=f"the gradient of x of {of}")
     if grad:
-        want = upstream @ lora_weight(weight, state, 1 / r)
-        agree(got["x"], want, axes="b d", of=f"the gradient of x of {of}")
-        agree(got["A"], (upstream @ state["B"] / r).T @ x, axes="r d", of=f"the gradient of A of {of}")
-        agree(got["B"], upstream.T @ (x @ state["A"].T) / r, axes="o r", of=f"the gradient of B of {of}")
+        agree(got["A"], scale * (upstream @ state["B"]).T @ x, axes="r d", of=f"the gradient of A of {of}")
+        agree(got["B"], scale * upstream.T @ (x @ state["A"].T), axes="o r", of=f"the gradient of B of {of}")
     in_torch(cost, of=of)
     base, branch = 2 * b * o * d, 2 * b * r * (d + o)
     limit = 2 * base + 3 * branch if grad else base + branch
-    dense = base + 2 * r * o * d
-    at_most(cost.flops, limit, of=f"FLOPs of {of}", known={} if grad else {"one dense weight": dense})
+    whole = base + 2 * r * o * d
+    at_most(cost.flops, limit, of=f"FLOPs of {of}", known={} if grad else {"one dense weight": whole})
     at_most(cost.largest, o * d // 4, of=f"elements of the largest tensor of {of}", known={"a dense weight": o * d})
 
 
 @part("LoRALinear")
-@pytest.mark.parametrize("mode", MODES, ids=lambda m: f"{m[0]}, {'with' if m[1] else 'without'} gradients")
-def test_update_leaves_nothing_alive(attempt, draw, mode):
+@each_mode
+@pytest.mark.parametrize("way", [*WAYS, "merged"])
+def test_update_leaves_nothing_alive(attempt, draw, mode, way):
     """After a call nothing that it made stays alive but y and its graph."""
     weight, state = draw.normal(31, 29), {"A": draw.normal(2, 29), "B": draw.normal(31, 2)}
-    x = draw.normal(5, 29)
-    got, cost = attempt.cost(drivers.lora_keeps, weight, state, x, 2, *mode)
-    of = f"a call of LoRALinear, {mode[0]}, {'with' if mode[1] else 'without'} gradients"
-    agree(got, x @ lora_weight(weight, state, 0.5).T, axes="b o", of=of)
+    x, bias = draw.normal(5, 29), draw.normal(31)
+    got, cost = attempt.cost(drivers.lora_keeps, weight, bias, state, x, 2, *mode, way)
+    of = f"a call of LoRALinear, {said_of_lora(mode, way)}"
+    scale = 1 / math.sqrt(2) if way == "rank-stabilised" else 0.5
+    agree(got, x @ lora_weight(weight, state, scale).T + bias, axes="b o", of=of)
     at_most(cost.kept, 0, of=f"bytes that stay alive after {of}, beside y")
     at_most(cost.kept_nodes, 0, of=f"nodes of autograd that stay alive after {of}")
+
+
+@part("LoRALinear")
+def test_merge_keeps_no_second_weight(attempt, draw):
+    """A merged LoRALinear holds W, A and B: `unmerge` takes the update out, it puts no kept weight back."""
+    weight, state = draw.normal(31, 29), {"A": draw.normal(2, 29), "B": draw.normal(31, 2)}
+    x = draw.normal(5, 29)
+    (merged, after), cost = attempt.cost(drivers.lora_merge_keeps, weight, state, x, 2)
+    want = x @ lora_weight(weight, state, 0.5).T
+    agree(merged, want, axes="b o", of="a LoRALinear that is merged")
+    agree(after, want, axes="b o", of="a LoRALinear that is merged, and unmerged again")
+    limit = 8 * 31
+    at_most(cost.kept, limit, of="bytes that a merge leaves alive", known={"a copy of the weight": 8 * 31 * 29})
 
 
 @part("LoRALinear")
@@ -1474,6 +1502,10 @@ def test_uncertainty_weighs_losses(attempt, draw, dtype):
     )
     agree(grads[0], 0.65 * (-s).exp(), axes="task", of="the gradient of uncertainty_loss for the losses")
     agree(grads[1], 0.65 * (1 - losses / s.exp()), axes="task", of="the gradient of uncertainty_loss for s")
+    cases = [(losses, s), (losses + 1, s), (losses + 1, s - 1)]
+    for (of_each, t), got in zip(cases, attempt.each("uncertainty_loss", cases), strict=True):
+        want = ((of_each / t.exp()).sum() + t.sum()) / 2
+        agree(got, want, of="uncertainty_loss of five tasks once more, with other losses or other s")
 
 
 def projected(gradients, orders):
