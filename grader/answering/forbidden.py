@@ -23,7 +23,7 @@ from grader.answering.copies import Prints, heard
 from grader.answering.inner import functions_of, of_package
 from grader.answering.operations import AUTOGRAD, looked_at
 from grader.answering.operators import AUTOCAST, backend_calls, kernels, trapped
-from grader.answering.packages import hidden, package_of
+from grader.answering.packages import hidden
 from grader.answering.restated import texts_of
 from grader.verdicts.fault import Forbidden
 
@@ -127,13 +127,12 @@ class _Watched:
         self.prints = Prints(self.functions)
         modules = {name: [one for one in found if isinstance(one, ModuleType)] for name, found in targets.items()}
         self.packages = [name for name, found in modules.items() if found and torch not in found]
-        """Those whose functions in C are looked for, too."""
+        """Those whose functions in C are taken out, too."""
         for name, found in targets.items():
             for target in found:
                 self._add(target, name)
             self.by_object |= dict.fromkeys(backend_calls(name), name)
-        in_c = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
-        self.profiled = in_c or bool(self.packages)
+        self.profiled = any(one not in self.by_torch for one in [*self.by_object, *self.methods])
         """Whether the profiler has to run throughout: for what no mode sees."""
 
     def _add(self, target: Any, name: str) -> None:
@@ -166,7 +165,7 @@ class _Watched:
         for method, name in self.methods.items():
             if arg.__name__ == method.__name__ and isinstance(arg.__self__, method.__objclass__):
                 return name
-        return self.by_object.get(arg) or package_of(arg, self.packages)
+        return self.by_object.get(arg)
 
 
 def get_ready(*sets: Sequence[str]) -> None:

@@ -185,8 +185,8 @@ def conv2d(
 
     Cost: products of matrices; 151 million multiply-adds (x of 2 × 2 × 126 × 130, 256 kernels of 3 × 3) are done within
     a second or two, which a step of Python for each of 8.4 million output entries is not. At once at most 4 times the
-    bytes of the columns and the output together: groups never become one dense kernel of zeros, (o, c, kh, kw). All of
-    this with and without b, and with any stride, padding, dilation and groups.
+    bytes of the columns and the output together (with a stride, of those of stride 1): groups never become one dense
+    kernel of zeros, (o, c, kh, kw). All of this with and without b, and with any stride, padding, dilation and groups.
 
     Raises ValueError if the kernel does not fit.
 
@@ -223,7 +223,7 @@ def conv2d_backward(
     The kernel serves every window, so dw is a sum over all; a pixel stands in many windows, so dx is one too.
 
     Cost: as conv2d's, with two products in place of one, and at once at most twice the bytes of the columns of x and of
-    dout together (kh·kw numbers for each entry of either).
+    dout together (kh·kw numbers for each entry of either; with a stride, of the dout of stride 1).
 
     Forbidden: torch, scipy, autograd.
 

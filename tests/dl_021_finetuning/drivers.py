@@ -269,17 +269,6 @@ def lora_keeps(module, weight, bias, state, x, rank, mode, grad, way, *, meter):
     return out
 
 
-def lora_merge_keeps(module, weight, state, x, rank, *, meter):
-    """What `merge` leaves alive, and what `merge` and `unmerge` do."""
-    layer = _lora(module, weight, None, state, rank, 1.0)
-    with meter:
-        layer.merge()
-        merged = layer(x).detach().clone()
-    meter.kept(merged)
-    layer.unmerge()
-    return merged, layer(x).detach()
-
-
 def lora_made(module, weight, x, rank, *, meter):
     """What a new LoRALinear holds, beside its parameters."""
     base = _linear(weight, None)

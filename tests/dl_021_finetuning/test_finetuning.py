@@ -866,19 +866,6 @@ def test_update_leaves_nothing_alive(attempt, draw, mode, way):
 
 
 @part("LoRALinear")
-def test_merge_keeps_no_second_weight(attempt, draw):
-    """A merged LoRALinear holds W, A and B: `unmerge` takes the update out, it puts no kept weight back."""
-    weight, state = draw.normal(31, 29), {"A": draw.normal(2, 29), "B": draw.normal(31, 2)}
-    x = draw.normal(5, 29)
-    (merged, after), cost = attempt.cost(drivers.lora_merge_keeps, weight, state, x, 2)
-    want = x @ lora_weight(weight, state, 0.5).T
-    agree(merged, want, axes="b o", of="a LoRALinear that is merged")
-    agree(after, want, axes="b o", of="a LoRALinear that is merged, and unmerged again")
-    limit = 8 * 31
-    at_most(cost.kept, limit, of="bytes that a merge leaves alive", known={"a copy of the weight": 8 * 31 * 29})
-
-
-@part("LoRALinear")
 @pytest.mark.parametrize("mode", ["training", "eval"])
 @pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
 def test_update_follows_its_weights(attempt, draw, mode, dora):

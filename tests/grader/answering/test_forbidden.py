@@ -370,7 +370,7 @@ def test_a_package_is_forbidden_with_all_its_functions():
     ],
 )
 def test_a_package_is_forbidden_with_its_functions_in_c(call):
-    """Those that the profiler sees, ufuncs, and those of f2py and Cython."""
+    """Built-in functions, ufuncs, and those of f2py and Cython."""
     with pytest.raises(Forbidden, match=r"^scipy is what"), watched(["scipy"]):
         call()
     call()  # and afterwards they are what they were
