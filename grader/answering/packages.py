@@ -19,7 +19,7 @@ _NOT_TAKEN = (type, FunctionType, ModuleType, MethodDescriptorType)
 def hidden(packages: Sequence[str], offend: Callable[[str], None]) -> Iterator[None]:
     """With a refusal in the place of each of the packages' functions in C."""
     functions = {id(one): package for package in packages for one in _in_c(package)}
-    spaces = [vars(one) for one in gc.get_objects() if type(one) is ModuleType] if functions else []
+    spaces = list(_spaces()) if functions else []
     held = [(space, name, one) for space in spaces for name, one in space.items() if id(one) in functions]
     refusals = {package: _refusal(package, offend) for package in packages}
     try:
@@ -30,6 +30,12 @@ def hidden(packages: Sequence[str], offend: Callable[[str], None]) -> Iterator[N
         for space, name, one in held:
             if any(space.get(name) is refusal for refusal in refusals.values()):  # unless it was given another value
                 space[name] = one
+
+
+def _spaces() -> Iterator[dict[str, Any]]:
+    """The names of each module: those that Python lists, though they be frozen, and those that nothing lists."""
+    modules = {id(one): one for one in [*sys.modules.values(), *gc.get_objects()] if type(one) is ModuleType}
+    return map(vars, modules.values())
 
 
 def _in_c(package: str) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 import _thread
 import contextlib
 import cProfile
+import gc
 import importlib
 import math
 import sys
@@ -371,8 +372,12 @@ def test_a_package_is_forbidden_with_all_its_functions():
 )
 def test_a_package_is_forbidden_with_its_functions_in_c(call):
     """Built-in functions, ufuncs, and those of f2py and Cython."""
-    with pytest.raises(Forbidden, match=r"^scipy is what"), watched(["scipy"]):
-        call()
+    gc.freeze()  # as the engine does before it forks
+    try:
+        with pytest.raises(Forbidden, match=r"^scipy is what"), watched(["scipy"]):
+            call()
+    finally:
+        gc.unfreeze()
     call()  # and afterwards they are what they were
 
 
