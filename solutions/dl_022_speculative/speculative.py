@@ -65,10 +65,10 @@ def inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
     """
     ### BEGIN SOLUTION
     cumulated = weights.double().cumsum(dim=-1)
-    total = cumulated[..., -1:]
-    token = (cumulated <= uniforms.double()[..., None] * total).sum(dim=-1)
-    last = (cumulated < total).sum(dim=-1)  # where the sum is whole: what follows has no weight
-    return torch.minimum(token, last)
+    bar = (
+        uniforms.double()[..., None] * cumulated[..., -1:]
+    )  # below the last sum, since u < 1: the sum itself is the end
+    return (cumulated <= bar).sum(dim=-1)
     ### END SOLUTION
 
 
@@ -585,12 +585,9 @@ class ContinuousBatcher:
             decode[request], left, free = count, left - count, free - count
         lacking = [one for one in self.running if self.cached[one] < self.known[one] - 1]
         for request in [] if preempted else [*lacking, *self.waiting]:
-            lacks = self.known[request] - self.cached[request]
-            count = min(lacks, left, free)
-            if count:
+            count = min(self.known[request] - self.cached[request], left, free)
+            if count:  # who gets fewer than it lacks leaves nothing to those behind it
                 prefill[request], left, free = count, left - count, free - count
-            if count < lacks:
-                break
         for request in prefill:
             if request in self.waiting:
                 self.waiting.remove(request)
