@@ -65,9 +65,7 @@ def inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
     """
     ### BEGIN SOLUTION
     cumulated = weights.double().cumsum(dim=-1)
-    bar = (
-        uniforms.double()[..., None] * cumulated[..., -1:]
-    )  # below the last sum, since u < 1: the sum itself is the end
+    bar = uniforms.double()[..., None] * cumulated[..., -1:]  # in float64 below the last sum, for every u < 1
     return (cumulated <= bar).sum(dim=-1)
     ### END SOLUTION
 
