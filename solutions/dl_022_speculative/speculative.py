@@ -528,7 +528,7 @@ class ContinuousBatcher:
         """Raises ValueError if gamma + 1 is more than the budget."""
         ### BEGIN SOLUTION
         if gamma + 1 > budget:
-            raise ValueError(f"a decode runs {gamma + 1} tokens, and the budget is {budget}")
+            raise ValueError(f"a decode of {gamma} drafts does not fit into a budget of {budget}")
         self.budget, self.slots, self.gamma = budget, slots, gamma
         self.waiting: list[int] = []
         self.running: list[int] = []  # all of them older than those that wait
@@ -545,7 +545,7 @@ class ContinuousBatcher:
         """
         ### BEGIN SOLUTION
         if prompt + tokens - 1 > self.slots:
-            raise ValueError(f"request {request} needs {prompt + tokens - 1} slots, and there are {self.slots}")
+            raise ValueError(f"a prompt of {prompt} and {tokens} tokens do not fit into {self.slots} slots")
         self.waiting.append(request)
         self.known[request], self.wanted[request], self.cached[request] = prompt, tokens, 0
         ### END SOLUTION
@@ -578,9 +578,8 @@ class ContinuousBatcher:
                 self.waiting.insert(0, youngest)
                 preempted.append(youngest)
                 free, self.cached[youngest] = free + self.cached[youngest], 0
-            if request not in self.running:
-                break
-            decode[request], left, free = count, left - count, free - count
+            if request in self.running:
+                decode[request], left, free = count, left - count, free - count
         lacking = [one for one in self.running if self.cached[one] < self.known[one] - 1]
         for request in [] if preempted else [*lacking, *self.waiting]:
             count = min(self.known[request] - self.cached[request], left, free)

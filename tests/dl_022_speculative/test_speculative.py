@@ -118,6 +118,11 @@ def test_accept_by_hand(attempt):
     u = wide([[0.3, 0.1], [0.3, 0.5], [0.5, 0.1], [0.9, 0.9]])
     want = torch.tensor([1, 1, 0, 0]), torch.tensor([0, 1, 1, 1])
     agree(attempt.accept(p, q, drafts, u), want, of="accept of p (0.2, 0.8), q (0.5, 0.5), draft 0, four rows of u")
+    p, u = wide([[[0.25, 0.75], [1, 0]], [[0, 1], [1, 0]], [[0.25, 0.75], [1, 0]]]), wide([[0.5, 0], [0, 0], [0.25, 0]])
+    want = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
+    agree(
+        attempt.accept(p, q[:3], drafts[:3], u), want, of="accept at u = p/q (not kept), at p = 0 and u = 0, below p/q"
+    )
 
 
 PAIRS = (  # laws p and q whose ratios and remainders are fractions with small denominators
@@ -206,16 +211,14 @@ def test_each_row_by_its_own_uniform_numbers(attempt, draw, gamma, dtype):
 
 @part("accept")
 def test_rejected_by_rounding(attempt, draw):
-    """Where p is below q for every token, p itself gives the further token."""
-    q = laws(draw, 23, 1, 5)
-    p = torch.cat([q * (1 - 2**-20), laws(draw, 23, 1, 5)], dim=1)
-    drafts, last = draw.integers(0, 5, 23, 1), draw.uniform(23)
-    u = torch.stack([torch.full((23,), 1 - 2**-30, dtype=torch.float64), last], dim=1)
-    want = (
-        torch.zeros(23, dtype=torch.int64),
-        torch.tensor([token_of(*row) for row in zip(p[:, 0].tolist(), last.tolist(), strict=True)]),
-    )
-    agree(attempt.accept(p, q, drafts, u), want, of="accept where p is q · (1 - 2^-20), u 1 - 2^-30")
+    """Where p is below q for every token, p itself gives the further token; other rows are as always."""
+    b = 24
+    q, p = laws(draw, b, 1, 5), laws(draw, b, 2, 5)
+    p[::2, 0] = q[::2, 0] * (1 - 2**-20)
+    drafts, u = draw.integers(0, 5, b, 1), draw.uniform(b, 2)
+    u[:, 0] = 1 - 2**-30
+    of = "accept where p is q · (1 - 2^-20) in every other row, u 1 - 2^-30"
+    agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of)
 
 
 @part("accept")
@@ -290,10 +293,10 @@ def greedy_runs(tables, prompt, tokens, gamma, carry):
 
 
 @part("speculative_generate")
-@pytest.mark.parametrize(("given", "tokens", "gamma"), [(1, 13, 3), (4, 11, 1), (2, 17, 4), (3, 0, 2)])
-def test_greedy_is_plain_greedy_decoding(attempt, draw, given, tokens, gamma):
+@pytest.mark.parametrize(("b", "given", "tokens", "gamma"), [(5, 1, 13, 3), (3, 4, 11, 1), (1, 2, 17, 4), (4, 3, 0, 2)])
+def test_greedy_is_plain_greedy_decoding(attempt, draw, b, given, tokens, gamma):
     """At temperature 0 every row has the tokens of the target alone, in as few runs as its drafts allow."""
-    b, v, carry = 5, 11, 31
+    v, carry = 11, 31
     tables = pair_of_tables(draw, 97, v, 0.7)
     prompt = draw.integers(0, v, b, given)
     got = attempt.run(drivers.generated, tables, prompt, tokens, gamma, 0.0, carry, seed_from(draw))
@@ -804,12 +807,21 @@ def test_any_order_of_choices(attempt, draw, dtype):
 
 @part("medusa_candidates")
 @pytest.mark.parametrize(
-    "choices", [[(0, 0)], [(0,), (1, 0)], [(0,), (0,)], [(), (0,)], [(0,), (0, 0), (0, 0, 0)]], ids=str
+    ("heads", "choices"),
+    [
+        (2, [(0, 0)]),
+        (2, [(0,), (1, 0)]),
+        (3, [(0,), (0, 0, 0)]),
+        (2, [(0,), (0,)]),
+        (2, [(), (0,)]),
+        (2, [(0,), (0, 0), (0, 0, 0)]),
+    ],
+    ids=str,
 )
-def test_medusa_candidates_refuses(attempt, choices):
+def test_medusa_candidates_refuses(attempt, heads, choices):
     """A parent that is missing, a choice twice or empty, and more ranks than heads are a ValueError."""
-    with refusal(ValueError, of=f"medusa_candidates of 2 heads, choices {choices}"):
-        attempt.medusa_candidates(torch.tensor([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]]), choices)
+    with refusal(ValueError, of=f"medusa_candidates of {heads} heads, choices {choices}"):
+        attempt.medusa_candidates(torch.tensor([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0], [4.0, 6.0, 5.0]])[:heads], choices)
 
 
 def typical(p, tokens, parents, epsilon, delta):
@@ -844,9 +856,10 @@ def test_typical_by_hand(attempt):
 def test_typical_paths_of_random_trees(attempt, draw, dtype):
     """The longest path of kept nodes, the first of several, and the likeliest token behind it."""
     cases = []
-    for i in range(40):
+    for i in range(80):
         p, _, tokens, parents, _ = random_tree(draw, (0, 3, 8, 13)[i % 4], 5, True)
-        epsilon = draw.random.uniform(0.05, 0.3)
+        sharp = p ** draw.integers(1, 5, len(p), 1)
+        p, epsilon = sharp / sharp.sum(dim=1, keepdim=True), draw.random.uniform(0.1, 0.5)
         cases.append((p.to(of_type(dtype)), tokens, parents, epsilon, draw.random.uniform(0.3, 1.2)))
     for case, got in zip(cases, attempt.each("typical_acceptance", cases), strict=True):
         data = case[0].double().tolist(), case[1].tolist(), case[2].tolist()
