@@ -7,7 +7,8 @@ Notation
     u  a number in [0, 1)                                α  how often a draft is kept
 
 Rules for all functions: sizes are at least 1 unless said otherwise. Tokens, indices and counts are int64. Tensors of
-numbers are float64 or float32, and need not be contiguous. Arguments are left alone unless said otherwise.
+numbers are float64 or float32, and need not be contiguous. Arguments are left alone unless said otherwise. What is
+decided by comparing numbers (kept or not, which token) is compared in float64, also where the tensors are float32.
 
 Further reading: Leviathan, Kalman, Matias 2023 and Chen et al. 2023 (speculative decoding), Miao et al. 2024 (trees),
 Cai et al. 2024 (Medusa), Yu et al. 2022 and Kwon et al. 2023 (continuous batching).
@@ -165,7 +166,7 @@ def tokens_per_run(alpha: float, gamma: int) -> float:
     """How many tokens one call of the target gives on average, if each draft is kept with probability α.
 
     The first rejected draft ends a run, and a further token always comes: 1 + α + α² + ... + α^γ. α in [0, 1],
-    γ >= 0. α 0.75, γ 7: 3.5995. α 1: γ + 1.
+    γ >= 0. Right to 1e-9 of itself, also for α next to 1. α 0.75, γ 7: 3.5995. α 1: γ + 1.
 
     Source: Leviathan et al. 2023, equation 1.
 

@@ -15,6 +15,7 @@ import torch
 from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator
+from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
@@ -194,6 +195,7 @@ def test_each_row_by_its_own_uniform_numbers(attempt, draw, gamma, dtype):
     p[:, :gamma] = 0.6 * p[:, :gamma] + 0.4 * q * (draw.uniform(b, 1, 1) < 0.5)
     p = p / p.sum(dim=2, keepdim=True)
     drafts, u = draw.integers(0, v, b, gamma), draw.uniform(b, gamma + 1)
+    u[:20, -1], u[20:40, -1] = 0.0, 1 - 2**-24  # the ends of what torch.rand gives
     p, q, u = p.to(of_type(dtype)), q.to(of_type(dtype)), u.to(of_type(dtype))
     known = {}
     if gamma:
@@ -224,7 +226,7 @@ def test_rejected_by_rounding(attempt, draw):
 @part("accept")
 def test_acceptance_costs_no_loop(attempt, draw):
     """Few operators for many rows and drafts, and all in torch."""
-    b, gamma, v = 61, 37, 11
+    b, gamma, v = 61, 37, 131
     p, q = laws(draw, b, gamma + 1, v), laws(draw, b, gamma, v)
     p[:, :gamma] = 0.2 * p[:, :gamma] + 0.8 * q
     drafts, u = draw.integers(0, v, b, gamma), draw.uniform(b, gamma + 1)
@@ -385,6 +387,17 @@ def test_all_numbers_from_the_generator(attempt, draw):
     hold_generator(attempt, drivers.drawn, tables, prompt, 19, 3, seed=seed, of="speculative_generate, b 7, 19 tokens")
 
 
+@part("speculative_generate")
+def test_rows_and_runs_draw_numbers_of_their_own(attempt, draw):
+    """Texts of a fair coin: no row and no stretch comes again, nor its opposite."""
+    table = torch.zeros(97, 2, dtype=torch.float64)
+    prompt = torch.zeros(60, 1, dtype=torch.int64)
+    got = attempt.run(drivers.generated, (table, table), prompt, 60, 2, 1.0, 31, seed_from(draw))
+    of = "speculative_generate of 60 tokens of a fair coin, 60 rows"
+    agree(torch.zeros_like(got["tokens"]), torch.zeros(60, 60, dtype=torch.int64), of=f"{of}, its form")
+    hold_unrepeated(got["tokens"] == 1, 0.5, of)
+
+
 # --- rollback ---------------------------------------------------------------------------------------------------------
 
 
@@ -506,7 +519,7 @@ def test_best_number_of_drafts(attempt):
         (0.75, 0.02, 20),
         (0.75, 0.02, 5),
         (0.1, 0.2, 20),
-        (0.2, 0.2, 9),
+        (0.25, 0.25, 9),
         (0.21, 0.2, 9),
         (0.95, 0.01, 60),
         (0.0, 0.0, 3),
