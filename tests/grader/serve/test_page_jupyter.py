@@ -43,7 +43,7 @@ def hub(home, tmp_path):
         yield ask, f"http://127.0.0.1:{at[1]}"
     finally:
         late.cancel()
-        # With the page that it started. Asked to end, it may wait for ever: its proxy has a stream open that has no end.
+        # With the page that it started. Asked to end, it may wait for ever: its proxy has an endless stream open.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
