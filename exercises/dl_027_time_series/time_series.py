@@ -222,7 +222,8 @@ def draw_counts(mean: Tensor, alpha: Tensor, *, generator: torch.Generator) -> T
     take no generator; `torch._standard_gamma(shape, generator=generator)`, for the scale 1, and
     `torch.poisson(rate, generator=generator)` do.
 
-    Nothing is recorded for autograd.
+    Nothing is recorded for autograd. Means may be as large as 10⁶. The work stays in torch: `sample_paths`, which uses
+    this function, promises it.
 
     >>> mean, alpha = torch.full((10_000,), 3.0), torch.full((10_000,), 0.5)
     >>> counts = draw_counts(mean, alpha, generator=torch.Generator().manual_seed(0))
