@@ -271,8 +271,8 @@ def test_fair_crps_wants_two_samples(attempt, draw):
 @part("forecast_scores")
 @pytest.mark.parametrize("gradients", [False, True])
 def test_crps_makes_no_pairs(attempt, draw, gradients):
-    """3,001 samples of 5 targets need no tensor of all pairs, with or without gradients."""
-    m, one = 3_001, torch.ones((), dtype=torch.float64)
+    """1,201 samples of 5 targets need no tensor of all pairs, with or without gradients."""
+    m, one = 1_201, torch.ones((), dtype=torch.float64)
     target, samples = draw.normal(5), draw.normal(m, 5)
     got, cost = attempt.cost("crps", target, samples, **({"upstream": one} if gradients else {}))
     pairs = torch.stack([(column[:, None] - column).abs().mean() for column in samples.T])
@@ -443,8 +443,10 @@ def log_p(z, mu, alpha):
 
 
 def probabilities(mu, alpha, count):
-    """p(0) ... p(count - 1) for each mean and shape: (..., count)."""
-    return torch.stack([log_p(z, mu, alpha) for z in range(count)], dim=-1).exp()
+    """p(0) ... p(count - 1) for each mean and shape, (..., count): each from the one before."""
+    mu, alpha, k = mu[..., None], alpha[..., None], torch.arange(count - 1, dtype=torch.float64)
+    ratio = torch.log1p(alpha * k) - torch.log(k + 1) + (mu / (1 + alpha * mu)).log()
+    return torch.cat([-torch.log1p(alpha * mu) / alpha, ratio], dim=-1).cumsum(dim=-1).exp()
 
 
 def poisson(z, mu):
@@ -533,6 +535,22 @@ def test_counts_have_the_law(attempt, draw, dtype):
         shares = torch.bincount(which, minlength=cells) / n
         law, other = (torch.cat([one, 1 - one.sum()[None]]) for one in (p[i], plain[i]))
         hold_law(shares, law, n, f"{of}, mean {m}, alpha {a}", {"a Poisson law": other})
+
+
+@part("negative_binomial")
+def test_large_counts_have_the_law(attempt, draw):
+    """Means in the thousands have the same law, both its tails included."""
+    n, cells = 5_000, 12
+    mu, alpha = wide([2_000.0]), wide([0.3])
+    got = attempt.run(drivers.counts_from, mu.expand(n), alpha.expand(n), seed_from(draw))["counts"]
+    of = f"draw_counts of {n:,} means of 2,000, alpha 0.3"
+    whole(got, (n,), of)
+    p = probabilities(mu, alpha, 30_000)[0]
+    ends = torch.searchsorted(p.cumsum(dim=0), torch.arange(1, cells) / cells).double()  # cells that are equally likely
+    which = torch.bucketize(torch.arange(30_000.0).double(), ends)
+    law = torch.zeros(cells, dtype=torch.float64).index_add(0, which, p)
+    hold_law(torch.bincount(torch.bucketize(got, ends), minlength=cells) / n, law, n, of)
+    assert got.max() > 4_500, f"{of}: none above 4,500, where 3 % are expected"
 
 
 @part("negative_binomial")
@@ -1242,7 +1260,11 @@ def test_forecasters_see_the_past_alone(attempt, draw):
     series, origins = draw.normal(2, 19) + 5, [7, 12, 9]
     got = attempt.run(drivers.chosen, series, ["last", "mean"], origins, 4, [])
     for name in ("last", "mean"):
-        agree(got["shown"][name], [[series[:, :o], 4] for o in origins], of=f"what the forecaster '{name}' was given")
+        widths = sorted({past.shape[-1] for past, _ in got["shown"][name]})
+        agree(widths, sorted(origins), of=f"lengths of the pasts that the forecaster '{name}' was given")
+        for past, steps in got["shown"][name]:
+            of = f"what the forecaster '{name}' was given at an origin"
+            agree([past, steps], [series[:, : past.shape[-1]], 4], of=of)
     want = scores_of(series, ["last", "mean"], origins, 4, 1)
     agree(dict(got["scores"]), want, of="scores with season not given, which is 1")
 
