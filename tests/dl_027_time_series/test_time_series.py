@@ -821,8 +821,8 @@ def test_paths_are_independent(attempt, draw):
     """Two paths, two series, and two calls have draws of their own."""
     count, state = 3_000, echo_state()
     past, covariates = (one.repeat(2, *(1,) * (one.dim() - 1)) for one in echo_series())
-    out = attempt.run(drivers.two_calls, state, past, covariates[:, :6], count, seed_from(draw))
-    whole(out, (2, count, 4, 1), f"two calls of sample_paths of 4 series, h 1, {count:,} paths")
+    out = attempt.run(drivers.two_calls, state, past, covariates, count, seed_from(draw))
+    whole(out, (2, count, 4, 3), f"two calls of sample_paths of 4 series, h 3, {count:,} paths")
     # two series, each there twice; pairs of paths and both calls side by side: 16 draws that have nothing in common
     first = heads_of(state, *first_step(state, past, covariates))
     middle = [int((probabilities(m, a, MANY).cumsum(dim=-1) < 0.5).sum()) for m, a in zip(*first, strict=True)]
@@ -833,6 +833,11 @@ def test_paths_are_independent(attempt, draw):
         hold_independent(events, chances[i], of, name=lambda k: f"path {k // 4}, call {k // 2 % 2}, copy {k % 2}")
     large = (out[:, :, 1::2, 0] > middle[1]).permute(0, 2, 1).flatten(0, 1)  # by call and copy: 3,000 paths each
     hold_unrepeated(large, 1 - chances[1], "sample_paths, series 1, whether the first count of a path is large")
+    law = law_of_paths(state, past[:1], covariates[:1]).view(3, 3, 3)
+    for step in (1, 2):
+        some = (out[:, :, ::2, step] > 0).permute(0, 2, 1).flatten(0, 1)
+        chance = 1 - law.select(step, 0).sum().item()
+        hold_unrepeated(some, chance, f"sample_paths, series 0, whether the count at step {step + 1} is above 0")
 
 
 def first_step(state, past, covariates):
