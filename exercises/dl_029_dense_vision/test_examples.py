@@ -46,7 +46,7 @@ def test_average_precision():
 
 def test_unet():
     model = kata.UNet(1, 2, width=2, depth=1)
-    assert model(torch.zeros(1, 1, 20, 22)).shape == (1, 2, 4, 4)
+    assert model(torch.zeros(1, 1, 20, 22)).shape == (1, 2, 4, 6)
     names = {name.partition(".")[0] for name, _ in model.named_parameters()}
     assert names == {"down", "up", "merge", "head"}
 
