@@ -255,7 +255,7 @@ def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
 class UNet(nn.Module):
     """The U-Net of 2015: down by pooling, up by transposed convolutions, and at each level a skip across.
 
-    With w = width and D = depth, level l has w · 2^l channels. Modules:
+    With w = width and D = depth, which may be 0, level l has w · 2^l channels. Modules:
 
         down[0 ... D]       double_convolution: channels -> w, then w · 2^(l-1) -> w · 2^l
         up[0 ... D-1]       ConvTranspose2d, kernel 2, stride 2, with bias: w · 2^(l+1) -> w · 2^l
