@@ -537,6 +537,9 @@ def test_one_box_by_hand(attempt):
     log2 = math.log(2)
     want = [wide(x) for x in (0, log2, log2, 2 * log2, 3.5 * log2)]
     agree(got, want, of="box, object, background, classes, total of yolo_loss, a box that fits, logits 0")
+    got = attempt.run(drivers.losses, raw[:, :, :, :1], wide([[4, 6]]), 8, [box], [torch.tensor([1])], {})
+    want = [wide(x) for x in (0, log2, 0, 2 * log2, 3 * log2)]
+    agree(got, want, of="box, object, background, classes, total of yolo_loss where nothing is background")
 
 
 @part("yolo_loss")
