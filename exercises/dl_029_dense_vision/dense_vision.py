@@ -146,7 +146,8 @@ def yolo_loss(
 def match_detections(boxes: Tensor, scores: Tensor, truth: Tensor, threshold: float) -> Tensor:
     """Which detections of one image and one class are right: each true box is found once.
 
-    boxes: (n, 4), scores: (n,), truth: (m, 4); n or m may be 0. Returns bool (n,), in the order of `boxes`.
+    boxes: (n, 4), scores: (n,), truth: (m, 4); n or m may be 0. threshold: above 0.
+    Returns bool (n,), in the order of `boxes`.
 
     The highest score comes first, of equal scores the lower index. Each detection takes, of the true boxes that are
     still free, the one with the largest IoU (of equal ones the first), if that is at least `threshold`: then it is
