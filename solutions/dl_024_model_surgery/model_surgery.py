@@ -42,7 +42,8 @@ def magnitude_mask(weights: Weights, sparsity: float, scope: str = "global") -> 
     round(1.2) = 1 in each: 0.1 and 1.
 
     Raises ValueError if sparsity is not in [0, 1], or scope is another word. Forbidden: the methods of
-    torch.nn.utils.prune (l1_unstructured, global_unstructured, random_unstructured and their classes).
+    torch.nn.utils.prune (l1_unstructured, global_unstructured, random_unstructured, and the classes L1Unstructured and
+    RandomUnstructured).
 
     Source: Han et al. 2015, section 3; Zhu and Gupta 2017.
 
@@ -138,7 +139,8 @@ def prune_channels(model: nn.Sequential, index: int, keep: Tensor) -> nn.Sequent
     The new network shares no tensor with the old one, which does not change, and no tensor is a view of a larger one.
 
     Raises ValueError if model[index] is neither nn.Conv2d nor nn.Linear, or if no such layer comes after it: then its
-    outputs are the network's own. Forbidden: torch.nn.utils.prune's ln_structured, random_structured and their classes.
+    outputs are the network's own. Forbidden: of torch.nn.utils.prune ln_structured,
+    random_structured, LnStructured and RandomStructured.
 
     Conv2d(3, 8, 3), BatchNorm2d(8), ReLU, Flatten, Linear(8·4·4, 10), keep (1, 6): weights (2, 3, 3, 3) and (10, 32).
 
@@ -705,8 +707,7 @@ def slerp(a: Weights, b: Weights, t: float) -> Weights:
     out = {}
     for name, one in a.items():
         u, v = one.detach().double().flatten(), b[name].detach().double().flatten()
-        length = u.norm() * v.norm()
-        angle = torch.acos((u @ v / length).clamp(-1, 1)) if length > 0 else torch.zeros((), dtype=torch.float64)
+        angle = torch.acos((u @ v / u.norm() / v.norm()).clamp(-1, 1))  # NaN if one is all zeros
         s, r = 1 - t, t
         if angle.sin() >= 1e-4:
             s, r = torch.sin((1 - t) * angle) / angle.sin(), torch.sin(t * angle) / angle.sin()

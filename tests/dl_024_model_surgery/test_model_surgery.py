@@ -1257,6 +1257,10 @@ def test_ties_trims_elects_and_averages(attempt, draw, dtype):
     base = {"w": torch.zeros(3, dtype=of_type(dtype))}
     want = {"w": torch.tensor([3.0, -4.5, 3.5], dtype=of_type(dtype))}
     agree(attempt.ties(base, tuned, 2 / 3, 1.0), want, of=f"ties of three entries, keep 2/3, {dtype}")
+    turned = [{"w": torch.tensor(w, dtype=of_type(dtype))} for w in ([4.0, 9, 0.5], [-3.0, 8, 7], [-3.5, 7.5, 6])]
+    want = {"w": torch.tensor([4.0, 24.5 / 3, 6.5], dtype=of_type(dtype))}
+    known = {"signs elected before trimming": {"w": torch.tensor([0.0, 24.5 / 3, 6.5], dtype=of_type(dtype))}}
+    agree(attempt.ties(base, turned, 2 / 3, 1.0), want, of=f"ties where trimming turns a sign, {dtype}", known=known)
     base, *models = three_models(draw, dtype)
     for keep, scale in ((share_of(draw, 38, 21, 5, 12), 0.7), (1.0, 1.0), (0.2, -0.4)):
         want = ties_by_lists(base, models, keep, scale)
