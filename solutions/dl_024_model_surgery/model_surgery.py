@@ -89,8 +89,8 @@ def n_of_m_mask(weight: Tensor, n: int = 2, m: int = 4) -> Tensor:
     tensor([[0, 1, 1, 0, 0, 0, 1, 1]], dtype=torch.int32)
     """
     ### BEGIN SOLUTION
-    if m < 1 or weight.shape[-1] % m or not 0 <= n <= m:
-        raise ValueError(f"{n} of {m} in rows of {weight.shape[-1]}")
+    if weight.shape[-1] % m or not 0 <= n <= m:
+        raise ValueError(f"{n} of {m} in rows of a tensor {tuple(weight.shape)}")
     groups = weight.detach().abs().unflatten(-1, (-1, m))
     mask = torch.zeros_like(groups, dtype=torch.bool)
     return mask.scatter(-1, groups.topk(n, dim=-1).indices, True).flatten(-2)
@@ -278,10 +278,10 @@ def regrow(weight: Tensor, mask: Tensor, gradient: Tensor, count: int) -> tuple[
     """
     ### BEGIN SOLUTION
     kept = mask.flatten()
-    strength = weight.detach().abs().flatten().masked_fill(~kept, -1.0)
+    strength = weight.detach().abs().flatten().masked_fill(~kept, -math.inf)
     survives = torch.zeros_like(kept)
     survives[strength.topk(int(kept.sum()) - count).indices] = True
-    wish = gradient.detach().abs().flatten().masked_fill(survives, -1.0)
+    wish = gradient.detach().abs().flatten().masked_fill(survives, -math.inf)
     grown = survives.clone()
     grown[wish.topk(count).indices] = True
     survivors = survives.view(mask.shape)
@@ -470,7 +470,7 @@ def mutual_losses(logits: Tensor, labels: Tensor) -> Tensor:
     ### BEGIN SOLUTION
     own = logits.log_softmax(dim=-1)
     others = own.detach()
-    right = own.gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0].mean(dim=1)
+    right = own.gather(-1, labels.expand(len(logits), -1)[..., None]).squeeze(-1).mean(dim=1)
     apart = (others.exp()[:, None] * (others[:, None] - own)).sum(dim=-1).mean(dim=-1)  # (from l, to k)
     return apart.sum(dim=0) / (len(logits) - 1) - right
     ### END SOLUTION
@@ -531,7 +531,7 @@ def grow_vocabulary(embedding: nn.Embedding, head: nn.Linear, size: int) -> None
 
     def grown(old: nn.Parameter) -> nn.Parameter:
         values = old.detach()
-        new = values.mean(dim=0, keepdim=True).expand(size - len(values), *values.shape[1:])
+        new = values.mean(dim=0).expand(size - len(values), *values.shape[1:])
         return nn.Parameter(torch.cat([values, new]), old.requires_grad)
 
     tied = head.weight is embedding.weight
@@ -707,7 +707,7 @@ def slerp(a: Weights, b: Weights, t: float) -> Weights:
     out = {}
     for name, one in a.items():
         u, v = one.detach().double().flatten(), b[name].detach().double().flatten()
-        angle = torch.acos((u @ v / u.norm() / v.norm()).clamp(-1, 1))  # NaN if one is all zeros
+        angle = torch.acos(u @ v / u.norm() / v.norm())  # NaN if one is all zeros: then no sine is large
         s, r = 1 - t, t
         if angle.sin() >= 1e-4:
             s, r = torch.sin((1 - t) * angle) / angle.sin(), torch.sin(t * angle) / angle.sin()

@@ -24,6 +24,8 @@ def network(kind):
         return nn.Sequential(
             nn.Conv2d(2, 5, 2), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten(1), nn.Linear(5 * 6, 3)
         )
+    if kind == "two layers in a row":
+        return nn.Sequential(nn.Linear(3, 7), nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2))
     return nn.Sequential(
         nn.Linear(6, 11), nn.BatchNorm1d(11, affine=False), nn.Sigmoid(), nn.Dropout(0.0), nn.Linear(11, 4, bias=False)
     )

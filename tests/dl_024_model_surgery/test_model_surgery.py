@@ -242,8 +242,14 @@ def masked_out(kind, state, index, keep, x, training, where):
 
 
 CASES = [("convolutions", 0, [1, 4, 6]), ("convolutions", 3, [0, 3]), ("linear", 0, [0, 2, 3, 7, 10])]
-CASES += [("a convolution with batch statistics", 0, [3]), ("convolutions", 0, list(range(7)))]
-INPUTS = {"convolutions": (3, 3, 5, 4), "linear": (5, 6), "a convolution with batch statistics": (4, 2, 3, 4)}
+CASES += [("two layers in a row", 0, [0, 1, 4]), ("a convolution with batch statistics", 0, [3])]
+CASES += [("convolutions", 0, list(range(7)))]
+INPUTS = {
+    "two layers in a row": (6, 3),
+    "convolutions": (3, 3, 5, 4),
+    "linear": (5, 6),
+    "a convolution with batch statistics": (4, 2, 3, 4),
+}
 
 
 def _asked(attempt, draw, kind, index, kept, dtype="float64", frozen=(), modes=None):
@@ -292,7 +298,7 @@ def test_all_that_hangs_on_a_channel_is_cut(attempt, draw, kind, index, kept):
 
 @part("prune_channels")
 @each_dtype
-@pytest.mark.parametrize(("kind", "index", "kept"), CASES[:4], ids=str)
+@pytest.mark.parametrize(("kind", "index", "kept"), CASES[:5], ids=str)
 def test_the_small_network_is_the_masked_one(attempt, draw, kind, index, kept, dtype):
     """It computes what the whole one does with the other channels zeroed at the next layer, in both modes."""
     state, keep, x, got, of = _asked(attempt, draw, kind, index, kept, dtype)
@@ -305,7 +311,7 @@ def test_the_small_network_is_the_masked_one(attempt, draw, kind, index, kept, d
 @part("prune_channels")
 def test_all_else_stays(attempt, draw):
     """Attributes follow the sizes; strides, modes and frozen parameters stay; nothing is shared or a view."""
-    for kind, index, kept in CASES[:4]:
+    for kind, index, kept in CASES[:5]:
         modes = [draw.random.random() < 0.5 for _ in drivers.network(kind)]
         names = [name for name, _ in drivers.network(kind).named_parameters()]
         frozen = sorted(name for name in names if draw.random.random() < 0.5)
@@ -536,6 +542,25 @@ def test_what_is_dropped_may_come_back_as_zero(attempt, draw):
     }
     want = exchanged(weight, mask, gradient, 3)
     agree(attempt.regrow(weight, mask, gradient, 3), want, of="regrow, gradients largest at what goes", known=known)
+
+
+@part("regrow")
+@each_dtype
+def test_weights_and_gradients_of_zero(attempt, draw, dtype):
+    """A kept weight of 0, such as one that has just grown, is still kept; a gradient of 0 may decide as well."""
+    weight, gradient = distinct(draw, 11, dtype=dtype), distinct(draw, 11, dtype=dtype) / 1024
+    mask = torch.arange(11) < 6
+    weight[2] = 0.0
+    want = (weight * mask, mask)
+    agree(
+        attempt.regrow(weight, mask, gradient, 0), want, of=f"regrow of 6 kept weights, one of them 0, count 0, {dtype}"
+    )
+    everything = torch.ones(11, dtype=torch.bool)
+    strongest = weight.abs().argsort(descending=True)[:4]
+    gradient[2] = 0.0
+    survivors = torch.zeros(11, dtype=torch.bool).index_fill(0, strongest, True)
+    of = f"regrow of 11 weights, all kept, count 7: the same come back, as 0, {dtype}"
+    agree(attempt.regrow(weight, everything, gradient, 7), (weight * survivors, everything), of=of)
 
 
 def stepped(kind, starts, gradients, masks, hold="all"):

@@ -1,4 +1,4 @@
-"""dl_024's solution against torch's pruning and losses, transformers' GPT-2, peft, scipy, and the figures of its statement."""
+"""dl_024's solution against torch, transformers' GPT-2, peft, scipy, and the figures of its statement."""
 
 import math
 
