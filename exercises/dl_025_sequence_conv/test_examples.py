@@ -32,7 +32,7 @@ def test_tcn_block():
 def test_mu_law():
     assert kata.mu_law(torch.tensor([-1.0, 0.0, 0.01, 1.0])).tolist() == [0, 128, 157, 255]
     back = kata.mu_law_inverse(torch.tensor([0, 128, 157, 255]))
-    assert back.tolist() == pytest.approx([-1.0, 8.62e-05, 0.0102253, 1.0], rel=1e-4)
+    assert back.tolist() == pytest.approx([-1.0, 8.62e-05, 0.0102253, 1.0], rel=1e-3)
 
 
 def test_gated_layer():

@@ -66,4 +66,6 @@ def generation_cost(module, args, state, prompt, u, recording, *, meter):
     """One call of fast_generate, measured; `recording` leaves autograd on."""
     one = _made(module, "WaveNet", args, state, u.dtype)
     with torch.set_grad_enabled(recording), meter:
-        return module.fast_generate(one, prompt, u)
+        out = module.fast_generate(one, prompt, u)
+    meter.kept(out)
+    return out

@@ -1,6 +1,6 @@
 """Hidden checks of dl_025. Oracles: torch's own convolution, walks through a stack, and the slow way to generate.
 
-Codes are drawn from numbers in the middle of a symbol's stretch, so that no rounding decides which one it is.
+Codes are drawn from numbers just inside a symbol's stretch: a wrong probability changes the code, rounding does not.
 """
 
 import itertools
@@ -465,16 +465,21 @@ def test_logits_know_what_came_before(attempt, draw, dtype):
 
 
 def slowly(state, dilations, prompt, m, draw):
-    """Codes by one full pass for each, and the u that lead there: in the middle of the stretch of a random code."""
-    codes, us = prompt, []
+    """Codes by one full pass for each, and the u that lead there: just inside the stretch of a random code.
+
+    So near to an end of it that a slightly wrong probability gives another code, and rounding does not.
+    """
+    codes, us, dtype = prompt, [], state["embedding"].dtype
+    inside = 1e-7 if dtype == torch.float64 else 2e-3
     for _ in range(m):
         blank = torch.zeros(len(codes), 1, dtype=torch.long)
         p = network(torch.cat([codes, blank], dim=1), state, dilations)[0][:, -1].softmax(dim=1)
         chosen = [draw.pick([code for code, one in enumerate(row) if one > 0.02]) for row in p.tolist()]
         chosen = torch.tensor(chosen)[:, None]
-        us.append((p.cumsum(dim=1) - p / 2).gather(1, chosen))
+        low = torch.rand(len(codes), 1, generator=draw.generator) < 0.5
+        us.append((p.cumsum(dim=1) - torch.where(low, p - inside, inside)).gather(1, chosen))
         codes = torch.cat([codes, chosen], dim=1)
-    return codes, torch.cat(us, dim=1) if us else draw.uniform(len(prompt), 0, dtype=state["embedding"].dtype)
+    return codes, torch.cat(us, dim=1) if us else draw.uniform(len(prompt), 0, dtype=dtype)
 
 
 @part("fast_generate")
