@@ -97,7 +97,7 @@ def conditional_probabilities(square: np.ndarray, perplexity: float) -> np.ndarr
         p(j|i) = exp(-β_i d²_ij) / Σ_(l ≠ i) exp(-β_i d²_il)        p(i|i) = 0        β_i = 1 / (2 σ_i²)
 
     β_i is found for each point, by bisection, so that the perplexity e^H of row i is the one asked for; H is the
-    entropy -Σ p log p of the row. A row with perplexity 5 has about 5 neighbours. (2^H with H in bits is the same number.)
+    entropy -Σ p log p of the row. A row with perplexity 5 has about 5 neighbours. (2^H, H in bits, is the same.)
 
     square: (n, n), squared distances, of any scale: 1e-6 or 1e6. The perplexity of each row is met to 1e-4, also in the
     row of a point far away from all others, where each exp(-β d²) would be 0, and where some points lie on one another.
@@ -321,9 +321,6 @@ def embedding_report(x: np.ndarray, plots: np.ndarray, k: int) -> dict[str, np.n
     [0.875, 0.875, 0.0]
     """
     raise NotImplementedError  # TODO: your code
-
-
-raise NotImplementedError  # TODO: your code
 
 
 def pool_embeddings(tokens: np.ndarray, mask: np.ndarray, how: str, k: int | None = None) -> np.ndarray:

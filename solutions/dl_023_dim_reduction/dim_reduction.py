@@ -118,7 +118,7 @@ def conditional_probabilities(square: np.ndarray, perplexity: float) -> np.ndarr
         p(j|i) = exp(-β_i d²_ij) / Σ_(l ≠ i) exp(-β_i d²_il)        p(i|i) = 0        β_i = 1 / (2 σ_i²)
 
     β_i is found for each point, by bisection, so that the perplexity e^H of row i is the one asked for; H is the
-    entropy -Σ p log p of the row. A row with perplexity 5 has about 5 neighbours. (2^H with H in bits is the same number.)
+    entropy -Σ p log p of the row. A row with perplexity 5 has about 5 neighbours. (2^H, H in bits, is the same.)
 
     square: (n, n), squared distances, of any scale: 1e-6 or 1e6. The perplexity of each row is met to 1e-4, also in the
     row of a point far away from all others, where each exp(-β d²) would be 0, and where some points lie on one another.
@@ -453,14 +453,29 @@ def embedding_report(x: np.ndarray, plots: np.ndarray, k: int) -> dict[str, np.n
     n = len(x)
     if not 1 <= k < n / 2:
         raise ValueError(f"k is at least 1 and below {n / 2} for {n} points, not {k}")
+
+    def intruders(true: np.ndarray, shown: np.ndarray, k: int) -> float:
+        """1 less the scaled sum of how far beyond rank k, by true distances, the k nearest by shown ones are."""
+        ranks, near = (
+            np.argsort(np.argsort(np.where(np.eye(n, dtype=bool), -1.0, square), axis=1), axis=1)
+            for square in (true, shown)
+        )
+        beyond = np.where((near >= 1) & (near <= k), np.maximum(0, ranks - k), 0).sum()
+        return float(1 - 2 * beyond / (n * k * (2 * n - 3 * k - 1)))
+
+    def mean_ranks(values: np.ndarray) -> np.ndarray:
+        """Ranks from 0; equal values share the mean of theirs."""
+        _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts + 1) / 2)[which]
+
     high = squared_distances(x)
     pairs = np.triu_indices(n, 1)
     report: dict[str, list[float]] = {"trustworthiness": [], "continuity": [], "distance_correlation": []}
     for plot in plots:
         low = squared_distances(plot)
-        report["trustworthiness"].append(_intruders(high, low, k))
-        report["continuity"].append(_intruders(low, high, k))
-        ranks = [_mean_ranks(square[pairs]) for square in (high, low)]
+        report["trustworthiness"].append(intruders(high, low, k))
+        report["continuity"].append(intruders(low, high, k))
+        ranks = [mean_ranks(square[pairs]) for square in (high, low)]
         report["distance_correlation"].append(float(np.corrcoef(ranks)[0, 1]))
     shapes = [plot - plot.mean(axis=0) for plot in plots]
     shapes = [shape / np.linalg.norm(shape) for shape in shapes]
@@ -471,27 +486,6 @@ def embedding_report(x: np.ndarray, plots: np.ndarray, k: int) -> dict[str, np.n
     ]
     return {**{name: np.array(values) for name, values in report.items()}, "spread": float(np.mean(spread or [0.0]))}
     ### END SOLUTION
-
-
-### BEGIN SOLUTION
-def _intruders(true: np.ndarray, shown: np.ndarray, k: int) -> float:
-    """1 less the scaled sum of how far beyond rank k, by true distances, the k nearest by shown ones are."""
-    n = len(true)
-    ranks, near = (
-        np.argsort(np.argsort(np.where(np.eye(n, dtype=bool), -1.0, square), axis=1), axis=1)
-        for square in (true, shown)
-    )
-    beyond = np.where((near >= 1) & (near <= k), np.maximum(0, ranks - k), 0).sum()
-    return float(1 - 2 * beyond / (n * k * (2 * n - 3 * k - 1)))
-
-
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[which]
-
-
-### END SOLUTION
 
 
 def pool_embeddings(tokens: np.ndarray, mask: np.ndarray, how: str, k: int | None = None) -> np.ndarray:
