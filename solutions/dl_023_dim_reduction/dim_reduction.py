@@ -94,7 +94,7 @@ def power_pca(
     Keep Q orthonormal in each step: else all columns become the first component.
 
     Cost: times is called with at most (steps + 1)·k columns in all, transposed_times with at most steps·k. X and C are
-    never made. Forbidden: numpy.linalg.svd, torch, autograd.
+    never made. Forbidden: torch, autograd.
 
     >>> x = np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])
     >>> found = power_pca(lambda v: x @ v, lambda u: x.T @ u, x.mean(axis=0), np.array([[1.0], [0.0]]), 1)
