@@ -786,11 +786,11 @@ def test_report_of_turned_plots(attempt, draw):
     x = np.concatenate([plot, plot[:, :1] ** 2], axis=1)
     got = attempt.embedding_report(x, plots, 3)
     agree(got["spread"] + 1, 1.0, of="1 + the spread of a plot, one turned and scaled, and one mirrored", tol=1e-9)
-    corners = np.array([[0, 0], [0, 2], [2, 0], [2, 2]]) + 0.0
+    even = np.array([[0.0], [1.0], [2.0], [3.0]])
     line = np.array([[0.0], [1.0], [3.0], [7.0]])
-    want = np.array([spearman(corners, line)])
-    got = attempt.embedding_report(corners, line[None], 1)["distance_correlation"]
-    agree(got, want, of="the rank correlation of the distances of a square, four and two of them equal, and of a line")
+    want = np.array([spearman(even, line)])
+    got = attempt.embedding_report(even, line[None], 1)["distance_correlation"]
+    agree(got, want, of="the rank correlation of the distances of 0 1 2 3, three and two of them equal, and of 0 1 3 7")
 
 
 @part("embedding_report")
