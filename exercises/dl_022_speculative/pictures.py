@@ -18,7 +18,7 @@ def tree_of_drafts(module):
     path, _ = module.verify_tree(p, q, tokens, parents, torch.full((9,), 0.5, dtype=torch.float64), False)
     return {
         "values": mask.double(),
-        "rows": [f"node {i}, place {place}" for i, place in enumerate(places.tolist())],
+        "rows": [f"{i} at {place}" for i, place in enumerate(places.tolist())],
         "columns": ["past 0", "past 1", *(f"node {i}" for i in range(8))],
         "marks": [[i, 2 + i] for i in path],
     }
