@@ -10,7 +10,7 @@ Convolutions of a TCN and of WaveNet take (b, c, t), the Conformer's parts take 
 Rules for all parts: sizes are at least 1 unless said otherwise, and t may be shorter than what a kernel sees. Tensors
 are float64 or float32, and need not be contiguous. Arguments are left alone. Results have the dtype of what went in.
 Convolution means cross-correlation, as everywhere in deep learning: the kernel is not turned round. Modules use the
-parameters that their `__init__` makes; do not rename them.
+parameters that their `__init__` makes, as they are at each call; do not rename them.
 
 Further reading: van den Oord et al. 2016 (WaveNet), Le Paine et al. 2016 (fast generation), Bai et al. 2018 (TCN),
 Gulati et al. 2020 (Conformer), Dai et al. 2019 (relative positions).
@@ -84,7 +84,8 @@ def tcn_levels(kernel: int, length: int) -> int:
     A level is a `TCNBlock`: two convolutions of that kernel. The dilations of levels 0, 1, 2 ... are 1, 2, 4 ..., so n
     levels see 1 + 2·(k-1)·(2^n - 1) steps. Returns the smallest such n, which may be 0.
 
-    Kernel 3: three levels see 29 steps, so length 29 needs 3 and length 30 needs 4.
+    Kernel 3: three levels see 29 steps, so length 29 needs 3 and length 30 needs 4. Lengths may be beyond what a float
+    holds exactly.
 
     Raises ValueError if the kernel is 1 and length is above 1: no depth is enough.
 
@@ -142,7 +143,7 @@ class TCNBlock(nn.Module):
         own, and divides what is left by 1 - dropout; it draws from torch's global generator. There is no batch norm:
         statistics over time would let the future in.
 
-        Gradients flow into x and all parameters. A row of v is never all 0.
+        Gradients flow into x and all parameters. A row of v is never all 0, but may be short: its length has no effect.
         """
         ### BEGIN SOLUTION
         y = x
@@ -295,7 +296,7 @@ def fast_generate(model: WaveNet, prompt: Tensor, uniforms: Tensor) -> Tensor:
     Cost: the work stays in torch. A layer looks back (k-1)·δ steps, so it keeps that many of its inputs in a queue, and
     a new code costs what one step of the model costs, however many there are already: with p + m codes the FLOPs are
     at most those of *one* call of the model on 2 · (p + m) codes. Nothing is recorded for a backward pass, whatever
-    asks for gradients, and nothing stays alive afterwards.
+    asks for gradients, and nothing stays alive afterwards. The model, its mode and torch's grad mode stay as they were.
 
     Source: Le Paine et al. 2016.
 
@@ -363,8 +364,8 @@ class ConvolutionModule(nn.Module):
             y[t, d] = depth_bias[d] + sum over j of depth_weight[d, j] · x[t + j - left, d]        left = (k-1) // 2
 
         with zeros on both sides, so t stays; an even kernel sees one step more on the right. swish(x) = x · sigmoid(x).
-        In training mode batch_norm uses the batch and moves its statistics; in eval mode it uses those. Gradients flow
-        into x and all parameters.
+        In training mode batch_norm uses the batch and moves its statistics, once a call and as nn.BatchNorm1d does; in
+        eval mode it uses those. Gradients flow into x and all parameters.
         """
         ### BEGIN SOLUTION
         kernel = self.depth_weight.shape[1]
@@ -385,7 +386,8 @@ def relative_attention(
 
         ( (q_i + content_bias) · k_j  +  (q_i + position_bias) · positions[i - j + t - 1] ) / √e
 
-    and the result is the softmax over j times v. Each step attends to all. Gradients flow into all six.
+    and the result is the softmax over j times v, finite for large scores too. Each step attends to all. Gradients flow
+    into all six.
 
     Cost: no tensor has more than 4 · b·h·t · max(t, e) elements, with gradients either: no vector for each pair.
 

@@ -31,6 +31,20 @@ def through(module, name, args, state, x, upstreams, training):
     return {"out": [y.detach() for y in outs], "grads": grads | ({"x": x.grad} if floating else {})}
 
 
+def turns(module, name, cases):
+    """Outputs in eval mode: a module of each size, kept, that gets other parameters before each call."""
+    outs, made = [], {}
+    for args, state, x in cases:
+        if args not in made:
+            made[args] = _made(module, name, args, {}, x.dtype)
+        own = dict(made[args].named_parameters())
+        with torch.no_grad():
+            for key, value in state.items():
+                own[key].copy_(value)
+            outs.append(made[args](x))
+    return outs
+
+
 def dropped(module, args, state, x, training, calls, seed):
     """The outputs of many calls of one TCNBlock."""
     one = _made(module, "TCNBlock", args, state, x.dtype, training)
@@ -60,6 +74,21 @@ def generated(module, args, states, prompts, uniforms):
                 own[key].copy_(value)
         outs.append(module.fast_generate(one, prompt, u))
     return outs
+
+
+def left_alone(module, args, state, prompt, u, training):
+    """How fast_generate leaves its model, and torch's grad mode, where autograd is on."""
+    one = _made(module, "WaveNet", args, state, u.dtype, training)
+    frozen = one.layers[0].out_bias.requires_grad_(False)
+    module.fast_generate(one, prompt, u)
+    return {
+        "in training mode": [part.training for part in one.modules()],
+        "grad mode": torch.is_grad_enabled(),
+        "ask for gradients": sum(value.requires_grad for value in one.parameters()),
+        "the frozen one asks": frozen.requires_grad,
+        "gradients": sum(value.grad is not None for value in one.parameters()),
+        "parameters": {key: value.detach().clone() for key, value in one.named_parameters()},
+    }
 
 
 def generation_cost(module, args, state, prompt, u, recording, *, meter):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_independent
+from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
@@ -151,6 +152,7 @@ def test_stacks_by_hand(attempt):
         (([3, 2], [1, 4], [2, 1]), 11, "kernels 3, 2, dilations 1, 4, strides 2, 1"),
         (([2] * 10, [2**n for n in range(10)], [1] * 10), 1024, "WaveNet's stack of ten"),
         (([2] * 30, [2**n for n in range(10)] * 3, [1] * 30), 3070, "three such stacks"),
+        (([2] * 70, [2**n for n in range(70)], [1] * 70), 2**70, "a stack of seventy, dilations 1, 2, 4 ..."),
     ]
     for (_, want, what), got in zip(cases, attempt.each("receptive_field", [case[0] for case in cases]), strict=True):
         agree(got, want, of=f"receptive_field of {what}")
@@ -188,7 +190,9 @@ def test_field_of_any_stack(attempt, draw):
 @part("receptive_field")
 def test_fewest_levels_that_see_enough(attempt):
     """The smallest n with 1 + 2 (k-1) (2^n - 1) >= length, on both sides of each step."""
-    rows = [(k, 1 + 2 * (k - 1) * (2**n - 1) + more) for k in (2, 3, 7) for n in (1, 2, 5, 20) for more in (-1, 0, 1)]
+    rows = [
+        (k, 1 + 2 * (k - 1) * (2**n - 1) + more) for k in (2, 3, 7) for n in (1, 2, 5, 20, 61) for more in (-1, 0, 1)
+    ]
     rows += [(3, 1), (1, 1), (3, 2), (2, 2)]
     for (k, length), got in zip(rows, attempt.each("tcn_levels", rows), strict=True):
         want = next(n for n in itertools.count() if k == 1 or 1 + 2 * (k - 1) * sum(2**m for m in range(n)) >= length)
@@ -257,6 +261,22 @@ def test_two_convolutions_and_a_skip(attempt, draw, training, dtype):
 
 
 @part("TCNBlock")
+@each_dtype
+def test_short_directions_and_other_parameters(attempt, draw, dtype):
+    """The length of v has no effect, however short, and each call takes the parameters as they are then."""
+    i, o, k, dilation = 3, 5, 2, 3
+    x = draw.normal(2, i, 11, dtype=of_type(dtype))
+    short = tcn_state(draw, i, o, k, of_type(dtype))
+    lengths = torch.tensor([1.0, 1e-2, 1e-3, 1e-5, 1e3], dtype=of_type(dtype))[:, None, None]
+    short = short | {name: short[name] * lengths for name in ("v1", "v2")}
+    cases = [(short, "rows of v about 1, 1e-2, 1e-3, 1e-5 and 1e3 long")]
+    cases += [(tcn_state(draw, i, o, k, of_type(dtype)), "the same module, other parameters") for _ in range(2)]
+    got = attempt.run(drivers.turns, "TCNBlock", [((i, o, k, dilation), state, x) for state, _ in cases])
+    for mine, (state, what) in zip(got, cases, strict=True):
+        agree(mine, block(x, state, dilation)[0], axes="b o t", of=f"TCNBlock({i}, {o}, {k}, {dilation}), {what}")
+
+
+@part("TCNBlock")
 @pytest.mark.parametrize("training", [False, True])
 def test_field_is_exact(attempt, draw, training):
     """Where all ReLUs are open an output sees 2 (k-1) steps back, each a dilation apart, and nothing else."""
@@ -303,6 +323,11 @@ def test_dropout_after_each_convolution(attempt, draw):
     }
     agree(out, kept * want / (1 - p) ** 2, axes="call b o t", of=f"{of}, training mode: what was kept", known=known)
     hold_independent(~kept.flatten(1), 1 - (1 - p) ** 2, f"{of}, training mode", name=lambda n: f"number {n}")
+    again = attempt.run(drivers.dropped, (c, c, 2, 1, p), state, x, True, 20, seed)
+    agree(again, out[:20], axes="call b o t", of=f"{of}, training mode, torch's global generator seeded as before")
+    large = torch.zeros(2, c, 7919, dtype=torch.float64)
+    out = attempt.run(drivers.dropped, (c, c, 2, 1, p), state, large, True, 1, seed)
+    hold_unrepeated(out[0] == 0, 1 - (1 - p) ** 2, f"{of}, training mode, x (2, {c}, 7919): what is 0")
 
 
 # --- mu_law -----------------------------------------------------------------------------------------------------------
@@ -320,9 +345,10 @@ def expanded(y, mu):
 @each_dtype
 def test_codes_on_both_sides_of_each_edge(attempt, dtype):
     """A code reaches half a step to either side, measured by f; loud samples are clipped."""
-    for mu in (255, 100, 7):
+    for mu in (255, 100, 7, 1001):
+        near = 1e-9 if dtype == "float64" else 1e-4 if mu <= 255 else 1e-3
         edges = [expanded(2 * (code + 0.5) / mu - 1, mu) for code in range(mu)]
-        x = [side for edge in edges for side in (edge - 1e-4 * abs(edge), edge + 1e-4 * abs(edge)) if abs(edge) > 1e-9]
+        x = [side for edge in edges for side in (edge - near * abs(edge), edge + near * abs(edge)) if abs(edge) > 1e-9]
         x += [0.0, -1.0, 1.0, -3.0, 2.0] if mu % 2 else [-1.0, 1.0, -3.0, 2.0]
         want = [math.floor((companded(min(max(v, -1), 1), mu) + 1) / 2 * mu + 0.5) for v in x]
         linear = [math.floor((min(max(v, -1), 1) + 1) / 2 * mu + 0.5) for v in x]
@@ -335,8 +361,8 @@ def test_codes_on_both_sides_of_each_edge(attempt, dtype):
         known = {name: torch.tensor(value)[None] for name, value in known.items()}
         got = attempt.mu_law(torch.tensor([x], dtype=of_type(dtype)), mu)
         agree(got, torch.tensor([want]), of=f"mu_law of {len(x)} samples beside the edges, mu {mu}", known=known)
-    got = attempt.mu_law(torch.tensor([[-1.0, 0.0], [0.01, 1.0]], dtype=of_type(dtype)))
-    agree(got, torch.tensor([[0, 128], [157, 255]]), of="mu_law of -1, 0, 0.01, 1")
+    got = attempt.mu_law(torch.tensor([[-1.0, 0.01], [0.0, 1.0]], dtype=of_type(dtype)).mT)  # not contiguous
+    agree(got, torch.tensor([[0, 128], [157, 255]]), of="mu_law of -1, 0, 0.01, 1, not contiguous")
 
 
 @part("mu_law")
@@ -359,8 +385,9 @@ def test_every_code_comes_back(attempt):
             agree(quiet, near, of=f"mu_law_inverse near silence, mu {mu}, divided by what is due")
         agree(attempt.mu_law(got, mu), codes, of=f"the codes of mu_law_inverse(codes), mu {mu}")
     agree(
-        attempt.mu_law_inverse(torch.tensor([0, 255])), torch.tensor([-1.0, 1.0], dtype=torch.float64),
-        of="mu_law_inverse of 0 and 255, mu not given",
+        attempt.mu_law_inverse(torch.tensor([[0, 255], [255, 0], [0, 0]]).mT),
+        torch.tensor([[-1.0, 1.0, -1.0], [1.0, -1.0, -1.0]], dtype=torch.float64),
+        of="mu_law_inverse of 0 and 255, (2, 3), not contiguous, mu not given",
     )  # fmt: skip
 
 
@@ -479,18 +506,20 @@ def slowly(state, dilations, prompt, m, draw):
         low = torch.rand(len(codes), 1, generator=draw.generator) < 0.5
         us.append((p.cumsum(dim=1) - torch.where(low, p - inside, inside)).gather(1, chosen))
         codes = torch.cat([codes, chosen], dim=1)
-    return codes, torch.cat(us, dim=1) if us else draw.uniform(len(prompt), 0, dtype=dtype)
+    return codes, torch.cat(us, dim=1).mT.contiguous().mT if us else draw.uniform(len(prompt), 0, dtype=dtype)
 
 
 @part("fast_generate")
 @each_dtype
 def test_codes_are_those_of_the_slow_way(attempt, draw, dtype):
     """With queues come the codes that a full pass for each gives, from any prompt, and whatever model came before."""
-    for b, q, c, s, k, dilations in ((3, 5, 3, 4, 2, [1, 2, 4]), (2, 4, 2, 3, 3, [2, 1]), (2, 3, 2, 2, 1, [1, 3])):
+    for b, q, c, s, k, dilations in (
+        (3, 5, 3, 4, 2, [1, 2, 4]), (2, 4, 2, 3, 3, [2, 1]), (2, 3, 2, 2, 1, [1, 3]), (2, 4, 3, 5, 2, [1, 2, 1]),
+    ):  # fmt: skip
         field = 1 + (k - 1) * sum(dilations)
-        cases = [(0, 2 * field + 3), (1, field + 2), (field + 3, 5), (2, 0), (0, 1)]
+        cases = [(0, 2 * field + 3), (1, field + 2), (field + 3, 5), (2, 0), (0, 1), (0, 0)]
         states = [net_state(draw, q, c, s, k, dilations, of_type(dtype)) for _ in cases]
-        prompts = [draw.integers(0, q, b, p) for p, _ in cases]
+        prompts = [draw.integers(0, q, p, b).mT for p, _ in cases]
         want, us = zip(
             *(
                 slowly(one, dilations, prompt, m, draw)
@@ -525,6 +554,27 @@ def test_numbers_at_the_ends_of_a_stretch(attempt):
 
 
 @part("fast_generate")
+@pytest.mark.parametrize("training", [False, True])
+def test_model_is_left_as_it_was(attempt, draw, training):
+    """The model's mode, its parameters, what asks for gradients and torch's grad mode stay as they were."""
+    q, c, s, k, dilations = 5, 3, 4, 2, [1, 2]
+    state = net_state(draw, q, c, s, k, dilations, torch.float64)
+    prompt, u = draw.integers(0, q, 2, 3), draw.uniform(2, 4)
+    got = attempt.run(drivers.left_alone, (q, c, s, k, dilations), state, prompt, u, training)
+    want = {
+        "in training mode": [training] * (2 + len(dilations)),
+        "grad mode": True,
+        "ask for gradients": len(state) - 1,
+        "the frozen one asks": False,
+        "gradients": 0,
+        "parameters": state,
+    }
+    got["parameters"] = {key: got["parameters"][key] for key in state}
+    for key, value in want.items():
+        agree(got[key], value, of=f"fast_generate, {'training' if training else 'eval'} mode, afterwards: {key}")
+
+
+@part("fast_generate")
 @pytest.mark.parametrize("recording", [False, True])
 def test_a_code_costs_one_step(attempt, draw, recording):
     """FLOPs grow with the codes, not with their square, nothing is recorded, and nothing stays alive."""
@@ -554,17 +604,22 @@ def module_shapes(d, k, prefix=""):
     return {prefix + name: shape for name, shape in (shapes | {"out_weight": (d, d), "out_bias": (d,)}).items()}
 
 
-def convolved(
-    x, p, running, *, left=lambda k: (k - 1) // 2, act=F.silu, swapped=False, gate=torch.sigmoid, turned=False
-):
-    """The module by sums over taps; running: mean and variance, or None for those of the batch."""
+def before_batch_norm(x, p, *, left=lambda k: (k - 1) // 2, swapped=False, gate=torch.sigmoid, turned=False):
+    """What the depthwise convolution gives."""
     d, k = p["depth_weight"].shape
     y = F.layer_norm(x, (d,), p["norm.weight"], p["norm.bias"]) @ p["in_weight"].mT + p["in_bias"]
     a, b = (y[..., d:], y[..., :d]) if swapped else (y[..., :d], y[..., d:])
     y, before = a * gate(b), left(k)
     y = F.pad(y, (0, 0, before, k - 1 - before))
     taps = p["depth_weight"].flip(1) if turned else p["depth_weight"]
-    y = sum(y[:, j : j + x.shape[1]] * taps[:, j] for j in range(k)) + p["depth_bias"]
+    return sum(y[:, j : j + x.shape[1]] * taps[:, j] for j in range(k)) + p["depth_bias"]
+
+
+def convolved(
+    x, p, running, *, left=lambda k: (k - 1) // 2, act=F.silu, swapped=False, gate=torch.sigmoid, turned=False
+):
+    """The module by sums over taps; running: mean and variance, or None for those of the batch."""
+    y = before_batch_norm(x, p, left=left, swapped=swapped, gate=gate, turned=turned)
     mean, variance = running or (y.mean(dim=(0, 1)), y.var(dim=(0, 1), unbiased=False))
     y = (y - mean) / (variance + 1e-5).sqrt() * p["batch_norm.weight"] + p["batch_norm.bias"]
     return [act(y) @ p["out_weight"].mT + p["out_bias"]]
@@ -619,8 +674,18 @@ def test_statistics_move_in_training_mode_alone(attempt, draw):
     got = attempt.run(drivers.statistics, (d, k), state, x, True)
     of = f"ConvolutionModule({d}, {k}) in training mode"
     agree(got["out"], convolved(x, state, None)[0], axes="b t d", of=of)
-    moved = (got["after"][0] - got["before"][0]).abs().max().item()
-    assert moved > 1e-6, f"{of}: the running mean did not move"
+    norm = torch.nn.BatchNorm1d(d, dtype=x.dtype)
+    norm.running_mean.copy_(got["before"][0])
+    norm.running_var.copy_(got["before"][1])
+    y = before_batch_norm(x, state).mT
+    after = []
+    for _ in range(2):
+        norm(y)
+        after.append([norm.running_mean.clone(), norm.running_var.clone()])
+    known = {"the statistics did not move": got["before"], "moved twice": after[1]}
+    for n, what in enumerate(("mean", "variance")):
+        mistakes = {name: value[n] for name, value in known.items()}
+        agree(got["after"][n], after[0][n], of=f"{of}: running {what} after one call", known=mistakes)
 
 
 # --- ConformerBlock ---------------------------------------------------------------------------------------------------
@@ -637,6 +702,19 @@ def attention(q, k, v, r, u, w, *, sign=1, scale=True, biased=True, positions=Tr
     scores = scores + torch.einsum("bhie,hije->bhij", second, pairs) if positions else scores
     scores = scores / math.sqrt(q.shape[3]) if scale else scores
     return scores.softmax(dim=3) @ v
+
+
+@part("ConformerBlock")
+@each_dtype
+def test_two_steps_by_hand(attempt, dtype):
+    """A score of 100 at distance 1 alone: the second query sees the first key, and nothing overflows."""
+    one, v, none = torch.ones(1, 1, 2, 1), torch.tensor([[[[4.0], [8.0]]]]), torch.zeros(1, 1)
+    for score, want in ((100.0, [6.0, 4.0]), (1000.0, [6.0, 4.0]), (-1000.0, [6.0, 8.0])):
+        far = torch.tensor([[[0.0], [0.0], [score]]])
+        given = [value.to(of_type(dtype)) for value in (one, one, v, far, none, none)]
+        got = attempt.relative_attention(*given)
+        of = f"relative_attention of two steps, score {score:.0f} at distance 1, {dtype}"
+        agree(got, torch.tensor(want, dtype=of_type(dtype)).view(1, 1, 2, 1), axes="b h t e", of=of)
 
 
 @part("ConformerBlock")
@@ -766,6 +844,22 @@ def test_block_and_gradients(attempt, draw, training, dtype):
         )  # fmt: skip
 
 
+@part("ConformerBlock")
+@each_dtype
+def test_parameters_of_now(attempt, draw, dtype):
+    """Each call takes the parameters, the length and the width as they are then, whatever came before."""
+    sizes = [(2, 7, 6, 3, 3), (3, 7, 6, 3, 3), (2, 7, 4, 2, 3), (2, 5, 6, 3, 3)]
+    cases = [
+        ((d, h, k), state_of(draw, block_shapes(d, h, k), of_type(dtype)), draw.normal(b, t, d, dtype=of_type(dtype)))
+        for b, t, d, h, k in sizes
+    ]
+    got = attempt.run(drivers.turns, "ConformerBlock", cases)
+    for mine, ((d, h, k), state, x), n in zip(got, cases, range(len(cases)), strict=True):
+        want = conformer(x, state, h, fresh(d, of_type(dtype)))[0]
+        of = f"ConformerBlock({d}, {h}, {k}), x {tuple(x.shape)}, {dtype}, after {n} other calls"
+        agree(mine, want, axes="b t d", of=of)
+
+
 # --- streaming_cost ---------------------------------------------------------------------------------------------------
 
 
@@ -786,7 +880,7 @@ def walked(kind, width, kernel, levels, past):
 def test_state_and_flops_of_a_step(attempt):
     """What is carried on and what is multiplied, for each of the four, counted layer by layer."""
     for kind in ("tcn", "lstm", "gru", "attention"):
-        for width, kernel, levels, past in ((64, 3, 8, 0), (7, 2, 1, 5), (11, 5, 3, 1000), (3, 1, 2, 1)):
+        for width, kernel, levels, past in ((64, 3, 8, 0), (7, 2, 1, 5), (11, 5, 3, 1000), (3, 1, 2, 1), (5, 2, 33, 2)):
             more = {"tcn": {"kernel": kernel, "levels": levels}, "attention": {"seen": past}}.get(kind, {})
             got = attempt.streaming_cost(kind, width, **more)
             want = walked(kind, width, kernel, levels, past)
