@@ -750,7 +750,7 @@ def test_scores_know_the_distance(attempt, draw, dtype):
 @pytest.mark.parametrize("gradients", [False, True])
 def test_no_vector_for_each_pair(attempt, draw, gradients):
     """relative_attention makes nothing of t·t·e elements, with gradients either."""
-    for b, h, t, e in ((2, 3, 37, 29), (3, 2, 61, 17)):
+    for b, h, t, e in ((2, 3, 37, 29), (3, 2, 61, 17), (2, 3, 13, 11)):
         q, k, v = (draw.normal(b, h, t, e) for _ in range(3))
         r, u, w = draw.normal(h, 2 * t - 1, e), draw.normal(h, e), draw.normal(h, e)
         more = {"upstream": draw.normal(b, h, t, e)} if gradients else {}
@@ -895,5 +895,6 @@ def test_state_and_flops_of_a_step(attempt):
             agree(got, want, of=f"streaming_cost({kind!r}, {width}{', ' if said else ''}{said})", known=known)
     agree(attempt.streaming_cost("tcn", 5), walked("tcn", 5, 3, 1, 0), of="streaming_cost('tcn', 5)")
     agree(attempt.streaming_cost("attention", 5), walked("attention", 5, 3, 1, 0), of="streaming_cost('attention', 5)")
-    with refusal(ValueError, of="streaming_cost of 'rnn'"):
-        attempt.streaming_cost("rnn", 3)
+    for kind in ("rnn", "attn", "lst", ""):
+        with refusal(ValueError, of=f"streaming_cost of {kind!r}"):
+            attempt.streaming_cost(kind, 3)
