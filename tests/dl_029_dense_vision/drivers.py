@@ -34,6 +34,19 @@ def unet(module, x, state, classes, width, depth):
     return model(x)
 
 
+def unet_gradients(module, x, state, classes, width, depth, g):
+    """The gradient of each parameter of a UNet, by name, None where there is none."""
+    model = module.UNet(x.shape[1], classes, width=width, depth=depth).to(x.dtype)
+    model.load_state_dict(state)
+    (model(x) * g).sum().backward()
+    return {name: value.grad for name, value in model.named_parameters()}
+
+
+def two_branches(module, x, point, first, second, pooled, project, rates):
+    """An atrous_pyramid of two branches, each an argument, so that gradients reach them."""
+    return module.atrous_pyramid(x, point, [first, second], rates, pooled, project)
+
+
 def convnext(module, x, *values):
     """A ConvNeXtBlock whose parameters are these tensors, so that gradients reach them."""
     model = module.ConvNeXtBlock(x.shape[1]).to(x.dtype)

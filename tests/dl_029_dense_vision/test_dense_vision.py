@@ -113,6 +113,17 @@ def test_boxes_of_every_cell(attempt, draw, dtype):
 
 
 @part("decode_boxes")
+def test_raw_numbers_far_from_zero(attempt, draw):
+    """Neither σ nor exp is cut off at raw numbers of 10 and 5, and a grid may have more than 127 columns."""
+    raw = torch.cat(
+        [draw.uniform(1, 1, 2, 131, 2, low=-10, high=10), draw.uniform(1, 1, 2, 131, 2, low=-5, high=5)], -1
+    )
+    anchors = anchors_of(draw, 1)
+    got = attempt.decode_boxes(raw, anchors, 8)
+    agree(got, decoded(raw, anchors, 8), axes="b a H W c", of="decode_boxes of raw numbers up to ±10, grid 2 x 131")
+
+
+@part("decode_boxes")
 def test_gradients_of_decoded_boxes(attempt, draw):
     """Gradients flow into all four raw numbers."""
     raw, anchors, g = draw.normal(2, 2, 3, 5, 4), anchors_of(draw, 2), draw.normal(2, 2, 3, 5, 4)
@@ -155,16 +166,21 @@ def test_encode_boxes(attempt, draw, dtype):
 
 @part("decode_boxes")
 def test_encode_and_decode_invert(attempt, draw):
-    """What decode_boxes makes of raw numbers, encode_boxes turns back into them."""
+    """What decode_boxes makes of raw numbers, encode_boxes turns back into them, also near the edge of a cell."""
     a, rows, columns, stride = 2, 3, 5, 11
-    raw, anchors = draw.normal(1, a, rows, columns, 4), anchors_of(draw, a)
+    anchors = anchors_of(draw, a)
     places = list(itertools.product(range(a), range(rows), range(columns)))
-    boxes = attempt.decode_boxes(raw, anchors, stride)
-    agree(boxes, decoded(raw, anchors, stride), axes="b a H W c", of="decode_boxes before it is encoded")
-    cells = torch.tensor([[i, j] for _, i, j in places])
-    of_anchors = anchors[[k for k, _, _ in places]]
-    codes = attempt.encode_boxes(boxes.reshape(-1, 4), of_anchors, cells, stride)
-    agree(codes, raw.reshape(-1, 4), axes="n t", of="encode_boxes of what decode_boxes gave", tol=1e-8)
+    for far in (1, 10):
+        raw = draw.uniform(1, a, rows, columns, 4, low=-far, high=far)
+        raw[..., 2:] /= 2
+        raw[0, 0, 0, 0, :2] = wide([far, -far])
+        boxes = attempt.decode_boxes(raw, anchors, stride)
+        agree(boxes, decoded(raw, anchors, stride), axes="b a H W c", of="decode_boxes before it is encoded")
+        cells = torch.tensor([[i, j] for _, i, j in places])
+        of_anchors = anchors[[k for k, _, _ in places]]
+        codes = attempt.encode_boxes(boxes.reshape(-1, 4), of_anchors, cells, stride)
+        of = f"encode_boxes of what decode_boxes gave for raw numbers up to ±{far}"
+        agree(codes, raw.reshape(-1, 4), axes="n t", of=of, tol=1e-8)
 
 
 # --- complete_iou -----------------------------------------------------------------------------------------------------
@@ -284,6 +300,20 @@ def test_gradients_of_complete_iou(attempt, draw):
 
 
 @part("complete_iou")
+def test_far_and_unlike_boxes(attempt, draw):
+    """Far apart, and of unlike shapes, CIoU falls below -1: it is not cut off there, and keeps its slope."""
+    a = wide([[0, 0, 1, 20], [0, 0, 2, 2]]) + draw.uniform(2, 1)
+    b = wide([[200, 0, 240, 2], [300, 40, 302, 42]]) + draw.uniform(2, 1)
+    leaves = [x.clone().requires_grad_() for x in (a, b)]
+    out = torch.stack([completed(*pair) for pair in zip(*leaves, strict=True)])
+    want = torch.autograd.grad(out.sum(), leaves)
+    value, grads = attempt.gradients("complete_iou", a, b, upstream=torch.ones(2, dtype=torch.float64))
+    known = {"cut off at -1": lambda: out.detach().clamp(min=-1)}
+    agree(value, out.detach(), axes="n", of="complete_iou of boxes hundreds of pixels apart", known=known)
+    agree(grads[:2], list(want), of="the gradients of complete_iou by a and b, hundreds of pixels apart")
+
+
+@part("complete_iou")
 @each_dtype
 def test_equal_boxes_have_one_and_finite_gradients(attempt, draw, dtype):
     """A box with itself has 1, and its gradient is no NaN; a larger box of the same shape around it has its IoU."""
@@ -397,21 +427,22 @@ def test_one_prediction_for_each_box(attempt, draw, dtype):
 
 @part("assign_anchors")
 def test_boxes_that_share_a_cell(attempt, draw):
-    """A later box of the same cell gets the best anchor that is left, and none if all are taken."""
+    """A later box of the same cell gets the best anchor left, or none; what predicts it elsewhere is ignored still."""
     anchors = wide([[10, 10], [20, 11], [12, 30]])
     sizes = wide([[19, 12], [21, 10], [18, 11], [20, 12], [11, 10]])
     for order in ([0, 1, 2, 3, 4], [4, 3, 2], [1, 0], [3, 1, 4, 0]):
         centre = wide([[24 + 3 * draw.random.random(), 9 + 3 * draw.random.random()] for _ in order])
         truth = torch.cat([centre - sizes[order] / 2, centre + sizes[order] / 2], dim=1)
-        predicted = wide([-50, -50, -40, -41]).expand(3, 2, 3, 4)
-        want = assigned_to(truth, anchors, predicted, 16)
+        predicted = wide([-50, -50, -40, -41]).repeat(3, 2, 3, 1)
+        predicted[1, 1, 0] = truth[-1]
+        want = assigned_to(truth, anchors, predicted, 16, 0.9)
         known = {
-            "the later box overwrites": assigned_to(truth, anchors, predicted, 16, taken="overwritten"),
-            "the later box gets nothing": assigned_to(truth, anchors, predicted, 16, taken="dropped"),
+            "the later box overwrites": assigned_to(truth, anchors, predicted, 16, 0.9, taken="overwritten"),
+            "the later box gets nothing": assigned_to(truth, anchors, predicted, 16, 0.9, taken="dropped"),
         }
         known = {name: value for name, value in known.items() if not value.equal(want)}
-        of = f"assign_anchors, {len(order)} boxes in one cell of three anchors"
-        agree(attempt.assign_anchors(truth, anchors, predicted, 16), want, axes="a H W", of=of, known=known)
+        of = f"assign_anchors, {len(order)} boxes in one cell of three anchors, the last one predicted in another cell"
+        agree(attempt.assign_anchors(truth, anchors, predicted, 16, 0.9), want, axes="a H W", of=of, known=known)
 
 
 @part("assign_anchors")
@@ -562,6 +593,29 @@ def test_each_kind_has_a_mean_of_its_own(attempt, draw, dtype):
 
 
 @part("yolo_loss")
+def test_a_box_that_nobody_answers_for(attempt, draw):
+    """Three boxes in a cell of two anchors: the third enters no mean. A predicted box far off may cost more than 1."""
+    anchors, sizes = wide([[10, 10], [20, 11]]), wide([[19, 12], [11, 10], [18, 13], [9, 12]])
+    centre = wide([[24, 9], [26, 11], [25, 7], [40, 25]]) + draw.uniform(4, 2)
+    boxes = [torch.cat([centre - sizes / 2, centre + sizes / 2], dim=1)]
+    labels = [draw.integers(0, 3, 4)]
+    raw = draw.normal(1, 2, 2, 3, 8, scale=0.3)
+    raw[0, 0, 1, 2, 2:4] = wide([2, -3])  # it answers for the last box, and is flat
+    raw[0, 0, 1, 2, :2] = wide([7, 7])
+    want = losses_of(raw, anchors, 16, boxes, labels, 0.95)
+    box, thing, background, classes = (want[i] * (1 if i == 2 else 3 / 4) for i in range(4))
+    shared = [box, thing, background, classes, 5 * box + thing + background / 2 + classes]
+    known = {"divided by the number of true boxes": shared}
+    got = attempt.run(drivers.losses, raw, anchors, 16, boxes, labels, {"ignore": 0.95})
+    agree(
+        got,
+        want,
+        of="box, object, background, classes, total of yolo_loss, three boxes in a cell of two anchors",
+        known=known,
+    )
+
+
+@part("yolo_loss")
 def test_gradients_of_the_losses(attempt, draw):
     """Gradients flow into raw, from each loss, and none through the assignment."""
     raw, anchors, stride, boxes, labels = scene(draw, (2, 1))
@@ -587,12 +641,12 @@ def test_no_boxes_and_large_logits(attempt, draw, dtype):
     agree(got, [x.to(kind) for x in want], of=f"the losses of yolo_loss without a true box, {dtype}")
     assert bool(torch.isfinite(grads[0]).all()), "the gradient of yolo_loss without a true box is not finite"
     raw, anchors, stride, boxes, labels = scene(draw, (2, 1))
-    raw[..., 4:] = 300 * raw[..., 4:].sign()
+    raw[..., 4:] = 900 * raw[..., 4:].sign()
     want = losses_of(raw, anchors, stride, boxes, labels)
     asked = raw.to(kind), anchors.to(kind), stride, [x.to(kind) for x in boxes], labels, {}
     got, grads = attempt.gradients(drivers.losses, *asked, upstream=[one] * 5)
-    agree(got, [x.to(kind) for x in want], of=f"the losses of yolo_loss, logits of ±300, {dtype}")
-    assert bool(torch.isfinite(grads[0]).all()), "the gradient of yolo_loss at logits of ±300 is not finite"
+    agree(got, [x.to(kind) for x in want], of=f"the losses of yolo_loss, logits of ±900, {dtype}")
+    assert bool(torch.isfinite(grads[0]).all()), "the gradient of yolo_loss at logits of ±900 is not finite"
 
 
 # --- average_precision ------------------------------------------------------------------------------------------------
@@ -703,6 +757,31 @@ def test_thresholds_and_second_choices(attempt):
 
 
 @part("average_precision")
+def test_any_scores_and_any_number(attempt):
+    """Scores may be negative or differ by 1e-12, thresholds may be low, and the 130th detection counts, too."""
+    truth = wide([[0, 0, 4, 4]])
+    boxes, scores = truth.expand(3, 4), wide([-2, -1 - 1e-12, -1])
+    known = {"detections as they come": torch.tensor([True, False, False])}
+    known["scores rounded"] = torch.tensor([False, True, False])
+    got = attempt.match_detections(boxes, scores, truth, 0.5)
+    agree(
+        got, torch.tensor([False, False, True]), axes="n", of="match_detections, scores -2, -1 - 1e-12, -1", known=known
+    )
+    got = attempt.average_precision(scores, torch.tensor([False, False, True]), 1)
+    agree(got, 1.0, of="average_precision, scores -2, -1 - 1e-12 and -1, of which the last is right", tol=1e-6)
+    many = wide([[8, 8, 9, 9]]).repeat(130, 1)
+    many[-1] = truth[0]
+    want = torch.arange(130) == 129
+    got = attempt.match_detections(many, torch.arange(130, 0, -1, dtype=torch.float64), truth, 0.5)
+    agree(got, want, axes="n", of="match_detections, 130 detections, the last one right")
+    for threshold, right in ((0.30, True), (0.3126, False)):  # an IoU of 5/16
+        got = attempt.match_detections(wide([[0, 0, 1, 5], [0, 0, 1.25, 4]]), wide([1, 2]), truth, threshold)
+        agree(
+            got, torch.tensor([False, right]), axes="n", of=f"match_detections, an IoU of 0.3125, threshold {threshold}"
+        )
+
+
+@part("average_precision")
 def test_three_detections_by_hand(attempt):
     """Of two true boxes: right, wrong, right has (51 + 50 · 2/3) / 101, wrong, right, right 2/3, in whatever order."""
     for right, want in (([True, False, True], (51 + 50 * 2 / 3) / 101), ([False, True, True], 2 / 3)):
@@ -715,6 +794,7 @@ def test_three_detections_by_hand(attempt):
         for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
             scores = wide([0.9, 0.8, 0.7])[order]
             got = attempt.average_precision(scores, torch.tensor(right)[order], 2)
+            assert isinstance(got, float), f"average_precision returned a {type(got).__name__}, not a float"
             agree(
                 got,
                 want,
@@ -764,6 +844,15 @@ def test_recalls_are_compared_exactly(attempt, draw, dtype):
             tol=1e-6,
             known=known,
         )
+
+
+@part("average_precision")
+def test_one_hit_short_of_a_recall(attempt):
+    """999 hits reach the recall 0.01 of 99,900 true boxes, and not that of 99,901."""
+    scores, right = torch.arange(999, 0, -1, dtype=torch.float64), torch.ones(999, dtype=torch.bool)
+    for truths, want in ((99_900, 2 / 101), (99_901, 1 / 101)):
+        got = attempt.average_precision(scores, right, truths)
+        agree(got, want, of=f"average_precision of 999 hits, {truths} true boxes", tol=1e-6)
 
 
 def precision_at(right):
@@ -864,6 +953,7 @@ def test_logits_of_the_unet(attempt, draw, dtype):
     for (b, c, rows, columns), classes, width, depth in (
         ((2, 3, 45, 51), 2, 2, 2),
         ((1, 1, 19, 22), 4, 3, 1),
+        ((1, 1, 92, 101), 2, 2, 3),
         ((2, 2, 5, 7), 3, 2, 0),
     ):
         x, state = draw.normal(b, c, rows, columns), unet_state(draw, c, classes, width, depth)
@@ -899,15 +989,17 @@ def test_skips_carry_what_the_deep_path_lost(attempt, draw):
 
 @part("UNet")
 def test_gradients_of_the_unet(attempt, draw):
-    """Gradients flow down to x, through the skips and the deep path."""
-    x, state = draw.normal(1, 2, 20, 23), unet_state(draw, 2, 3, 2, 1)
-    leaf = x.clone().requires_grad_()
-    out = unet_of(leaf, state, 1)
+    """Gradients flow down to x, through the skips and the deep path, and into each parameter."""
+    x, state = draw.normal(1, 2, 45, 49), unet_state(draw, 2, 3, 2, 2)
+    leaves = {name: value.clone().requires_grad_() for name, value in {"x": x, **state}.items()}
+    out = unet_of(leaves["x"], leaves, 2)
     g = draw.normal(*out.shape)
-    (want,) = torch.autograd.grad((out * g).sum(), leaf)
-    value, grads = attempt.gradients(drivers.unet, x, state, 3, 2, 1, upstream=g)
-    agree(value, out.detach(), axes="b k H W", of="UNet of 20 x 23 pixels, depth 1")
-    agree(grads[0], want, axes="b c H W", of="the gradient of a UNet by x, 20 x 23, depth 1")
+    by_x, *want = torch.autograd.grad((out * g).sum(), list(leaves.values()))
+    value, grads = attempt.gradients(drivers.unet, x, state, 3, 2, 2, upstream=g)
+    agree(value, out.detach(), axes="b k H W", of="UNet of 45 x 49 pixels, depth 2")
+    agree(grads[0], by_x, axes="b c H W", of="the gradient of a UNet by x, 45 x 49, depth 2")
+    got = attempt.run(drivers.unet_gradients, x, state, 3, 2, 2, g)
+    agree(got, dict(zip(state, want, strict=True)), of="the gradients of a UNet by its parameters", tol=1e-8)
 
 
 # --- atrous_pyramid ---------------------------------------------------------------------------------------------------
@@ -999,19 +1091,16 @@ def test_every_branch_of_the_pyramid(attempt, draw, dtype):
 @part("atrous_pyramid")
 def test_gradients_of_the_pyramid(attempt, draw):
     """Gradients flow into the map and all weights."""
-    given = pyramid_inputs(draw, 2, 2, 3, 2, 4, 5, (2,))
+    given = pyramid_inputs(draw, 2, 2, 3, 2, 4, 5, (2, 1))
     g = draw.normal(2, 2, 4, 5)
-    leaves = [given[i].clone().requires_grad_() for i in (0, 1, 4, 5)]
-    x, point, pooled, project = leaves
-    out = pyramid(x, point, given[2], given[3], pooled, project)
+    x, point, branches, rates, pooled, project = given
+    leaves = [x.clone().requires_grad_() for x in (x, point, *branches, pooled, project)]
+    out = pyramid(*leaves[:2], leaves[2:4], rates, *leaves[4:])
     want = torch.autograd.grad((out * g).sum(), leaves)
-    value, grads = attempt.gradients("atrous_pyramid", *given, upstream=g)
-    agree(value, out.detach(), axes="b p H W", of="atrous_pyramid of 4 x 5 pixels, rate 2")
-    agree(
-        [grads[i] for i in (0, 1, 4, 5)],
-        list(want),
-        of="the gradients of atrous_pyramid by x, point, pooled and project",
-    )
+    value, grads = attempt.gradients(drivers.two_branches, x, point, *branches, pooled, project, rates, upstream=g)
+    agree(value, out.detach(), axes="b p H W", of="atrous_pyramid of 4 x 5 pixels, rates 2 and 1")
+    of = "the gradients of atrous_pyramid by x, point, both branches, pooled and project"
+    agree(grads[:6], list(want), of=of)
 
 
 # --- ConvNeXtBlock ----------------------------------------------------------------------------------------------------
@@ -1202,7 +1291,7 @@ def test_rotary_positions_in_two_dimensions(attempt, draw, dtype):
     for lead, size, d, base in (((2, 3), (3, 5), 12, None), ((), (7, 2), 4, 100.0), ((2,), (1, 4), 8, 10.0)):
         x, more = draw.normal(*lead, size[0] * size[1], d), {} if base is None else {"base": base}
         known = {name: later(kind, turned, x, size, **more, mistake=way) for name, way in ways.items()}
-        got = attempt.rotary_2d(x.to(kind), size, **more)
+        got = attempt.rotary_2d(loosely(x.to(kind)), size, **more)
         of = f"rotary_2d of {tuple(x.shape)}, size {size}, base {base or 'as it is'}, {dtype}"
         agree(got, turned(x, size, **more).to(kind), of=of, known=known if base is None else None)
 
@@ -1277,6 +1366,7 @@ def test_gap_of_borders_positions_and_pixels(attempt, draw, dtype):
     places = draw.normal(1, 4, 2, 3)
     cases = [("zero", 5, none, (1, 3), None), ("zero", 3, none, (-2, 0), 1), ("patches", 4, none, (1, 0), 4)]
     cases += [("patches", 4, none, (-1, 6), 4), ("patches", 4, places, (4, -4), 4), ("patches", 4, places, (-9, 5), 4)]
+    cases += [("patches", 4, none, (2, -5), 4)]
     for name, side, positions, shift, stride in cases:
         weight = draw.normal(4, 3, side, side, scale=0.3)
         given = name, x, weight, positions, shift, stride or 1
@@ -1288,5 +1378,6 @@ def test_gap_of_borders_positions_and_pixels(attempt, draw, dtype):
         asked = name, x.to(kind_of), weight.to(kind_of), positions.to(kind_of), shift, stride
         got = attempt.run(drivers.gap, *asked)
         of = f"equivariance_gap of {name}, kernel {side}, shift {shift}, stride {stride or 'not given'}, {dtype}"
+        assert isinstance(got["gap"], float), f"{of} returned a {type(got['gap']).__name__}, not a float"
         agree(got["gap"], want, of=of, known=known, tol=1e-9 if dtype == "float64" else 1e-4)
         assert got["recorded"] is False, f"{of}: the model ran with gradients; nothing is to be recorded"
