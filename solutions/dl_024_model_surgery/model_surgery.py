@@ -127,16 +127,19 @@ def prune_channels(model: nn.Sequential, index: int, keep: Tensor) -> nn.Sequent
     What changes in the copy that comes back (r = the outputs that are kept):
 
         model[index]          weight and bias: rows r
-        BatchNorm between     weight, bias, running mean, running variance: entries r (those of them that it has)
+        each BatchNorm        weight, bias, running mean, running variance: entries r (those of them that it has).
+        between               There may be several, and not next to the layer
         the next layer        weight: columns r. Behind nn.Flatten a channel is a block of h·w columns, channel c has
-                              columns c·h·w ... (c+1)·h·w - 1, where h·w = in_features / channels
+                              columns c·h·w ... (c+1)·h·w - 1, where h·w = in_features / channels. A BatchNorm1d
+                              there has such blocks of entries, too
 
     Attributes follow (out_channels, in_features, num_features ...). All else stays: strides, paddings, eps, momentum,
-    each module's mode, each parameter's requires_grad. The network computes what the old one does with these channels
-    *zeroed at the input of the next layer*, in eval mode and in training mode. Zeroing the filters instead is something
-    else: a BatchNorm behind them turns their zeros into its bias.
+    each module's mode (the Sequential's, too), each parameter's requires_grad. The network computes what the old one
+    does with the other channels *zeroed at the input of the next layer*, in eval mode and in training mode. Zeroing the
+    filters instead is something else: a BatchNorm behind them turns their zeros into its bias.
 
-    The new network shares no tensor with the old one, which does not change, and no tensor is a view of a larger one.
+    The new network shares no module and no tensor with the old one, which does not change, and no tensor is a view of a
+    larger one.
 
     Raises ValueError if model[index] is neither nn.Conv2d nor nn.Linear, or if no such layer comes after it: then its
     outputs are the network's own. Forbidden: of torch.nn.utils.prune ln_structured,
@@ -164,6 +167,9 @@ def prune_channels(model: nn.Sequential, index: int, keep: Tensor) -> nn.Sequent
         elif old is not None:
             setattr(layer, name, old.index_select(dim, kept))
 
+    def blocks(size: int) -> Tensor:
+        return (keep[:, None] * size + torch.arange(size)).flatten()
+
     small = copy.deepcopy(model)
     first, last = small[index], small[following[0]]
     channels = len(first.weight)
@@ -171,11 +177,11 @@ def prune_channels(model: nn.Sequential, index: int, keep: Tensor) -> nn.Sequent
         cut(first, name, keep)
     for norm in small[index : following[0]]:
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            entries = blocks(norm.num_features // channels)
             for name in ("weight", "bias", "running_mean", "running_var"):
-                cut(norm, name, keep)
-            norm.num_features = len(keep)
-    block = last.weight.shape[1] // channels
-    cut(last, "weight", (keep[:, None] * block + torch.arange(block)).flatten(), dim=1)
+                cut(norm, name, entries)
+            norm.num_features = len(entries)
+    cut(last, "weight", blocks(last.weight.shape[1] // channels), dim=1)
     for layer in (first, last):
         names = ("out_channels", "in_channels") if isinstance(layer, nn.Conv2d) else ("out_features", "in_features")
         for name, size in zip(names, layer.weight.shape, strict=False):
@@ -264,7 +270,7 @@ def regrow(weight: Tensor, mask: Tensor, gradient: Tensor, count: int) -> tuple[
 
     Whatever is grown starts at 0, also if it was dropped just now; survivors keep their values, all else is 0. The new
     mask keeps exactly as many as the old one. Magnitudes that decide are all different. What `weight` holds at pruned
-    places counts for nothing.
+    places counts for nothing, be it NaN.
 
     weight (3, 0.1, 0, 0), of which the first two are kept, gradient (9, 1, 5, -7), count 1: 0.1 goes, and the fourth,
     with 7, comes: weight (3, 0, 0, 0), mask (True, False, False, True). With gradient (9, 8, 5, -7) the second comes
@@ -294,14 +300,14 @@ def masked_step(optimizer: torch.optim.Optimizer, masked: list[tuple[nn.Paramete
 
     masked: parameters of the optimizer, each with its mask; parameters without one are not in the list. Afterwards
 
-        * each pruned weight is 0, whatever momentum, weight decay or a gradient would have made of it
+        * each pruned weight is 0, whatever momentum, weight decay or a gradient (or NaN, or none) would have made of it
         * each tensor of the optimizer's state that has the parameter's shape (momentum, moments) is 0 there, so that a
           connection that grows back one day starts from rest
         * everything that is kept, and every other parameter, is what optimizer.step() makes of it
 
     The optimizer works entry by entry (SGD, Adam, AdamW, RMSprop ...). A mask that is applied once, at pruning, does
     not last: the first step with momentum moves the weights away from 0. What becomes of pruned entries of `.grad` is
-    not looked at. Changes parameters and the optimizer's state in place, returns nothing.
+    not looked at; kept ones stay. Changes parameters and the optimizer's state in place, returns nothing.
 
     SGD with momentum 0.9, rate 1, buffer (1, 1), weight (2, 0) with mask (True, False), gradient (1, 1): without the
     mask (0.1, -1.9); with it (0.1, 0), and the buffer is (1.9, 0).
@@ -427,9 +433,9 @@ def self_distillation(
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move a teacher towards its student, in place: momentum · teacher + (1 - momentum) · student.
 
-    Both modules are built alike. All parameters move; buffers (running statistics, counters) are copied from the
-    student. Nothing is recorded for autograd, the student does not change, requires_grad and gradients stay as they
-    are.
+    Both modules are built alike. All parameters move, a tied one once; buffers (running statistics, counters, and those
+    that no state_dict has) are copied from the student. Nothing is recorded for autograd, the student does not change,
+    requires_grad, gradients and modes stay as they are.
 
     Teacher 1, student 3, momentum 0.75: 1.5.
 

@@ -24,6 +24,11 @@ def network(kind):
         return nn.Sequential(
             nn.Conv2d(2, 5, 2), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten(1), nn.Linear(5 * 6, 3)
         )
+    if kind == "norms further on":
+        return nn.Sequential(
+            nn.Conv2d(2, 5, 2), nn.Sigmoid(), nn.BatchNorm2d(5), nn.AvgPool2d(2), nn.BatchNorm2d(5, eps=1e-2),
+            nn.Flatten(), nn.BatchNorm1d(5 * 4), nn.Tanh(), nn.Linear(5 * 4, 3),
+        )  # fmt: skip
     if kind == "two layers in a row":
         return nn.Sequential(nn.Linear(3, 7), nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2))
     return nn.Sequential(
@@ -58,8 +63,10 @@ def pruned(module, kind, state, index, keep, x, frozen, modes):
         parameter.requires_grad_(name not in frozen)
     for one, mode in zip(model, modes, strict=True):
         one.training = mode
+    model.training = modes[-1]
     small = module.prune_channels(model, index, keep)
     told = {
+        "own mode": small.training,
         "facts": _facts(small),
         "state": dict(small.state_dict()),
         "frozen": sorted(name for name, p in small.named_parameters() if not p.requires_grad),
@@ -74,6 +81,7 @@ def pruned(module, kind, state, index, keep, x, frozen, modes):
         for value in small.state_dict().values():
             value.fill_(7)
     told["old"] = dict(model.state_dict())
+    told["old modes"] = [one.training for one in model]
     told["old facts"] = _facts(model)
     return told
 
@@ -90,7 +98,7 @@ def ticket(module, initial, trained, rounds, rates):
 
     def train(weights, masks):
         seen.append(copy.deepcopy([dict(weights), dict(masks)]))
-        result = copy.deepcopy(trained[len(seen) - 1])
+        result = dict(reversed(copy.deepcopy(trained[len(seen) - 1]).items()))
         with torch.no_grad():
             for name, value in weights.items():
                 value.copy_(result[name])
@@ -101,6 +109,22 @@ def ticket(module, initial, trained, rounds, rates):
 
     weights, masks = module.lottery_ticket(initial, train, rounds, rates)
     return {"weights": dict(weights), "masks": dict(masks), "seen": seen}
+
+
+def _tensors(told):
+    if isinstance(told, torch.Tensor):
+        return [told] if told.numel() else []
+    inner = told.values() if isinstance(told, dict) else told if isinstance(told, list | tuple) else ()
+    return [tensor for one in inner for tensor in _tensors(one)]
+
+
+def shared(module, name, *given):
+    """Whether a tensor that a function returns has storage of one that went in. A ticket is trained by nobody."""
+    before = {tensor.untyped_storage().data_ptr() for tensor in _tensors(given)}
+    if name == "lottery_ticket":
+        given = (given[0], lambda weights, masks: weights, *given[1:])
+    out = getattr(module, name)(*given)
+    return any(tensor.untyped_storage().data_ptr() in before for tensor in _tensors(out))
 
 
 OPTIMIZERS = {
@@ -128,6 +152,7 @@ def steps(module, kind, starts, gradients, masks):
             for p in parameters
         ]
         told.append({"values": [p.detach().clone() for p in parameters], "states": states})
+        told[-1]["gradients"] = [None if p.grad is None else p.grad.clone() for p in parameters]
     return told
 
 
@@ -201,6 +226,26 @@ def followed(module, before, students, momentum):
     }
 
 
+def followed_tied(module, values, buffers, momentum):
+    """update_teacher of modules with a tied weight, and with a buffer that is in no state_dict."""
+    made = []
+    for value, buffer in zip(values, buffers, strict=True):
+        one = nn.Module()
+        one.embedding, one.head = nn.Embedding(7, 3, dtype=value.dtype), nn.Linear(3, 7, bias=False, dtype=value.dtype)
+        with torch.no_grad():
+            one.embedding.weight.copy_(value)
+        one.head.weight = one.embedding.weight
+        one.register_buffer("seen", buffer.clone(), persistent=False)
+        one.embedding.weight.grad = torch.ones_like(value)
+        made.append(one)
+    teacher, student = made
+    module.update_teacher(teacher, student, momentum)
+    told = {"weight": teacher.head.weight.detach().clone(), "buffer": teacher.seen.clone()}
+    student.seen.fill_(7)
+    told["modes"] = [teacher.training, student.training]
+    return {**told, "later": teacher.seen, "gradient": student.embedding.weight.grad}
+
+
 class _Language(nn.Module):
     def __init__(self, embedding, head):
         super().__init__()
@@ -260,12 +305,14 @@ def tied_refused(module, v, d, out, into):
     module.tie_embeddings(nn.Embedding(v, d), nn.Linear(into, out))
 
 
-def grown(module, table, matrix, bias, size, tie, frozen=False):
+def grown(module, table, matrix, bias, size, tie, frozen=False, asks=()):
     """A model after grow_vocabulary, tied before by hand or not."""
     model = _language(table, matrix, bias, padding=1)
     if tie:
         model.head.weight = model.embedding.weight
     model.requires_grad_(not frozen)
+    for parameter, one in zip(model.parameters(), asks, strict=False):
+        parameter.requires_grad_(one)
     module.grow_vocabulary(model.embedding, model.head, size)
     words = torch.arange(model.embedding.num_embeddings)
     return {
@@ -317,9 +364,11 @@ def block_names(module, own):
     return {name: list(p.shape) for name, p in block.named_parameters()}
 
 
-def deepened(module, states, own, depth, how, x):
+def deepened(module, states, own, depth, how, x, still=False):
     """grow_depth of blocks: the states of the new ones, what they compute, and whether they share anything."""
     blocks = _blocks(module, states, own)
+    for block in blocks if still else ():
+        block.eval().requires_grad_(False)
     deep = module.grow_depth(blocks, depth, how)
     out = x
     for block in deep:
@@ -332,6 +381,8 @@ def deepened(module, states, own, depth, how, x):
     told["apart"] = all(bool((p == k).all()) for k, block in enumerate(deep) for p in block.parameters())
     told["classes"] = [type(block) is type(blocks[0]) for block in deep]
     told["old"] = [dict(block.state_dict()) for block in blocks]
+    told["training"] = any(one.training for block in deep for one in block.modules())
+    told["asked"] = any(p.requires_grad for block in deep for p in block.parameters())
     told["asks"] = all(p.requires_grad for block in deep for p in block.parameters())
     return told
 

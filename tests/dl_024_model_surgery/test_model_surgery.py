@@ -25,6 +25,26 @@ def distinct(draw, *shape, dtype="float64", least=1):
     return ((draw.permutation(n) + least) * signs / 8).to(of_type(dtype)).view(shape)
 
 
+def close(draw, *shape, dtype="float64", tiny=True):
+    """Numbers whose magnitudes differ in late digits, and, if tiny, whose squares are 0."""
+    n = math.prod(shape)
+    step, scale = (2**-40, 2.0**-600) if dtype == "float64" else (2**-20, 2.0**-100)
+    signs = 1 - 2 * draw.integers(0, 2, n).double()
+    sizes = (1 + (draw.permutation(n).double() + 1) * step) * (scale if tiny else 1.0)
+    return (sizes * signs).to(of_type(dtype)).view(shape)
+
+
+def turned(x):
+    """The same numbers, with the first and the last axis exchanged in memory."""
+    return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def own_memory(attempt, name, *given):
+    """What comes back shares no memory with what went in."""
+    shared = attempt.run(drivers.shared, name, *given)
+    assert not shared, f"{name}: what comes back lies in the memory of what went in; it is to have its own"
+
+
 def share_of(draw, *counts):
     """A random share of which no product with one of the counts lies near a half."""
     while True:
@@ -179,6 +199,21 @@ def test_n_of_m_refuses(attempt, i, n, m):
         attempt.n_of_m_mask(torch.ones(3, i), n, m)
 
 
+@part("magnitude_mask")
+@each_dtype
+def test_magnitudes_that_are_close(attempt, draw, dtype):
+    """Late digits decide as well as early ones, and so they do of numbers whose squares are 0."""
+    everything = close(draw, 60, dtype=dtype)
+    weights = {"a": everything[:35].view(5, 7), "b": everything[35:]}
+    for scope in ("global", "layer"):
+        want = masks_by_lists(weights, 0.37, scope)
+        of = f"magnitude_mask of tiny magnitudes that are close, {scope}, {dtype}"
+        agree(attempt.magnitude_mask(weights, 0.37, scope), want, of=of)
+    weight = close(draw, 5, 12, dtype=dtype)
+    want = torch.tensor([fewest(row, 2) for row in weight.view(-1, 4).tolist()]).view(5, 12)
+    agree(attempt.n_of_m_mask(weight), want, of=f"n_of_m_mask of tiny magnitudes that are close, {dtype}")
+
+
 # --- prune_channels ---------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +241,21 @@ def test_the_strongest_channels(attempt, draw, dtype):
     ):
         of = f"strongest_channels of rows (0, 0, 3), (2, 2, 2), (-5, 0, 0), (.5, -1, .25), count {count}"
         agree(attempt.strongest_channels(rows, count), torch.tensor(want), of=of, known=known)
+
+
+@part("prune_channels")
+@each_dtype
+def test_norms_that_are_close(attempt, draw, dtype):
+    """Late digits of the norms decide as well as early ones."""
+    step = 2**-40 if dtype == "float64" else 2**-20
+    order = draw.permutation(11)
+    weight = torch.ones(11, 3, dtype=torch.float64)
+    weight[:, 1] += order * step
+    weight = (weight * (1 - 2 * draw.integers(0, 2, 11, 3))).to(of_type(dtype))
+    for count in (4, 11):
+        want = (order >= 11 - count).nonzero()[:, 0]
+        of = f"strongest_channels of (11, 3), norms that are close, count {count}, {dtype}"
+        agree(attempt.strongest_channels(weight, count), want, of=of)
 
 
 def network_state(draw, kind, dtype):
@@ -243,8 +293,10 @@ def masked_out(kind, state, index, keep, x, training, where):
 
 CASES = [("convolutions", 0, [1, 4, 6]), ("convolutions", 3, [0, 3]), ("linear", 0, [0, 2, 3, 7, 10])]
 CASES += [("two layers in a row", 0, [0, 1, 4]), ("a convolution with batch statistics", 0, [3])]
+CASES += [("norms further on", 0, [1, 4])]
 CASES += [("convolutions", 0, list(range(7)))]
 INPUTS = {
+    "norms further on": (4, 2, 5, 6),
     "two layers in a row": (6, 3),
     "convolutions": (3, 3, 5, 4),
     "linear": (5, 6),
@@ -269,7 +321,8 @@ def _cut(kind, state, index, keep):
     for name, value in state.items():
         k = int(name.split(".")[0])
         if index <= k < following and value.dim():
-            value = value[keep]
+            old = len(state[f"{index}.weight"])
+            value = value.unflatten(0, (old, -1))[keep].flatten(0, 1)  # behind Flatten a norm has blocks, too
         elif name == f"{following}.weight":
             old = len(state[f"{index}.weight"])
             value = value.unflatten(1, (old, -1))[:, keep].flatten(1, 2)
@@ -298,7 +351,7 @@ def test_all_that_hangs_on_a_channel_is_cut(attempt, draw, kind, index, kept):
 
 @part("prune_channels")
 @each_dtype
-@pytest.mark.parametrize(("kind", "index", "kept"), CASES[:5], ids=str)
+@pytest.mark.parametrize(("kind", "index", "kept"), CASES[:6], ids=str)
 def test_the_small_network_is_the_masked_one(attempt, draw, kind, index, kept, dtype):
     """It computes what the whole one does with the other channels zeroed at the next layer, in both modes."""
     state, keep, x, got, of = _asked(attempt, draw, kind, index, kept, dtype)
@@ -311,7 +364,7 @@ def test_the_small_network_is_the_masked_one(attempt, draw, kind, index, kept, d
 @part("prune_channels")
 def test_all_else_stays(attempt, draw):
     """Attributes follow the sizes; strides, modes and frozen parameters stay; nothing is shared or a view."""
-    for kind, index, kept in CASES[:5]:
+    for kind, index, kept in CASES[:6]:
         modes = [draw.random.random() < 0.5 for _ in drivers.network(kind)]
         names = [name for name, _ in drivers.network(kind).named_parameters()]
         frozen = sorted(name for name in names if draw.random.random() < 0.5)
@@ -319,6 +372,8 @@ def test_all_else_stays(attempt, draw):
         agree(got["old"], state, of=f"{of}: the old network afterwards, when the new one was changed")
         agree(got["frozen"], frozen, of=f"{of}: the parameters without requires_grad")
         agree(got["modes"], modes, of=f"{of}: whether each module is in training mode")
+        agree(got["own mode"], modes[-1], of=f"{of}: whether the Sequential itself is in training mode")
+        agree(got["old modes"], modes, of=f"{of}: modes of the old modules, when the new ones were changed")
         agree(got["beyond"], 0, of=f"{of}: bytes that its tensors keep alive beside their own")
         model = drivers.network(kind)
         small = _cut(kind, state, index, keep)
@@ -330,6 +385,8 @@ def test_all_else_stays(attempt, draw):
                 facts.update(
                     {key: sizes[key[: key.index("_") + 1]] for key in facts if key.startswith(("in_", "out_"))}
                 )
+            elif f"{k}.running_mean" in small and index < k:
+                facts["num_features"] = len(small[f"{k}.running_mean"])
             elif "num_features" in facts and k == index + 1:
                 facts["num_features"] = len(kept)
         agree(got["facts"], want, of=f"{of}: classes and attributes of the modules")
@@ -448,6 +505,41 @@ def test_no_rounds_and_equal_magnitudes(attempt, draw):
         )
 
 
+@part("lottery_ticket")
+@each_dtype
+def test_what_was_pruned_stays_pruned_among_zeros(attempt, draw, dtype):
+    """Trained weights of 0 that are left may go; those that went in an earlier round do not come back for them."""
+    initial = {"w": draw.normal(10, dtype=of_type(dtype))}
+    for _ in range(4):
+        places = draw.permutation(10)
+        first, second = torch.arange(10.0, 0.0, -1.0), torch.tensor([0, 0, 0, 0, 5, 6, 7, 0, 0, 0])
+        trained = [{"w": torch.empty(10, dtype=of_type(dtype)).index_copy(0, places, x.to(of_type(dtype)))}
+                   for x in (first, second)]  # fmt: skip
+        left = attempt.run(drivers.ticket, initial, trained, 2, {"w": 0.3})["masks"]["w"][places]
+        of = f"lottery_ticket, two rounds of 3 and 2 of ten, 4 of the 7 left trained to 0, {dtype}"
+        agree(left[7:], torch.zeros(3).bool(), of=f"{of}: the three of the first round")
+        agree(left[4:7], torch.ones(3).bool(), of=f"{of}: the three that are not 0")
+        agree(int(left[:4].sum()), 2, of=f"{of}: how many of the four zeros are left")
+
+
+@part("lottery_ticket")
+@each_dtype
+def test_all_go_or_none_and_close_magnitudes(attempt, draw, dtype):
+    """Rates of 0 and 1, late digits, turned tensors; what comes back has its own memory."""
+    initial, trained = lottery(draw, dtype, 2)
+    rates = {"1.weight": 0.3, "2.weight": 1.0, "1.bias": 0.0}
+    for one in trained:
+        one["1.weight"] = turned(close(draw, 7, 9, dtype=dtype))
+    initial["1.weight"] = turned(initial["1.weight"])
+    got = attempt.run(drivers.ticket, initial, trained, 2, rates)
+    weights, story = played(initial, trained, 2, rates)
+    of = f"lottery_ticket of 2 rounds, rates {rates}, {dtype}"
+    agree(got["masks"], story[-1], of=f"{of}: the masks")
+    agree(got["weights"], weights, of=f"{of}: the weights")
+    for rounds in (0, 1):
+        own_memory(attempt, "lottery_ticket", initial, rounds, {"1.weight": 0.3})
+
+
 # --- regrow -----------------------------------------------------------------------------------------------------------
 
 
@@ -563,6 +655,25 @@ def test_weights_and_gradients_of_zero(attempt, draw, dtype):
     agree(attempt.regrow(weight, everything, gradient, 7), (weight * survivors, everything), of=of)
 
 
+@part("regrow")
+@each_dtype
+def test_close_magnitudes_and_anything_at_pruned_places(attempt, draw, dtype):
+    """Late digits decide; NaN and infinity at pruned places count for nothing; what comes back has its own memory."""
+    weight, gradient = close(draw, 7, 5, dtype=dtype), close(draw, 7, 5, dtype=dtype)
+    mask = (draw.permutation(35) < 20).view(7, 5)
+    want = exchanged(weight, mask, gradient, 6)
+    spoilt = weight.masked_fill(~mask, math.nan)
+    spoilt[~mask] = spoilt[~mask].index_fill(0, torch.tensor([0, 3]), math.inf)
+    for name, given in (("as close", weight), ("NaN or infinite where pruned", spoilt)):
+        of = f"regrow of (7, 5), 20 kept, count 6, weights {name}, {dtype}"
+        got = attempt.regrow(given, mask, gradient, 6)
+        agree(got[1], want[1], of=f"{of}: the mask")
+        agree(got[0], want[0], of=f"{of}: the weights")
+        assert torch.equal(got[0], want[0]), f"{of}: survivors keep their values, all else is 0"
+    for count in (0, 3):
+        own_memory(attempt, "regrow", weight * mask, mask, gradient, count)
+
+
 def stepped(kind, starts, gradients, masks, hold="all"):
     """The same steps by torch's optimizer; hold says what is zeroed after each: 'all', 'values' or nothing."""
     make, options = drivers.OPTIMIZERS[kind]
@@ -588,10 +699,10 @@ def stepped(kind, starts, gradients, masks, hold="all"):
 def test_pruned_weights_stay_zero(attempt, draw, kind):
     """Under momentum and decay pruned weights stay 0 and at rest; all others are as the optimizer makes them."""
     dtype = draw.pick(["float64", "float32"])
-    shapes = [(5, 3), (7,), (2, 3)]
+    shapes = [(5, 3), (7,), (5, 3)]
     starts = [draw.normal(*shape, dtype=of_type(dtype)) for shape in shapes]
     gradients = [[draw.normal(*shape, dtype=of_type(dtype)) for shape in shapes] for _ in range(6)]
-    gradients[0][1] = None
+    gradients[0][1] = gradients[4][1] = None
     masks = [[torch.ones(5, 3).bool(), torch.ones(7).bool()]]
     for turn in range(1, 6):
         fresh = [(draw.permutation(15) < 9).view(5, 3), draw.permutation(7) < 4]
@@ -617,6 +728,29 @@ def test_pruned_weights_stay_zero(attempt, draw, kind):
                 value,
                 of=f"masked_step with {kind}: '{name}' of parameter {k}, after 6 steps",
             )
+
+
+@part("regrow")
+@pytest.mark.parametrize("kind", list(drivers.OPTIMIZERS))
+def test_gradients_that_are_not_finite_where_pruned(attempt, draw, kind):
+    """A gradient of NaN or infinity at a pruned weight leaves it 0 and at rest; gradients of kept ones stay."""
+    starts = [draw.normal(5, 3), draw.normal(7)]
+    masks = [[(draw.permutation(15) < 9).view(5, 3), draw.permutation(7) < 4]] * 3
+    gradients = [[draw.normal(5, 3), draw.normal(7)] for _ in range(3)]
+    want, states = stepped(kind, starts, gradients, masks)
+    for slopes, now in zip(gradients, masks, strict=True):
+        slopes[0][~now[0]], slopes[1][~now[1]] = math.nan, math.inf
+    got = attempt.run(drivers.steps, kind, starts, gradients, masks)
+    for turn, values in enumerate(want):
+        of = f"masked_step with {kind}, gradients NaN and infinite where pruned, step {turn + 1}"
+        agree(got[turn]["values"], values, of=f"{of}: the weights")
+        for k, mask in enumerate(masks[turn]):
+            slope = got[turn]["gradients"][k]
+            assert slope is not None, f"{of}: parameter {k} has lost its gradient"
+            agree(slope[mask], gradients[turn][k][mask], of=f"{of}: gradients of kept weights of parameter {k}")
+    for k, state in enumerate(states):
+        for name, value in state.items():
+            agree(got[2]["states"][k][name], value, of=f"masked_step with {kind}: '{name}' of parameter {k}")
 
 
 # --- knowledge_losses -------------------------------------------------------------------------------------------------
@@ -790,6 +924,31 @@ def test_attention_maps(attempt, draw, dtype):
     assert slope is None or slope.isfinite().all(), "knowledge_losses: the gradient of a map of zeros is not finite"
 
 
+@part("knowledge_losses")
+@each_dtype
+def test_faint_maps_and_zeros_beside_others(attempt, draw, dtype):
+    """Features of 1/1000 give maps of unit length; a map of zeros stays zeros beside others; strides do not matter."""
+    student, teacher, projection = networks(draw, 3, 7, 2, 5, 4, 3, dtype)
+    student, teacher = ({n: turned(x) for n, x in one.items()} for one in (student, teacher))
+    for name, ours, theirs in (("faint", 1e-3, 1e-3), ("zeros", [0.0, 1.0, 1.0], [1.0, 0.0, 1.0])):
+        scaled = [
+            {**one, "features": one["features"] * torch.tensor(s, dtype=of_type(dtype)).view(-1, 1, 1, 1)}
+            for one, s in ((student, ours), (teacher, theirs))
+        ]
+        got = attempt.run(drivers.losses, *scaled, turned(projection), 2.0, [])
+        maps = [attention_map(one["features"].double()).nan_to_num(nan=0.0) for one in scaled]
+        want = (maps[0] - maps[1]).square().mean().to(of_type(dtype))
+        of = f"knowledge_losses, features {'of 1/1000' if name == 'faint' else 'of one example 0'}, turned, {dtype}"
+        agree(got["attention"]["loss"], want, of=f"{of}: attention")
+        slope = got["attention"]["student"]["features"]
+        assert slope is not None, f"{of}: no gradient of attention reaches the student's features"
+        assert slope.isfinite().all(), f"{of}: the gradient of attention is not finite"
+        want = response(student["logits"], teacher["logits"], 2.0, False)[0]
+        agree(got["response"]["loss"], torch.tensor(want, dtype=of_type(dtype)), of=f"{of}: response")
+        want = F.conv2d(scaled[0]["features"], projection[..., None, None]) - scaled[1]["features"]
+        agree(got["hint"]["loss"], want.square().mean(), of=f"{of}: hint")
+
+
 # --- self_distillation ------------------------------------------------------------------------------------------------
 
 
@@ -923,6 +1082,36 @@ def test_networks_learn_from_each_other(attempt, draw, m, b, v, dtype):
     )
 
 
+@part("self_distillation")
+@each_dtype
+def test_turned_logits_and_own_memory(attempt, draw, dtype):
+    """Logits need not be contiguous; the center that comes back has its own memory, at momentum 1 as well."""
+    student, teacher, center = (draw.normal(*shape, dtype=of_type(dtype)) for shape in ((4, 3, 5), (2, 3, 5), (5,)))
+    got = attempt.self_distillation(turned(student), turned(teacher), center, 0.6, 0.25, 0.9)
+    agree(got["loss"], dino(student, teacher, center, 0.6, 0.25), of=f"self_distillation of turned logits, {dtype}")
+    labels = draw.integers(0, 5, 3)
+    want = mutual_oracle(student, labels)[0].to(of_type(dtype))
+    agree(attempt.mutual_losses(turned(student), labels), want, axes="m", of=f"mutual_losses, turned, {dtype}")
+    for momentum in (1.0, 0.0, 0.9):
+        own_memory(attempt, "self_distillation", student, teacher, center, 0.6, 0.25, momentum)
+
+
+@part("self_distillation")
+@each_dtype
+def test_a_teacher_with_tied_weights_and_other_buffers(attempt, draw, dtype):
+    """A tied parameter moves once; buffers that no state_dict has are copied, too, and stay the teacher's own."""
+    values = [draw.normal(7, 3, dtype=of_type(dtype)) for _ in range(2)]
+    buffers = [draw.normal(5, dtype=of_type(dtype)) for _ in range(2)]
+    got = attempt.run(drivers.followed_tied, values, buffers, 0.75)
+    of = f"update_teacher, a tied weight and a buffer with persistent=False, momentum 0.75, {dtype}"
+    known = {"the tied weight moved twice": 0.5625 * values[0] + 0.4375 * values[1]}
+    agree(got["weight"], 0.75 * values[0] + 0.25 * values[1], axes="v d", of=f"{of}: the weight", known=known)
+    agree(got["buffer"], buffers[1], of=f"{of}: the buffer")
+    agree(got["modes"], [True, True], of=f"{of}: whether teacher and student are in training mode")
+    agree(got["later"], buffers[1], of=f"{of}: the teacher's buffer, when the student's was changed")
+    agree(got["gradient"], torch.ones(7, 3, dtype=of_type(dtype)), of=f"{of}: a gradient that the student had")
+
+
 # --- tie_embeddings ---------------------------------------------------------------------------------------------------
 
 
@@ -1010,6 +1199,18 @@ def test_new_words_are_the_mean_of_the_old(attempt, draw, tie, dtype):
         agree(all(got["asks"]), True, of=f"{of}: whether all parameters ask for a gradient")
     frozen = attempt.run(drivers.grown, table, matrix, bias, 9, tie, frozen=True)
     agree(any(frozen["asks"]), False, of="grow_vocabulary of frozen modules: whether a parameter asks for a gradient")
+
+
+@part("tie_embeddings")
+def test_equal_values_are_no_tie(attempt, draw):
+    """Two parameters of equal values stay two; what is frozen stays so, and nothing else is."""
+    table, bias = draw.normal(7, 5), draw.normal(7)
+    got = attempt.run(drivers.grown, table, table, bias, 9, False)
+    assert not got["one"], "grow_vocabulary tied a head whose values were equal, but which was another parameter"
+    for asks in ([True, False, False], [False, True, False], [False, False, True]):
+        got = attempt.run(drivers.grown, table, draw.normal(7, 5), bias, 9, False, asks=asks)
+        of = "grow_vocabulary: requires_grad of embedding.weight, head.weight and head.bias"
+        agree(got["asks"], asks, of=of)
 
 
 @part("tie_embeddings")
@@ -1110,6 +1311,22 @@ def test_heads_of_a_group_are_averaged(attempt, draw, dtype):
 
 
 @part("widen")
+@each_dtype
+def test_turned_weights_and_own_memory(attempt, draw, dtype):
+    """Weights need not be contiguous; what comes back has its own memory, also where nothing is copied or pooled."""
+    weight, bias, following = (draw.normal(*s, dtype=of_type(dtype)) for s in ((6, 2, 3), (6,), (5, 6, 2)))
+    for n in (6, 8):
+        source = source_of(draw, 6, n) if n > 6 else list(range(6))
+        got = attempt.widen(turned(weight), bias, turned(following), torch.tensor(source))
+        agree(got, widened(weight, bias, following, source), of=f"widen of turned weights, source {source}, {dtype}")
+        own_memory(attempt, "widen", weight, bias, following, torch.tensor(source))
+    for groups in (3, 1):
+        want = weight.unflatten(0, (groups, 3 // groups, 2)).mean(dim=1).flatten(0, 1)
+        agree(attempt.pool_heads(turned(weight), 3, groups), want, of=f"pool_heads of 3 turned heads to {groups}")
+        own_memory(attempt, "pool_heads", weight, 3, groups)
+
+
+@part("widen")
 @pytest.mark.parametrize(("rows", "heads", "groups"), [(12, 6, 4), (13, 6, 3), (4, 2, 4)])
 def test_pool_heads_refuses(attempt, rows, heads, groups):
     """Groups that do not divide the heads, and heads that do not divide the rows, are a ValueError."""
@@ -1129,7 +1346,7 @@ def block_states(attempt, draw, count, own, dtype="float64"):
 @pytest.mark.parametrize("how", ["stack", "spread", "identity"])
 def test_new_blocks_are_copies(attempt, draw, how):
     """Block k is a copy of k mod L, or of ⌊k·L / depth⌋, and 'identity' silences all but the first of each."""
-    for old, depth, own in ((3, 7, False), (2, 5, True), (4, 4, False), (1, 3, True)):
+    for old, depth, own in ((3, 7, False), (2, 5, True), (4, 4, False), (1, 3, True), (4, 6, False), (5, 7, True)):
         states = block_states(attempt, draw, old, own)
         origin = [k % old if how == "stack" else k * old // depth for k in range(depth)]
         seen, want = set(), []
@@ -1146,6 +1363,10 @@ def test_new_blocks_are_copies(attempt, draw, how):
         assert got["apart"], f"{of}: two new blocks share a parameter"
         agree(got["old"], states, of=f"{of}: the old blocks, when the new ones were changed")
         assert got["asks"], f"{of}: a parameter asks for no gradient any more"
+    still = attempt.run(drivers.deepened, states, own, depth, how, draw.normal(2, 3), still=True)
+    of = f"grow_depth of frozen blocks in eval mode by '{how}'"
+    assert not still["asked"], f"{of}: a parameter of a new block asks for a gradient"
+    assert not still["training"], f"{of}: a new block is in training mode"
 
 
 @part("grow_depth")
@@ -1175,6 +1396,7 @@ def test_sizes_grow_in_steps(attempt):
         (s, *rest) for rest in ((6, 128, 224, 32), (49, 0, 49, 1), (7, 96, 96, 16), (5, 7, 77, 7)) for s in range(9)
     ]
     rows += [(s, 49, 0, 49, 1) for s in range(9, 60)]
+    rows += [(10**12 - 1, 10**12, 0, 32, 32), (10**17 - 1, 10**17, 64, 96, 32), (10**17, 3 * 10**17, 0, 3, 1)]
     want = [(low + (high - low) * min(s, n) // n) // m * m for s, n, low, high, m in rows]
     for row, got, right in zip(rows, attempt.each("size_at", rows), want, strict=True):
         agree(got, right, of=f"size_at{row}")
@@ -1302,3 +1524,67 @@ def test_ties_trims_elects_and_averages(attempt, draw, dtype):
             of=f"ties, keep {keep:.3f}, scale {scale}, {dtype}",
             known=known,
         )
+
+
+@part("merge_models")
+@each_dtype
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_models_by_name(attempt, draw, count, dtype):
+    """One model or five, names in any order, tensors of any strides; what comes back has its own memory."""
+    base, *models = three_models(draw, dtype, count + 1)
+    given = [{n: turned(one[n]) for n in ("c", "a", "b")} for one in models]
+    base = {name: turned(one) for name, one in base.items()}
+    shares = [draw.random.uniform(0.5, 2.0) for _ in models]
+    of = f"of {count} models, names in other orders, {dtype}"
+    mean = {n: sum(s * m[n] for s, m in zip(shares, models, strict=True)) / sum(shares) for n in base}
+    mixed = [one if k else models[0] for k, one in enumerate(given)]
+    agree(attempt.merge_models(mixed, shares), mean, of=f"merge_models {of}")
+    want = {n: base[n] + sum(s * (m[n] - base[n]) for s, m in zip(shares, models, strict=True)) for n in base}
+    agree(attempt.add_task_vectors(base, given, shares), want, of=f"add_task_vectors {of}")
+    agree(attempt.ties(base, given, 0.47, 0.7), ties_by_lists(base, models, 0.47, 0.7), of=f"ties, keep 0.47, {of}")
+    agree(attempt.slerp(base, given[0], 0.3), {n: on_arc(base[n], models[0][n], 0.3) for n in base}, of=f"slerp {of}")
+    own_memory(attempt, "merge_models", models, shares)
+    own_memory(attempt, "add_task_vectors", base, models, shares)
+    for keep in (0.47, 0.0):
+        own_memory(attempt, "ties", base, models, keep, 0.7)
+    for t in (0.0, 0.3, 1.0):
+        own_memory(attempt, "slerp", base, models[0], t)
+
+
+@part("merge_models")
+@each_dtype
+def test_short_vectors_and_small_angles(attempt, draw, dtype):
+    """Short tensors have an angle as long ones have; the arc is left only where its sine is below 1e-4."""
+    a, b = three_models(draw, dtype, 2)
+    for scale in (1e-5, 1e4):
+        short = [{name: x * scale for name, x in one.items()} for one in (a, b)]
+        want = {name: on_arc(short[0][name], short[1][name], 0.3) / scale for name in a}
+        got = {name: x / scale for name, x in attempt.slerp(*short, 0.3).items()}
+        agree(got, want, of=f"slerp of tensors times {scale}, over {scale}, t = 0.3, {dtype}")
+    if dtype == "float64":
+        for angle in (5e-3, 4e-4, 3.14159):
+            pair = [
+                {"w": torch.tensor(w, dtype=torch.float64)} for w in ((1.0, 0.0), (math.cos(angle), math.sin(angle)))
+            ]
+            bent = math.sin(angle) >= 1e-4
+            s, r = (
+                (math.sin(0.7 * angle) / math.sin(angle), math.sin(0.3 * angle) / math.sin(angle))
+                if bent
+                else (0.7, 0.3)
+            )
+            want = {"w": s * pair[0]["w"] + r * pair[1]["w"]}
+            agree(attempt.slerp(*pair, 0.3), want, of=f"slerp at an angle of {angle}, t = 0.3")
+
+
+@part("merge_models")
+@each_dtype
+def test_ties_of_close_entries_and_of_none(attempt, draw, dtype):
+    """Late digits decide what is trimmed; with a keep of 0 nothing stays, and the base comes back."""
+    base = {"a": torch.zeros(5, 3, dtype=of_type(dtype)), "b": torch.zeros(7, dtype=of_type(dtype))}
+    tuned = []
+    for size in (1.0, 4.0, 16.0):
+        entries = close(draw, 22, dtype=dtype, tiny=False) * size
+        tuned.append({"a": entries[:15].view(5, 3), "b": entries[15:]})
+    for keep in (0.4, 0.0):
+        want = ties_by_lists(base, tuned, keep, 0.7)
+        agree(attempt.ties(base, tuned, keep, 0.7), want, of=f"ties of entries that are close, keep {keep}, {dtype}")
