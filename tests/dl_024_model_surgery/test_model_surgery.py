@@ -42,7 +42,7 @@ def turned(x):
 def own_memory(attempt, name, *given):
     """What comes back shares no memory with what went in."""
     shared = attempt.run(drivers.shared, name, *given)
-    assert not shared, f"{name}: what comes back lies in the memory of what went in; it is to have its own"
+    assert shared is False, f"{name}: what comes back lies in the memory of what went in; it is to have its own"
 
 
 def share_of(draw, *counts):
