@@ -109,7 +109,7 @@ def conditional_probabilities(square: np.ndarray, perplexity: float) -> np.ndarr
     e^(0.8 log 1.25 + 0.2 log 5) = 1.6494.
 
     >>> far = 1 + np.log(4)
-    >>> conditional_probabilities(np.array([[0, 1, far], [1, 0, far], [far, 1, 0]]), 1.64938489)[0].round(6)
+    >>> conditional_probabilities(np.array([[0, 1, far], [1, 0, far], [far, far, 0]]), 1.64938489)[0].round(6)
     array([0. , 0.8, 0.2])
     """
     raise NotImplementedError  # TODO: your code
