@@ -87,9 +87,11 @@ def test_pca_of_any_size(attempt, draw, n, d, k):
     rank = min(n - 1, d)
     scales = 4.0 * 0.7 ** np.arange(rank)
     rng = numbers(draw)
-    attempt.pca(spread_points(rng, n, d, scales)[0], k)  # other points of the same size leave no trace
+    of = f"pca, n={n}, d={d}, k={k}"
+    x, _ = spread_points(rng, n, d, scales)  # other points of the same size leave no trace
+    agree(attempt.pca(x, k)["mean"], x.mean(axis=0), of=f"the mean of other points, {of}")
     x, basis = spread_points(rng, n, d, scales)
-    got, of = attempt.pca(x, k), f"pca, n={n}, d={d}, k={k}"
+    got = attempt.pca(x, k)
     agree(got["mean"], x.mean(axis=0), of=f"the mean, {of}")
     known = {
         "divided by n": scales[:k] ** 2 * (n - 1) / n,
@@ -160,12 +162,14 @@ def subspace(x, start, steps):
 def test_power_pca_step_by_step(attempt, draw, n, d, k, steps):
     """After each number of steps, converged or not: the best directions within the space that is reached."""
     rng = numbers(draw)
-    for _ in range(2):  # the first points leave no trace
-        x = turned(rng.normal(size=(n, d)) * (1 + np.arange(d)) + 5 * rng.normal(size=d))
-        start = turned(rng.normal(size=(d, k)))
-        got = attempt.run(drivers.products, x, x.mean(axis=0), start, steps)
-    components, variances = subspace(x, start, steps)
     of = f"power_pca, n={n}, d={d}, k={k}, steps={steps}"
+    x, start = rng.normal(size=(n, d)), rng.normal(size=(d, k))  # other points of the same size leave no trace
+    got = attempt.run(drivers.products, x, x.mean(axis=0), start, steps)["variances"]
+    agree(got, subspace(x, start, steps)[1], of=f"the variances of other points, {of}", tol=1e-7)
+    x = turned(rng.normal(size=(n, d)) * (1 + np.arange(d)) + 5 * rng.normal(size=d))
+    start = turned(rng.normal(size=(d, k)))
+    got = attempt.run(drivers.products, x, x.mean(axis=0), start, steps)
+    components, variances = subspace(x, start, steps)
     known = {
         "not centred": subspace_like(x, start, steps),
         "divided by n": variances * (n - 1) / n,
@@ -643,13 +647,15 @@ def test_loss(attempt, draw, n, m, a, b, sampled):
     rng = numbers(draw)
     graph, y = weights_of(rng, n), turned(rng.normal(size=(n, m)))
     negatives = rng.integers(0, n, size=(n, 4)) if sampled else None
-    attempt.umap_loss(weights_of(rng, n), rng.normal(size=(n, m)), a, b, negatives)  # another plot leaves no trace
     if sampled:
         negatives[0] = [0, 1, 1, 2]  # itself, and one that comes twice
         negatives[1, 0] = 0  # a pair that both have drawn
         negatives = turned(negatives)
-    loss, gradient = attempt.umap_loss(graph, y, a, b, negatives) if sampled else attempt.umap_loss(graph, y, a, b)
     of = f"umap_loss, n={n}, m={m}, a={a}, b={b}, {'4 negatives a point' if sampled else 'all pairs'}"
+    other, plot = weights_of(rng, n), rng.normal(size=(n, m))  # another plot of the same size leaves no trace
+    loss, _ = attempt.umap_loss(other, plot, a, b, negatives)
+    agree(loss, float(cross_entropy(other, plot, a, b, negatives)), of=f"the loss of another plot, {of}", tol=1e-9)
+    loss, gradient = attempt.umap_loss(graph, y, a, b, negatives) if sampled else attempt.umap_loss(graph, y, a, b)
     agree(loss, float(cross_entropy(graph, y, a, b, negatives)), of=f"the loss, {of}", tol=1e-9)
     want = slope(lambda z: cross_entropy(graph, z, a, b, negatives), y)
     agree(gradient, want, axes="n m", of=f"the gradient, {of}", tol=1e-8)
@@ -708,7 +714,8 @@ def test_autoencoder(attempt, draw, n, d, k):
     x += 4
     keep = turned((rng.random((n, d)) < 0.6).astype(float))
     keep[0, 0], keep[1, 0] = 0.0, 1.0
-    attempt.autoencoder_losses(x[::-1] ** 2, -w, v, 1 - keep)  # other points leave no trace
+    other, _, _ = attempt.autoencoder_losses(x**2, w, v, keep)["plain"]  # other points leave no trace
+    agree(other, float(reconstruction(x**2, w, v, 1)), of=f"the plain loss of other points, n={n}, d={d}, k={k}")
     got = attempt.autoencoder_losses(x, w, v, keep)
     c = x - x.mean(axis=0)
     mistakes = {
@@ -874,7 +881,9 @@ def test_pool(attempt, draw, how):
     else:
         tokens[1, 3], tokens[4, 0] = np.nan, 0.0
     tokens[2] *= 1e-6  # short vectors are of unit length afterwards, too
-    attempt.pool_embeddings(rng.normal(size=tokens.shape), mask, how)  # other texts leave no trace
+    other = rng.normal(size=tokens.shape)  # other texts of the same size leave no trace
+    norms = np.linalg.norm(attempt.pool_embeddings(other, mask | True, how), axis=1)
+    agree(norms, np.ones(5), axes="n", of=f"the norms of other texts, 5 of 4 tokens, how={how!r}")
     got = attempt.pool_embeddings(tokens, mask, how)
     want, raw, every = [], [], []
     for text, real in zip(tokens, mask, strict=True):
