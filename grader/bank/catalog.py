@@ -288,10 +288,24 @@ class House:
         """The exercises that someone means, each once; all where nothing was typed."""
         return list(dict.fromkeys(self.find(one) for one in typed)) or list(self.exercises.values())
 
+    def chosen_parts(self, typed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The ids of the exercises that someone means, each with its parts that are named behind it: `11 prefill 1`."""
+        chosen: dict[str, tuple[str, ...]] = {}
+        for word in typed:
+            if chosen and not self._meant(word):
+                id = list(chosen)[-1]
+                chosen[id] += (self.exercises[id].part(word).name,)
+            else:
+                chosen.setdefault(self.find(word).id, ())
+        return chosen
+
+    def _meant(self, typed: str) -> list[Exercise]:
+        meant = typed.strip("/").removeprefix("exercises/")
+        return [exercise for exercise in self.exercises.values() if meant in _names(exercise.id)]
+
     def find(self, typed: str) -> Exercise:
         """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`."""
-        meant = typed.strip("/").removeprefix("exercises/")
-        found = [exercise for exercise in self.exercises.values() if meant in _names(exercise.id)]
+        meant, found = typed.strip("/").removeprefix("exercises/"), self._meant(typed)
         if len(found) > 1:
             raise HouseError(
                 f"'{typed}' may be {' or '.join(e.id for e in found)}: type {found[0].label}, for example."

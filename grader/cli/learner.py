@@ -99,13 +99,13 @@ def list_(track_id: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("named", nargs=-1, metavar="[ID [PART]...]...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the checks' random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
+def check(named: tuple[str, ...], seed: int, as_json: bool) -> None:
     """Run the hidden checks on your files. Exit code 0 if all is earned, else 1.
 
-    Without an ID: on every file that you have begun.
+    Without an ID: on every file that you have begun. With PARTs behind it: on these alone.
     """
     import msgspec
 
@@ -114,13 +114,14 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     from grader.views.render import result_lines
 
     house = find_house()
-    exercises = house.chosen(ids)
+    parts = house.chosen_parts(named)
+    exercises = [house.exercises[id] for id in parts] or list(house.exercises.values())
     for exercise in exercises:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"
             raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
         need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
-    untouched = [] if ids or as_json else [exercise for exercise in exercises if desk.is_stub(exercise)]
+    untouched = [] if named or as_json else [exercise for exercise in exercises if desk.is_stub(exercise)]
     exercises = [exercise for exercise in exercises if exercise not in untouched]
     from grader.engine.own import graded  # brings pytest
 
@@ -145,7 +146,7 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
             bar.show(done, total, exercise.id)
 
     try:
-        graded(house, exercises, keep, seed=seed, tick=tick)
+        graded(house, exercises, keep, parts=parts, seed=seed, tick=tick)
     except RunError as error:
         stop(f"the checks could not run. This is not your fault; what went wrong:\n{error}", 3)
     finally:
@@ -153,8 +154,9 @@ def check(ids: tuple[str, ...], seed: int, as_json: bool) -> None:
     if as_json:
         print_json([msgspec.to_builtins(result) for result in results])
     if untouched:
-        click.echo(f"Not begun: {', '.join(exercise.number for exercise in untouched)} (grader list names them)")
-    sys.exit(0 if not untouched and all(result.earned for result in results) else 1)
+        click.echo(f"Not begun: {len(untouched)} of {len(house.exercises)} exercises (grader list names them)")
+    earned = all(result.has_earned(parts.get(result.exercise, ())) for result in results)
+    sys.exit(0 if earned and not untouched else 1)
 
 
 @click.command()

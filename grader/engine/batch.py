@@ -83,13 +83,15 @@ class Engine:
         jobs: int,
         keep: Callable[[Result], None],
         on_check: OnCheck = lambda check, total: None,
+        wish: Wish = NO_WISH,
     ) -> None:
         """Judge submissions to one exercise. Raises RunError if the checks cannot be collected.
 
-        keep: gets each result as it comes. on_check: gets each check as it reports.
+        keep: gets each result as it comes. on_check: gets each check as it reports. wish: of somebody who waits.
         """
         if any(not one.problem for one in submissions):
-            self.asker(house, exercise).judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, on_check=on_check)
+            asker = self.asker(house, exercise)
+            asker.judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, on_check=on_check, wish=wish)
             return
         for one in submissions:
             keep(_unreadable(exercise, one, self.level, seed_of(one)))
@@ -123,7 +125,7 @@ class Asker(msgspec.Struct, frozen=True):
         on_check: OnCheck = lambda check, total: None,
         wish: Wish = NO_WISH,
     ) -> None:
-        """As `Engine.judge`. wish: of somebody who waits for this judgement."""
+        """As `Engine.judge`."""
         for one in submissions:
             if one.problem:
                 keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))

@@ -1,11 +1,12 @@
 """Judge your own attempts from a program, and follow the progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
+from types import MappingProxyType
 
 from grader.bank.catalog import Exercise, House
-from grader.engine.batch import Engine, OnCheck
+from grader.engine.batch import Engine, OnCheck, Wish
 from grader.submissions.find import read_submission
 from grader.verdicts.result import Result
 
@@ -18,12 +19,14 @@ def graded(
     exercises: Sequence[Exercise],
     keep: Callable[[Exercise, Result], None],
     *,
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     seed: int = 0,
     tick: Tick = lambda exercise, done, total: None,
 ) -> None:
     """Judge your own attempts in the engine, like those of a class. Records nothing. Raises RunError.
 
-    keep: gets each result as it comes. tick: follows the progress.
+    parts: of an exercise, by its id, those to judge; all where none is named. keep: gets each result as it comes. tick:
+    follows the progress.
     """
     with Engine(exercises) as engine:
         for exercise in exercises:
@@ -36,6 +39,7 @@ def graded(
                 jobs=1,
                 keep=partial(keep, exercise),
                 on_check=_counting(partial(tick, exercise)),
+                wish=Wish(only=parts.get(exercise.id, ())),
             )
 
 

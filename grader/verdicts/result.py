@@ -119,6 +119,10 @@ class Result(msgspec.Struct, frozen=True):
     def earned(self) -> bool:
         return self.score == self.max_score
 
+    def has_earned(self, parts: Sequence[str]) -> bool:
+        """Whether these parts are earned; all, where none is named."""
+        return all(part.earned == part.points for part in self.parts if part.name in parts or not parts)
+
     @property
     def grader_failed(self) -> bool:
         """Whether the points say nothing about the submission: it is to be graded again."""

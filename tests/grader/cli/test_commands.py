@@ -134,6 +134,18 @@ def test_practice_and_check_count_alike(checked, homes):
     assert "+30" not in checked.out
 
 
+def test_check_of_one_part_judges_it_alone(home, cli):
+    home.solve(WRONG)
+    done = home.grader("check", "901", "batch_mean")
+    assert done.code == 0  # what was asked for is earned
+    assert "30 of 30 points in 1 of 2 parts" in done.out
+    assert "RunningMean" not in done.out
+    assert home.grader("check", "901", "RunningMean").code == 1
+    refused = cli("check", "901", "batch_meen")
+    assert refused.code == 2
+    assert "has no part 'batch_meen'. Did you mean 'batch_mean'?" in refused.said
+
+
 def test_check_prints_json_and_nothing_else(home):
     home.solve(WRONG)
     done = home.grader("check", "901", "--json", "--seed", "5")
