@@ -15,6 +15,7 @@ from grader.learner import desk
 from grader.learner.examples import counted
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
+from grader.views.columns import terminal_columns, width_for
 
 
 def desk_() -> None:
@@ -110,7 +111,6 @@ def check(named: tuple[str, ...], seed: int, as_json: bool) -> None:
     import msgspec
 
     from grader.base.bar import Bar
-    from grader.views.columns import terminal_columns
     from grader.views.render import result_lines
 
     house = find_house()
@@ -168,7 +168,8 @@ def hint(id: str, part: str | None) -> None:
     exercise = house.find(id)
     given = desk.next_hint(house, exercise, part)
     click.echo(f"{exercise.id} · {given.part} · hint {given.number} of {given.of}\n")
-    click.echo(click.wrap_text(given.text, width=78, initial_indent="  ", subsequent_indent="  "))
+    width = width_for(terminal_columns()) - 2
+    click.echo(click.wrap_text(given.text, width=width, initial_indent="  ", subsequent_indent="  "))
     if given.number < given.of:
         click.echo(f"\nOnce more for the next: grader hint {exercise.number} {given.part}")
     else:
