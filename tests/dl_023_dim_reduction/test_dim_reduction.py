@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.numeric import numbers, slope, turned
 
 from . import drivers
-
-STEP = 1e-30
-
-
-def numbers(draw):
-    """numpy's generator of this check."""
-    return np.random.default_rng(draw.random.getrandbits(64))
-
-
-def turned(x):
-    """The same entries, the axes in memory in the other order."""
-    return np.asfortranarray(x)
 
 
 def groups(rng, count, each, d, far=5.0):
@@ -33,16 +22,6 @@ def groups(rng, count, each, d, far=5.0):
 def squares(x):
     """Squared distances, of complex numbers too."""
     return ((x[:, None] - x[None]) ** 2).sum(axis=2)
-
-
-def slope(loss, y):
-    """The gradient of a real loss by y, by complex steps: exact to rounding."""
-    found = np.zeros(y.shape)
-    for place in np.ndindex(y.shape):
-        moved = y.astype(complex)
-        moved[place] += 1j * STEP
-        found[place] = loss(moved).imag / STEP
-    return found
 
 
 def like(got, want):

@@ -7,34 +7,14 @@ import pytest
 import torch
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
+from grader.checks.numeric import STEP, numbers, slope, turned
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
-STEP = 1e-30
 EXACT = 1e-12
 """Of few operations: what is computed is right to 1e-15, what differences give to 1e-11."""
-
-
-def numbers(draw):
-    """numpy's generator of this check."""
-    return np.random.default_rng(draw.random.getrandbits(64))
-
-
-def turned(x):
-    """The same entries, the axes in memory in the other order."""
-    return np.asfortranarray(x)
-
-
-def slope(f, x):
-    """The gradient of a real function of an array."""
-    found = np.empty(x.shape)
-    for place in np.ndindex(x.shape):
-        moved = x.astype(complex)
-        moved[place] += 1j * STEP
-        found[place] = f(moved).imag / STEP
-    return found
 
 
 # --- numeric_gradient -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
+from grader.checks.numeric import numbers, turned
 
 from . import drivers
 
@@ -31,16 +32,6 @@ GEOMETRIES = {
 
 CHANNELS = {name: [(2, 3, 4), (3, 2, 5), (1, 5, 2)][i % 3] for i, name in enumerate(GEOMETRIES)}
 """n, c and o, for each of the geometries."""
-
-
-def numbers(draw):
-    """numpy's generator of this check."""
-    return np.random.default_rng(draw.random.getrandbits(64))
-
-
-def turned(x):
-    """The same entries, the axes in memory in the other order."""
-    return np.asfortranarray(x)
 
 
 def flipped(w):

@@ -7,26 +7,16 @@ import pytest
 import torch
 
 from grader.checks import agree, part, refusal
+from grader.checks.numeric import STEP, numbers, slope, turned
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
-STEP = 1e-30
 EXACT = 1e-12
 """Of few operations: what is computed is right to 1e-15, what differences give to 1e-11."""
 SIZES = [(2, 5, 3, 4), (1, 1, 2, 3), (3, 7, 1, 2), (2, 4, 3, 3), (2, 3, 5, 1), (2, 0, 3, 2), (0, 3, 2, 3)]
 """n, t, d, u."""
-
-
-def numbers(draw):
-    """numpy's generator of this check."""
-    return np.random.default_rng(draw.random.getrandbits(64))
-
-
-def turned(x):
-    """The same entries, the axes in memory in the other order."""
-    return np.asfortranarray(x)
 
 
 def drawn(rng, *shape, scale=1.0):
@@ -45,13 +35,7 @@ def sigmoid(z):
 
 def slopes(loss, given):
     """The gradient of loss(given), a real number, by each array of the dict."""
-    found = {name: np.zeros(value.shape) for name, value in given.items()}
-    for name, value in given.items():
-        for place in np.ndindex(value.shape):
-            moved = value.astype(complex)
-            moved[place] += 1j * STEP
-            found[name][place] = loss({**given, name: moved}).imag / STEP
-    return found
+    return {name: slope(lambda one, name=name: loss({**given, name: one}), value) for name, value in given.items()}
 
 
 def hold_along(loss, given, grads, rng, of):
