@@ -73,7 +73,7 @@ def mase(past: Tensor, future: Tensor, forecast: Tensor, season: int = 1) -> Ten
 def pinball_loss(target: Tensor, quantiles: Tensor, levels: Tensor) -> Tensor:
     """The loss whose best constant is a quantile: a scalar, the mean over seen targets and all levels.
 
-    target: (...), quantiles: (..., q), what is forecast for each level, levels: (q,), between 0 and 1.
+    target: (...), quantiles: (..., q), what is forecast for each level, levels: (q,), between 0 and 1, in any order.
 
         max( τ · (target - quantile),  (τ - 1) · (target - quantile) )          τ = level
 
@@ -173,7 +173,7 @@ def trend_and_season(
         season    the other columns; 0 where there is no season
 
     Times may be large (days since 1970) and tensors float32: fit in float64. Prophet itself draws the weights towards 0
-    by priors; here there are none, and times need not be equally far apart.
+    by priors; here there are none. Times need not be equally far apart, nor in order.
 
     Values 1, 3, missing, 7 at times 0 ... 3: the line 1 + 2 · time, and at time 5 trend 11, season 0.
 

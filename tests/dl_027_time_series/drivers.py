@@ -52,6 +52,19 @@ def laws(module, state, past, future, covariates):
     return {"mean": mean, "alpha": alpha}
 
 
+def laws_in_turn(module, state, rows):
+    """What one model says of several inputs, one after the other."""
+    model = _deepar(module, state)
+    with torch.no_grad():
+        return [model(past, future, covariates) for past, future, covariates in rows]
+
+
+def law_of_outputs(module, state, out, scale):
+    """Mean and shape that the heads give."""
+    with torch.no_grad():
+        return _deepar(module, state).law(out, scale)
+
+
 def training_loss(module, state, past, future, covariates):
     """The loss and its gradients, by the name of the parameter."""
     model = _deepar(module, state)
@@ -65,16 +78,18 @@ def paths(module, state, past, covariates, count, *, generator):
     return module.sample_paths(_deepar(module, state), past, covariates, count, generator=generator)
 
 
-def paths_from(module, state, past, covariates, count, seed):
+def paths_from(module, state, past, covariates, count, seed, training=True):
     """Sample paths from a generator of this seed, and what they left behind."""
-    model = _deepar(module, state)
+    model = _deepar(module, state).train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    held = set(vars(model))
     out = module.sample_paths(model, past, covariates, count, generator=torch.Generator().manual_seed(seed))
     after = model.state_dict()
     return {
         "paths": out.detach(),
         "recorded": bool(out.requires_grad),
         "changed": [name for name, value in before.items() if not torch.equal(value, after[name])],
+        "held": sorted(set(vars(model)) - held),
         "training": model.training,
         "asks": all(p.requires_grad and p.grad is None for p in model.parameters()),
     }
@@ -84,6 +99,12 @@ def two_calls(module, state, past, covariates, count, seed):
     """Two calls with one model and one generator, stacked."""
     model, generator = _deepar(module, state), torch.Generator().manual_seed(seed)
     return torch.stack([module.sample_paths(model, past, covariates, count, generator=generator) for _ in range(2)])
+
+
+def paths_in_turn(module, state, pasts, covariates, count, seed):
+    """Sample paths of several pasts, one after the other, from one model."""
+    model, generator = _deepar(module, state), torch.Generator().manual_seed(seed)
+    return [module.sample_paths(model, past, covariates, count, generator=generator) for past in pasts]
 
 
 def paths_cost(module, state, past, covariates, count, seed, *, meter):
@@ -130,6 +151,12 @@ def attended(module, state, heads, x):
     return _filled(module.InterpretableAttention(x.shape[2], heads), state)(x)
 
 
+def attended_in_turn(module, state, heads, rows):
+    """Outputs and weights of one layer, one input after the other."""
+    layer = _filled(module.InterpretableAttention(rows[0].shape[2], heads), state)
+    return [layer(x) for x in rows]
+
+
 def attended_cost(module, state, heads, x, *, meter):
     """What its output costs."""
     layer = _filled(module.InterpretableAttention(x.shape[2], heads), state)
@@ -141,6 +168,10 @@ def attended_cost(module, state, heads, x, *, meter):
 
 def _last(past, horizon):
     return past[:, -1:].expand(-1, horizon)
+
+
+def _hair(past, horizon):
+    return _last(past, horizon) + 1e-7
 
 
 def _mean(past, horizon):
@@ -159,7 +190,7 @@ def _line(past, horizon):
     return (columns[-horizon:] @ weights)[..., 0]
 
 
-FORECASTERS = {"last": _last, "last again": _last, "mean": _mean, "drift": _drift, "line": _line}
+FORECASTERS = {"last": _last, "last again": _last, "a hair above": _hair, "mean": _mean, "drift": _drift, "line": _line}
 
 
 def chosen(module, series, names, origins, horizon, season):
@@ -173,5 +204,7 @@ def chosen(module, series, names, origins, horizon, season):
 
         return forecaster
 
-    best, scores = module.choose_forecaster(series, {n: told(n) for n in names}, origins, horizon, *season)
-    return {"best": best, "scores": [[name, score] for name, score in scores.items()], "shown": shown}
+    given = {n: told(n) for n in names}
+    best, scores = module.choose_forecaster(series, given, origins, horizon, *season)
+    told_scores = [[name, score] for name, score in scores.items()]
+    return {"best": best, "scores": told_scores, "shown": shown, "given": list(given)}

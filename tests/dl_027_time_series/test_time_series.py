@@ -184,6 +184,17 @@ def test_mase_of_series_with_missing_values(attempt, draw, b, c, h, season, dtyp
 
 
 @part("forecast_scores")
+@each_dtype
+def test_mase_has_no_unit(attempt, draw, dtype):
+    """A series a trillion times as small, its forecast too, has the same MASE: nothing is added to the naive error."""
+    past, future, forecast = (in_type(dtype, draw.normal(3, size)) for size in (8, 5, 5))
+    want = in_type(dtype, scaled_errors(past.double(), future.double(), forecast.double(), 2))
+    rows = [(size * past, size * future, size * forecast, 2) for size in (1.0, 2.0**-40)]
+    for said, got in zip(("around 1", "times 2 ** -40"), attempt.each("mase", rows), strict=True):
+        agree(got, want, axes="b", of=f"mase of 3 series of numbers {said}, {dtype}")
+
+
+@part("forecast_scores")
 def test_mase_refuses(attempt, draw):
     """A season of less than 1, or as long as the past, is a ValueError."""
     past, future = draw.normal(2, 5), draw.normal(2, 3)
@@ -209,7 +220,7 @@ def pinball_terms(target, quantiles, levels):
 @each_dtype
 def test_pinball_loss_leans_by_its_level(attempt, draw, dtype):
     """τ for each unit below the target, 1 - τ above, 0 where it is missing; and so do the gradients."""
-    for shape, levels in (((3, 7), [0.1, 0.5, 0.95]), ((11,), [0.8]), ((2, 5, 3), [0.25, 0.6])):
+    for shape, levels in (((3, 7), [0.5, 0.95, 0.1]), ((11,), [0.8]), ((2, 5, 3), [0.25, 0.6])):
         target, quantiles = draw.normal(*shape), draw.normal(*shape, len(levels))
         target.view(-1)[1::4] = NAN
         target, quantiles, levels = in_type(dtype, target), in_type(dtype, quantiles), in_type(dtype, wide(levels))
@@ -247,6 +258,8 @@ def test_crps_of_samples(attempt, draw, m, shape, dtype):
     target, samples = 2 * draw.normal(*shape), draw.normal(m, *shape)
     samples[0], samples[-1] = samples[-1].clone(), samples[0].clone()  # in no order
     target.view(-1)[2::5] = NAN
+    if m == 23:
+        target, samples = target.round(), (2 * samples).round()  # counts: many samples are equal
     target, samples = in_type(dtype, target), in_type(dtype, samples)
     args = target.double(), samples.double()
     for fair in (False, True)[: min(m, 2)]:
@@ -326,6 +339,8 @@ def test_scores_of_sample_paths(attempt, draw, m, b, c, h, season, dtype):
     got = attempt.forecast_scores(past, future, samples, levels, season)
     of = f"forecast_scores of {m} paths, {b} series, c {c}, h {h}, season {season}, {dtype}"
     agree(got, want, tol=1e-5, of=of, known=known if dtype == "float64" and m == 8 else None)
+    for name in want:
+        assert isinstance(got[name], float), f"{of}: the score '{name}' is a {type(got[name]).__name__}, not a float"
 
 
 @part("forecast_scores")
@@ -359,6 +374,7 @@ def columns_at(times, points, seasons, pairs=("cos", "sin")):
 def test_columns_of_trend_and_seasons(attempt, draw, dtype):
     """1, time, hinges, then cosine and sine of each frequency of each season."""
     cases = [(7, 0, [(4.0, 1)]), (11, 2, [(7.0, 3), (2.5, 1)]), (5, 3, []), (1, 1, [(3.0, 2)])]
+    cases += [(13, 1, [(7.0, 1), (3.0, 2), (2.5, 1), (11.0, 2)])]
     for t, k, seasons in cases:
         times, points = in_type(dtype, 9 * draw.uniform(t)), in_type(dtype, 9 * draw.uniform(k))
         want = columns_at(times, points, seasons)
@@ -384,10 +400,13 @@ def fit_by_hand(times, values, new, points, seasons):
     ("t", "k", "seasons"), [(41, 2, [(7.0, 2), (11.5, 1)]), (29, 0, [(5.0, 2)]), (23, 1, []), (60, 3, [(12.0, 4)])]
 )
 def test_least_squares_on_what_is_seen(attempt, draw, t, k, seasons, dtype):
-    """Trend and season are those of one fit to the seen values, at new times."""
+    """Trend and season are those of one fit to the seen values, at new times, whatever the order of the times."""
     gap = draw.uniform(t, low=0.5, high=1.5)
     times, new = gap.cumsum(0), gap.sum() + 9 * draw.uniform(13)
     points = times[torch.arange(1, k + 1) * t // (k + 2)] + 0.1
+    if t != 41:
+        times, new = times[draw.permutation(t)], (new - gap.sum() / 2)[:11]  # in no order; in between
+        new[:3] = -new[:3] / 4  # before all others
     values = 5 * draw.normal(t) + 0.7 * times + 3 * (times / 2).cos()
     values[3::7] = NAN
     args = tuple(in_type(dtype, one) for one in (times, values, new, points))
@@ -494,6 +513,26 @@ def test_likelihood_is_a_product(attempt, draw, dtype):
             agree(one[row], in_type(dtype, slope[row]), tol=1e-3, of=said)
 
 
+@part("negative_binomial")
+@each_dtype
+def test_likelihood_of_small_means_and_large_counts(attempt, dtype):
+    """Means of a billionth and counts of many thousands have the same law; nothing is cut off."""
+    rows = [(1, 1e-9, 0.5), (3, 1e-9, 20.0), (2, 1e-5, 1e-3), (20_000, 18_000.0, 0.3), (31_000, 500.0, 2.0)]
+    z, mu, alpha = (in_type(dtype, wide(column)) for column in zip(*rows, strict=True))
+    leaves = [mu.double().requires_grad_(), alpha.double().requires_grad_()]
+    told = []
+    for (count, _, _), m, a in zip(rows, *leaves, strict=True):
+        k = torch.arange(count, dtype=torch.float64)
+        told.append((torch.log1p(a * k) - torch.log(k + 1)).sum() + count * m.log() - (count + 1 / a) * (a * m).log1p())
+    slopes = torch.autograd.grad(sum(told), leaves)
+    got, grads = attempt.gradients("negative_binomial", z, mu, alpha, upstream=torch.ones_like(z))
+    for i, (count, mean, shape) in enumerate(rows):
+        of = f"negative_binomial of {count:,}, mean {mean:g}, alpha {shape}, {dtype}"
+        agree(got[i], in_type(dtype, told[i].detach()), tol=1e-4 if dtype == "float32" else 1e-7, of=of)
+        for name, one, slope in zip(("mean", "alpha"), grads[1:], slopes, strict=True):
+            agree(one[i], in_type(dtype, slope[i]), tol=1e-3, of=f"{of}, gradient by {name}")
+
+
 def weissman(n, cells):
     """How far the shares of n draws over so many cells may lie from their law: at most this, but once in 10⁷."""
     return math.sqrt(2 * (cells * math.log(2) + math.log(1e7)) / n)
@@ -522,11 +561,11 @@ def whole(counts, shape, of, dtype=torch.float64):
 def test_counts_have_the_law(attempt, draw, dtype):
     """Each entry is drawn from the law of its own mean and shape, bursts included."""
     n, cells = 6_000, 9
-    mu, alpha = wide([0.7, 3.0, 5.0, 2.0, 4.0]), wide([2.5, 0.6, 0.001, 8.0, 0.2])
+    mu, alpha = wide([0.7, 3.0, 5.0, 2.0, 4.0, 5.0]), wide([2.5, 0.6, 0.001, 8.0, 0.2, 100.0])
     asked = in_type(dtype, (mu.expand(n, -1), alpha.expand(n, -1)))
     got = attempt.run(drivers.counts_from, *asked, seed_from(draw))
-    of = f"draw_counts of {n:,} rows of 5 means, {dtype}"
-    whole(got["counts"], (n, 5), of, of_type(dtype))
+    of = f"draw_counts of {n:,} rows of 6 means, {dtype}"
+    whole(got["counts"], (n, 6), of, of_type(dtype))
     assert not got["recorded"], f"{of}: the counts are recorded for autograd"
     p = probabilities(mu, alpha, cells - 1)
     plain = poisson(torch.arange(cells - 1), mu[:, None]).exp()
@@ -538,19 +577,32 @@ def test_counts_have_the_law(attempt, draw, dtype):
 
 
 @part("negative_binomial")
-def test_large_counts_have_the_law(attempt, draw):
-    """Means in the thousands have the same law, both its tails included."""
+@pytest.mark.parametrize(("mean", "shape", "high", "end"), [(2_000, 0.3, 4_500, 30_000), (10**6, 1e-4, 0, 1_080_000)])
+def test_large_counts_have_the_law(attempt, draw, mean, shape, high, end):
+    """Means in the thousands, and up to a million, have the same law, both its tails included."""
     n, cells = 5_000, 12
-    mu, alpha = wide([2_000.0]), wide([0.3])
+    mu, alpha = wide([mean]), wide([shape])
     got = attempt.run(drivers.counts_from, mu.expand(n), alpha.expand(n), seed_from(draw))["counts"]
-    of = f"draw_counts of {n:,} means of 2,000, alpha 0.3"
+    of = f"draw_counts of {n:,} means of {mean:,}, alpha {shape}"
     whole(got, (n,), of)
-    p = probabilities(mu, alpha, 30_000)[0]
+    p = probabilities(mu, alpha, end)[0]
     ends = torch.searchsorted(p.cumsum(dim=0), torch.arange(1, cells) / cells).double()  # cells that are equally likely
-    which = torch.bucketize(torch.arange(30_000.0).double(), ends)
+    which = torch.bucketize(torch.arange(end).double(), ends)
     law = torch.zeros(cells, dtype=torch.float64).index_add(0, which, p)
     hold_law(torch.bincount(torch.bucketize(got, ends), minlength=cells) / n, law, n, of)
-    assert got.max() > 4_500, f"{of}: none above 4,500, where 3 % are expected"
+    assert got.max() > high, f"{of}: none above {high:,}, where 3 % are expected"
+
+
+@part("negative_binomial")
+def test_counts_are_drawn_in_torch(attempt, draw):
+    """The work stays in torch: no mean leaves it."""
+    mu, alpha = wide([30.0]).expand(601), wide([0.4]).expand(601)
+    got, cost = attempt.cost(drivers.counts_from, mu, alpha, seed_from(draw))
+    of = "draw_counts of 601 means"
+    whole(got["counts"], (601,), of)
+    # 601 counts of mean 30 and variance 390: their mean is beyond 22 ... 40 with a probability below 1e-15
+    assert 22 < got["counts"].mean() < 40, f"{of} of 30: their mean is {got['counts'].mean():.1f}"
+    in_torch(cost, of=of)
 
 
 @part("negative_binomial")
@@ -700,6 +752,35 @@ def test_no_target_reaches_its_own_law(attempt, draw):
 
 @part("DeepAR")
 @each_dtype
+def test_heads_of_any_output(attempt, draw, dtype):
+    """Mean and shape are ν · softplus and softplus / √ν as they stand, be they a billionth or a hundred."""
+    state = state_of(draw, 1, 3)
+    out = torch.tensor([-21.0, -9.0, 0.5, 12.0, 90.0], dtype=torch.float64)[:, None] * torch.ones(2, 1, 3)
+    state["mean_head.weight"], state["mean_head.bias"] = wide([[0.5, 0.3, 0.2]]), wide([0.1])
+    state["alpha_head.weight"], state["alpha_head.bias"] = wide([[0.2, 0.2, 0.6]]), wide([-0.2])
+    scale = wide([[1.0], [30.0]])
+    state, out, scale = in_type(dtype, (state, out, scale))
+    exact = in_type("float64", state)
+    told = [heads_of(exact, out[:, i].double(), scale[:, 0].double()) for i in range(5)]
+    got = attempt.run(drivers.law_of_outputs, state, out, scale)
+    for name, one, want in zip(("mean", "alpha"), got, zip(*told, strict=True), strict=True):
+        for i, w in enumerate(want):
+            said = f"{name} of an output whose numbers are {out[0, i, 0]:g}, ν 1 and 30, {dtype}"
+            agree(one[:, i], in_type(dtype, w), axes="b", tol=1e-3 if dtype == "float32" else 1e-7, of=said)
+
+
+@part("DeepAR")
+def test_a_model_keeps_nothing_between_calls(attempt, draw):
+    """One model, asked of other series of the same sizes, says their laws."""
+    state, rows = state_of(draw, 2, 3), [series_of(draw, 3, 5, 4, 2) for _ in range(3)]
+    got = attempt.run(drivers.laws_in_turn, state, rows)
+    for i, row in enumerate(rows):
+        want = laws_of(state, *row)
+        agree(got[i], (want["mean"], want["alpha"]), of=f"DeepAR of 3 series, c 5, h 4, call {i + 1} of one model")
+
+
+@part("DeepAR")
+@each_dtype
 def test_missing_targets_cost_nothing(attempt, draw, dtype):
     """The loss is the mean over seen targets, and no gradient is NaN."""
     state, (past, future, covariates) = state_of(draw, 2, 3), series_of(draw, 3, 6, 5, 2)
@@ -817,6 +898,47 @@ def test_paths_have_the_joint_law(attempt, draw):
 
 
 @part("sample_paths")
+def test_late_steps_go_on_from_the_path(attempt, draw):
+    """Eleven steps: each count has the law that teacher forcing gives after the path before it."""
+    count, h, state, cells = 2_500, 11, echo_state(), 6
+    past, _ = echo_series()
+    covariates = draw.uniform(2, 5 + h, 1, low=-1.0, high=1.0)
+    got = attempt.run(drivers.paths_from, state, past, covariates, count, seed_from(draw))["paths"]
+    of = f"sample_paths of 2 series, c 5, h {h}, {count:,} paths"
+    whole(got, (count, 2, h), of)
+    for i in range(2):
+        told = laws_of(state, past[i].expand(count, -1), got[:, i], covariates[i].expand(count, -1, -1))
+        for step in range(3, h):
+            p = probabilities(told["mean"][:, step], told["alpha"][:, step], MANY)
+            z = got[:, i, step].clamp(max=MANY - 1).long()[:, None]
+            below = (p.cumsum(dim=1) - p).gather(1, z) + p.gather(1, z) * draw.uniform(count, 1)  # uniform, if right
+            cell = (below[:, 0] * cells).long().clamp(max=cells - 1)
+            before = kind_of(got[:, i, step - 1])
+            for kind in range(3):
+                some = cell[before == kind]
+                if len(some) > 300:
+                    said = f"{of}, series {i}, step {step + 1}, sixths of its law, given the path before"
+                    shares = torch.bincount(some, minlength=cells) / len(some)
+                    hold_law(shares, torch.full((cells,), 1 / cells).double(), len(some), said)
+
+
+@part("sample_paths")
+def test_one_model_draws_paths_of_other_pasts(attempt, draw):
+    """Two pasts of the same sizes, asked of one model: the paths of each go on from its own."""
+    count, state = 4_000, echo_state()
+    past, covariates = echo_series()
+    pasts = [past, past.flip(0), (past / 3).round()]
+    got = attempt.run(drivers.paths_in_turn, state, pasts, covariates, count, seed_from(draw))
+    for call, one in enumerate(pasts):
+        of = f"sample_paths of 2 series, c 5, h 3, {count:,} paths, call {call + 1} with one model"
+        whole(got[call], (count, 2, 3), of)
+        for i in range(2):
+            want = law_of_paths(state, one[i : i + 1], covariates[i : i + 1])
+            code = (kind_of(got[call][:, i]) * torch.tensor([9, 3, 1])).sum(dim=1)
+            hold_law(torch.bincount(code, minlength=27) / count, want, count, f"{of}, series {i}")
+
+
+@part("sample_paths")
 def test_paths_are_independent(attempt, draw):
     """Two paths, two series, and two calls have draws of their own."""
     count, state = 3_000, echo_state()
@@ -886,6 +1008,10 @@ def test_paths_of_a_sharp_law(attempt, draw, dtype):
     assert not got["changed"], f"{of}: it changed {', '.join(got['changed'])}"
     assert got["asks"], f"{of}: parameters got a gradient, or ask for none any more"
     assert got["training"], f"{of}: the model came in training mode, and is in eval mode now"
+    assert not got["held"], f"{of}: the model holds {', '.join(got['held'])} now"
+    got = attempt.run(drivers.paths_from, *in_type(dtype, (state, past, covariates)), 2, seed_from(draw), False)
+    whole(got["paths"], (2, 3, 5), of, of_type(dtype))
+    assert not got["training"], f"{of}: the model came in eval mode, and is in training mode now"
 
 
 @part("sample_paths")
@@ -1199,6 +1325,15 @@ def test_a_later_step_does_not_matter(attempt, draw):
 
 
 @part("InterpretableAttention")
+def test_a_layer_takes_any_length_in_turn(attempt, draw):
+    """One layer, asked of three steps, of eight and of five, says what is right for each."""
+    state, rows = attention_state(draw, 6, 3), [draw.normal(2, t, 6) for t in (3, 8, 5)]
+    got = attempt.run(drivers.attended_in_turn, state, 3, rows)
+    for i, x in enumerate(rows):
+        agree(got[i], attention_of(state, 3, x), of=f"InterpretableAttention of x {tuple(x.shape)}, call {i + 1}")
+
+
+@part("InterpretableAttention")
 @pytest.mark.parametrize("gradients", [False, True])
 def test_values_are_weighed_once(attempt, draw, gradients):
     """Values are weighed by the mean weights, not by each head's; three times as much with the backward pass."""
@@ -1257,6 +1392,9 @@ def test_the_best_over_all_origins(attempt, draw, kind, names, season, dtype):
     of = f"choose_forecaster of {', '.join(names)}, a series with a {kind}, season {season}, {dtype}"
     agree(got["scores"], [[name, score] for name, score in want.items()], tol=1e-4, of=f"{of}, scores in their order")
     agree(got["best"], min(want, key=want.get), of=f"{of}, the name")
+    agree(got["given"], names, of=f"{of}, the names in the dict that was given")
+    for name, score in got["scores"]:
+        assert isinstance(score, float), f"{of}: the score of '{name}' is a {type(score).__name__}, not a float"
 
 
 @part("choose_forecaster")
@@ -1283,3 +1421,5 @@ def test_a_tie_keeps_the_simple_one(attempt, draw):
     rising = torch.arange(17, dtype=torch.float64).expand(2, -1) * 2 + 0.1 * draw.normal(2, 17)
     got = attempt.run(drivers.chosen, rising - 40, ["last again", "last"], [9, 13], 3, [5])
     agree(got["best"], "last again", of="choose_forecaster of two equal forecasters that beat the seasonal naive")
+    got = attempt.run(drivers.chosen, rising - 40, ["mean", "a hair above"], [9, 13], 3, [])
+    agree(got["best"], "a hair above", of="choose_forecaster of one that is better by less than a millionth")
