@@ -533,14 +533,17 @@ def test_likelihood_of_small_means_and_large_counts(attempt, dtype):
             agree(one[i], in_type(dtype, slope[i]), tol=1e-3, of=f"{of}, gradient by {name}")
 
 
-def weissman(n, cells):
-    """How far the shares of n draws over so many cells may lie from their law: at most this, but once in 10⁷."""
-    return math.sqrt(2 * (cells * math.log(2) + math.log(1e7)) / n)
+def weissman(n, cells, laws=1):
+    """How far the shares of n draws over so many cells may lie from their law: at most this, but once in 10⁷.
+
+    laws: how many laws of one check share this alarm.
+    """
+    return math.sqrt(2 * (cells * math.log(2) + math.log(1e7 * laws)) / n)
 
 
-def hold_law(shares, want, n, of, known=None):
+def hold_law(shares, want, n, of, known=None, laws=1):
     """Hold that the shares of n draws, (cells,), are those of the law `want`."""
-    limit = weissman(n, len(want))
+    limit = weissman(n, len(want), laws)
     off = (shares - want).abs().sum().item()
     if off > limit:
         near = [name for name, law in (known or {}).items() if (shares - law).abs().sum() <= limit]
@@ -919,7 +922,7 @@ def test_late_steps_go_on_from_the_path(attempt, draw):
                 if len(some) > 300:
                     said = f"{of}, series {i}, step {step + 1}, sixths of its law, given the path before"
                     shares = torch.bincount(some, minlength=cells) / len(some)
-                    hold_law(shares, torch.full((cells,), 1 / cells).double(), len(some), said)
+                    hold_law(shares, torch.full((cells,), 1 / cells).double(), len(some), said, laws=6 * h)
 
 
 @part("sample_paths")
@@ -935,7 +938,7 @@ def test_one_model_draws_paths_of_other_pasts(attempt, draw):
         for i in range(2):
             want = law_of_paths(state, one[i : i + 1], covariates[i : i + 1])
             code = (kind_of(got[call][:, i]) * torch.tensor([9, 3, 1])).sum(dim=1)
-            hold_law(torch.bincount(code, minlength=27) / count, want, count, f"{of}, series {i}")
+            hold_law(torch.bincount(code, minlength=27) / count, want, count, f"{of}, series {i}", laws=6)
 
 
 @part("sample_paths")
