@@ -307,7 +307,7 @@ def choose_draft(kept: dict[str, list[int]], gamma: int, costs: dict[str, float]
     For each draft the best γ of 0 ... most and its gain follow (`best_gamma`, `expected_speedup`). Returns a dict:
 
         "alpha"     dict of name to α
-        "draft"     the name with the largest gain, the first of several; None if no gain is above 1
+        "draft"     the name with the largest gain, the first in `kept` of several; None if no gain is above 1
         "gamma"     its γ; 0 if there is none
         "speedup"   its gain; 1.0 if there is none
 
@@ -542,7 +542,8 @@ class ContinuousBatcher:
     def add(self, request: int, prompt: int, tokens: int) -> None:
         """A new request: so many tokens of its prompt, so many to generate; both are at least 1.
 
-        Raises ValueError if it could not even run alone: if prompt + tokens - 1 is more than the slots.
+        Raises ValueError if it could not even run alone: if prompt + tokens - 1 is more than the slots. Then it is as
+        if it had not been added.
         """
         ### BEGIN SOLUTION
         if prompt + tokens - 1 > self.slots:

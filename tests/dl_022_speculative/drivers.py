@@ -1,5 +1,7 @@
 """Runs beside the learner's code: models out of tables, caches and schedules from data; returns data."""
 
+import contextlib
+
 import torch
 
 
@@ -50,14 +52,14 @@ def rolled_back(module, caches, lengths, paths, counts, strided=False):
     own = [cache.clone() for cache in caches]
     if strided:
         own = [cache.transpose(1, 2).contiguous().transpose(1, 2) for cache in own]
-    return {"lengths": module.rollback(own, lengths, paths, counts), "caches": own}
+    return {"lengths": module.rollback(list(own), lengths, paths, counts), "caches": own}
 
 
 def rollback_cost(module, caches, lengths, paths, counts, *, meter):
     """The same, with the cost of rollback alone."""
     own = [cache.clone() for cache in caches]
     with meter:
-        lengths = module.rollback(own, lengths, paths, counts)
+        lengths = module.rollback(list(own), lengths, paths, counts)
     return {"lengths": lengths, "caches": own}
 
 
@@ -88,6 +90,35 @@ def trace(module, limits, arrivals, script):
         if todo <= 0:
             break
     return steps
+
+
+def two_traces(module, limits, arrivals, script):
+    """As `trace`, of two batchers whose steps take turns; both are asked first for a request that cannot fit."""
+    batches, steps, turns = [module.ContinuousBatcher(*one) for one in limits], [[], []], [0, 0]
+    left_alone, todo = True, [len(one) for one in arrivals]
+    for batch, (_, slots, _) in zip(batches, limits, strict=True):
+        with contextlib.suppress(ValueError):
+            batch.add(77, slots, 2)
+    for step in range(120):
+        for i, batch in enumerate(batches):
+            if todo[i] <= 0:
+                continue
+            for at, request, prompt, tokens in arrivals[i]:
+                if at == step:
+                    batch.add(request, prompt, tokens)
+            plan = batch.schedule()
+            told = {name: [list(pair) for pair in plan[name].items()] for name in ("decode", "prefill")}
+            told["preempted"] = list(plan["preempted"])
+            kept = {}
+            for request, count in told["decode"]:
+                kept[request] = min(script[turns[i] % len(script)], count - 1)
+                turns[i] += 1
+            given = dict(kept)
+            told["finished"] = list(batch.update(given))
+            left_alone = left_alone and given == kept
+            steps[i].append(told)
+            todo[i] -= len(told["finished"])
+    return {"steps": steps, "left alone": left_alone}
 
 
 def refused(module, limits, prompt, tokens):

@@ -112,6 +112,32 @@ def test_no_token_of_weight_zero(attempt, draw, dtype):
 
 
 @part("accept")
+def test_weights_of_any_size_and_shape(attempt, draw):
+    """Weights may be tiny, and there may be one row, one weight, or no axis but that of the weights."""
+    for shape in ((1, 7), (5, 1), (1, 1, 3), (7,)):
+        weights, uniforms = 1e-20 * draw.uniform(*shape, low=0.1), draw.uniform(*shape[:-1])
+        pairs = zip(weights.view(-1, shape[-1]).tolist(), uniforms.flatten().tolist(), strict=True)
+        want = torch.tensor([token_of(*pair) for pair in pairs]).view(shape[:-1])
+        agree(attempt.inverse_cdf(weights, uniforms), want, of=f"inverse_cdf of {shape} weights around 1e-20")
+
+
+@part("accept")
+def test_float32_is_compared_in_float64(attempt, draw):
+    """Uniform numbers that are a bar as float32 rounds it: which side they are on is decided in float64."""
+    b, v = 200, 7
+    weights = draw.uniform(b, v, low=0.1, dtype=torch.float32)
+    sums = weights.double().cumsum(dim=1)
+    u = (sums[:, 3] / sums[:, -1]).float()
+    want = torch.tensor([token_of(*pair) for pair in zip(weights.tolist(), u.tolist(), strict=True)])
+    agree(attempt.inverse_cdf(weights, u), want, of="inverse_cdf in float32, u next to the edge of a token")
+    p, q, drafts = laws(draw, b, 2, v).float(), laws(draw, b, 1, v).float(), draw.integers(0, v, b, 1)
+    bars = (p[:, :1].double().gather(2, drafts[..., None]) / q.double().gather(2, drafts[..., None]))[:, :, 0]
+    u = torch.cat([bars.float().clamp(max=0.9), draw.uniform(b, 1, dtype=torch.float32)], dim=1)
+    of = "accept in float32, u next to p/q"
+    agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of)
+
+
+@part("accept")
 def test_accept_by_hand(attempt):
     """p (0.2, 0.8), q (0.5, 0.5), draft 0: kept below u 0.4, else token 1 for certain."""
     p = wide([[0.2, 0.8], [0.25, 0.75]]).expand(4, 2, 2)
@@ -209,6 +235,8 @@ def test_each_row_by_its_own_uniform_numbers(attempt, draw, gamma, dtype):
         }
     of = f"accept of b {b}, γ {gamma}, v {v}, {dtype}"
     agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of, known=known)
+    one = p[:1], q[:1], drafts[:1], u[:1]
+    agree(attempt.accept(*one), all_accepted(*one), of=f"accept of one row, γ {gamma}, v {v}, {dtype}")
 
 
 @part("accept")
@@ -221,12 +249,38 @@ def test_rejected_by_rounding(attempt, draw):
     u[:, 0] = 1 - 2**-30
     of = "accept where p is q · (1 - 2^-20) in every other row, u 1 - 2^-30"
     agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of)
+    p, q = torch.cat([laws(draw, b, 1, 5), p, p], dim=1), torch.cat([q, q, q], dim=1)
+    drafts, u = draw.integers(0, 5, b, 3), draw.uniform(b, 4)
+    u[:, 0], u[:, 1] = 0.0, 1 - 2**-30  # the first draft is kept, the second rejected
+    of = "accept of 3 drafts, p is q · (1 - 2^-20) at the second in every other row, u_0 0, u_1 1 - 2^-30"
+    agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of)
+
+
+def hardly_apart(draw):
+    """q, and a p that has 2^-30 more of one token and less of the next; the next, and the token that is owed."""
+    q, token = laws(draw, 5), draw.random.randrange(5)
+    p = q.clone()
+    p[token] += 2**-30
+    p[(token + 1) % 5] -= 2**-30
+    return p, q, (token + 1) % 5, token
 
 
 @part("accept")
-def test_acceptance_costs_no_loop(attempt, draw):
-    """Few operators for many rows and drafts, and all in torch."""
-    b, gamma, v = 61, 37, 131
+def test_what_is_owed_may_be_little(attempt, draw):
+    """Where p is above q by 2^-30 at one token alone, that token comes after a rejection, for certain."""
+    rows = [hardly_apart(draw) for _ in range(24)]
+    p = torch.stack([torch.stack([row[0], row[1]]) for row in rows])
+    q, drafts = torch.stack([row[1] for row in rows])[:, None], torch.tensor([[row[2]] for row in rows])
+    u = draw.uniform(24, 2)
+    u[:, 0] = 1 - 2**-40
+    want = torch.zeros(24, dtype=torch.int64), torch.tensor([row[3] for row in rows])
+    agree(attempt.accept(p, q, drafts, u), want, of="accept where p and q are 2^-30 apart, u 1 - 2^-40")
+
+
+@part("accept")
+@pytest.mark.parametrize(("b", "gamma", "v"), [(61, 37, 131), (211, 3, 5), (2, 211, 5), (3, 2, 211)])
+def test_acceptance_costs_no_loop(attempt, draw, b, gamma, v):
+    """Few operators for many rows, many drafts and many tokens, and all in torch."""
     p, q = laws(draw, b, gamma + 1, v), laws(draw, b, gamma, v)
     p[:, :gamma] = 0.2 * p[:, :gamma] + 0.8 * q
     drafts, u = draw.integers(0, v, b, gamma), draw.uniform(b, gamma + 1)
@@ -273,6 +327,9 @@ def hold_calls(got, rows, given, tokens, gamma, of):
     at_most(len(got["draft"]), gamma * len(got["target"]), of=f"{of}: calls of the draft in {len(got['target'])} runs")
     for i, (_, width) in enumerate(got["draft"]):
         at_most(width, max(2, given) if i == 0 else 2, of=f"{of}: tokens a row in call {i} of the draft")
+    asked = [row for which, _ in got["draft"] for row in which]
+    for row, count in enumerate(runs):
+        at_most(asked.count(row), gamma * count, of=f"{of}: calls of the draft with row {row}, which took {count} runs")
     for row, count in enumerate(runs):
         at_most(count, tokens, of=f"{of}: runs of row {row}")
     return runs
@@ -305,6 +362,21 @@ def test_greedy_is_plain_greedy_decoding(attempt, draw, b, given, tokens, gamma)
     of = f"speculative_generate of {tokens} tokens, b {b}, l {given}, γ {gamma}, temperature 0"
     agree(got["tokens"], greedy(tables[0], prompt, tokens, carry), axes="b token", of=of)
     runs = hold_calls(got, b, given, tokens, gamma, of)
+    agree(runs, greedy_runs(tables, prompt, tokens, gamma, carry), of=f"{of}: runs of each row")
+
+
+@part("speculative_generate")
+def test_the_first_of_several_largest_logits(attempt, draw):
+    """At temperature 0 the first of equal logits counts, for the target and for the draft."""
+    b, v, tokens, gamma, carry = 5, 7, 19, 3, 31
+    same = draw.uniform(97, 1) < 0.6
+    target, other = draw.integers(0, 3, 97, v).double(), draw.integers(0, 3, 97, v).double()
+    tables = target, torch.where(same, target, other)
+    prompt = draw.integers(0, v, b, 2)
+    got = attempt.run(drivers.generated, tables, prompt, tokens, gamma, 0.0, carry, seed_from(draw))
+    of = f"speculative_generate of {tokens} tokens, b {b}, γ {gamma}, temperature 0, logits 0, 1 and 2"
+    agree(got["tokens"], greedy(tables[0], prompt, tokens, carry), axes="b token", of=of)
+    runs = hold_calls(got, b, 2, tokens, gamma, of)
     agree(runs, greedy_runs(tables, prompt, tokens, gamma, carry), of=f"{of}: runs of each row")
 
 
@@ -346,9 +418,10 @@ def expected_runs(last, left, gamma):
 
 
 @part("speculative_generate")
-def test_law_of_three_tokens(attempt, draw):
+@pytest.mark.parametrize(("gamma", "temperature"), [(2, 0.7), (4, 1.9)])
+def test_law_of_three_tokens(attempt, draw, gamma, temperature):
     """4,000 rows of three tokens: their law is the target's, and the drafts are kept as often as min(1, p/q) says."""
-    rows, tokens, gamma, temperature = 4000, 3, 2, 0.7
+    rows, tokens = 4000, 3
     tables = [
         temperature * torch.cat([wide(law), torch.zeros(4, 1, dtype=torch.float64)], dim=1).log() for law in (P, Q)
     ]
@@ -419,7 +492,7 @@ def hold_rollback(got, caches, lengths, paths, counts, of):
         cache, rows = got["caches"][i], want[i]
         agree(torch.zeros_like(cache), torch.zeros_like(caches[i]), of=f"{of}: form of cache {i}")
         for r in range(len(rows)):
-            agree(cache[r][:, : rows[r].shape[1]], rows[r], axes="h s d", of=f"{of}: cache {i}, row {r}")
+            agree(cache[r][:, : rows[r].shape[1]], rows[r], axes="h s d", tol=0, of=f"{of}: cache {i}, row {r}")
 
 
 @part("rollback")
@@ -482,6 +555,7 @@ def gain(alpha, gamma, cost, rows=1, turn=math.inf):
 def test_tokens_of_a_run(attempt):
     """1 + α + ... + α^γ, also for α 0 and 1."""
     cases = [(0.75, 7), (0.0, 5), (1.0, 4), (0.3, 0), (0.9, 1), (1 - 1e-12, 6)]
+    cases += [(1 - 3 * 10.0**-k, gamma) for k in range(3, 16) for gamma in (5, 211)]
     got = attempt.each("tokens_per_run", cases)
     for (alpha, gamma), value in zip(cases, got, strict=True):
         want = tokens_a_run(alpha, gamma)
@@ -549,10 +623,14 @@ def continued(text, longest, gamma):
 
 
 @part("choose_draft")
-def test_text_that_has_been_here_before(attempt):
+def test_text_that_has_been_here_before(attempt, draw):
     """All texts of up to five of two tokens, and longer ones: the longest end, at its latest earlier place."""
     cases = [(list(text), n, 2) for size in range(6) for text in itertools.product((4, 9), repeat=size) for n in (1, 3)]
     cases += [([7, 1, 2, 3, 9, 1, 2, 5, 1, 2], n, gamma) for n in (1, 2, 3, 20) for gamma in (1, 3, 8)]
+    cases += [([1, 2, 5, 11, 2, 7, 1, 2], 2, 3), ([1, 23, 4, 12, 3, 5, 1, 23], 2, 2), ([300, 6, 44, 8, 300], 1, 2)]
+    for n in (2, 5, 13):  # an end of 13 that stood at the beginning of 60 others
+        text = draw.permutation(97).tolist()[:60]
+        cases.append((text + text[:13], n, 4))
     for case, value in zip(cases, attempt.each("ngram_draft", cases), strict=True):
         agree(value, continued(*case), of=f"ngram_draft{case}")
 
@@ -586,7 +664,8 @@ def test_the_draft_with_the_largest_gain(attempt, draw):
         names = draw.random.sample(["p", "q", "r", "s"], 3)
         gamma = draw.random.randrange(1, 6)
         runs = {name: [draw.random.randrange(gamma + 1) for _ in range(draw.random.randrange(1, 6))] for name in names}
-        cases.append((runs, gamma, {name: draw.random.uniform(0.01, 0.9) for name in names}, draw.random.randrange(8)))
+        costs = {name: draw.random.uniform(0.01, 0.9) for name in reversed(names)}
+        cases.append((runs, gamma, costs, draw.random.randrange(8)))
     for case, value in zip(cases, attempt.each("choose_draft", cases), strict=True):
         runs, gamma, costs, most = case
         alpha = {name: sum(one) / sum(k + (k < gamma) for k in one) for name, one in runs.items()}
@@ -636,6 +715,13 @@ def attention(values, places, mask):
 
 
 @part("tree_mask")
+def test_a_deep_tree(attempt, draw):
+    """A chain of 31 nodes, with side branches: all ancestors are seen, however many."""
+    parents = [i - 1 for i in range(31)] + [draw.random.randrange(10, 31) for _ in range(6)]
+    agree(attempt.tree_mask(torch.tensor(parents), 2), seen(parents, 2), of=f"tree_mask of parents {parents}, past 2")
+
+
+@part("tree_mask")
 def test_one_pass_gives_each_path_alone(attempt, draw):
     """Attention with the mask and the places gives each node what its path alone gives."""
     t, past, d = 11, 5, 3
@@ -653,7 +739,7 @@ def test_one_pass_gives_each_path_alone(attempt, draw):
 
 
 @part("tree_mask")
-@pytest.mark.parametrize("parents", [[0], [-1, 1], [-1, 2, 0], [-2], [-1, 0, -3]], ids=str)
+@pytest.mark.parametrize("parents", [[0], [-1, 1], [-1, 2, 0], [-1, 7], [-2], [-1, 0, -3]], ids=str)
 def test_tree_mask_refuses(attempt, parents):
     """A parent that is below -1 or does not stand before its child is a ValueError."""
     with refusal(ValueError, of=f"tree_mask of parents {parents}"):
@@ -767,10 +853,38 @@ def test_rejected_by_rounding_in_a_tree(attempt, draw):
         q = laws(draw, 2, 5)
         p = torch.stack([q[0] * (1 - 2**-20), q[1]])
         u = wide([1 - 2**-30, draw.random.random()])
-        cases.append((p, q, draw.integers(0, 5, 1), torch.tensor([-1]), u, True))
+        cases.append((p, q, draw.integers(0, 5, 1), torch.tensor([-1]), u, len(cases) % 2 == 0))
     for case, got in zip(cases, attempt.each("verify_tree", cases), strict=True):
         want = [], token_of(case[0][0].tolist(), case[4][1].item())
-        agree(got, want, of="verify_tree where p is q · (1 - 2^-20), u 1 - 2^-30")
+        agree(got, want, of=f"verify_tree where p is q · (1 - 2^-20), u 1 - 2^-30, replace {case[5]}")
+
+
+@part("verify_tree")
+def test_little_is_owed_in_a_tree(attempt, draw):
+    """Where p is above q by 2^-30 at one token alone, that token comes after a rejection, for certain."""
+    cases, want = [], []
+    for i in range(20):
+        p, q, token, owed = hardly_apart(draw)
+        u = wide([1 - 2**-40, draw.random.random()])
+        cases.append((p.expand(2, 5), q.expand(2, 5), torch.tensor([token]), torch.tensor([-1]), u, i % 2 == 0))
+        want.append(([], owed))
+    for case, one, got in zip(cases, want, attempt.each("verify_tree", cases), strict=True):
+        agree(got, one, of=f"verify_tree where p and q are 2^-30 apart, u 1 - 2^-40, replace {case[5]}")
+
+
+@part("verify_tree")
+def test_a_tree_in_float32_is_compared_in_float64(attempt, draw):
+    """Uniform numbers that are p/q as float32 rounds it: which side they are on is decided in float64."""
+    cases = []
+    for i in range(40):
+        p, q, token = laws(draw, 2, 5).float(), laws(draw, 2, 5).float(), draw.random.randrange(5)
+        bar = p[0, token].double() / q[0, token].double()
+        u = torch.tensor([min(float(bar), 0.9), draw.random.random()], dtype=torch.float32)
+        cases.append((p, q, torch.tensor([token]), torch.tensor([-1]), u, i % 2 == 0))
+    for case, got in zip(cases, attempt.each("verify_tree", cases), strict=True):
+        lists = [one.double().tolist() for one in case[:2]]
+        want = verified(*lists, case[2].tolist(), [-1], case[4].double().tolist(), case[5])
+        agree(got, want, of="verify_tree of one draft in float32, u next to p/q")
 
 
 @part("verify_tree")
@@ -793,6 +907,20 @@ def test_candidates_by_hand(attempt):
     logits = torch.tensor([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]])
     got = attempt.medusa_candidates(logits, [(0, 1), (0,), (1,), (0, 0)])
     agree(got, (torch.tensor([1, 2, 0, 2]), torch.tensor([-1, -1, 0, 0])), of="medusa_candidates of two heads")
+
+
+@part("medusa_candidates")
+def test_large_ranks_and_close_logits(attempt, draw):
+    """Ranks are ordered as numbers, however large, and logits that differ by 1e-12 are different."""
+    v = 301
+    orders = torch.stack([draw.permutation(v) for _ in range(2)])
+    nodes = [(0,), (2,), (10,), (100,), (300,), (2, 9), (2, 10), (2, 299), (10, 0), (10, 299)]
+    ranked = [sorted(range(v), key=lambda x, row=row: -row[x]) for row in orders.tolist()]
+    tokens = torch.tensor([ranked[len(path) - 1][path[-1]] for path in nodes])
+    parents = torch.tensor([-1] * 5 + [1, 1, 1, 2, 2])
+    mixed = draw.random.sample(nodes, len(nodes))
+    of = f"medusa_candidates of choices {mixed}, v {v}, logits 1e-12 apart"
+    agree(attempt.medusa_candidates(1 + 1e-12 * orders.double(), mixed), (tokens, parents), of=of)
 
 
 @part("medusa_candidates")
@@ -862,6 +990,15 @@ def test_typical_by_hand(attempt):
     for epsilon, delta, want in ((0.5, 0.9, ([0], 1)), (1.0, 2.0, ([], 0)), (2.0, 0.5, ([0], 1))):
         got = attempt.typical_acceptance(p, torch.tensor([0]), torch.tensor([-1]), epsilon, delta)
         agree(got, want, of=f"typical_acceptance of a certain token, ε {epsilon}, δ {delta}")
+
+
+@part("medusa_candidates")
+def test_a_bar_next_to_a_float32(attempt):
+    """A probability in float32 is compared with the bar in float64, be they 1e-10 apart."""
+    p, chain = torch.tensor([[0.3, 0.7], [0.8, 0.2]]), (torch.tensor([0]), torch.tensor([-1]))
+    for apart, want in ((-1e-10, ([0], 0)), (1e-10, ([], 1))):
+        got = attempt.typical_acceptance(p, *chain, p[0, 0].item() + apart, 2.0)
+        agree(got, want, of=f"typical_acceptance in float32, ε at p(token) {'-+'[apart > 0]} 1e-10")
 
 
 @part("medusa_candidates")
@@ -1004,3 +1141,15 @@ def test_batcher_refuses(attempt, limits, prompt, tokens):
         attempt.run(drivers.refused, limits, prompt, tokens)
     fits = attempt.run(drivers.refused, (4, 10, 3), 8, 3)
     agree(fits["prefill"], {1: 4}, of="ContinuousBatcher(4, 10, 3) with a prompt of 8 and 3 tokens, which just fit")
+
+
+@part("ContinuousBatcher")
+def test_two_batchers_at_a_time(attempt):
+    """Each knows its own requests alone, whatever their numbers; a refused one is as if it had not come."""
+    limits = [(6, 14, 2), (5, 11, 1)]
+    arrivals = [[(0, 0, 8, 5), (1, -3, 3, 4)], [(0, 0, 3, 4), (0, -3, 2, 6), (2, 5, 1, 2)]]
+    script = [1, 0, 2]
+    got = attempt.run(drivers.two_traces, limits, arrivals, script)
+    assert got["left alone"], "ContinuousBatcher.update changed the dict of kept drafts that it was given"
+    for i in range(2):
+        hold_trace(got["steps"][i], limits[i], arrivals[i], script)
