@@ -249,7 +249,7 @@ def test_rejected_by_rounding(attempt, draw):
     u[:, 0] = 1 - 2**-30
     of = "accept where p is q · (1 - 2^-20) in every other row, u 1 - 2^-30"
     agree(attempt.accept(p, q, drafts, u), all_accepted(p, q, drafts, u), of=of)
-    p, q = torch.cat([laws(draw, b, 1, 5), p, p], dim=1), torch.cat([q, q, q], dim=1)
+    p, q = torch.cat([laws(draw, b, 1, 5), p, p[:, :1]], dim=1), torch.cat([q, q, q], dim=1)
     drafts, u = draw.integers(0, 5, b, 3), draw.uniform(b, 4)
     u[:, 0], u[:, 1] = 0.0, 1 - 2**-30  # the first draft is kept, the second rejected
     of = "accept of 3 drafts, p is q · (1 - 2^-20) at the second in every other row, u_0 0, u_1 1 - 2^-30"
