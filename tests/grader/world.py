@@ -49,7 +49,8 @@ def run(work, keep, seconds, grace=5.0):
     with contextlib.suppress(ProcessLookupError):
         os.kill(outer, signal.SIGKILL)  # the world dies with it
     os.waitpid(outer, 0)
-    lines = [json.loads(line) for line in data.splitlines()]
+    whole = data.split(b"\n")[:-1]  # what was being written when the time was over is no line
+    lines = [json.loads(line) for line in whole]
     return {"said": None, "left": None} | {key: value for line in lines for key, value in line.items()}
 
 

@@ -628,13 +628,17 @@ def test_an_interruption_loses_nothing(slow_class, end):
     assert "Traceback" not in said
     if end == signal.SIGINT:
         assert (code, "Interrupted. What was graded is kept" in said) == (130, True)
-    assert [line["student"] for line in lines(home)] == ["a"]
+    kept = lines(home)
+    assert kept, "what was on the disk"
 
     hand_in(home, "b", home.solution)
     done = home.grader("grade", "submitted", "--out", "results", "--jobs", "1")
     assert done.code == 0, done.said
-    assert "3 submissions, 1 of them graded already" in done.out
-    assert [(line["student"], line["score"]) for line in lines(home)] == [("a", 100), ("b", 100), ("c", 100)]
+    still = [line for line in kept if line["student"] != "b"]  # on a busy machine, b may have come first
+    assert f"3 submissions, {len(still)} of them graded already" in done.out
+    assert lines(home)[: len(kept)] == kept
+    scores = {line["student"]: line["score"] for line in lines(home)}
+    assert scores == {"a": 100, "b": 100, "c": 100}
 
     again: Done = home.grader("grade", "submitted", "--out", "results")
     assert (again.code, len(lines(home))) == (0, 3)
