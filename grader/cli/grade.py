@@ -1,4 +1,4 @@
-"""The command `grader grade`: a class of submissions, judged in the engine."""
+"""The commands `grader grade` and `grader merge`: a class of submissions, judged in the engine."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from grader.base.seeds import new_seed
 from grader.base.text import plain
 from grader.cli.talk import say, warn
 from grader.records.results import Results
+from grader.records.shards import Run, Shard, merge, read_shard
+from grader.submissions.eyes import needs_eyes
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
 from grader.views.export import as_summary
@@ -40,7 +42,21 @@ LEVELS = ("process", "landlock", "full")
 )
 @click.option("--seed", type=int, default=None, help="Seed of all random inputs; by default one that nobody knows.")
 @click.option("--require", type=click.Choice(LEVELS), default="process", help="Refuse to grade in weaker isolation.")
-def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> None:
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=lambda context, option, text: _shard(text),
+    help="Grade the Ith of N shares only, with the --seed of all; `grader merge` puts them together.",
+)
+def grade(
+    submitted: Path,
+    out: Path,
+    only: tuple[str, ...],
+    jobs: int | None,
+    seed: int | None,
+    require: str,
+    shard: Shard | None,
+) -> None:
     """Grade SUBMITTED/<student>/<exercise id>/<file>, each in a cage.
 
     A file is the exercise's <name>.py, <exercise id>.ipynb or <name>.ipynb; the first of these that is there counts.
@@ -49,14 +65,31 @@ def grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, s
     what has changed since. Exit codes: 0 all is graded; 1 the grader failed on a submission; 2 a folder or an option
     names nothing; 130 interrupted.
     """
+    if shard and seed is None:
+        raise click.UsageError("--shard needs --seed: one number for all shards of a batch, such as --seed 7.")
     try:
-        sys.exit(_grade(submitted, out, only, jobs, seed, require))
+        sys.exit(_grade(submitted, out, only, jobs, seed, require, shard))
     except KeyboardInterrupt:
         click.echo("Interrupted. What was graded is kept: run the same command to go on.", err=True)
         sys.exit(130)
 
 
-def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, seed: int | None, require: str) -> int:
+def _shard(text: str | None) -> Shard | None:
+    try:
+        return read_shard(text) if text is not None else None
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+def _grade(
+    submitted: Path,
+    out: Path,
+    only: tuple[str, ...],
+    jobs: int | None,
+    seed: int | None,
+    require: str,
+    shard: Shard | None,
+) -> int:
     """The exit code."""
     from grader.engine.cage import Level
 
@@ -67,7 +100,14 @@ def _grade(submitted: Path, out: Path, only: tuple[str, ...], jobs: int | None, 
     _need_some(found, submitted)
     results = Results(out)
     with results.alone():
-        return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+        if not shard:
+            return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+        found.submissions = [one for one in found.submissions if shard.has(one.student, one.exercise)]
+        Run(shard, seed or 0, finished=False).write(out)
+        code = _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+        if code != 1:
+            Run(shard, seed or 0, finished=True).write(out)
+        return code
 
 
 def _grade_alone(
@@ -148,20 +188,43 @@ def _sum_up(latest: list[Result], path: Path) -> None:
     from grader.views.tables import print_class
 
     summary = path.parent / "summary.csv"
-    print_class(latest)
+    if latest:
+        print_class(latest)
     write_file(summary, as_summary(latest))
     click.echo(plain(f"Details: {path}   Table: {summary}"))
 
 
 def _tell_what_needs_eyes(found: Found, latest: list[Result]) -> None:
     """Say last what a person should look at."""
-    from grader.submissions.eyes import needs_eyes
-
     there = {(one.student, one.exercise) for one in found.submissions}
     gone = [one for one in latest if (one.student, one.exercise) not in there]
     sentences = needs_eyes(found, latest)
     sentences += [f"{one.student}/{one.exercise} is not there any more. Its result stands, and counts." for one in gone]
+    _warn_of(sentences)
+
+
+def _warn_of(sentences: list[str]) -> None:
     if sentences:
         warn(f"{len(sentences)} need{'s' * (len(sentences) == 1)} your eyes:")
     for sentence in sentences:
         warn(sentence)
+
+
+@click.command("merge")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", "out", type=click.Path(path_type=Path), required=True, help="Folder for all results.")
+def merge_(folders: tuple[Path, ...], out: Path) -> None:
+    """Put together what several runs of `grader grade --shard` wrote to FOLDERS.
+
+    OUT may hold results of before: what is new is added, and counts. Nothing is added, and the reason is said, if a
+    shard is missing or not finished, if the runs had different seeds or versions, or if a student handed in two files.
+    """
+    results = Results(out)
+    with results.alone():
+        added = merge(folders, results)
+    latest = results.latest()
+    click.echo(f"{len(latest)} result{'s' * (len(latest) != 1)}, {added} of them new.")
+    _sum_up(latest, results.path)
+    _warn_of(needs_eyes(Found([], []), latest))
+    if any(result.grader_failed for result in latest):
+        sys.exit(1)

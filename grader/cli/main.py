@@ -13,7 +13,7 @@ from grader.cli import learner
 from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
 from grader.cli.export import export
-from grader.cli.grade import grade
+from grader.cli.grade import grade, merge_
 from grader.cli.picture import picture
 from grader.cli.serve import report, serve
 from grader.cli.talk import Commands, stop
@@ -49,7 +49,7 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions,
-    learner.solution, learner.reset, learner.history, report, notebook, grade, export, course, release, class_, dev,
-    *moved,
+    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, export, course, release, class_,
+    dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

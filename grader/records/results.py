@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -27,18 +27,26 @@ def read_results(path: Path, keep: Callable[[Result], Result] = lambda result: r
     """
     kept: Kept = {}
     whole = 0
+    for line, result in whole_lines(path):
+        whole += len(line)
+        kept[result.student, result.exercise] = keep(result)
+    return kept, whole
+
+
+def whole_lines(path: Path) -> Iterator[tuple[bytes, Result]]:
+    """Each line of a file and its result, one after the other: a class may have filled a great deal of it.
+
+    Raises as `read_results`.
+    """
     try:
-        with path.open("rb") as file:  # line by line: a class may have filled a great deal of it
+        with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
-                    whole += len(line)
-                    result = keep(_read(path, number, line))
-                    kept[result.student, result.exercise] = result
+                    yield line, _read(path, number, line)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise HouseError(f"{path} cannot be read: {error.strerror}.") from None
-    return kept, whole
 
 
 def _read(path: Path, number: int, line: bytes) -> Result:
@@ -52,7 +60,7 @@ def _read(path: Path, number: int, line: bytes) -> Result:
     return _of_now(result)
 
 
-def _brief(result: Result) -> Result:
+def brief(result: Result) -> Result:
     """What a batch needs of a result that is on the disk: its points, verdicts and the first sentence of each part.
 
     A result may have 256 KB, and a thousand of them are held.
@@ -124,12 +132,17 @@ class Results:
 
     def add(self, result: Result) -> None:
         """Keep a result. It is on the disk when this returns."""
-        line = msgspec.json.encode(result) + b"\n"
+        self.add_lines([(msgspec.json.encode(result) + b"\n", result)])
+
+    def add_lines(self, lines: Iterable[tuple[bytes, Result]]) -> None:
+        """Keep results that are lines already. All are on the disk when this returns."""
         try:
             with self.path.open("ab") as file:
                 if self._whole is not None:  # a line cut short by a crash; its submission is judged again
                     file.truncate(self._whole)
-                file.write(line)
+                for line, result in lines:
+                    file.write(line)
+                    self._kept[result.student, result.exercise] = brief(result)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -137,7 +150,6 @@ class Results:
                 f"{self.path} cannot be written: {error.strerror}. What it holds is kept; run it again to go on."
             ) from None
         self._whole = None
-        self._kept[result.student, result.exercise] = _brief(result)
 
     def of(self, student: str, exercise: str) -> Result | None:
         """The result that counts, of one submission."""
@@ -146,16 +158,19 @@ class Results:
     def _read(self) -> tuple[Kept, int | None]:
         """What is there, and the length of its whole lines."""
         try:
-            return read_results(self.path, _brief)
+            return read_results(self.path, brief)
         except FileNotFoundError:
             return {}, None
 
 
-def results_of(folder: Path) -> list[Result]:
-    """The results that count, of a folder that `grader grade` wrote. Changes nothing there. Raises HouseError."""
+def results_of(folder: Path, keep: Callable[[Result], Result] = lambda result: result) -> list[Result]:
+    """The results that count, of a folder that `grader grade` wrote. Changes nothing there. Raises HouseError.
+
+    keep: what to keep of each.
+    """
     path = folder / "results.jsonl"
     try:
-        kept, _ = read_results(path)
+        kept, _ = read_results(path, keep)
     except FileNotFoundError:
         raise HouseError(f"{path} is missing. `grader grade SUBMITTED --out {folder}` writes it.") from None
     if not kept:

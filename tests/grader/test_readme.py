@@ -18,7 +18,7 @@ from grader.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/classroom.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/classroom.md", "docs/cluster.md")
 
 
 @pytest.fixture(scope="module")
