@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 import nbformat
+from msgspec.structs import replace
 from nbformat import NotebookNode, v4
 
 from grader.bank.catalog import Exercise, Part
 from grader.bank.derived import stub_of
 from grader.bank.layout import PART, QUESTION, SETUP, cells_of
 from grader.bank.source import read_source
-from grader.verdicts.result import PartResult
+from grader.verdicts.result import PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
 
 _SETUP = '''# Run this cell first: it brings the `check` that stands below each part. It is not graded.
@@ -115,27 +116,32 @@ class Shown(msgspec.Struct, frozen=True):
     """Why the whole notebook could not be read."""
     source: str = ""
     """The hash of what was judged; empty where the stub stands as it was."""
+    seed: int | None = None
+    isolation: str = ""
+    versions: dict[str, str] = {}
+    """What the judgement depended on: who contests a mark has it repeated."""
 
 
 _SHOWN = "grader"
 _LONGEST_PROBLEM = 300
 
 
-def shown(part: PartResult | None, verdict: Verdict, problem: str, source: str) -> dict[str, Any]:
-    """The metadata of the output that shows a part. verdict: of a part that no judge has seen.
+def shown(part: PartResult | None, result: Result | None, problem: str) -> dict[str, Any]:
+    """The metadata of the output that shows a part. part: None for one that no judge has seen; result: as it.
 
-    problem: why the notebook cannot be read. source: the hash of the text that was judged.
+    problem: why the notebook cannot be read.
     """
-    if part is None:
-        return {_SHOWN: msgspec.to_builtins(Shown(str(verdict), problem=problem[:_LONGEST_PROBLEM]))}
-    failure = part.first_failure
-    mistake = ""
-    if failure and not problem and part.fails:
-        known = failure.finding.mistake if failure.finding else ""
-        raised = "" if part.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
-        mistake = known or raised or failure.property
-    begun = part.verdict not in NOT_BEGUN
-    told = Shown(str(part.verdict), mistake, problem[:_LONGEST_PROBLEM], source if begun else "")
+    verdict = part.verdict if part else Verdict.ERROR if problem else Verdict.NOT_RUN
+    told = Shown(str(verdict), problem=problem[:_LONGEST_PROBLEM])
+    if part and result:
+        told = replace(
+            told,
+            mistake="" if problem else part.mistake,
+            source="" if part.verdict in NOT_BEGUN else result.source,
+            seed=result.seed,
+            isolation=result.isolation,
+            versions=result.versions,
+        )
     return {_SHOWN: msgspec.to_builtins(told)}
 
 

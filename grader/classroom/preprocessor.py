@@ -29,7 +29,7 @@ from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import part_named, shown
 from grader.classroom.server import Asked, Judging, ServerError
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
-from grader.verdicts.result import PartResult, Result
+from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
 from grader.views.render import part_text
 
@@ -256,18 +256,18 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             return super().preprocess(nb, resources)
         exercise = self._exercise(nb)
         student, assignment = resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
-        problem, parts, source = problem_of(nb), list[PartResult](), ""
+        problem, result = problem_of(nb), None
         if problem:
             problem = f"The notebook that was handed in {problem}."
         else:
             self._announce_others(exercise, assignment, student)
             result = self._judge(exercise).result(self._asked(exercise, student, nb.cells))
             self._trust(result)
-            problem, parts, source = result.problem, result.parts, result.source
+            problem = result.problem
         if problem:
             resources[_EYES] = _safe(problem)
             self.log.warning("Needs your eyes: %s/%s: %s", plain(student), plain(assignment), _safe(problem))
-        self._fill(nb, {part.name: part for part in parts}, problem, source)
+        self._fill(nb, result, problem)
         return nb, resources
 
     def _exercise(self, nb: Any) -> Exercise:
@@ -327,8 +327,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         if result.isolation != "full":
             self.log.warning("Graded in isolation '%s', which is weaker than full: see SECURITY.md.", result.isolation)
 
-    def _fill(self, nb: Any, parts: dict[str, PartResult], problem: str, source: str) -> None:
+    def _fill(self, nb: Any, result: Result | None, problem: str) -> None:
         """Give each graded code cell the outputs from which nbgrader reads its score, and a student the reason."""
+        parts = {part.name: part for part in result.parts} if result else {}
         for cell in nb.cells:
             marks = cell.metadata.get("nbgrader", {})
             if cell.cell_type != "code" or not marks.get("grade") or marks.get("solution"):
@@ -344,7 +345,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     {
                         "output_type": "execute_result",
                         "execution_count": 1,
-                        "metadata": shown(part, verdict, problem, source),
+                        "metadata": shown(part, result, problem),
                         "data": {"text/plain": repr(float(marks["points"]) * share)},
                     }
                 ),

@@ -1,8 +1,4 @@
-"""What a class knows, for its teacher: students by topic, and where each part fails. One page, and a CSV beside it.
-
-Scores come from nbgrader's gradebook through its API, manual ones included; verdicts and messages from the notebooks
-that it autograded.
-"""
+"""What a class knows, for its teacher: students by topic, and where each part fails. One page, and a CSV beside it."""
 
 import csv
 import io
@@ -12,37 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from grader.bank.catalog import Exercise, House
-from grader.bank.layout import PART, SETUP, exercise_named
-from grader.base.errors import HouseError
+from grader.bank.catalog import House
 from grader.base.files import write_file
 from grader.base.text import defused, plain
-from grader.classroom.notebook import Shown, read_shown
-from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
+from grader.classroom.marks import Graded, Marks, read_batch
+from grader.classroom.spread import BINS, discrimination, points_of, spreads
 
 _MOST_MISTAKES = 3
-
-
-class Graded(msgspec.Struct, frozen=True):
-    """One student's part."""
-
-    student: str
-    exercise: str
-    part: str
-    earned: float
-    points: float
-    verdict: str
-    """As the student read it; empty where no message of ours is left in the notebook."""
-    mistake: str
-    """The known mistake that it was, or the property that does not hold; empty for a part that is earned."""
-    problem: str = ""
-    """Why the whole notebook could not be read."""
-    source: str = ""
-    """The hash of what was judged; empty for a stub."""
-
-    @property
-    def passed(self) -> bool:
-        return self.points > 0 and self.earned >= self.points
 
 
 class PartRow(msgspec.Struct, frozen=True):
@@ -54,6 +26,7 @@ class PartRow(msgspec.Struct, frozen=True):
     passed: int
     verdicts: list[tuple[str, int]]
     mistakes: list[tuple[str, int]]
+    discrimination: float | None
 
 
 class TopicTable(msgspec.Struct, frozen=True):
@@ -65,106 +38,14 @@ class TopicTable(msgspec.Struct, frozen=True):
     """A student, and for each topic `yes`, `no`, or nothing where no part of it was handed in."""
 
 
-def read_course(house: House, course: Path) -> list[Graded]:
-    """Every part that the gradebook of a course has a score for. Raises HouseError."""
-    from nbgrader.api import Gradebook
-    from sqlalchemy.exc import DatabaseError
-
-    database = course / "gradebook.db"
-    if not database.is_file():
-        raise HouseError(f"{course} has no gradebook.db: run nbgrader autograde there first.")
-    found: list[Graded] = []
-    try:
-        with Gradebook(f"sqlite:///{database.resolve()}") as book:
-            for assignment in book.assignments:
-                exercise = _exercise(house, assignment)
-                if exercise:
-                    for submission in assignment.submissions:
-                        found += _read_submission(course, exercise, submission)
-    except DatabaseError as error:
-        raise HouseError(f"{database} cannot be read: {error.__cause__ or error}.") from None
-    return sorted(found, key=lambda one: (one.exercise, one.student))
-
-
-def _exercise(house: House, assignment: object) -> Exercise | None:
-    """The exercise that an assignment is of, whatever it is called, as the setup cell of its notebook says."""
-    cells = [cell for notebook in assignment.notebooks for cell in notebook.source_cells]  # type: ignore[attr-defined]
-    named = (exercise_named(cell.source) for cell in cells if cell.name == SETUP)
-    return next((house.exercises[id] for id in named if id in house.exercises), None)
-
-
-def _read_submission(course: Path, exercise: Exercise, submission: object) -> list[Graded]:
-    found = []
-    student = submission.student.id  # type: ignore[attr-defined]  # nbgrader ships no types
-    for notebook in submission.notebooks:  # type: ignore[attr-defined]
-        assignment = submission.assignment.name  # type: ignore[attr-defined]
-        said = _said(course / "autograded" / student / assignment / f"{notebook.name}.ipynb")
-        for grade in notebook.grades:
-            name = grade.cell.name.removeprefix(PART)
-            if grade.cell.name == name or all(part.name != name for part in exercise.parts):
-                continue
-            score = grade.manual_score if grade.manual_score is not None else grade.auto_score or 0.0
-            told = said.get(name, Shown())
-            one = Graded(
-                student,
-                exercise.id,
-                name,
-                score + (grade.extra_credit or 0.0),
-                grade.max_score,
-                told.verdict,
-                told.mistake,
-                told.problem,
-                told.source,
-            )
-            found.append(one)
-    return found
-
-
-def _said(path: Path) -> dict[str, Shown]:
-    """Part to what its cell shows."""
-    try:
-        cells = cells_of_notebook(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, NotebookError):
-        return {}
-    return {grade_id_of(cell).removeprefix(PART): read_shown(cell) for cell in cells if grade_id_of(cell)}
-
-
-def needs_eyes(house: House, course: Path, graded: Sequence[Graded]) -> list[str]:
-    """What a person should look at: sentences about what could not be read, was not graded, or is the same twice."""
-    unread = {(one.student, one.exercise): one.problem for one in graded if one.problem}
-    out = [f"{student}, {id}: {problem}" for (student, id), problem in unread.items()]
-    same: dict[tuple[str, str], list[str]] = {}
-    for one in graded:
-        if one.source and one.student not in same.setdefault((one.exercise, one.source), []):
-            same[one.exercise, one.source].append(one.student)
-    out += [f"{id}: {' and '.join(students)} handed in the same, letter for letter."
-            for (id, _), students in same.items() if len(students) > 1]  # fmt: skip
-    return out + _not_graded(course)
-
-
-def _not_graded(course: Path) -> list[str]:
-    """What was handed in under another name, or was not graded, as the folders of the course show."""
-    out = []
-    for folder in sorted(course.glob("submitted/*/*")):
-        student, assignment = folder.parent.name, folder.name
-        graded = {path.name for path in (course / "autograded" / student / assignment).glob("*.ipynb")}
-        handed = {path.name for path in folder.glob("*.ipynb")}
-        known = {path.name for path in (course / "source" / assignment).glob("*.ipynb")}
-        if not folder.is_dir() or not known:
-            continue
-        if not graded:
-            out.append(f"{student}, {assignment}: handed in, but not graded. The log of nbgrader autograde says why.")
-        elif not graded & handed:
-            out.append(f"{student}, {assignment}: {' and '.join(sorted(handed))} counts as {' and '.join(graded)}.")
-    return out
-
-
 def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:
     """Each part that somebody handed in: how many passed, and what the others did."""
-    rows = []
+    rows, ours_of = [], defaultdict[str, list[Graded]](list)
+    for one in graded:
+        ours_of[one.exercise].append(one)
     for exercise in house.exercises.values():
         for part in exercise.parts:
-            ours = [one for one in graded if (one.exercise, one.part) == (exercise.id, part.name)]
+            ours = [one for one in ours_of[exercise.id] if one.part == part.name]
             if ours:
                 verdicts = Counter(one.verdict or "no verdict" for one in ours if not one.passed)
                 mistakes = Counter(one.mistake for one in ours if not one.passed and one.mistake)
@@ -176,6 +57,7 @@ def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:
                         sum(one.passed for one in ours),
                         verdicts.most_common(),
                         mistakes.most_common(_MOST_MISTAKES),
+                        discrimination(ours_of[exercise.id], exercise.id, part.name),
                     )
                 )
     return rows
@@ -206,7 +88,7 @@ def topic_tables(house: House, graded: Sequence[Graded]) -> list[TopicTable]:
     return tables
 
 
-def as_page(house: House, course: str, graded: Sequence[Graded], eyes: Sequence[str] = ()) -> str:
+def as_page(house: House, marks: Marks) -> str:
     """One HTML page that needs nothing else. What students wrote stands in it as text only."""
     from jinja2 import Environment
 
@@ -214,22 +96,15 @@ def as_page(house: House, course: str, graded: Sequence[Graded], eyes: Sequence[
         return plain(str(value))
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=said)
-    students = sorted({one.student for one in graded})
-    worth, earned = defaultdict[tuple[str, str], float](float), defaultdict[tuple[str, str], float](float)
-    for one in graded:
-        worth[one.student, one.exercise] += one.points
-        earned[one.student, one.exercise] += one.earned
-    points = {who: {id: earned[who, id] for id in house.exercises if worth[who, id]} for who in students}
-    whole = {id: max((worth[student, id] for student in students), default=0.0) for id in house.exercises}
+    points = points_of(marks)
     return environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).render(
-        course=course,
-        students=students,
-        exercises=[one for one in house.exercises.values() if whole[one.id]],
+        marks=marks,
+        exercises=[one for one in house.exercises.values() if one.id in points.worth],
         points=points,
-        whole=whole,
-        parts=part_rows(house, graded),
-        topics=topic_tables(house, graded),
-        eyes=eyes,
+        spreads=spreads(points, {one.id: one.title for one in house.exercises.values()}),
+        bins=BINS,
+        parts=part_rows(house, marks.graded),
+        topics=topic_tables(house, marks.graded),
     )
 
 
@@ -244,11 +119,17 @@ def as_csv(graded: Sequence[Graded]) -> str:
     return out.getvalue()
 
 
-def write_report(house: House, course: Path, page: Path) -> int:
-    """Write the page, and the CSV beside it; returns the number of students. Raises HouseError."""
-    graded = read_course(house, course)
-    if not graded:
-        raise HouseError(f"{course} has no graded submission of these exercises: run nbgrader autograde there first.")
-    write_file(page, as_page(house, course.resolve().name, graded, needs_eyes(house, course, graded)))
-    write_file(page.with_suffix(".csv"), as_csv(graded))
-    return len({one.student for one in graded})
+def write_report(house: House, place: Path, page: Path) -> int:
+    """Write the page, and the CSV beside it; returns the number of students. Raises HouseError.
+
+    place: what `grader grade` wrote, or a course of nbgrader.
+    """
+    if (place / "results.jsonl").is_file():
+        marks = read_batch(place)
+    else:
+        from grader.classroom.gradebook import read_course
+
+        marks = read_course(house, place)
+    write_file(page, as_page(house, marks))
+    write_file(page.with_suffix(".csv"), as_csv(marks.graded))
+    return len({one.student for one in marks.graded})

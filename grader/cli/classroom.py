@@ -90,16 +90,20 @@ def class_() -> None:
 
 
 @class_.command()
-@click.argument("course", metavar="COURSE", type=click.Path(path_type=Path))
+@click.argument("place", metavar="COURSE|RESULTS", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
               help="The page to write; a CSV of the same name lies beside it.")  # fmt: skip
-def report(course: Path, output: Path) -> None:
-    """Students by topics of the coverage table, and where each part fails, from the gradebook of an nbgrader COURSE."""
-    _need("nbgrader", "This reads nbgrader's gradebook")
+def report(place: Path, output: Path) -> None:
+    """What a class knows: its points, how they are spread, where each part fails, students by topics of the table.
+
+    COURSE is a course of nbgrader, whose gradebook is read; RESULTS is a folder that `grader grade --out` wrote.
+    """
+    if not (place / "results.jsonl").is_file():
+        _need("nbgrader", "This reads nbgrader's gradebook")
     from grader.classroom.report import write_report
 
-    count = write_report(find_house(), course, output)
-    click.echo(f"{count} students in {output}, and {output.with_suffix('.csv')}")
+    count = write_report(find_house(), place, output)
+    click.echo(f"{count} student{'s' * (count != 1)} in {output}, and {output.with_suffix('.csv')}")
 
 
 def _need(package: str, why: str) -> None:

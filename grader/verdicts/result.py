@@ -86,6 +86,16 @@ class PartResult(msgspec.Struct, frozen=True):
         return self.first_failure is not None and self.first_failure.of_file
 
     @property
+    def mistake(self) -> str:
+        """The known mistake, the property that does not hold, or what was raised; empty where nothing is wrong yet."""
+        failure = self.first_failure
+        if not failure or not self.fails:
+            return ""
+        known = failure.finding.mistake if failure.finding else ""
+        raised = "" if self.verdict is Verdict.WRONG else failure.message.partition("\n")[0]
+        return known or raised or failure.property
+
+    @property
     def first_failure(self) -> CheckResult | None:
         """The failure to show: the first, since checks run from the simplest to the whole."""
         return next((check for check in self.checks if not check.passed), None)

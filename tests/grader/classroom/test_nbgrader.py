@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -448,6 +449,9 @@ def test_a_report_of_the_class(course):
     assert of["wrong", "RunningMean"]["verdict"] == "wrong"
     assert of["wrong", "RunningMean"]["mistake"]
     assert of["no json", "batch_mean"]["verdict"] == "error"
+    right = of["right", "batch_mean"]
+    assert (right["isolation"], int(right["seed"]) >= 0) == (cage.best_level(), True)
+    assert re.fullmatch(r"checks \w{16}, code \w{16}, grader \S+, torch \S+", right["versions"])
     assert "'=1+1<img src=x>" in {row["student"] for row in rows}
     assert "<img" not in page
     assert "&lt;img" in page
@@ -471,6 +475,22 @@ def test_a_report_names_what_needs_eyes(course):
     assert "untouched" not in eyes
     assert "is not JSON" not in rest
     assert "cannot be read" not in rest
+
+
+def test_a_report_reads_the_gradebook_that_the_course_names(course, tmp_path):
+    config, moved = course.folder / "nbgrader_config.py", tmp_path / "elsewhere.db"
+    kept = config.read_text()
+    (course.folder / "gradebook.db").rename(moved)
+    try:
+        config.write_text(kept + f'c.CourseDirectory.db_url = "sqlite:///{moved}"\n')
+        said = course.run("grader", "class", "report", str(course.folder), "-o", "report.html", cwd=course.house)
+        assert " students in report.html" in said
+        config.write_text("1 +\n")
+        said = course.run("grader", "class", "report", str(course.folder), cwd=course.house, code=2)
+        assert "nbgrader_config.py cannot be read: SyntaxError" in said
+    finally:
+        config.write_text(kept)
+        moved.rename(course.folder / "gradebook.db")
 
 
 def test_a_report_needs_a_gradebook(course, tmp_path):
@@ -519,6 +539,10 @@ def test_late_work_is_penalised_as_nbgrader_is_told(course):
         with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
             submission = book.find_submission(ID, "tardy")
             assert (submission.score, submission.notebooks[0].late_submission_penalty) == (100, 100)
+        course.run("grader", "class", "report", str(course.folder), "-o", "late.html", cwd=course.house)
+        page = (course.house / "late.html").read_text()
+        row = page.split('<th scope="row">tardy</th>')[1].split("</tr>")[0]
+        assert "0 of 100<br><small>100 off, late</small>" in row
     finally:
         config.write_text(kept)
         with Gradebook(f"sqlite:///{course.folder}/gradebook.db") as book:
