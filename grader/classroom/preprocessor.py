@@ -5,9 +5,12 @@ execute the notebook, the answers go to `server`, and a graded cell gets the out
 """
 
 import atexit
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from nbconvert.exporters import NotebookExporter
@@ -72,6 +75,7 @@ class ReadAnything(NotebookExporter):
         facts = resources["nbgrader"]
         own = self.own_texts(facts)
         self._files_as_text(facts)
+        _as_collected(self._folder("autograded", facts["student"], facts), Path(filename).parent)
         try:
             text = read_file(self.path_of(filename), LARGEST_NOTEBOOK).decode("utf-8-sig")
             notebook = canonical(text, expected, own)
@@ -158,6 +162,20 @@ class ReadAnything(NotebookExporter):
         return Path(course.format_path(getattr(course, f"{step}_directory"), student, facts["assignment"]))
 
 
+def _as_collected(graded: Path, submitted: Path) -> None:
+    """Write what `nbgrader collect` would have, for a submission that was put there by hand.
+
+    Without these two files `nbgrader release_feedback` stops, for the whole class.
+    """
+    if not graded.is_dir():
+        return
+    handed_in = datetime.fromtimestamp(submitted.stat().st_mtime, UTC)
+    texts = {"timestamp.txt": f"{handed_in:%Y-%m-%d %H:%M:%S.%f} UTC", "submission_secret.txt": token_hex(64)}
+    for name, text in texts.items():
+        with contextlib.suppress(FileExistsError), (graded / name).open("x", encoding="utf-8") as file:
+            file.write(text)
+
+
 class CheckOthers(CheckCellMetadata):  # type: ignore[misc]  # nbgrader ships no types
     """Checks the marks of notebooks that are not ours; in ours `ReadAnything` has just written them."""
 
@@ -190,6 +208,13 @@ class SaveAtOnce(SaveAutoGrades):  # type: ignore[misc]  # nbgrader ships no typ
                 self._flag(nb, resources[_EYES])
             commit()
         return nb, resources
+
+    def _add_score(self, cell: Any, resources: Any) -> None:
+        """As nbgrader's; what gives no points waits for nobody, such as a question that the teacher left at 0."""
+        super()._add_score(cell, resources)
+        grade = self.gradebook.find_grade(_id(cell), self.notebook_id, self.assignment_id, self.student_id)
+        if resources.get(_OURS) and grade.manual_score is None and grade.max_score == 0:
+            grade.needs_manual_grade = False
 
     def _flag(self, nb: Any, why: str) -> None:
         """Have formgrader list the notebook under what needs a person; the reason is the comment of its answers."""

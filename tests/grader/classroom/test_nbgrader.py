@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbformat import from_dict
 from shared import PATIENCE
 from test_attacks import ATTACKS, deserved
 
@@ -559,9 +560,10 @@ def small(tmp_path, monkeypatch):
     with Gradebook(facts["db_url"]) as book:
         book.add_assignment("a")
         book.add_notebook("n", "a")
-        for name in ("a", "b"):
-            book.add_grade_cell(name, "n", "a", max_score=2, cell_type="code")
+        for name, points in (("a", 2), ("b", 2), ("question", 0)):
+            book.add_grade_cell(name, "n", "a", max_score=points, cell_type="code")
             book.add_source_cell(name, "n", "a", cell_type="code", locked=True)
+        book.add_solution_cell("question", "n", "a")
         book.add_student("s")
         book.add_submission("a", "s")
     return {"nbgrader": facts}
@@ -582,26 +584,60 @@ def test_the_marks_of_other_notebooks_are_checked(small):
             step.preprocess(notebook, small)
 
 
-def test_scores_are_saved_at_once_or_not_at_all(small):
-    from nbformat import from_dict
-    from nbgrader.api import Gradebook, MissingEntry
+def graded_cells(*cells):
+    """A notebook of graded cells: id, points, and what nbgrader reads the score from; None for a person's."""
+    made = []
+    for name, points, score in cells:
+        by_hand = score is None
+        marks = {"grade": True, "solution": by_hand, "locked": True, "task": False, "grade_id": name, "points": points}
+        output = {"output_type": "execute_result", "data": {"text/plain": str(score)}, "metadata": {}}
+        cell = {"source": "mine", "metadata": {"nbgrader": marks}}
+        made.append(
+            {**cell, "cell_type": "markdown"} if by_hand else {**cell, "cell_type": "code", "outputs": [output]}
+        )
+    return from_dict({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def test_a_question_without_points_waits_for_nobody(small):
+    from nbgrader.api import Gradebook
 
     from grader.classroom.preprocessor import SaveAtOnce
 
-    def notebook(scores):
-        cells = []
-        for name, score in scores.items():
-            marks = {"grade": True, "solution": False, "locked": True, "task": False, "grade_id": name, "points": 2}
-            output = {"output_type": "execute_result", "data": {"text/plain": str(score)}, "metadata": {}}
-            cells.append({"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": [output]})
-        return from_dict({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    def waits(points):
+        notebook = graded_cells(("question", points, None))
+        SaveAtOnce().preprocess(notebook, {**small, "grader": True})
+        with Gradebook(small["nbgrader"]["db_url"]) as book:
+            return book.find_grade("question", "n", "a", "s").needs_manual_grade
+
+    assert not waits(0)
+    with Gradebook(small["nbgrader"]["db_url"]) as book:
+        book.find_graded_cell("question", "n", "a").max_score = 5
+        book.db.commit()
+    assert waits(5)
+
+
+def test_feedback_of_what_was_put_there_by_hand_is_released(course, tmp_path):
+    """nbgrader's own step reads two files that only `nbgrader collect` writes."""
+    assert not (course.folder / "submitted" / "wrong" / ID / "timestamp.txt").exists()
+    graded = course.folder / "autograded" / "wrong" / ID
+    assert re.fullmatch(r"2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} UTC", (graded / "timestamp.txt").read_text())
+    secrets = {path.read_text() for path in course.folder.glob(f"autograded/*/{ID}/submission_secret.txt")}
+    assert len(secrets) == len(list((course.folder / "autograded").iterdir())) > 2
+    course.nbgrader("release_feedback", ID, f"--Exchange.root={tmp_path}", "--Exchange.assignment_dir=.")
+    assert len(list(tmp_path.rglob("*.html"))) >= 2
+
+
+def test_scores_are_saved_at_once_or_not_at_all(small):
+    from nbgrader.api import Gradebook, MissingEntry
+
+    from grader.classroom.preprocessor import SaveAtOnce
 
     def saved():
         with Gradebook(small["nbgrader"]["db_url"]) as book:
             return [book.find_grade(name, "n", "a", "s").auto_score for name in ("a", "b")]
 
-    SaveAtOnce().preprocess(notebook({"a": 1.5, "b": 2.0}), small)
+    SaveAtOnce().preprocess(graded_cells(("a", 2, 1.5), ("b", 2, 2.0)), small)
     assert saved() == [1.5, 2.0]
     with pytest.raises(MissingEntry):
-        SaveAtOnce().preprocess(notebook({"a": 0.5, "c": 1.0}), small)
+        SaveAtOnce().preprocess(graded_cells(("a", 2, 0.5), ("c", 2, 1.0)), small)
     assert saved() == [1.5, 2.0]
