@@ -4,6 +4,7 @@ Gradescope unpacks it to /autograder/source and runs setup.sh once; for each sub
 finds the student's files in /autograder/submission and leaves /autograder/results/results.json.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from grader.base.errors import HouseError
 from grader.verdicts.result import Result
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+_DEEPEST = 5
+_MOST_FOLDERS = 100
+"""Looked into, in a folder of a submission."""
 
 _SETUP = """#!/usr/bin/env bash
 # Run once by Gradescope, when the image is built. Python 3.11 or newer, then torch, then the grader.
@@ -75,7 +80,7 @@ def judge(root: Path, id: str) -> int:
 
     house = House(root / "source")
     exercise = house.exercises[id]
-    submission = read_submission("", exercise, root / "submission")
+    submission = read_submission("", exercise, _place(exercise, root / "submission"))
     results: list[Result] = []
     with Engine([exercise]) as engine:
         engine.judge(house, exercise, [submission], seed_of=lambda _: new_seed(), jobs=1, keep=results.append)
@@ -85,6 +90,19 @@ def judge(root: Path, id: str) -> int:
         return 1
     write_file(root / "results" / "results.json", as_gradescope(result))
     return 0
+
+
+def _place(exercise: Exercise, folder: Path) -> Path:
+    """The folder that holds the file: where a student uploads a zip or a repository, it may lie deeper."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        deep = len(Path(place).relative_to(folder).parts)
+        folders[:] = [
+            name for name in folders[:_MOST_FOLDERS] if deep < _DEEPEST and name[0] not in "._" and name != "stubs"
+        ]
+        if {f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"} & {*files}:
+            found.append(Path(place))
+    return found[0] if len(found) == 1 or found[:1] == [folder] else folder
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from conftest import HERE, ID, environment
 from grader.bank.catalog import House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
-from grader.classroom.gradescope import write_autograder
+from grader.classroom.gradescope import _place, write_autograder
 
 BANK = House(HERE / "house")
 EXERCISE = BANK.exercises[ID]
@@ -32,7 +32,9 @@ def judged(root, name, text):
     for folder in ("submission", "results"):
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir()
-    (root / "submission" / name).write_text(text)
+    path = root / "submission" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
     done = subprocess.run(
         [str(root / "run_autograder")], cwd="/", capture_output=True, text=True, timeout=PATIENCE, check=False,
         env={**environment(PYTHONPATH=str(root / "source"))},
@@ -59,6 +61,30 @@ def test_a_file_of_another_name_is_no_crash(autograder):
     said = judged(autograder, "homework.py", "x = 1")
     assert said["score"] == 0
     assert "there is homework.py" in said["tests"][0]["output"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["homework/running_mean.py", "__MACOSX/homework/._running_mean.py"], "homework"),
+        ([f"exercises/{ID}/running_mean.py", f"stubs/{ID}/running_mean.py", "README.md"], f"exercises/{ID}"),
+        ([f"mine/{ID}.ipynb"], "mine"),
+        (["running_mean.py", "old/running_mean.py"], "."),
+        (["a/running_mean.py", "b/running_mean.py"], "."),
+        (["a/b/c/d/e/f/g/running_mean.py"], "."),
+        ([], "."),
+    ],
+)
+def test_where_a_submission_lies(tmp_path, names, found):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert _place(EXERCISE, tmp_path) == tmp_path / found
+
+
+def test_a_submission_in_a_folder_of_its_own(autograder):
+    assert judged(autograder, "my homework/running_mean.py", read_source(EXERCISE.solution))["score"] == 100
 
 
 def test_scripts_are_sound_and_name_no_registry(autograder):
