@@ -123,7 +123,10 @@ def loopback_up() -> None:
     """Bring up `lo` in a new network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # IFF_UP | IFF_RUNNING
-        fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
+        try:
+            fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
+        except OSError as error:
+            raise OSError(error.errno, f"loopback: {error.strerror}") from None
 
 
 def use_huge_pages() -> None:

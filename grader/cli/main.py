@@ -12,6 +12,7 @@ from grader.base.errors import HouseError
 from grader.cli import learner
 from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
+from grader.cli.doctor import doctor
 from grader.cli.export import export
 from grader.cli.grade import grade, merge_
 from grader.cli.picture import picture
@@ -49,7 +50,7 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions,
-    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, export, course, release, class_,
-    dev, *moved,
+    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, doctor, export, course, release,
+    class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

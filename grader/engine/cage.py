@@ -30,6 +30,7 @@ TMP_BYTES = 64 << 20
 OWN_FOLDER = "/attempt"
 """The folder that it may write to, at level full; /tmp is another name of it."""
 OPEN_FILES = 256
+_LONGEST_REASON = 300
 _DEVICES = ("null", "full", "random", "urandom")  # no zero: mapped, it is memory that nobody counts
 
 
@@ -66,46 +67,55 @@ def readable() -> list[str]:
 
 def best_level() -> Level:
     """The strongest level that this machine grants, tried in a child."""
-    if sys.platform != "linux" or not _landlock_works() or not _seccomp_works():
-        return Level.PROCESS
-    return Level.FULL if _works(_try_full) else Level.LANDLOCK
+    return next(level for level in (Level.FULL, Level.LANDLOCK, Level.PROCESS) if not why_not(level))
+
+
+def why_not(level: Level) -> str:
+    """What the machine says to a level that it refuses, as `mount /proc: Operation not permitted`; empty if granted.
+
+    Tried in a child.
+    """
+    if level is Level.PROCESS:
+        return ""
+    if sys.platform != "linux":
+        return f"{sys.platform} has neither namespaces nor Landlock"
+    return _refused(_try_landlock) or (_refused(_try_full) if level is Level.FULL else "")
+
+
+def _try_landlock() -> None:
+    import landlock
+    import pyseccomp
+
+    if int(landlock.landlock_abi_version()) < 1:
+        raise OSError("this kernel has no Landlock")
+    pyseccomp.SyscallFilter(pyseccomp.ALLOW).load()
 
 
 def _try_full() -> None:
     enclose(Level.FULL)
     separate(Level.FULL)
-    if not _works(lambda: furnish(Level.FULL)):
-        raise OSError("no file systems of its own")
+    said = _refused(lambda: furnish(Level.FULL))
+    if said:
+        raise OSError(said)
 
 
-def _works(attempt: Callable[[], Any]) -> bool:
-    """Whether something can be done, tried in a child that ends with it."""
+def _refused(attempt: Callable[[], Any]) -> str:
+    """Why something cannot be done, tried in a child that ends with it; empty where it can."""
+    read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        code = 1
-        with contextlib.suppress(BaseException):
+        said = ""
+        try:
             attempt()
-            code = 0
-        os._exit(code)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-def _landlock_works() -> bool:
-    try:
-        import landlock
-
-        return int(landlock.landlock_abi_version()) >= 1
-    except (ImportError, OSError):
-        return False
-
-
-def _seccomp_works() -> bool:
-    try:
-        import pyseccomp
-
-        return _works(lambda: pyseccomp.SyscallFilter(pyseccomp.ALLOW).load())
-    except (ImportError, OSError, RuntimeError):
-        return False
+        except BaseException as error:
+            said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        os.write(write, said.encode()[:_LONGEST_REASON])
+        os._exit(bool(said))
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read().decode(errors="replace")
+    ended = os.waitpid(pid, 0)[1]
+    return said or ("" if ended == 0 else "the process that tried it was killed")
 
 
 def _own_mounts() -> None:

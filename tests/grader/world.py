@@ -22,7 +22,7 @@ FRESH = ("/tmp", "/dev/shm")
 
 def available():
     """Whether this machine grants namespaces; where it does not, nothing can be attacked without harm."""
-    return sys.platform == "linux" and cage._works(lambda: _enter([]))
+    return sys.platform == "linux" and not cage._refused(lambda: _enter([]))
 
 
 def run(work, keep, seconds, grace=5.0):
