@@ -20,7 +20,7 @@ HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 # A test that hangs ends its worker, with the traceback. Not pytest-timeout: its clock is the one that checks use.
 
 test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/pytest -q -n 2 $(HANGS) tests/browser tests/grader tests/reference
+	$(BIN)/pytest -q -n 2 --durations=20 $(HANGS) tests/browser tests/grader tests/reference
 	$(BIN)/pytest -q solutions
 
 reference: $(VENV)/.dev  ## the solutions against papers and other libraries
