@@ -16,6 +16,7 @@ from grader.cli.doctor import doctor
 from grader.cli.export import export
 from grader.cli.grade import grade, merge_
 from grader.cli.picture import picture
+from grader.cli.regrade import regrade
 from grader.cli.serve import report, serve
 from grader.cli.talk import Commands, stop
 from grader.cli.watch import watch
@@ -50,7 +51,7 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions,
-    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, doctor, export, course, release,
-    class_, dev, *moved,
+    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, regrade, doctor, export, course,
+    release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)
