@@ -182,6 +182,7 @@ class Caged:
         self.close()
         if answerer is None or timeout_seconds(error) is None:
             return
+        self._note(doubt.of_timeout())
         ended = answerer.last_word()
         if ended and ended.how in ("memory", "processes", "output"):  # it was passed before the clock rang
             over = self._over[part.name] = Unusable(_Over(ended).told(self._exercise))

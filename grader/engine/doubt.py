@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from grader.base import fair
 from grader.engine import share
 from grader.judging.pool import Outcome
 from grader.verdicts.doubt import Doubt
@@ -22,6 +23,8 @@ from grader.verdicts.verdict import Verdict
 _MANY = share.PROCESSES // 2
 """Who has so many processes is near its own limit."""
 _TRIED = 8
+_BUSY_PERCENT = 40.0
+"""Where programs wait for as much of the time, more of them run than there are processors."""
 _REFUSED = re.compile(r"\[Errno 11\]|can't start new thread|Resource temporarily unavailable|was killed by SIGKILL")
 _NO_MEMORY = re.compile(r"\[Errno 12\]|can't allocate memory|[Cc]annot allocate memory")
 
@@ -41,6 +44,12 @@ def of_exception(raised: Raised, most_processes: int, memory_mb: int) -> Doubt |
         return None  # it has used up its own share
     refused = _forks_are_refused()
     return Doubt("the machine refused a process" if refused else "a process was refused or killed", proved=refused)
+
+
+def of_timeout() -> Doubt | None:
+    """What speaks for the machine when the time of a check is over, without what others were seen to take of it."""
+    busy = fair.pressure() > _BUSY_PERCENT
+    return Doubt("the machine was busy: there may have been no time to judge it", proved=False) if busy else None
 
 
 def of_kill(oom_kills_before: int) -> Doubt:

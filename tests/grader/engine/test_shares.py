@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from shared import NOBODY, WAYS, grants_namespaces, in_reach, once, refuse_namespaces, said
 
+from grader.base import fair
 from grader.engine import doubt, share
 from grader.verdicts.raised import Raised
 from grader.verdicts.verdict import Verdict
@@ -301,6 +302,36 @@ def test_an_error_of_the_code_is_not_in_doubt():
 def test_want_of_memory_is_the_machines_where_it_has_less_than_the_limit(monkeypatch):
     monkeypatch.setattr(doubt, "available_mb", lambda: 99)
     assert doubt.of_exception(raised("MemoryError", ""), 5, 100).proved
+
+
+@pytest.mark.parametrize(("percent", "in_doubt"), [(0.0, False), (10.0, False), (90.0, True)])
+def test_a_time_that_is_over_is_in_doubt_where_the_machine_is_busy(monkeypatch, percent, in_doubt):
+    monkeypatch.setattr(fair, "pressure", lambda: percent)
+    found = doubt.of_timeout()
+    assert (found is not None and not found.proved) == in_doubt
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_endless_answer_is_judged_again_on_a_busy_machine_and_charged_all_the_same(home, monkeypatch, busy):
+    from grader.engine import batch
+    from grader.engine.batch import Engine
+    from grader.submissions.find import Submission
+
+    monkeypatch.setattr(fair, "pressure", lambda: 90.0 * busy)
+    rounds, results, judge = [], [], batch.judge
+
+    def counted(checks, variants, **more):
+        rounds.append(len(variants))
+        return judge(checks, variants, **more)
+
+    monkeypatch.setattr(batch, "judge", counted)
+    text = home.solution.replace("return self.mean", "while True: pass")
+    assert text != home.solution
+    with Engine([home.exercise]) as engine:
+        submissions = [Submission("ann", ID, text), Submission("bob", ID, home.solution)]
+        engine.judge(home.house, home.exercise, submissions, seed_of=lambda one: 7, jobs=1, keep=results.append)
+    assert [count for count in rounds if count] == ([2, 1, 1] if busy else [2])
+    assert {one.student: one.score for one in results} == {"ann": 30, "bob": 100}
 
 
 def test_a_kill_is_proved_where_the_kernel_has_killed_for_memory(monkeypatch):
