@@ -7,8 +7,10 @@ so is `solutions/dl_011_kv_cache/kv_cache.py`. Nothing here imports torch before
 from __future__ import annotations
 
 import importlib
+import linecache
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,10 +135,10 @@ class ExerciseFile(pytest.Module):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Function)]
-        groups = PartOfFile.around(self, items) if self.config.pluginmanager.hasplugin(_VS_CODE) else []
+        lines = _lines_of_parts(self.path, self.exercise)
+        groups = PartOfFile.around(self, items, lines) if self.config.pluginmanager.hasplugin(_VS_CODE) else []
         items = [check for group in groups for check in group.checks] or items
         self.planned = {part.name: [] for part in self.exercise.parts}
-        lines = _lines_of_parts(self.path, self.exercise)
         for item in items:
             self.planned[self._part_of(item)].append(item.name)
             item.extra_keyword_matches.add(self._part_of(item))  # `-k prefill` runs a part
@@ -166,16 +168,18 @@ class PartOfFile(pytest.Class):
     """The checks of one part, for VS Code, whose test view shows as groups what is a class to pytest."""
 
     checks: list[pytest.Function]
+    line: int
+    """On which the part begins in the learner's file, from 0."""
 
     @classmethod
-    def around(cls, file: ExerciseFile, checks: Iterable[pytest.Function]) -> list[PartOfFile]:
-        """The checks of a file, group by group, in the order of the parts."""
+    def around(cls, file: ExerciseFile, checks: Iterable[pytest.Function], lines: dict[str, int]) -> list[PartOfFile]:
+        """The checks of a file, group by group, in the order of the parts. lines: part to where it begins, from 0."""
         groups: dict[str, PartOfFile] = {}
         for check in checks:
             name = part_of(check)
             if name not in groups:
                 groups[name] = cls.from_parent(file, name=name)
-                groups[name].checks = []
+                groups[name].checks, groups[name].line = [], lines.get(name, 0)
             groups[name].checks.append(groups[name]._again(check))
         return list(groups.values())
 
@@ -194,10 +198,10 @@ class PartOfFile(pytest.Class):
         return made
 
     def _getobj(self) -> Any:
-        return self.parent.obj  # type: ignore[union-attr]  # the file, whose functions the checks are
+        return _written_at(self.line)  # VS Code asks `inspect` on which line it stands
 
     def newinstance(self) -> Any:
-        return self.obj
+        return self.parent.obj  # type: ignore[union-attr]  # the file, whose functions the checks are
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -266,6 +270,13 @@ def _lines_of_parts(path: Path, exercise: Exercise) -> dict[str, int]:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         spans = {}
     return {part.name: spans.get(part.names[0], (1, 1))[0] - 1 for part in exercise.parts}
+
+
+def _written_at(line: int) -> FunctionType:
+    """A function that does nothing, and of which `inspect.getsourcelines` says that it begins on this line, from 0."""
+    file, text = f"<line {line + 1}>", ["\n"] * line + ["def part(): ...\n"]
+    linecache.cache[file] = len(text), None, text, file  # as doctest does it for what lies in no file
+    return FunctionType((lambda: None).__code__.replace(co_filename=file, co_firstlineno=line + 1), {})
 
 
 def _lies_at(item: pytest.Item, path: Path, line: int) -> None:

@@ -11,18 +11,20 @@ EXERCISE = "exercises/dl_901_running_mean"
 FILE = f"{EXERCISE}/running_mean.py"
 
 PLUGIN = """
-import json, sys
+import inspect, json
 import pytest
 
 def pytest_collection_finish(session):
     for item in session.items:
-        group = item.parent.name if isinstance(item.parent, pytest.Class) else None
+        group = None
+        if isinstance(item.parent, pytest.Class):
+            group = [item.parent.name, inspect.getsourcelines(item.parent.obj)[1]]
         print("SEEN", json.dumps([group, item.name, str(item.path), item.location[1] + 1, item.nodeid]))
 """
 
 
 def seen(done):
-    """(group, name, file, line, id) of each check, as the test view reads them."""
+    """(group and its line, name, file, line, id) of each check, as the test view reads them."""
     return [json.loads(line.partition("SEEN ")[2]) for line in done.out.splitlines() if "SEEN " in line]
 
 
@@ -44,9 +46,9 @@ def line_of(home, start):
 
 def test_the_checks_of_a_part_are_a_group_at_its_line_in_the_learners_file(home, view):
     checks = seen(view("--collect-only", EXERCISE))
-    assert [one[0] for one in checks] == 3 * ["batch_mean"] + ["RunningMean"]
-    assert {one[2] for one in checks} == {str(home.attempt)}
     first, second = line_of(home, "def batch_mean"), line_of(home, "class RunningMean")
+    assert [one[0] for one in checks] == 3 * [["batch_mean", first]] + [["RunningMean", second]]
+    assert {one[2] for one in checks} == {str(home.attempt)}
     assert [one[3] for one in checks] == 3 * [first] + [second]
 
 
