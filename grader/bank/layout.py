@@ -83,7 +83,8 @@ def kinds_of(layout: Sequence[Cell]) -> dict[str, str]:
 
 def layout_of(exercise: Exercise) -> tuple[Cell, ...]:
     """The cells of an exercise's stub."""
-    return _layout(read_source(exercise.solution), exercise.parts)
+    source = exercise.solution if exercise.solution.is_file() else exercise.released_stub
+    return _layout(read_source(source), exercise.parts)
 
 
 @lru_cache(maxsize=32)  # a class hands in all exercises, one student after the other

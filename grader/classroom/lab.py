@@ -4,7 +4,6 @@ The hidden checks are not here, and are not needed: they run when the teacher gr
 """
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ from grader.bank.catalog import Exercise, House, Part, find_house
 from grader.bank.examples import examples_of
 from grader.base.errors import HouseError
 from grader.base.text import plain_lines
-from grader.learner.examples import count_passed
+from grader.learner.examples import count_passed, run_examples
 from grader.records.progress import ProgressError
 
 INSTALLED = "dl_kata_student"
@@ -78,10 +77,10 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> list[st
         print(f"{part.name}: it has no example to run here.")
         return []
     lines, failed = [], 0
-    for name, problem in _run(path, chosen, _module(exercise.stem, namespace)):
-        lines.append(f"  {'✗' if problem else '✓'} {name.removeprefix('test_').replace('_', ' ')}")
-        lines += [f"      {line}" for line in problem.splitlines()]
-        failed += bool(problem)
+    for ran in run_examples(path, chosen, _module(exercise.stem, namespace)):
+        lines.append(f"  {'✗' if ran.problem else '✓'} {ran.name.removeprefix('test_').replace('_', ' ')}")
+        lines += [f"      {line}" for line in ran.problem.splitlines()]
+        failed += bool(ran.problem)
     picture = "\n".join([f"{part.name}: {len(chosen) - failed} of {len(chosen)} examples pass", *lines])
     if failed:
         raise NotYet(picture)
@@ -112,52 +111,3 @@ def _module(stem: str, namespace: dict[str, Any]) -> ModuleType:
     module.__dict__.update({name: value for name, value in namespace.items() if not name.startswith("__")})
     module.__getattr__ = _unwritten  # type: ignore[method-assign]  # PEP 562
     return module
-
-
-def _run(path: Path, names: list[str], module: ModuleType) -> list[tuple[str, str]]:
-    """Each example and what is wrong with it, as pytest says it."""
-    import contextlib
-    import io
-
-    import pytest
-
-    found: list[tuple[str, str]] = []
-
-    class Listener:
-        def pytest_runtest_logreport(self, report: Any) -> None:
-            if report.when == "call" or report.failed:
-                found.append((report.nodeid.split("::")[-1], _said(report) if report.failed else ""))
-
-    before = dict(sys.modules)
-    sys.modules[module.__name__] = module
-    options = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--import-mode=importlib",
-        "-oaddopts=",
-        "-c",
-        os.devnull,
-    ]
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            pytest.main(
-                [*options, f"--rootdir={path.parent}", *(f"{path}::{name}" for name in names)], plugins=[Listener()]
-            )
-    finally:
-        for name, loaded in list(sys.modules.items()):
-            if loaded is module or getattr(loaded, "__file__", None) == str(
-                path
-            ):  # the examples hold what they imported
-                del sys.modules[name]
-        sys.modules.update({name: before[name] for name in (module.__name__,) if name in before})
-    return found or [(path.name, printed.getvalue().strip())]
-
-
-def _said(report: Any) -> str:
-    """The lines that say what went wrong, without those of the code around it."""
-    lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line.startswith("E ")]
-    if lines == ["NotImplementedError"]:
-        return "not written yet"
-    return "\n".join(lines) or report.longreprtext

@@ -32,13 +32,13 @@ def practice(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
 
     `check(part)` prints what the part gives, and shows the pictures that the part declares. If it is not earned, it
     shows where values differ, too, and raises NotYet, whose message stands there without a traceback. In a student
-    edition it runs the visible examples, and counts those.
+    edition it runs the visible examples, counts those, and shows the pictures.
     """
     house = find_house()
-    if not house.is_whole:
-        return examples(id, namespace)
     exercise = house.find(id)
     judge = KernelSeat(house, exercise)
+    if not house.is_whole:
+        return _examples_and_pictures(exercise, examples(id, namespace), judge, namespace)
 
     def check(part: str) -> None:
         wanted = exercise.part(part)
@@ -52,6 +52,23 @@ def practice(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
         show_pictures(judge.pictures(wanted))
         if not passed:
             raise NotYet(said)
+
+    return check
+
+
+def _examples_and_pictures(
+    exercise: Exercise, run: Callable[[str], None], judge: "KernelSeat", namespace: dict[str, Any]
+) -> Callable[[str], None]:
+    """The `check` of a student edition. run: what runs the examples of a part, and raises NotYet where one fails."""
+
+    def check(part: str) -> None:
+        wanted = exercise.part(part)
+        try:
+            run(part)
+        finally:  # a picture shows most where something is wrong
+            if any(one.part == part for one in exercise.pictures):
+                judge.result(text_of_cells(exercise, namespace["In"]), wanted)
+                show_pictures(judge.pictures(wanted))
 
     return check
 

@@ -58,12 +58,15 @@ Each folder of `exercises/` holds a statement (`README.md`), a file to complete,
 More checks run when your work is graded, and only they give points. What counts here is a part whose examples pass:
 `grader` says what is next, `grader status` and `grader list` show how far you are.
 
+    grader check {number}         runs the examples, a part at a time
+    grader watch {number}         runs them each time that you save
     grader hint {number}          a hint
     grader picture {number}       pictures of what your code makes
     grader reset {number}         the stub again; your file is kept
     grader notebook {number}      the exercise as a notebook to practise in
 
-In that notebook, and in those of your course, the cell below each part runs its examples.
+In that notebook, and in those of your course, the cell below each part runs its examples; in that notebook it draws the
+part's pictures too.
 
 {list}
 """

@@ -104,7 +104,7 @@ def list_(track_id: str | None, as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the checks' random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def check(named: tuple[str, ...], seed: int, as_json: bool) -> None:
-    """Run the hidden checks on your files. Exit code 0 if all is earned, else 1.
+    """Run the hidden checks on your files; in a student edition the visible examples. Exit code 0 if all pass, else 1.
 
     Without an ID: on every file that you have begun. With PARTs behind it: on these alone.
     """
@@ -120,7 +120,10 @@ def check(named: tuple[str, ...], seed: int, as_json: bool) -> None:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"
             raise HouseError(f"{exercise.attempt.relative_to(house.root)} is missing: {again}.")
-        need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
+    if not house.is_whole:
+        from grader.cli.examples import check_examples
+
+        check_examples(house, exercises, parts, as_json)
     untouched = [] if named or as_json else [exercise for exercise in exercises if desk.is_stub(exercise)]
     exercises = [exercise for exercise in exercises if exercise not in untouched]
     from grader.engine.own import graded  # brings pytest

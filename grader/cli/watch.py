@@ -10,11 +10,13 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House, find_house
 from grader.base.errors import HouseError
-from grader.cli.learner import earned_of, need, worked_on
+from grader.cli.learner import earned_of, worked_on
 from grader.cli.talk import say, warn
 from grader.learner import desk
 from grader.records.progress import ProgressError
 from grader.verdicts.result import Result
+from grader.verdicts.verdict import Verdict
+from grader.views.examples import examples_said
 
 
 @click.command()
@@ -26,7 +28,8 @@ from grader.verdicts.result import Result
 def watch(id: str | None, once: bool, as_json: bool) -> None:
     """Judge an exercise each time that you save it. Without an ID: the one that comes next.
 
-    On a terminal, keys do the rest; where there is none, a line is printed for each run.
+    On a terminal, keys do the rest; where there is none, or one that can draw no screen (TERM=dumb), a line is printed
+    for each run.
     """
     import asyncio  # here, since every other command would pay for it
 
@@ -34,17 +37,29 @@ def watch(id: str | None, once: bool, as_json: bool) -> None:
         raise HouseError("grader watch needs Linux or macOS. On Windows: WSL2, which sees your folders under /mnt/c.")
     house = find_house()
     exercise = house.find(id) if id else _following(house)
-    need(exercise.checks, f"hidden checks. The visible examples: pytest exercises/{exercise.id}")
-    if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        sys.exit(asyncio.run(_lines(house, exercise, once, as_json)))
+    if once or as_json or not _has_screen():
+        try:
+            sys.exit(asyncio.run(_lines(house, exercise, once, as_json)))
+        except KeyboardInterrupt:
+            return
     from grader.learner.screen import watch_screen
     from grader.learner.terminal import Terminal
 
-    colour = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    last = asyncio.run(watch_screen(house, exercise, Terminal(colour)))
-    earned = earned_of(house).get(last.id, set())
-    points = sum(part.points for part in last.parts if part.name in earned)
-    click.echo(f"{last.title}: {points} of {last.points} points. Again: grader watch {last.number}")
+    last = asyncio.run(watch_screen(house, exercise, Terminal(colour="NO_COLOR" not in os.environ)))
+    click.echo(f"{last.title}: {_standing(house, last)}. Again: grader watch {last.number}")
+
+
+def _standing(house: House, exercise: Exercise) -> str:
+    """How far one is, in a few words."""
+    earned = earned_of(house).get(exercise.id, set())
+    if not house.is_whole:
+        return examples_said(exercise, earned)
+    return f"{sum(part.points for part in exercise.parts if part.name in earned)} of {exercise.points} points"
+
+
+def _has_screen() -> bool:
+    """Whether there is a terminal that can move its cursor, so that a screen can be drawn on it."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _following(house: House) -> Exercise:
@@ -79,9 +94,10 @@ async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) ->
                     except ProgressError as error:
                         warn(str(error))
                     if not as_json:
-                        click.echo(line_of(exercise, event.result))
+                        click.echo(line_of(house, exercise, event.result))
                     if once:
-                        return 0 if event.result.earned else 1
+                        passed = not any(part.first_failure for part in event.result.parts)
+                        return 0 if event.result.earned or (passed and not house.is_whole) else 1
                 elif isinstance(event, Fault):
                     if not as_json:
                         say(f"the grader could not judge; this costs you nothing.\n{event.why}", err=True)
@@ -101,8 +117,12 @@ def _say_json(value: Any) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value)))
 
 
-def line_of(exercise: Exercise, result: Result) -> str:
-    """A run on one line: the points, and what fails first."""
+def line_of(house: House, exercise: Exercise, result: Result) -> str:
+    """A run on one line: the points, in a student edition how many parts' examples pass, and what fails first."""
     failing = next((part for part in result.parts if part.fails), None)
+    if not house.is_whole:
+        passed = [part.name for part in result.parts if part.verdict is Verdict.PASSED]
+        said = f" · {failing.name} {failing.verdict}" if failing else ""
+        return f"{exercise.id}  {examples_said(exercise, passed)}{said}. More checks run when it is graded."
     said = f" · {failing.name} {failing.said}" if failing else ""
     return f"{exercise.id}  {result.score} of {result.max_score} points{said}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from grader.bank.catalog import House
+from grader.bank.catalog import Exercise, House
 from grader.base.child import write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
@@ -25,7 +25,7 @@ from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
-    from grader.engine.batch import Asker
+    from grader.engine.batch import Asker, Engine
 
 _LOOK_SECONDS = 0.02
 """Somebody waits for the first check."""
@@ -64,12 +64,7 @@ class RunQueue:
 def main() -> None:
     """Judge what is asked for on stdin, until it closes."""
     root, id = sys.argv[1:]
-    asked, answers = RunQueue(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
-    os.dup2(2, 1)  # what anything prints is no answer
-
-    def say(said: Said) -> None:
-        write_all(answers, msgspec.json.encode(said) + b"\n")
-
+    asked, say = RunQueue(os.dup(0)), spoken()  # pytest takes stdin for itself
     from grader.engine.batch import Engine  # brings pytest, which the keeper of a seat does without
 
     try:
@@ -79,7 +74,10 @@ def main() -> None:
             asker = engine.asker(house, exercise)
             say(Ready(asker.count()))
             for run in asked:
-                (_try if run.lines else _judge)(asker, run, asked, say)
+                if run.lines:
+                    try_below(engine, exercise, run, asked, say)
+                else:
+                    _judge(asker, run, asked, say)
     except (RunError, HouseError) as error:
         say(Fault(0, str(error)))
         sys.exit(1)
@@ -87,12 +85,19 @@ def main() -> None:
         sys.exit(1)
 
 
-def _try(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None]) -> None:
+def spoken() -> Callable[[Said], None]:
+    """What says a thing on stdout. What anything else prints there from now on is no answer, and goes to stderr."""
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    return lambda said: write_all(answers, msgspec.json.encode(said) + b"\n")
+
+
+def try_below(engine: "Engine", exercise: Exercise, run: Run, asked: RunQueue, say: Callable[[Said], None]) -> None:
     """Run a few lines below one text."""
     from grader.engine.trial import try_lines
 
     try:
-        tried = try_lines(asker.engine, asker.exercise, run.text, run.lines, asked.is_newer)
+        tried = try_lines(engine, exercise, run.text, run.lines, asked.is_newer)
     except RunError as error:
         say(Fault(run.number, str(error)))
         return
@@ -123,26 +128,33 @@ def _judge(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None
     # The hash of what was asked: reading may have taken something away, as a mark at the beginning.
     say(Ended(run.number, replace(results[0], source=digest(run.text))))
     if run.draws:
-        with suppress(RunError, HouseError, OSError):  # the verdicts stand; `grader picture` says what is wrong
-            _draw(asker, run, results[0], asked, say)
-        say(Drawn(run.number))
+        draw(asker.engine, asker.exercise, run, results[0], asked, say)
 
 
-def _draw(asker: "Asker", run: Run, result: Result, asked: RunQueue, say: Callable[[Said], None]) -> None:
-    """The pictures of what was judged, those of the parts that come first first; none of what is not begun."""
+def draw(
+    engine: "Engine", exercise: Exercise, run: Run, result: Result, asked: RunQueue, say: Callable[[Said], None]
+) -> None:
+    """Say the pictures of what was judged, those of the parts that come first first; none of what is not begun."""
+    with suppress(RunError, HouseError, OSError):  # the verdicts stand; `grader picture` says what is wrong
+        for said in _pictures(engine, exercise, run, result, asked):
+            say(said)
+    say(Drawn(run.number))
+
+
+def _pictures(engine: "Engine", exercise: Exercise, run: Run, result: Result, asked: RunQueue) -> Iterator[Pictured]:
     from grader.learner.gallery import gallery
 
-    exercise = asker.exercise
     begun = [part.name for part in result.parts if part.verdict not in (Verdict.NOT_STARTED, Verdict.NOT_RUN)]
     earned = {part.name for part in result.parts if part.earned}
     with suppress(ProgressError):
         earned |= Progress(exercise.root).earned().get(exercise.id, set())
     chosen = sorted((one for one in exercise.pictures if one.part in begun), key=lambda one: one.part not in run.first)
-    text = read_text(exercise, run.text).text
-    for hung in gallery(asker.engine, exercise, text, chosen, earned, asked.is_newer):
+    is_whole = exercise.solution.is_file()  # without it nothing can be read as what was handed in is
+    text = read_text(exercise, run.text).text if is_whole else run.text
+    for hung in gallery(engine, exercise, text, chosen, earned, asked.is_newer):
         if not asked.is_newer():
             one = hung.declared
-            say(Pictured(run.number, one.part, one.title, one.caption, hung.own, hung.reference))
+            yield Pictured(run.number, one.part, one.title, one.caption, hung.own, hung.reference)
 
 
 if __name__ == "__main__":

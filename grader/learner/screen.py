@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import os
 import shlex
+import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -68,6 +69,7 @@ class Screen:
         return Board(
             exercise=self.exercise,
             earned=self._watch.earned,
+            only_examples=not self.house.is_whole,
             parts=tuple(self._watch.parts[p.name] for p in self.exercise.parts if p.name in self._watch.parts),
             heard=tuple(self._heard) if running else (),
             total=self._total if running else 0,
@@ -96,7 +98,8 @@ class Screen:
 
     def _hear(self, said: Said) -> None:
         if isinstance(said, Ready):
-            self._status = f"{said.total} checks" if self._watch.run is None else self._status
+            noun = "checks" if self.house.is_whole else "examples"
+            self._status = f"{said.total} {noun}" if self._watch.run is None else self._status
         elif isinstance(said, Checked):
             self._heard.append(said.check)
             self._total = said.total
@@ -114,14 +117,16 @@ class Screen:
 
     def _end(self, said: Ended) -> None:
         assert self._watch.run is not None
-        alone = self._watch.run.only
+        alone, whole = self._watch.run.only, self.house.is_whole
         try:
             gained = self._watch.keep(said.result)
         except ProgressError as error:
             gained, self._extra = (), [str(error)]
-        left = [part.name for part in self.exercise.parts if part.name not in self._watch.earned]
+        earned = self._watch.earned
+        left = [part.name for part in said.result.parts if part.name not in earned and (part.planned or whole)]
+        more = _to_go(left) if whole else "more checks when graded"
         weak = "" if said.result.isolation != "process" else " · weak isolation here"
-        self._status = f"judged {datetime.now():%H:%M:%S}, {self.exercise.attempt.name} · {_to_go(left)}{weak}"
+        self._status = f"judged {datetime.now():%H:%M:%S}, {self.exercise.attempt.name} · {more}{weak}"
         failing = [name for name in self._failing() if name not in alone] or left
         if not self._fails(self._focus):
             self._focus = failing[0] if failing else self.exercise.parts[-1].name
@@ -168,7 +173,9 @@ class Screen:
         self._scroll = max(0, self._scroll + lines)
 
     def _say(self, lines: Sequence[str]) -> None:
-        self._extra, self._gained, self._scroll = list(lines), [], 0
+        """Show this in place of the parts, folded to the terminal."""
+        folded = [part for line in lines for part in textwrap.wrap(line, self._width, drop_whitespace=False) or [""]]
+        self._extra, self._gained, self._scroll = folded, [], 0
 
     def _next(self) -> None:
         """The next part that is to be mended or written; its failure is shown."""
@@ -208,7 +215,8 @@ class Screen:
             self._say(["No other attempt is kept yet."])
             return
         changes = difflib.unified_diff(before.splitlines(), now.splitlines(), "the attempt before", "now", lineterm="")
-        self._say([plain(line) for line in changes])
+        self._say([])
+        self._extra = [plain(line) for line in changes]
 
     def _stop(self) -> None:
         if self._watch.run:
@@ -266,11 +274,17 @@ class Screen:
         return [one for one in self.house.exercises.values() if wanted in f"{one.id} {one.title}".lower()]
 
     def _listed(self) -> list[str]:
-        found = self._found()
-        lines = [f"{'>' if i == self._picked else ' '} {one.id:<30} {one.title}" for i, one in enumerate(found)] or [
-            "  none"
+        lines = [
+            f"{'>' if i == self._picked else ' '} {one.label}  {one.title}" for i, one in enumerate(self._found())
+        ] or ["  none"]
+        room = max(1, self._terminal.size[1] - 6)
+        first = max(0, min(self._picked - room // 2, len(lines) - room))  # what is chosen stays in sight
+        return [
+            f"Type to filter: /{self._filter}",
+            "up, down: choose   Enter: watch it   Esc: back",
+            "",
+            *lines[first : first + room],
         ]
-        return [f"Type to filter: /{self._filter}   up, down: choose, Enter: watch it, Esc: back", "", *lines]
 
     def _type(self, name: str) -> None:
         found = self._found()

@@ -99,7 +99,8 @@ Said = Ready | Checked | Ended | Pictured | Drawn | TriedLines | Cancelled | Fau
 
 def seat_command(house: House, exercise: Exercise) -> list[str]:
     """What a seat runs. It takes runs from stdin and says what it has to say on stdout, each a line of JSON."""
-    return [sys.executable, "-P", "-m", "grader.learner.judge", str(house.root), exercise.id]
+    judge = "grader.learner.judge" if house.is_whole else "grader.learner.judge_examples"
+    return [sys.executable, "-P", "-m", judge, str(house.root), exercise.id]
 
 
 class Seat:

@@ -9,6 +9,7 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.learner import desk
+from grader.learner.examples import count_passed, counted, passed_names
 from grader.learner.first import changed_parts, first_parts
 from grader.learner.saved import FileText, saves
 from grader.learner.seat import Cancelled, Fault, Ready, Run, Said, Seat
@@ -72,9 +73,11 @@ class Watch:
 
     @property
     def earned(self) -> frozenset[str]:
-        """The parts that any attempt earned; of a progress file that cannot be read, those that pass now."""
+        """The parts that any attempt earned, in a student edition those whose examples passed; of a progress file that
+        cannot be read, those that pass now.
+        """
         with suppress(ProgressError):
-            return frozenset(Progress(self.house.root).earned().get(self.exercise.id, ()))
+            return frozenset(counted(self.house).get(self.exercise.id, ()))
         return frozenset(name for name, part in self.parts.items() if part.verdict is Verdict.PASSED)
 
     def take(self, saved: FileText) -> None:
@@ -110,10 +113,16 @@ class Watch:
         return self.run is not None and said.run == self.run.number and not isinstance(said, Cancelled)
 
     def keep(self, result: Result) -> tuple[str, ...]:
-        """Take over the result of the run; it is recorded. The parts that it is first to earn. Raises ProgressError."""
+        """Take over the result of the run; it is recorded. The parts that it is first to earn. Raises ProgressError.
+
+        Of a student edition the parts whose examples passed are kept, and nothing is earned.
+        """
         assert self.run is not None
-        self._judged, self.run = self.run.text, None
-        self.parts |= {part.name: part for part in result.parts if part.checks}
+        self._judged, whole, self.run = self.run.text, not self.run.only, None
+        self.parts |= {part.name: part for part in result.parts if part.checks or whole}
+        if not self.house.is_whole:
+            count_passed(self.house, self.exercise, passed_names(result))
+            return ()
         if not self._is_news(result):
             return ()
         return desk.record(self.house, self.exercise, result, door="watch", text=self._judged)

@@ -8,12 +8,14 @@ from grader.bank.catalog import Exercise
 from grader.verdicts.result import CheckResult, PartResult
 from grader.verdicts.verdict import NOT_BEGUN, Verdict
 from grader.views.columns import WIDTH
+from grader.views.examples import examples_said
 from grader.views.picture import text_lines, where_it_differs
 from grader.views.render import Line, failure_lines, part_line, spoken, title_of
 
 KEYS = (
     "Enter run · n next · p part · l list · h hint · d diff · o open · s stop · ? keys · q quit",
     "Enter run n next p part l list h hint d diff o open s stop ? keys q quit",
+    "Enter run n next p part h hint d diff o open ? keys q quit",
     "? keys  q quit",
 )
 HELP = (
@@ -36,7 +38,9 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
     exercise: Exercise
     earned: frozenset[str]
-    """Parts that are earned, by this run or before it."""
+    """Parts that are earned, by this run or before it; those whose examples passed, where only these are here."""
+    only_examples: bool = False
+    """Whether this is a student edition, which has no checks but the examples, and knows no points."""
     parts: tuple[PartResult, ...] = ()
     """As judged last, each; empty before the first run."""
     heard: tuple[CheckResult, ...] = ()
@@ -69,38 +73,52 @@ def screen(board: Board, width: int, height: int, scroll: int = 0, encoding: str
     shown += [Line("")] * (room - len(shown))
     keys = next((text for text in KEYS if len(text) <= width), "")
     lines = [title_line(board, width), *shown, Line(board.status), Line(keys, {"light": True})]
-    return [Line(line.text[:width], line.markup) for line in spoken(lines, encoding)]
+    return spoken([Line(_cut(line.text, width), line.markup) for line in lines], encoding)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def title_line(board: Board, width: int) -> Line:
     """The exercise at the left, the points at the right."""
     head = title_of(board.exercise)
     tail = f"{board.points} of {board.exercise.points} points"
+    if board.only_examples:
+        tail = examples_said(board.exercise, board.earned)
     return Line(f"{head}{tail:>{max(min(width, WIDTH) - len(head), len(tail) + 2)}}", {"bold": True})
 
 
 def body_lines(board: Board, width: int = WIDTH, encoding: str = "utf-8") -> list[Line]:
-    """Each part on a line, the failure of the one in focus below it."""
+    """Each part on a line, the failure of the one in focus below it; first what was gained, in short if one fails."""
     broken = next((part.first_failure for part in board.parts if part.of_file), None)
     if broken and all(part.of_file for part in board.parts) and not board.total:
         return [*board.gained, *failure_lines(broken, width)]
-    lines = [*board.gained, *[Line("")][: len(board.gained)]]
+    lines, mends = [], False
     for part in running(board) if board.total else board.parts:
-        lines.append(part_line(part, width))
+        lines.append(part_line(part, width, "examples" if board.only_examples else "checks"))
         failure = part.first_failure
         if part.name == board.focus and failure and part.verdict not in NOT_BEGUN:
-            lines += [*failure_lines(failure, width), *_map_lines(failure, encoding), Line("")]
-    return lines or [Line("  The checks are being read; the first run begins by itself.")]
+            lines += [*failure_lines(failure, width), *_map_lines(failure, encoding, width), Line("")]
+            mends = True
+    lines = lines or [Line("  The checks are being read; the first run begins by itself.")]
+    if not board.gained:
+        return lines
+    if not mends:
+        return [*board.gained, Line(""), *lines]
+    named = " ".join(" ".join(line.text.split()) for line in board.gained if line.markup.get("bold"))
+    return [Line(f"  {named}", {"green": True, "bold": True}), *lines, Line(""), *board.gained]
 
 
-def _map_lines(failure: CheckResult, encoding: str) -> list[Line]:
+def _map_lines(failure: CheckResult, encoding: str, width: int) -> list[Line]:
     """Where values differ, as a map without its words; nothing where that is one place, or no tensor."""
     differs = where_it_differs(failure.finding)
     if differs is None:
         return []
-    lines = text_lines(differs, encoding)
+    indent = " " * 6
+    lines = text_lines(differs, encoding, width - len(indent))
     words = len(lines) - 1 - lines[::-1].index("")
-    return [Line(""), *(Line(f"      {text}") for text in (lines[0], *lines[2:words]))]
+    return [Line(""), *(Line(indent + text) for text in (lines[0], *lines[2:words]))]
 
 
 def running(board: Board) -> Sequence[PartResult]:

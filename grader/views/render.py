@@ -104,17 +104,19 @@ def _broken(result: Result) -> CheckResult | None:
     return result.parts[0].first_failure if shared else None
 
 
-def part_line(part: PartResult, width: int = WIDTH) -> Line:
-    """A part on one line: its mark, points, verdict, and what fits behind it."""
+def part_line(part: PartResult, width: int = WIDTH, checks: str = "checks") -> Line:
+    """A part on one line: its mark, points, verdict, and what fits behind it. checks: what its checks are called."""
     mark = _MARKS.get(part.verdict, "✗")
     if part.verdict in NOT_BEGUN:
         note = _brief(part)
     elif part.verdict is Verdict.PASSED:
         note = part.message
     else:
-        note = part.tally
-    head = f"  {mark} {part.name:<{26 if width >= WIDTH else 16}} {part.points:>3}  {part.verdict:<12} {note}".rstrip()
-    return Line(head, _style(part.verdict))
+        note = part.tally.replace("checks", checks)
+    name, verdict = f"{part.name:<{26 if width >= WIDTH else 16}}", f"{part.verdict:<12}"
+    forms = [(name, verdict, note), (part.name, f"{part.verdict} ", note), (part.name, part.verdict, "")]
+    lines = [f"  {mark} {name} {part.points:>3}  {verdict} {note}".rstrip() for name, verdict, note in forms]
+    return Line(next((line for line in lines if len(line) <= width), lines[-1]), _style(part.verdict))
 
 
 def _brief(part: PartResult) -> str:

@@ -6,6 +6,8 @@ import sys
 import tomllib
 
 import nbformat
+import pexpect
+import pyte
 import pytest
 from click.testing import CliRunner
 from nbclient import NotebookClient
@@ -75,12 +77,72 @@ def test_a_learners_work_in_the_house_is_not_handed_out(home, tmp_path):
 
 
 def test_commands_that_need_more_say_so(released):
-    assert run(released, "grader", "check", "901") == (
-        2, f"grader: This is a student edition, without hidden checks. The visible examples: pytest exercises/{ID}.\n",
-    )  # fmt: skip
     assert run(released, "grader", "solution", "901", "--give-up") == (
         2, "grader: This is a student edition, without solutions: ask your teacher.\n",
     )  # fmt: skip
+
+
+MEAN = "def batch_mean(x):\n    return x.sum(0) / len(x)\n"
+
+
+def test_check_runs_the_examples_counts_them_and_says_what_it_cannot_know(released):
+    attempt = released / "exercises" / ID / "running_mean.py"
+    attempt.write_text(MEAN.replace(" / len(x)", ""))
+    code, said = run(released, "grader", "check", "901")
+    lines = said.splitlines()
+    assert code == 1
+    assert [" ".join(line.split()) for line in lines[:2]] == [
+        "dl_901 · Running mean examples of 0 of 2 parts pass", "✗ batch_mean 30 wrong 0 of 1 examples pass",
+    ]  # fmt: skip
+    assert "Two rows." in said
+    assert f"again: pytest exercises/{ID}/test_examples.py::test_two_rows" in said
+    assert "More checks run when your work is graded, and only they give points." in said
+    attempt.write_text(MEAN)
+    code, said = run(released, "grader", "check", "901", "batch_mean")
+    assert (code, "examples of 1 of 2 parts pass" in said) == (0, True), said
+    assert "RunningMean" not in said
+    code, said = run(released, "grader", "check", "--json")
+    (result,) = json.loads(said)
+    assert (result["score"], result["isolation"]) == (0, "examples")
+    assert [part["earned"] for part in result["parts"]] == [0, 0]
+    assert "the visible examples of 1 of 2 parts pass" in run(released, "grader")[1]
+
+
+def test_an_example_that_hangs_or_ends_the_process_costs_itself(released):
+    facts, examples = (released / "exercises" / ID / name for name in ("exercise.toml", "test_examples.py"))
+    facts.write_text(facts.read_text().replace("check_seconds = 2", "check_seconds = 1"))
+    more = "def test_{0}():\n    running_mean.batch_mean(torch.ones({0}, 1))\n\n\n"
+    examples.write_text(examples.read_text() + "\n\n" + "".join(more.format(i) for i in (3, 4, 5)))
+    hangs = "    if len(x) == 3:\n        while True: pass\n    if len(x) == 4:\n        import os; os._exit(0)\n"
+    (released / "exercises" / ID / "running_mean.py").write_text(MEAN.replace("    return", f"{hangs}    return"))
+    _, said = run(released, "grader", "check", "901", "--json")
+    part = json.loads(said)[0]["parts"][0]
+    assert [(one["id"], one["verdict"]) for one in part["checks"]] == [
+        ("test_two_rows", "passed"), ("test_3", "timeout"), ("test_4", "crashed"), ("test_5", "passed"),
+    ]  # fmt: skip
+
+
+def test_watch_runs_the_examples_on_each_save(released):
+    """Without a terminal, and on one."""
+    (released / "exercises" / ID / "running_mean.py").write_text(MEAN)
+    code, said = run(released, "grader", "watch", "901", "--once")
+    assert (code, said) == (
+        0, f"{ID}  examples of 1 of 2 parts pass. More checks run when it is graded.\n"
+    )  # fmt: skip
+    shown = pyte.Screen(80, 24)
+    stream = pyte.Stream(shown)
+    child = pexpect.spawn(
+        sys.executable, ["-m", "grader", "watch", "901"], cwd=released, dimensions=(24, 80), encoding="utf-8",
+        env=environment(TERM="xterm", PYTHONPATH=str(released)), timeout=PATIENCE,
+    )  # fmt: skip
+    while not any("more checks when graded" in line for line in shown.display):
+        stream.feed(child.read_nonblocking(1 << 16, timeout=PATIENCE))
+    assert " ".join(shown.display[0].split()) == "dl_901 · Running mean examples of 1 of 2 parts pass"
+    assert "no visible example" in "\n".join(shown.display)
+    child.send("q")
+    child.expect_exact("Running mean: examples of 1 of 2 parts pass.")
+    child.expect(pexpect.EOF)
+    child.close()
 
 
 @pytest.mark.parametrize(
@@ -138,6 +200,13 @@ def test_examples_that_fail_do_not_count(released):
 def test_a_practice_notebook_runs_the_examples_and_counts_them(released, monkeypatch):
     for name, value in environment(PYTHONPATH=str(released)).items():
         monkeypatch.setenv(name, value)
+    facts = released / "exercises" / ID / "exercise.toml"
+    drawn = (
+        '[[picture]]\npart = "batch_mean"\nkind = "bars"\naxes = ["batch", "mean"]\ndriver = "means"\ncaption = "Ones."'
+    )
+    facts.write_text(f"{facts.read_text()}\n{drawn}\n")
+    means = "def means(module):\n    return {'a': module.batch_mean(torch.ones(3, 1)).item()}\n"
+    facts.with_name("pictures.py").write_text(f"import torch\n\n\n{means}")
     code, said = run(released, "grader", "notebook", "901")
     assert (code, said.splitlines()[1]) == (
         0, "Student edition: check runs the visible examples. Hand in the notebooks of your course.",
@@ -150,10 +219,13 @@ def test_a_practice_notebook_runs_the_examples_and_counts_them(released, monkeyp
         if cell.source.startswith("def batch_mean"):
             cell.source = "def batch_mean(x):\n    return x.sum(0) / len(x)\n"
     NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(folder)}}).execute()
-    (shown,) = next(cell.outputs for cell in notebook.cells if cell.source == 'check("batch_mean")')
-    assert shown["text"].splitlines() == [
-        "batch_mean: 1 of 1 examples pass", "  ✓ two rows", "More checks run when it is graded.",
+    shown = next(cell.outputs for cell in notebook.cells if cell.source == 'check("batch_mean")')
+    assert "".join(one["text"] for one in shown if "text" in one).splitlines() == [
+        "batch_mean: 1 of 1 examples pass", "  ✓ two rows", "More checks run when it is graded.", "Means. Ones.",
+        "Yours: Bar chart, 1 batch, mean all 1.",
     ]  # fmt: skip
+    (picture,) = (one["data"]["image/svg+xml"] for one in shown if "data" in one)
+    assert picture.startswith("<svg")
     assert "the visible examples of 1 of 2 parts pass" in run(released, "grader")[1]
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pexpect
 import pyte
 import pytest
+from msgspec.structs import replace
 from shared import PATIENCE
 
 from conftest import environment
@@ -179,11 +180,38 @@ def test_another_exercise_is_chosen_from_the_list(home, tty):
     shown = tty()
     shown.until("2 parts to go")
     shown.press("l")
-    shown.until("> dl_901_running_mean")
+    shown.until("> dl_901  Running mean")
     shown.press("/", "z")
     shown.until("none")
     shown.press("\x7f", "r", "\r")
     shown.until("2 parts to go")
+
+
+def test_what_is_chosen_of_a_long_list_stays_in_sight(home):
+    exercise = home.exercise
+    many = {str(i): replace(exercise, title=f"Title {i}") for i in range(60)}
+    watch = SimpleNamespace(house=SimpleNamespace(exercises=many), exercise=exercise)
+    screen = Screen(watch, SimpleNamespace(size=(60, 24)))
+    for key in ("l", *["down"] * 40):
+        asyncio.run(screen._press(key))
+    lines = screen._listed()
+    assert len(lines) <= 21
+    assert any(line.startswith("> ") and "Title 40" in line for line in lines)
+
+
+def test_a_terminal_that_draws_no_screen_gets_a_line_a_run(home):
+    home.solve(SUM)
+    child = pexpect.spawn(
+        sys.executable, ["-m", "grader", "watch", "901"], cwd=home.root, encoding="utf-8",
+        env=environment(TERM="dumb"), timeout=PATIENCE,
+    )  # fmt: skip
+    child.expect_exact("dl_901_running_mean  70 of 100 points")
+    assert "\x1b" not in child.before
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    assert "\x1b" not in child.before
+    assert "Abort" not in child.before
+    child.close()
 
 
 def test_a_file_that_is_gone_is_said_and_can_be_written_again(home, tty):

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from grader.verdicts.finding import Finding
 from grader.verdicts.result import CheckResult, PartResult
 from grader.verdicts.verdict import Verdict
-from grader.views.board import Board, screen
+from grader.views.board import Board, body_lines, screen
+from grader.views.render import Line, part_line
 
 WRONG = CheckResult(
     "test_a", "batch_mean", Verdict.WRONG, "batch_mean of x: 3 of 3 values differ\n  worst at d=2", "It is so."
@@ -37,6 +38,7 @@ def test_a_screen_is_exactly_as_large_as_the_terminal(home, width, height):
     assert lines[0].startswith("dl_901 · Running me"[:width])
     assert lines[-2] == "judged 14:02:11"
     assert "q quit" in lines[-1]
+    assert "h hint" in lines[-1] or width < 60
 
 
 def test_the_failure_in_focus_is_shown_and_the_points_are_those_ever_earned(home):
@@ -46,6 +48,25 @@ def test_the_failure_in_focus_is_shown_and_the_points_are_those_ever_earned(home
     assert "It is so." in text
     assert "worst at d=2" in text
     assert "It is so." not in "\n".join(line.text for line in screen(board(home, focus="RunningMean"), 80, 24))
+
+
+def test_what_was_gained_stands_first_and_in_short_where_something_fails(home):
+    gained = (Line("  +70  RunningMean", {"bold": True}), Line("      Why so."))
+    lines = [line.text for line in body_lines(board(home, gained=gained))]
+    assert lines[:2] == ["  +70 RunningMean", lines[1]]
+    assert "batch_mean" in lines[1]
+    assert lines[-2:] == ["  +70  RunningMean", "      Why so."]
+    lines = [line.text for line in body_lines(board(home, gained=gained, focus="RunningMean"))]
+    assert lines[:3] == ["  +70  RunningMean", "      Why so.", ""]
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 24, "a" * 40])
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_part_fits_sixty_columns_and_its_verdict_is_whole(name, verdict):
+    checks = [CheckResult(str(i), name, verdict, "said") for i in range(21)]
+    line = part_line(PartResult(name, 100, 0, verdict, "said", checks, 21), 60).text
+    assert str(verdict) in line
+    assert len(line) <= 60 or name == "a" * 40
 
 
 def test_what_does_not_fit_is_counted_and_can_be_reached(home):
@@ -82,5 +103,8 @@ def test_where_values_differ_is_a_map_below_the_failure(home):
     assert "n d" in text
     assert "█ █ █" in text
     assert "Heat map of" not in text
+    narrow = [line.text for line in body_lines(board(home, parts=(part, parts()[1])), 60)]
+    assert max(map(len, narrow)) <= 60
+    assert "marked" in " ".join(narrow)  # the last word of what the signs mean
     ascii = [line.text for line in screen(board(home, parts=(part, parts()[1])), 80, 30, encoding="ascii")]
     assert "".join(ascii).isascii()
