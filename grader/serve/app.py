@@ -81,7 +81,7 @@ class Page:
     def changed_outside(self, exercise: Exercise, before: DiskFile, disk: DiskFile) -> None:
         """Somebody else wrote the file: tell it, and judge it as if it had been saved here."""
         self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="disk")
-        if disk.state == "there" and not disk.stub and shown.edition(self.house) == "whole":
+        if disk.state == "there" and not disk.stub:
             changed = changed_parts(exercise, before.text, disk.text)
             part = self._at_cursor.get(exercise.id, "")
             self.runs.start(exercise, disk, changed[0] if changed and part not in changed else part)
@@ -106,8 +106,7 @@ class Page:
     async def kata(self, request: Request) -> Wire:
         exercise = self._exercise(request)
         disk = self._disk(exercise)
-        seat = self.runs.warm(exercise) if shown.edition(self.house) == "whole" else "cold"
-        running = self.runs.running(exercise)
+        seat, running = self.runs.warm(exercise), self.runs.running(exercise)
         return shown.kata(self.house, exercise, disk, seat=seat, running=running, n=self.log.n)
 
     async def file(self, request: Request) -> Wire:
@@ -219,12 +218,6 @@ class Page:
 
     def _meant(self, exercise: Exercise, hash: str) -> DiskFile | Response:
         """The text that a run is about; or what is on disk as the answer, where that is another one."""
-        if shown.edition(self.house) == "student":
-            raise HTTPException(
-                403,
-                "This is a student edition: the hidden checks are not here, so nothing can be judged. "
-                f"The visible examples: pytest exercises/{exercise.id}",
-            )
         disk = self._disk(exercise)
         if disk.state != "there" or (hash and hash != disk.hash):
             return _answer(disk, 409)

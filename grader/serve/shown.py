@@ -54,7 +54,7 @@ def next_part(house: House) -> wire.NextPart | None:
 
 
 def _next(house: House, standing: Standing) -> wire.NextPart | None:
-    following = desk.following(house, standing.earned, standing.worked_on)
+    following = desk.following(house, standing.done, standing.worked_on)
     if following is None:
         return None
     exercise, part = following.exercise, following.part

@@ -1,6 +1,6 @@
 """What a learner has earned and tried, over the tiles of the coverage table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.coverage import SECTIONS, ItemRow, TopicRow
@@ -14,12 +14,15 @@ class Standing:
     def __init__(self, house: House) -> None:
         progress = Progress(house.root)
         self.earned: dict[str, set[str]] = {}
+        self.done: Mapping[str, set[str]] = {}
+        """As `earned`; in a student edition, which knows no points, the parts whose examples passed."""
         self.tried: set[tuple[str, str]] = set()
-        """Judged as more than the stub; in a student edition, which judges nothing, examples of it passed."""
+        """Judged as more than the stub; in a student edition, which judges nothing for points, its examples passed."""
         self.worked_on: dict[str, str] = {}
         self.warning = ""
         try:
             self.earned = progress.earned()
+            self.done = self.earned if house.is_whole else progress.with_examples()
             self.tried = progress.tried() | _with_examples(progress)
             self.worked_on = progress.last_worked_on()
         except ProgressError as error:

@@ -120,6 +120,20 @@ def test_waits(attempt, draw):
         facts = self.root / "exercises" / ID / "exercise.toml"
         facts.write_text(facts.read_text().replace("check_seconds = 2", "check_seconds = 600"))
 
+    def declare(self, pictures: str, drivers: str) -> None:
+        """Declare pictures, as in `exercise.toml`. drivers: the text of `pictures.py`."""
+        facts = self.file.with_name("exercise.toml")
+        facts.write_text(facts.read_text() + pictures)
+        facts.with_name("pictures.py").write_text(drivers)
+
+    def to_student_edition(self) -> None:
+        """Take away what a student edition has not."""
+        stub = House(self.root).exercises[self.id].released_stub
+        stub.parent.mkdir(parents=True)
+        shutil.copy(self.file, stub)
+        for tree in ("solutions", "tests"):
+            shutil.rmtree(self.root / tree)
+
     def kept(self, judged: bool = False) -> list[str]:
         """The texts in the history, oldest first. judged: those alone that were judged."""
         house = House(self.root)

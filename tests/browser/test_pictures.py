@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from learner import ID, Seen
+from learner import Seen
 from playwright.sync_api import expect
 
 DECLARED = """
@@ -26,10 +26,7 @@ def means(module):
 @pytest.fixture
 def drawn(context, house):
     """A page of a house that declares a picture."""
-    folder = house.root / "exercises" / ID
-    facts = folder / "exercise.toml"
-    facts.write_text(facts.read_text() + DECLARED)
-    (folder / "pictures.py").write_text(DRIVER)
+    house.declare(DECLARED, DRIVER)
     house.start()
     return Seen(context.new_page(), house)
 
@@ -57,3 +54,26 @@ def test_22_a_picture_has_a_name_words_numbers_and_arrows(drawn):
     expect(shown.get_by_text("The reference's")).to_be_visible()
     expect(shown.get_by_text("Yours")).to_be_visible()
     drawn.keep("pictures")
+
+
+def test_a_student_edition_runs_its_examples_and_draws(context, house):
+    house.declare(DECLARED, DRIVER)
+    right = house.solution.replace("if len(x) == 0:", "if False:")
+    house.to_student_edition()
+    house.start()
+    house.write(text=right)
+    seen = Seen(context.new_page(), house).open()
+    page = seen.page
+    expect(page.get_by_text("they give points")).to_be_visible()
+    seen.at("def batch_mean")
+    page.keyboard.press("Control+Enter")
+    expect(seen.part("batch_mean").locator(".standing")).to_have_text("passed")
+    expect(seen.part("RunningMean").locator(".standing")).to_have_text("not judged")
+    expect(page.locator(".judged")).to_contain_text("this text · 1 example")
+    expect(page.get_by_role("region", name="Pictures of batch_mean").get_by_role("img")).to_have_count(1)
+    seen.keep("student")
+    house.write(("x.sum(0) / len(x)", "x.sum(0)"), text=house.text)
+    expect(seen.part("batch_mean").locator(".standing")).to_have_text("wrong, 0 of 1 examples pass")
+    assert house.kept() == []
+    seen.open("/")
+    expect(page.get_by_role("region", name="Next")).to_contain_text("RunningMean")

@@ -81,7 +81,7 @@ export function JudgedState({ session }: { session: Session }) {
   const current = session.isCurrent(judged.hash);
   return (
     <span class={`judged${current ? "" : " stale"}`}>
-      judged: {current ? "this text" : <b>an older text</b>} · {plural(judged.checks, "check")}
+      judged: {current ? "this text" : <b>an older text</b>} · {plural(judged.checks, session.noun)}
     </span>
   );
 }

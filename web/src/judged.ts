@@ -30,12 +30,12 @@ export const firstFailure = (part: PartView) => part.checks.find((check) => !pas
 export const QUIET: ReadonlySet<Standing> = new Set<Standing>(["not started", "waiting", "not run", "unknown", "running"]);
 export const fails = (part: PartView) => part.standing !== "passed" && !QUIET.has(part.standing);
 
-/** `4 of 8 checks pass`; nothing where no check looked at a file that cannot be used. */
-export function tally(part: PartView): string {
+/** `4 of 8 checks pass`; nothing where no check looked at a file that cannot be used. noun: what a check is called. */
+export function tally(part: PartView, noun: string): string {
   if (firstFailure(part)?.of_file) return "";
   const right = part.checks.filter(passes).length;
   const all = part.checks.length;
-  return `${right} of ${all} checks pass${all < part.planned ? `, of ${part.planned} in all` : ""}`;
+  return `${right} of ${all} ${noun}s pass${all < part.planned ? `, of ${part.planned} in all` : ""}`;
 }
 
 export class Judged {

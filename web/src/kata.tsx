@@ -53,7 +53,7 @@ function Kata({ session, part }: { session: Session; part: string }) {
         <div class="pane pane-code" id="pane-code">
           <Bars session={session} />
           <Editor session={session} />
-          {session.kata.edition === "whole" && <Try session={session} />}
+          <Try session={session} />
           <Foot session={session} />
         </div>
         <div class="pane pane-verdicts" id="pane-verdicts" tabIndex={-1}><Verdicts session={session} show={show} /></div>
@@ -75,7 +75,7 @@ function Toolbar({ session }: { session: Session }) {
       <span class="spacer" />
       {judged.run ? (
         <button type="button" class="main" onClick={() => void session.stop()} title={`Stop (${mod}-.)`}>■ Stop</button>
-      ) : kata.edition === "whole" && (
+      ) : (
         <button type="button" class="main" onClick={() => void session.run()} disabled={session.asked} title={`Save and run (${mod}-Enter)`}>▶ Run</button>
       )}
       <a class="button" href={to.compare(kata.id)}>Compare</a>

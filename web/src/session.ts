@@ -59,6 +59,11 @@ export class Session extends Store {
     this.editing.end();
   }
 
+  /** What a check is called that a learner can see, as in a student edition. */
+  get noun(): string {
+    return this.kata.edition === "whole" ? "check" : "example";
+  }
+
   // ---- the text: `Port` of editing
 
   text(): string {
@@ -224,13 +229,15 @@ export class Session extends Store {
       const now = earnedNow.get(part.name);
       return now ? { ...part, earned: true, why: now.why, questions: now.questions } : part;
     });
-    const attempts = this.kata.attempts + 1;
+    const attempts = this.kata.attempts + (this.kata.edition === "whole" ? 1 : 0);
     this.kata = { ...this.kata, parts, attempts, last: result, points_earned: this.kata.points_earned + points };
     const { points_earned, points: all } = this.kata;
     const more = points ? ` ${points} more points: ${gained.map((one) => one.part).join(", ")}.` : "";
     const failing = this.judged.parts.find((part) => part.standing !== "passed" && part.standing !== "not run");
     const first = failing ? ` ${failing.name}: ${failing.standing}.` : "";
-    speak(`${points_earned} of ${all} points.${more}${first}`);
+    const passed = result.parts.filter(({ verdict }) => verdict === "passed").length;
+    const said = this.kata.edition === "whole" ? `${points_earned} of ${all} points.` : `The examples of ${passed} of ${parts.length} parts pass.`;
+    speak(`${said}${more}${first}`);
   }
 
   /** The server may have changed more than it told: ask for everything again. */

@@ -22,8 +22,8 @@ export function Verdicts({ session, show }: { session: Session; show: (part: str
       {gained.length > 0 && <NextUp session={session} />}
       {kata.edition === "student" && (
         <p class="begin">
-          The student edition has no hidden checks, so nothing is judged here. The visible examples run in a terminal:{" "}
-          <code>pytest {kata.path}</code>
+          Student edition: Run tries the visible examples. More checks run when your work is graded, and only they give
+          points.
         </p>
       )}
       {untouched && !judged.run && kata.edition === "whole" && (
@@ -46,14 +46,14 @@ function RunState({ session }: { session: Session }) {
   if (run)
     return (
       <div class="run-state">
-        <progress value={run.total ? run.done : undefined} max={run.total || undefined} aria-label="Checks that have ended" />
+        <progress value={run.total ? run.done : undefined} max={run.total || undefined} aria-label={`${session.noun}s that have ended`} />
         <span>{run.total ? `${run.done} of ${run.total}` : "begins"}</span>
         <button type="button" onClick={() => void session.stop()}>Stop</button>
       </div>
     );
   if (asked) return <p class="run-state" role="status">Saving…</p>;
   if (session.stopped) return <p class="run-state" role="status">Stopped: that run counts for nothing.</p>;
-  if (kata.seat === "warming") return <p class="run-state quiet">The checks warm up. You can write, and run: it waits for them.</p>;
+  if (kata.seat === "warming") return <p class="run-state quiet">The {session.noun}s warm up. You can write, and run: it waits for them.</p>;
   return null;
 }
 
@@ -78,10 +78,10 @@ function PartRow({ part, session, opens, show }: RowProps) {
         <span class="sign" aria-hidden="true">{sign(part.standing)}</span>
         <button type="button" class="name" onClick={() => show(part.name)} title="Go to it in the file">{part.name}</button>
         <span class="points">{facts?.earned ? <b title="earned">{part.points}</b> : part.points}<span class="unseen"> points{facts?.earned ? ", earned" : ""}</span></span>
-        <span class="standing">{[label, failing && tally(part)].filter(Boolean).join(", ")}{stale && <em> · of an older text</em>}</span>
+        <span class="standing">{[label, failing && tally(part, session.noun)].filter(Boolean).join(", ")}{stale && <em> · of an older text</em>}</span>
         {(failing || part.checks.length > 0) && (
           <button type="button" class="fold" aria-expanded={open} onClick={() => setOpen(!open)}>
-            <span aria-hidden="true">{open ? "▾" : "▸"}</span><span class="unseen">Checks of {part.name}</span>
+            <span aria-hidden="true">{open ? "▾" : "▸"}</span><span class="unseen">{session.noun}s of {part.name}</span>
           </button>
         )}
       </div>

@@ -251,7 +251,7 @@ def test_another_size_is_drawn_anew(home, tty):
     shown.until("2 parts to go")
     shown.screen.resize(16, 60)
     shown.child.setwinsize(16, 60)
-    shown.until("? keys  q quit")
+    shown.until("o open ? keys q quit")  # of 60 columns
     assert len(shown.text.splitlines()) == 16
 
 

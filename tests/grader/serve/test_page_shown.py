@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from serve_page import ID, ended
 
-from grader.learner.seat import Run
+from grader.learner.seat import Ended, Ready, Run
 from grader.serve import shown
 from grader.serve.statement import paragraph_html, statement_html
 from grader.verdicts.finding import Finding
@@ -142,16 +142,32 @@ def student(client, home):
     return client
 
 
-def test_a_student_edition_shows_the_examples_and_says_what_it_cannot_know(student, home, seats):
+def test_a_student_edition_runs_its_examples_and_says_what_it_cannot_know(student, home, seats, until):
     assert kata(student)["edition"] == "student"
     assert "def test_" in kata(student)["examples"]
     assert "Returns (d,)." in kata(student)["parts"][0]["contract"]
-    answer = student.post(f"{KATA}/run", json={})
-    assert answer.status_code == 403
-    assert f"pytest exercises/{ID}" in answer.json()["error"]
     assert student.post(f"{KATA}/give-up", json={"part": "batch_mean"}).status_code == 200
     assert student.get(f"{KATA}/solution?part=batch_mean").status_code == 403
-    assert seats == []
+    assert student.get("/api/map").json()["next"]["part"] == "batch_mean"
+    student.post(f"{KATA}/run", json={})
+    seats[0].say(Ready(1))
+    until("seat", after=2)
+    run = seats[0].asked[0]
+    planned = {"batch_mean": ["test_two_rows"]}
+    passed = assemble(
+        home.exercise,
+        [CheckResult("test_two_rows", "batch_mean", Verdict.PASSED)],
+        planned,
+        seed=0,
+        isolation="examples",
+    )
+    seats[0].say(Ended(run.number, passed))
+    end, _ = until("end")
+    assert (end["gained"], end["next"]["part"]) == ([], "RunningMean")
+    assert home.progress.history(ID) == []
+    assert home.progress.earned() == {}
+    assert home.progress.with_examples() == {ID: {"batch_mean"}}
+    assert student.get("/api/map").json()["points_earned"] == 0
 
 
 def test_a_student_edition_saves_and_resets(student, home):
