@@ -18,8 +18,7 @@ export function Verdicts({ session, show }: { session: Session; show: (part: str
     <section class="verdicts" aria-label="Verdicts">
       <RunState session={session} />
       {trouble && <p class="trouble" role="status">{trouble}</p>}
-      {gained.map((one, i) => <Earned key={one.part} gained={one} session={session} open={i === 0} />)}
-      {gained.length > 0 && <NextUp session={session} />}
+      {gained.length > 0 && <News session={session} brief={first !== undefined} />}
       {kata.edition === "student" && (
         <p class="begin">
           Student edition: Run tries the visible examples. More checks run when your work is graded, and only they give
@@ -152,7 +151,27 @@ function Printed({ text }: { text: string }) {
   );
 }
 
-/** What was just earned; of several the first lies open. */
+const FEW = 3;
+
+/** What was just earned; of several the first lies open. brief: something fails, which is to be in sight. */
+function News({ session, brief }: { session: Session; brief: boolean }) {
+  const { gained } = session;
+  const cards = gained.map((one, i) => <Earned key={one.part} gained={one} session={session} open={!brief && i === 0} />);
+  const points = gained.reduce((sum, one) => sum + one.points, 0);
+  return (
+    <>
+      {brief && gained.length > FEW ? (
+        <details class="all-won">
+          <summary><b>+{points}</b> in {plural(gained.length, "part")}</summary>
+          {cards}
+        </details>
+      ) : cards}
+      <NextUp session={session} />
+    </>
+  );
+}
+
+/** One part that was just earned. */
 function Earned({ gained, session, open }: { gained: Gained; session: Session; open: boolean }) {
   return (
     <article class="won" aria-label={`Earned: ${gained.part}`}>
