@@ -48,6 +48,9 @@ def test_04_a_wrong_value_says_what_does_not_hold_and_where(seen):
     expect(part.locator(".property")).to_have_text("The mean runs over the first axis.")
     expect(part.locator(".message")).to_contain_text("worst at")
     expect(part.locator(".message")).to_contain_text("a sum")
+    earned = seen.page.get_by_role("article", name="Earned: RunningMean")
+    expect(earned.get_by_text("RunningMean")).to_be_visible()
+    expect(earned.get_by_text("moves the mean by its share")).to_be_hidden()  # in short: what fails is to be in sight
     grid = part.get_by_role("grid")
     expect(grid.get_by_role("gridcell")).to_have_count(3)
     expect(part.locator("figure")).to_have_attribute("aria-label", re.compile("3 of 3"))
