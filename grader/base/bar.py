@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from grader.base.terminal import wants_plain
+
 
 class Bar:
     """One line on stderr that is gone when the work is done; nothing where stderr is no terminal.
@@ -43,7 +45,7 @@ def _line(unit: str, total: int) -> Any:
         BarColumn(bar_width=20),
         TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit),
         TimeRemainingColumn(),
-        console=Console(stderr=True, highlight=False),
+        console=Console(stderr=True, highlight=False, color_system=None if wants_plain() else "auto"),
         transient=True,
         auto_refresh=False,  # that would be a thread, in a process that forks
         redirect_stdout=False,

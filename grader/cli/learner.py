@@ -192,7 +192,7 @@ def questions(id: str, part: str | None, answers: bool) -> None:
     exercise = house.find(id)
     chosen = exercise.part(part) if part else None
     known = {one.name for one in exercise.parts} if answers else earned_of(house).get(exercise.id, set())
-    for line in question_lines(exercise, chosen, known):
+    for line in question_lines(exercise, chosen, known, terminal_columns()):
         click.echo(line)
 
 

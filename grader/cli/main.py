@@ -1,6 +1,5 @@
 """The command `grader`: a page of talk around one call each; torch and pytest load only where a check runs."""
 
-import os
 import sys
 from io import TextIOWrapper
 from typing import Any
@@ -9,6 +8,7 @@ import click
 
 from grader import __version__
 from grader.base.errors import HouseError
+from grader.base.terminal import wants_plain
 from grader.cli import learner
 from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
@@ -43,7 +43,7 @@ def main(ctx: click.Context) -> None:
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
-    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+    if wants_plain():
         ctx.color = False
     if ctx.invoked_subcommand is None:
         learner.desk_()

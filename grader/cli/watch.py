@@ -10,6 +10,7 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House, find_house
 from grader.base.errors import HouseError
+from grader.base.terminal import wants_plain
 from grader.cli.learner import earned_of, worked_on
 from grader.cli.talk import say, warn
 from grader.learner import desk
@@ -45,7 +46,7 @@ def watch(id: str | None, once: bool, as_json: bool) -> None:
     from grader.learner.screen import watch_screen
     from grader.learner.terminal import Terminal
 
-    last = asyncio.run(watch_screen(house, exercise, Terminal(colour="NO_COLOR" not in os.environ)))
+    last = asyncio.run(watch_screen(house, exercise, Terminal(colour=not wants_plain())))
     click.echo(f"{last.title}: {_standing(house, last)}. Again: grader watch {last.number}")
 
 

@@ -63,7 +63,7 @@ def result_lines(
     if broken:
         lines += [Line(""), *failure_lines(broken, width, path)]
     lines += gained_lines(exercise, gained, width)
-    lines += [Line(""), *_next_lines(exercise, result, tree)]
+    lines += [Line(""), *_next_lines(exercise, result, tree, width)]
     return spoken(lines, encoding)
 
 
@@ -186,14 +186,22 @@ def _folder(exercise: Exercise, tree: str) -> str:
     return "" if folder == "." else f"{folder}/"
 
 
-def _next_lines(exercise: Exercise, result: Result, tree: str) -> list[Line]:
+def _with_command(said: str, command: str, width: int) -> list[str]:
+    """A sentence and what one may type after it, on a line of its own where one line is too short."""
+    line = f"  {said} {command}"
+    return [line] if len(line) <= width else [*paragraph(said, 2, width), f"    {command}"]
+
+
+def _next_lines(exercise: Exercise, result: Result, tree: str, width: int) -> list[Line]:
     path = _folder(exercise, tree).rstrip("/") or "."
     if not result.complete:
         ran = sum(part.ran_in_full for part in result.parts)
-        return [Line(f"  {ran} of {len(result.parts)} parts ran in full. All of them: pytest {path}")]
+        said = f"{ran} of {len(result.parts)} parts ran in full. All of them:"
+        return [Line(text) for text in _with_command(said, f"pytest {path}", width)]
     if result.earned:
-        after = f" Compare with the reference: grader solution {exercise.number}" if tree == "exercises" else ""
-        return [Line(f"  All {result.max_score} points.{after}", {"green": True})]
+        said, compare = f"All {result.max_score} points.", f"grader solution {exercise.number}"
+        lines = _with_command(f"{said} Compare with the reference:", compare, width)
+        return [Line(text, {"green": True}) for text in (lines if tree == "exercises" else [f"  {said}"])]
     following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
     if following is None or tree != "exercises":
         return [Line(f"  {result.score} of {result.max_score} points.")]

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Literal
 
 from rich.box import ASCII, SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -14,6 +15,7 @@ from rich.text import Text
 from grader.bank.catalog import Exercise, House, Track, number_of
 from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow
 from grader.bank.tracks import along, needs
+from grader.base.terminal import wants_plain
 from grader.base.text import plain
 from grader.records.progress import Kept
 from grader.verdicts.result import Result
@@ -191,7 +193,8 @@ def _table(*columns: str) -> Table:
 def _console() -> Console:
     """As wide as the terminal; 80 columns where there is none."""
     # Asked for here, since rich takes a terminal that obeys no commands to be 80 columns wide.
-    return Console(highlight=False, width=terminal_columns(), height=24)
+    colours: Literal["auto"] | None = None if wants_plain() else "auto"
+    return Console(highlight=False, width=terminal_columns(), height=24, color_system=colours)
 
 
 def _unicode() -> bool:

@@ -201,15 +201,17 @@ def test_status_counts_what_is_earned(checked, monkeypatch):
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 
-def test_the_table_fits_sixty_columns(checked):
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TERM": "xterm-256color", "NO_COLOR": "1"}], ids="_".join)
+def test_the_table_fits_sixty_columns_and_is_plain(checked, env):
     home, _ = checked
     command = f"stty cols 60; {sys.executable} -m grader status; {sys.executable} -m grader list"
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"], cwd=home.root, capture_output=True, text=True, timeout=300,
-        env=environment(TERM="dumb"),
+        env=environment(**env),
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert "Averages" in done.stdout
+    assert "\x1b" not in done.stdout
     assert [line.endswith("asked)") for line in lines if line.startswith(("ML engineer", "LLM engineer"))] == [True] * 2
     assert not [line for line in lines if len(line.rstrip()) > 80]
     table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Topics  "))]

@@ -33,6 +33,8 @@ def test_nothing_is_wider_than_80_columns(home):
     home.edit("exercises/dl_901_running_mean/questions.toml", ("There is none:", "There is none: " + "words " * 60))
     known = {"batch_mean", "RunningMean"}
     assert max(map(len, question_lines(home.exercise, None, known))) in range(70, 81)
+    for part in (None, home.exercise.parts[1]):
+        assert max(map(len, question_lines(home.exercise, part, set(), columns=50))) in range(40, 51)
 
 
 def test_what_is_earned_is_told_in_a_few_lines(home):
