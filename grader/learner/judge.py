@@ -149,8 +149,7 @@ def _pictures(engine: "Engine", exercise: Exercise, run: Run, result: Result, as
     with suppress(ProgressError):
         earned |= Progress(exercise.root).earned().get(exercise.id, set())
     chosen = sorted((one for one in exercise.pictures if one.part in begun), key=lambda one: one.part not in run.first)
-    is_whole = exercise.solution.is_file()  # without it nothing can be read as what was handed in is
-    text = read_text(exercise, run.text).text if is_whole else run.text
+    text = read_text(exercise, run.text).text
     for hung in gallery(engine, exercise, text, chosen, earned, asked.is_newer):
         if not asked.is_newer():
             one = hung.declared

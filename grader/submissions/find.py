@@ -103,8 +103,8 @@ def read_submission(student: str, exercise: Exercise, place: Path) -> Submission
 
 
 def read_text(exercise: Exercise, text: str) -> Submission:
-    """A text as if it lay in the learner's own file."""
-    return read_all([Handed("", exercise, script=text)])[0]
+    """A text as if it lay in the learner's own file. It takes neither checks nor solution, as in a student edition."""
+    return _each([Handed("", exercise, script=text)])[0]
 
 
 def read_all(handed: Sequence[Handed]) -> list[Submission]:
@@ -114,6 +114,10 @@ def read_all(handed: Sequence[Handed]) -> list[Submission]:
     """
     for exercise in {one.exercise.id: one.exercise for one in handed}.values():
         exercise.need_files()
+    return _each(handed)
+
+
+def _each(handed: Sequence[Handed]) -> list[Submission]:
     return list(bounded.each(_read, handed, Submission, _unread))
 
 

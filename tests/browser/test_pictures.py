@@ -93,6 +93,10 @@ def test_a_student_edition_runs_its_examples_and_draws(context, house):
     expect(page.locator(".judged")).to_contain_text("this text · 1 example")
     expect(page.get_by_role("region", name="Pictures of batch_mean").get_by_role("img")).to_have_count(len(KINDS))
     seen.keep("student")
+    page.get_by_text("Try a few lines below the file").click()
+    page.get_by_label("Lines to try").fill("batch_mean(torch.ones(2, 3))")
+    page.get_by_role("button", name="Try", exact=True).click()
+    expect(page.get_by_role("group", name="What came of it")).to_contain_text("tensor([1., 1., 1.])")
     house.write(("x.sum(0) / len(x)", "x.sum(0)"), text=house.text)
     expect(seen.part("batch_mean").locator(".standing")).to_have_text("wrong, 0 of 1 examples pass")
     assert house.kept() == []
