@@ -61,7 +61,9 @@ def test_it_says_where_it_runs_and_streams_and_ends_at_ctrl_c(home):
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
         assert stream.read().strip() == b""
-        assert process.stdout.read().endswith("The practice page has ended.\n")
+        said = process.stdout.read()
+        assert said.endswith("The practice page has ended.\n")
+        assert token not in said  # no request is logged
         assert not kept.exists()
 
 
@@ -100,6 +102,12 @@ def test_the_usual_port_gives_way_to_a_free_one(monkeypatch):
             assert bound.getsockname()[0] == "127.0.0.1"
         with pytest.raises(HouseError), start._bound(start.PORT):
             pass
+
+
+def test_nobody_can_ask_for_another_address(cli):
+    done = cli("serve", "--host", "0.0.0.0")
+    assert done.code == 2
+    assert "--host" in done.err
 
 
 def test_the_file_for_the_browser_is_its_owners(home, monkeypatch):
