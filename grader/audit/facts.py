@@ -86,6 +86,8 @@ def files(house: House, exercise: Exercise) -> Section:
     """All files of an exercise exist, there are no others, and the built ones are current."""
     found = []
     drawn = {"pictures.py", "figure.svg"} if exercise.pictures else set()
+    if exercise.drills.is_file():
+        drawn.add(exercise.drills.name)
     expected = {
         house.root / "exercises" / exercise.id: {
             "README.md", "exercise.toml", "questions.toml", f"{exercise.stem}.py", "test_examples.py", *drawn,

@@ -145,6 +145,11 @@ class Exercise(msgspec.Struct, frozen=True):
         return self.attempt.with_name("pictures.py")
 
     @property
+    def drills(self) -> Path:
+        """Its questions with numbers that change: `grader drill` asks them. In the student edition too: they are practice."""
+        return self.attempt.with_name("drills.py")
+
+    @property
     def figure(self) -> DeclaredPicture | None:
         """The picture that the statement shows: the one that says so, else the first."""
         return next((one for one in self.pictures if one.figure), next(iter(self.pictures), None))

@@ -102,6 +102,8 @@ def _files(house: House, exercises: Sequence[Exercise]) -> Iterator[tuple[str, b
         yield f"stubs/{exercise.id}/{exercise.stem}.py", stub
         for name in (*_SHOWN, *(_DRAWN if exercise.pictures else ())):
             yield f"exercises/{exercise.id}/{name}", exercise.attempt.with_name(name).read_bytes()
+        if exercise.drills.is_file():  # practice: their answers are in the open
+            yield f"exercises/{exercise.id}/drills.py", exercise.drills.read_bytes()
     yield "conftest.py", b'pytest_plugins = ["grader.plugin"]\n'
     yield "README.md", _readme(exercises).encode()
     yield "pyproject.toml", _project().encode()

@@ -1,0 +1,85 @@
+"""Variants: the same seed gives the same one, and an unfair one is drawn anew."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from grader.base.errors import HouseError
+from grader.drills import Choice, Number, question
+from grader.drills.draw import Draw
+from grader.drills.question import variant
+
+
+def number(make, **more):
+    return question(topic="kv.memory", level=1, source="Nobody 2026", **more)(make)
+
+
+def doubled(draw):
+    n = draw.between(3, 60)
+    return Number(ask=f"Twice {n}?", answer=2 * n, traps={"half": n / 2}, hints=("", ""), why="")
+
+
+def test_the_same_seed_draws_the_same_everywhere():
+    draw = Draw("pinned")
+    drawn = [draw("a", "b", "c"), draw.between(0, 10**6), draw.shuffled(range(5)), draw.sample("xyz", 2)]
+    assert drawn == ["a", 581905, [0, 4, 3, 2, 1], ["x", "z"]]
+
+
+def test_a_seed_gives_one_variant_and_others_give_others():
+    card = number(doubled)
+    assert variant(card, 7) == variant(card, 7)
+    assert len({variant(card, seed).asked.answer for seed in range(60)}) > 30
+
+
+def test_another_revision_draws_anew():
+    one, other = number(doubled), number(doubled, revision=2)
+    assert [variant(one, s).asked.answer for s in range(9)] != [variant(other, s).asked.answer for s in range(9)]
+
+
+def test_a_variant_whose_trap_equals_the_answer_is_drawn_anew():
+    def power(draw):
+        n = draw(2, 3)
+        return Number(ask="?", answer=n * n, traps={"doubled": 2 * n}, hints=("", ""), why="")
+
+    assert {variant(number(power), seed).asked.answer for seed in range(50)} == {9}
+
+
+def test_a_variant_that_stays_unfair_says_why():
+    def same(draw):
+        return Number(ask="?", answer=4, traps={"doubled": 4}, hints=("", ""), why="")
+
+    def told(draw):
+        return Number(ask="What is 4,096?", answer=4096, traps={"half": 2048}, hints=("", ""), why="")
+
+    assert variant(number(same), 0).fault == "'doubled' equals the answer: 4"
+    assert variant(number(told), 0).fault == "the answer, 4,096, stands in the question"
+
+
+def test_choices_stand_in_an_order_of_their_own():
+    def choice(draw):
+        return Choice(ask="?", answer="right", traps={"a": "one", "b": "two"}, hints=("", ""), why="")
+
+    orders = {variant(number(choice), seed).options for seed in range(100)}
+    assert len(orders) == 6
+
+
+def test_a_question_that_fails_is_named():
+    with pytest.raises(HouseError, match=r"the question \.fails cannot be asked with seed 3: ZeroDivisionError"):
+        variant(number(fails), 3)
+
+
+def fails(draw):
+    return 1 / 0
+
+
+def test_a_question_is_drawn_without_numpy_torch_and_click():
+    script = (
+        "import sys, json; from grader.bank.catalog import find_house; from grader.drills.load import all_questions;"
+        "from grader.drills.question import variant; from grader.drills.judge import judged;"
+        "[variant(one, 1) for one in all_questions(find_house()).values()];"
+        "print(json.dumps([name for name in ('numpy', 'torch', 'click', 'pytest') if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
