@@ -177,14 +177,14 @@ def _(**given):
 
 @question(topic="kv.decode", level=2, source="Pope 2022, section 3", readme="dl_011/1")
 def work_a_byte(draw):
-    G, b = draw(1, 4, 5, 6, 7, 8, 12, 16), draw(1, 2, 4)
+    G, b = draw(4, 5, 6, 7, 8, 12, 16), draw(0.5, 1, 4)
     return Number(
         ask=f"Decoding: {G} query heads read each KV head, whose values take {b} B. How many FLOPs of attention "
         "are done for each byte of cache that is read? A multiplication and an addition are two.",
         given=dict(G=G, b=b),
         answer=2 * G / b,
         unit="FLOP/B",
-        traps={"one query head": 2 / b, "an addition forgotten": G / b, "values for bytes": 2.0 * G},
+        traps={"one query head": 2 / b, "an addition forgotten": G / b},
         hints=("Each value meets G query heads, with a multiplication and an addition.", "2 · G / b"),
         why="Each cached value is read once a step, and meets every query head of its group once. Chips offer a "
         "hundred "

@@ -9,6 +9,9 @@ import msgspec
 from grader.answering.forbidden import get_ready
 from grader.audit import answers, facts
 from grader.audit.bench import Bench
+from grader.audit.drills import SAMPLE as DRILL_SAMPLE
+from grader.audit.drills import SEEDS as DRILL_SEEDS
+from grader.audit.drills import look_alone as drills_alone
 from grader.audit.examples import examples
 from grader.audit.generated import try_mutants
 from grader.audit.knowns import knowns
@@ -81,6 +84,8 @@ def audit(
     section("examples", *examples(exercise))
     if exercise.pictures:
         section("pictures", *pictures(exercise))
+    if exercise.drills.is_file():
+        section("drills", *drills_alone(exercise, DRILL_SEEDS if mutants is None else DRILL_SAMPLE))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known, wrong))
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))

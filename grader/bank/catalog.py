@@ -146,7 +146,7 @@ class Exercise(msgspec.Struct, frozen=True):
 
     @property
     def drills(self) -> Path:
-        """Its questions with numbers that change: `grader drill` asks them. In the student edition too: they are practice."""
+        """Its questions with numbers that change. In the student edition too: they are practice."""
         return self.attempt.with_name("drills.py")
 
     @property

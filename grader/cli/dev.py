@@ -68,8 +68,11 @@ def build(only_check: bool) -> None:
 @click.option("--mutants", default="all", show_default=True, help="Generated mutants to try: all, none, or how many.")
 @click.option("--wrong", type=click.IntRange(min=1), help="Wrong answers of mutants.toml to try; by default all.")
 @click.option("--jobs", type=int, default=None, help="Processes at a time; by default as many as there are cores.")
-def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, jobs: int | None) -> None:
-    """Prove that exercises are healthy: stub, solution, wrong and right answers, generated mutants, facts."""
+@click.option("--drills", is_flag=True, help="Only the drills, with all their seeds.")
+def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, jobs: int | None, drills: bool) -> None:
+    """Prove that exercises are healthy: stub, solution, wrong and right answers, generated mutants, facts, drills."""
+    if drills:
+        sys.exit(0 if _drills_are_healthy(ids) else 1)
     from grader.audit.beside import audits  # brings torch
 
     if mutants not in ("all", "none") and not mutants.isdecimal():
@@ -85,6 +88,20 @@ def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, job
         killed, tried = sum(one.killed for one in reports), sum(one.generated - one.equivalent for one in reports)
         click.echo(f"in all: {killed} of {tried} generated mutants killed ({killed / max(tried, 1):.1%})")
     sys.exit(0 if all(one.healthy for one in reports) else 1)
+
+
+def _drills_are_healthy(ids: tuple[str, ...]) -> bool:
+    """Audit the drills of these exercises, or of all, and say what is found."""
+    from grader.audit.drills import SEEDS, look
+    from grader.drills.load import questions_of
+
+    house = find_house()
+    questions = [one for exercise in house.chosen(ids) for one in questions_of(exercise)]
+    found, summary = look(house, questions, SEEDS)
+    for finding in found:
+        click.echo(finding)
+    click.echo(f"{'✗' if found else '✓'} {summary}")
+    return not found
 
 
 def _moved(command: click.Command) -> click.Command:

@@ -69,6 +69,8 @@ class Variant(msgspec.Struct, frozen=True):
     question: Question
     seed: int
     asked: Kind
+    drawn_from: str
+    """The seed of its draws."""
     options: tuple[str, ...] = ()
     """Of a Choice or an Order: what is shown, in that order."""
     fault: str = ""
@@ -78,21 +80,16 @@ class Variant(msgspec.Struct, frozen=True):
 def variant(question: Question, seed: int) -> Variant:
     """The question as a seed asks it. Raises HouseError where its author's code fails."""
     name = f"{question.name}:{question.revision}:{seed}"
-    fault, asked = "", None
     for attempt in range(REDRAWS):
-        asked = _made(question, f"{name}:{attempt}", seed)
-        fault = next(faults(asked), "")
+        drawn_from = f"{name}:{attempt}"
+        try:
+            asked = question.make(Draw(drawn_from))
+            fault = next(faults(asked), "")
+        except Exception as error:
+            raise HouseError(f"the question {question.id} cannot be asked with seed {seed}: {error!r}.") from error
         if not fault:
             break
-    assert asked is not None
-    return Variant(question, seed, asked, _options(asked, f"{name}:options"), fault)
-
-
-def _made(question: Question, drawn_from: str, seed: int) -> Kind:
-    try:
-        return question.make(Draw(drawn_from))
-    except Exception as error:
-        raise HouseError(f"the question {question.id} cannot be asked with seed {seed}: {error!r}.") from error
+    return Variant(question, seed, asked, drawn_from, _options(asked, f"{name}:options"), fault)
 
 
 def faults(asked: Kind) -> Iterator[str]:

@@ -33,8 +33,9 @@ LINE = asked(
 @pytest.mark.parametrize(
     ("one", "typed"),
     [
-        (BYTES, "524,288"), (BYTES, "512 KiB"), (BYTES, "2*32*32*128*2"), (ROUGH, "3.63"), (ROUGH, "18/5"), (SHARE, "1/4 x"),
-        (SHARE, "25"), (MASK, "i + p"), (MASK, "(p+1) + i - 1"), (WORD, "dim = -1"), (WORD, "axis=-1"),
+        (BYTES, "524,288"), (BYTES, "512 KiB"), (BYTES, "2*32*32*128*2"), (ROUGH, "3.63"), (ROUGH, "18/5"),
+        (SHARE, "1/4 x"), (SHARE, "25"), (MASK, "i + p"), (MASK, "(p+1) + i - 1"),
+        (WORD, "dim = -1"), (WORD, "axis=-1"),
         (PRINTS, '[1,2.5] (3, "a")'), (PRINTS, "[1.0, 2.50]\n(3,'a')"), (LINE, "2"), (LINE, "line 2"),
     ],
 )  # fmt: skip
