@@ -13,6 +13,7 @@ from grader.cli import learner
 from grader.cli.classroom import class_, course, notebook, release
 from grader.cli.dev import dev, moved
 from grader.cli.doctor import doctor
+from grader.cli.drill import drill
 from grader.cli.export import export
 from grader.cli.grade import grade, merge_
 from grader.cli.picture import picture
@@ -50,7 +51,7 @@ def main(ctx: click.Context) -> None:
 
 
 for command in (
-    learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions,
+    learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions, drill,
     learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, regrade, doctor, export, course,
     release, class_, dev, *moved,
 ):  # fmt: skip

@@ -1,0 +1,111 @@
+"""`grader drill`: questions of an interview, one after the other, in the terminal or from a pipe."""
+
+import sys
+from collections.abc import Iterable
+
+import click
+import msgspec
+
+from grader.bank.catalog import House, find_house
+from grader.base.text import plain
+from grader.cli.talk import print_json, warn
+from grader.drills.choose import A_DAY, Chosen
+from grader.drills.kinds import Blank
+from grader.drills.value import Unread
+from grader.learner.drill import Turn, Wish, wanted
+from grader.views.columns import terminal_columns, width_for
+from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines
+
+
+@click.command()
+@click.option("--topic", default="", metavar="TOPIC", help="Only those of a topic, as kv.memory, or of all of kv.")
+@click.option("--role", default="", metavar="ROLE", help="Only what a role is asked, the weightiest first: ml or llm.")
+@click.option("--due", is_flag=True, help="Only what you have answered before and is due.")
+@click.option("--all", "all_", is_flag=True, help="Also what is not due yet.")
+@click.option("--count", is_flag=True, help="Say how many are due, and ask nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what would be asked, without answers; ask nothing.")
+def drill(topic: str, role: str, due: bool, all_: bool, count: bool, as_json: bool) -> None:
+    """Answer questions whose numbers change. What you knew comes back later, what you did not tomorrow."""
+    house = find_house()
+    chosen = wanted(house, Wish(topic, role, due, all_))
+    if as_json:
+        queue = [] if count else [msgspec.to_builtins(Turn(house, one).shown) for one in chosen.queue]
+        print_json({"due": chosen.due, "now": len(chosen.queue), "questions": queue})
+    elif count:
+        click.echo(f"{chosen.due} due")
+    elif not chosen.queue:
+        click.echo(_nothing(chosen))
+    else:
+        _sit(house, chosen)
+
+
+def _nothing(chosen: Chosen) -> str:
+    if chosen.topic:
+        same = f"grader drill --topic {chosen.topic}"
+        return f"Only {chosen.topic} is left, which was asked last. More of it all the same: {same}"
+    if chosen.due:
+        return f"Enough for today: {A_DAY} answers. {chosen.due} are left for tomorrow."
+    return "Nothing is due. More all the same: grader drill --all"
+
+
+def _sit(house: House, chosen: Chosen) -> None:
+    """Ask one question after the other, until the learner or the input ends."""
+    columns, answers = width_for(terminal_columns()), list[bool]()
+    click.echo(f"{KEYS}\n")
+    try:
+        for place, question in enumerate(chosen.queue, 1):
+            turn = Turn(house, question)
+            _echo(question_lines(turn.shown, place, chosen.due, columns))
+            answers += _ask(turn, columns)
+            if sys.stdin.isatty() and place < len(chosen.queue):
+                _line("  Enter next  q quit ")
+            click.echo()
+    except (EOFError, KeyboardInterrupt):
+        click.echo()
+    click.echo(f"{sum(answers)} of {len(answers)} right.")
+
+
+def _ask(turn: Turn, columns: int) -> list[bool]:
+    """Whether it was answered rightly; nothing where it was skipped. Raises EOFError where no more is wanted."""
+    while True:
+        typed = _line("> ")
+        key = typed.strip().lower()
+        if _is_answer(turn, typed):
+            key = ""
+        if key in ("s", "skip"):
+            return []
+        if key in ("h", "hint", "?"):
+            _echo(hint_lines(turn.hint(), turn.hints, columns))
+            continue
+        try:
+            told, days = turn.answer(typed, warn)
+        except Unread as error:
+            _echo(refusal_lines(str(error), columns))
+            continue
+        _echo(verdict_lines(told, days, columns))
+        return [told.right]
+
+
+def _echo(lines: Iterable[str]) -> None:
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    for line in lines:
+        click.echo(plain(spoken(line, encoding)))
+
+
+def _is_answer(turn: Turn, typed: str) -> bool:
+    """Whether a letter that is a key may be an answer: a name in a gap."""
+    asked = turn.variant.asked
+    return isinstance(asked, Blank) and typed.strip() in (*asked.given, asked.answer, *asked.traps.values())
+
+
+def _line(prompt: str) -> str:
+    """What is typed. Raises EOFError at the end of the input, and where the learner quits."""
+    try:
+        typed = input(prompt)
+    except UnicodeDecodeError:
+        raise EOFError from None
+    if not sys.stdin.isatty():
+        click.echo(plain(typed))
+    if typed.strip().lower() in ("q", "quit"):
+        raise EOFError
+    return typed

@@ -1,0 +1,85 @@
+"""Which questions are asked now, and in which order."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+import msgspec
+
+from grader.drills.question import Question
+from grader.drills.schedule import Card
+
+A_DAY = 30
+"""Answers a day, at most."""
+NEW_A_DAY = 8
+"""Questions never asked before, a day, where nothing is chosen by topic or role."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is known of earlier answers."""
+
+    cards: Mapping[str, Card]
+    """By question, of those answered before."""
+    today: date
+    answered_today: int
+    new_today: int
+    """How many of these were first answers."""
+    last_topic: str = ""
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The questions of one sitting."""
+
+    queue: tuple[Question, ...]
+    due: int
+    """How many of those asked for are due, or were never asked."""
+    left: int
+    """How many of them are not in the queue: enough for today, or two of a topic in a row."""
+    topic: str = ""
+    """The one topic of what is left, where nothing can be asked because it was asked last."""
+
+
+def is_due(question: Question, standing: Standing) -> bool:
+    """Whether a question that was answered before is due: in time, or because its answer has changed since."""
+    card = standing.cards.get(question.id)
+    return card is not None and (card.due <= standing.today or card.revision != question.revision)
+
+
+def choose(
+    questions: Iterable[Question], standing: Standing, *, all_: bool = False, new: int | None = NEW_A_DAY
+) -> Chosen:
+    """The due ones, the longest overdue first, then new ones in their order. all_: those that are not due yet, too.
+
+    new: how many new ones a day; None for any. Two of a topic do not follow each other, unless all have that topic.
+    """
+    asked = list(questions)
+    due = sorted((one for one in asked if is_due(one, standing)), key=lambda one: standing.cards[one.id].due)
+    fresh = [one for one in asked if one.id not in standing.cards]
+    if new is not None:
+        fresh = fresh[: max(0, new - standing.new_today)]
+    later = [one for one in asked if all_ and one not in due and one.id in standing.cards]
+    later.sort(key=lambda one: standing.cards[one.id].due)
+    wanted = [*due, *fresh, *later]
+    alone = len({one.topic for one in asked}) == 1
+    room = max(0, A_DAY - standing.answered_today)
+    queue = wanted[:room] if alone else _apart(wanted, standing.last_topic)[:room]
+    held = wanted[0].topic if wanted and room and not queue else ""
+    return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held)
+
+
+def _apart(wanted: Sequence[Question], last: str) -> list[Question]:
+    """As many as can be asked without two of a topic in a row, in their order as far as that goes."""
+    left, queue = list(wanted), list[Question]()
+    while found := _next(left, last):
+        left.remove(found)
+        queue.append(found)
+        last = found.topic
+    return queue
+
+
+def _next(left: Sequence[Question], last: str) -> Question | None:
+    """The first of another topic than the last; of one that would be left over at the end, if there is one."""
+    counts = Counter(one.topic for one in left)
+    others = [one for one in left if one.topic != last]
+    pressing = [one for one in others if 2 * counts[one.topic] > len(left)]
+    return next(iter(pressing or others), None)

@@ -1,0 +1,96 @@
+"""What a learner sees of a question, and of the verdict: one source for the terminal and the page."""
+
+import re
+
+import msgspec
+
+from grader.drills.judge import Judged
+from grader.drills.kinds import EXACT, Blank, Bug, Kind, Number, Order, Predict
+from grader.drills.question import Variant
+from grader.drills.units import written
+
+_NOTES = {
+    "choice": "the number of a choice",
+    "order": "all numbers, in your order",
+    "blank": "what stands in the gap",
+    "predict": "what is printed",
+    "bug": "the number of the line",
+}
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A question before it is answered: nothing here tells the answer."""
+
+    id: str
+    seed: int
+    topic: str
+    exercise: str
+    """Its label, as `dl_011`."""
+    kind: str
+    ask: str
+    note: str
+    """What is to be typed: `exact, in B`."""
+    code: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What is said once it was answered."""
+
+    right: bool
+    trap: str
+    """The mistake that gives what was typed, or ""."""
+    answer: str
+    """The right answer, in full; of several lines where it has several."""
+    worked: str
+    """Its formula with the numbers put in, or ""."""
+    why: str
+    source: str
+
+
+def shown(one: Variant) -> Shown:
+    """A variant as it is asked."""
+    card, asked = one.question, one.asked
+    code = tuple(getattr(asked, "code", "").strip("\n").split("\n")) if hasattr(asked, "code") else ()
+    kind = type(asked).kind
+    return Shown(card.id, one.seed, card.topic, card.exercise, kind, asked.ask, _note(asked), code, one.options)
+
+
+def told(one: Variant, judged: Judged) -> Told:
+    """A verdict with what belongs to it."""
+    asked = one.asked
+    return Told(judged.right, judged.trap, _answer(one), _worked(asked), asked.why, one.question.source)
+
+
+def _note(asked: Kind) -> str:
+    if not isinstance(asked, Number):
+        return _NOTES[type(asked).kind]
+    how = "exact" if asked.tolerance == EXACT else f"to {100 * asked.tolerance:g} %"
+    return f"{how}, in {asked.unit}" if asked.unit and asked.unit != "x" else how
+
+
+def _answer(one: Variant) -> str:
+    asked = one.asked
+    if isinstance(asked, Number):
+        return written(asked.answer, asked.unit)
+    if isinstance(asked, Order):
+        numbers = " ".join(str(one.options.index(item) + 1) for item in asked.answer)
+        return f"{numbers}: {', '.join(asked.answer)}"
+    if isinstance(asked, Bug):
+        line = asked.code.strip("\n").split("\n").index(asked.answer) + 1
+        return f"line {line}, {asked.mended.strip()}"
+    return asked.answer.strip() if isinstance(asked, Blank | Predict) else f"{_place(one)}: {asked.answer}"
+
+
+def _place(one: Variant) -> int:
+    return one.options.index(str(one.asked.answer)) + 1
+
+
+def _worked(asked: Kind) -> str:
+    """The formula with the numbers put in, where it has names of what is given."""
+    if not isinstance(asked, Number):
+        return ""
+    values = {name: value for name, value in asked.given.items() if isinstance(value, int | float)}
+    formula = asked.hints[1]
+    worked = re.sub(r"[A-Za-z]\w*", lambda name: f"{values[name[0]]:g}" if name[0] in values else name[0], formula)
+    return worked if worked != formula else ""

@@ -1,0 +1,112 @@
+"""One sitting of drills: what is asked, what was answered, what is kept. The terminal and the page talk around it."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+from time import monotonic
+
+import msgspec
+
+from grader.bank.catalog import House
+from grader.base.errors import HouseError
+from grader.base.seeds import new_seed
+from grader.base.text import nearest
+from grader.drills.choose import NEW_A_DAY, Chosen, choose
+from grader.drills.judge import judged
+from grader.drills.load import all_questions
+from grader.drills.question import Question, Variant, variant
+from grader.drills.schedule import Answer, card_of
+from grader.drills.shown import Shown, Told, shown, told
+from grader.records.drilled import Drilled
+from grader.records.progress import ProgressError
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """Which questions somebody wants."""
+
+    topic: str = ""
+    """An id, or the beginning of several: `kv` for all of `kv.memory`, `kv.latent` ..."""
+    role: str = ""
+    due: bool = False
+    """Only those answered before."""
+    all: bool = False
+    """Also those that are not due yet."""
+
+
+def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
+    """The questions for now. Raises HouseError for what is not known, ProgressError where nothing can be read."""
+    questions = all_questions(house)
+    if not questions:
+        raise HouseError("There are no drills here yet.")
+    standing = Drilled(house.root).standing(questions, today)
+    new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
+    return choose(_of(house, questions.values(), wish), standing, all_=wish.all, new=new)
+
+
+def _of(house: House, questions: Iterable[Question], wish: Wish) -> list[Question]:
+    """Of a topic or a role; those of a role by its weights, the weightiest first."""
+    found = list(questions)
+    if wish.topic:
+        topics = {one.topic for one in found}
+        found = [one for one in found if one.topic == wish.topic or one.topic.startswith(f"{wish.topic}.")]
+        if not found and wish.topic in house.coverage.topics:
+            raise HouseError(f"There is no drill on {wish.topic} yet.")
+        if not found:
+            raise HouseError(f"There is no topic '{wish.topic}'.{nearest(wish.topic, topics)} grader status --topics")
+    if wish.role:
+        roles = [role.id for role in house.coverage.role]
+        if wish.role not in roles:
+            raise HouseError(f"There is no role '{wish.role}'. Roles: {', '.join(roles)}.")
+        weights = {topic.id: item.weights.get(wish.role, 0) for item in house.coverage.item for topic in item.topic}
+        found = [one for one in found if weights.get(one.topic, 0)]
+        found.sort(key=lambda one: -weights[one.topic])
+    return found
+
+
+class Turn:
+    """One question, from being shown until it is answered."""
+
+    def __init__(self, house: House, question: Question, seed: int | None = None) -> None:
+        self.house = house
+        self.variant: Variant = variant(question, new_seed() if seed is None else seed)
+        self.hints = 0
+        self._began = monotonic()
+
+    @property
+    def shown(self) -> Shown:
+        return shown(self.variant)
+
+    def hint(self) -> str:
+        """The next hint; the last one again where both were given."""
+        given = self.variant.asked.hints[min(self.hints, 1)]
+        self.hints = min(self.hints + 1, 2)
+        return given
+
+    def answer(self, typed: str, unkept: Callable[[str], None]) -> tuple[Told, int | None]:
+        """The verdict, and in how many days it is asked again; None where that is not known. Raises Unread.
+
+        unkept: told why where the answer could not be kept.
+        """
+        found, card = judged(self.variant, typed), self.variant.question
+        kept = Answer(
+            question=card.id,
+            revision=card.revision,
+            seed=self.variant.seed,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            typed=typed.strip(),
+            verdict="right" if found.right else "wrong",
+            trap=found.trap,
+            hints=self.hints,
+            seconds=round(monotonic() - self._began, 1),
+        )
+        return told(self.variant, found), self._keep(kept, unkept)
+
+    def _keep(self, answer: Answer, unkept: Callable[[str], None]) -> int | None:
+        drilled = Drilled(self.house.root)
+        try:
+            drilled.answer(answer)
+            earlier = drilled.answers(answer.question)
+        except ProgressError as error:
+            unkept(str(error))
+            return None
+        card = card_of(earlier, self.variant.question.level)
+        return (card.due - answer.day).days if card else None

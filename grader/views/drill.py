@@ -1,0 +1,87 @@
+"""A drill as text: question, hint, verdict. Sixty columns are enough."""
+
+import textwrap
+from collections.abc import Iterator
+
+from grader.drills.shown import Shown, Told
+
+KEYS = "h hint  s skip  q quit"
+_ASCII = str.maketrans(
+    {
+        "✓": "+",
+        "✗": "x",
+        "·": "*",
+        "…": ".",
+        "×": "x",
+        "÷": "/",
+        "−": "-",
+        "²": "^2",
+        "³": "^3",
+        "⁹": "^9",
+        "√": "sqrt ",
+    }
+    | {"⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha", "√": "sqrt "}
+)
+_WHAT = 24
+"""Columns of what was found; the right answer stands behind it."""
+
+
+def question_lines(asked: Shown, place: int, of: int, columns: int) -> Iterator[str]:
+    """A question. place: of it among the `of` that are due, from 1."""
+    right = f"{place} of {of} due · {asked.exercise}"
+    yield f"{asked.topic}{right.rjust(max(columns - len(asked.topic), len(right) + 2))}"
+    last = f"{asked.ask}  ({asked.note})"
+    yield from _wrapped(last, columns)
+    numbered = asked.kind == "bug"
+    for number, line in enumerate(asked.code, 1):
+        yield from _code(f"{number:>2}  {line}" if numbered else line, columns)
+    for number, option in enumerate(asked.options, 1):
+        yield from _wrapped(option, columns, f"  {number}  ", "     ")
+
+
+def hint_lines(text: str, number: int, columns: int) -> Iterator[str]:
+    yield from _wrapped(text, columns, f"  hint {number}: ", "          ")
+
+
+def refusal_lines(why: str, columns: int) -> Iterator[str]:
+    """Why an answer cannot be read: it is asked again."""
+    yield from _wrapped(why, columns)
+
+
+def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
+    """Whether it was right, the right answer and its why, and when it comes back."""
+    what = "✓ right" if found.right else f"✗ {found.trap or 'wrong'}"
+    answer = found.answer + (f" = {found.worked}" if found.worked else "")
+    if "\n" in answer or len(what) > _WHAT or 2 + _WHAT + len(answer) > columns:
+        yield f"  {what}"
+        for line in answer.split("\n"):
+            yield from _wrapped(line, columns, "    ", "    ")
+    else:
+        yield f"  {what.ljust(_WHAT)}{answer}"
+    yield from _wrapped(found.why, columns)
+    yield from _wrapped(" · ".join([found.source, *([again(days)] if days is not None else [])]), columns)
+
+
+def spoken(line: str, encoding: str) -> str:
+    """A line as a terminal of that encoding can show it."""
+    try:
+        line.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return line.translate(_ASCII)
+    return line
+
+
+def again(days: int) -> str:
+    return "again tomorrow" if days <= 1 else f"again in {days} days"
+
+
+def _wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
+    return textwrap.wrap(text, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+
+
+def _code(line: str, columns: int) -> Iterator[str]:
+    """A line of code, with what does not fit below it, behind a mark."""
+    room = columns - 4
+    yield f"    {line[:room]}"
+    for at in range(room, len(line), room - 2):
+        yield f"    … {line[at : at + room - 2]}"

@@ -1,0 +1,138 @@
+"""`grader drill`, from a pipe: no terminal, no colour, and sixty columns are enough."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from grader.cli.main import main
+from grader.records.drilled import Drilled
+
+DRILLS = """
+from grader.drills import Blank, Choice, Number, question
+
+
+@question(topic="mean.batch", level=1, source="Nobody 2026, 1")
+def mean_of_two(draw):
+    a, b = draw.between(5, 40), draw.between(50, 90)
+    return Number(
+        ask=f"The mean of {a} and {b}, two numbers that were drawn for nobody but you, a moment ago?",
+        given=dict(a=a, b=b), answer=(a + b) / 2, traps={"the sum": float(a + b)},
+        hints=("Add, then divide.", "(a + b) / 2"), why="A mean is a sum over a count.")
+
+
+@question(topic="mean.running", level=1, source="Nobody 2026, 2")
+def place(draw):
+    return Blank(ask="The last place?", code="x[____]", given={"s": draw(3, 4)}, answer="s - 1",
+        traps={"one too far": "s"}, hints=("Count from 0.", "s - 1"), why="The first place is 0.")
+
+
+@question(topic="mean.batch", level=1, source="Nobody 2026, 3")
+def which(draw):
+    return Choice(ask="Which?", answer="this", traps={"no": "that", "never": "neither"}, hints=("a", "b"), why="So.")
+"""
+
+
+@pytest.fixture
+def drilling(home, monkeypatch):
+    (home.root / "exercises" / "dl_901_running_mean" / "drills.py").write_text(DRILLS)
+    monkeypatch.chdir(home.root)
+    monkeypatch.setattr("grader.cli.drill.terminal_columns", lambda: 60)
+    return home
+
+
+def drill(*args, typed=""):
+    return CliRunner().invoke(main, ["drill", *args], input=typed, catch_exceptions=False)
+
+
+def test_a_sitting(drilling):
+    done = drill(typed="h\n1,5\n10 s\n1\nskip\nskip\n")
+    assert done.exit_code == 0
+    lines = done.output.split("\n")
+    assert max(map(len, lines)) <= 60
+    assert lines[2] == "mean.batch                               1 of 3 due · dl_901"
+    assert "  hint 1: Add, then divide." in lines
+    assert "  A comma only stands between thousands" in done.output
+    assert "'s' measures s; asked is a number without a unit." in done.output
+    assert re.search(
+        r"✗ wrong +[\d.]+ = \(\d+ \+ \d+\) / 2\n  A mean is a sum over a count.\n  Nobody 2026, 1 · again tomorrow",
+        done.output,
+    )
+    assert "0 of 1 right." in lines
+    (kept,) = Drilled(drilling.root).answers()
+    assert (kept.question, kept.typed, kept.verdict, kept.hints) == ("dl_901.mean_of_two", "1", "wrong", 1)
+
+
+def test_topics_take_turns(drilling):
+    assert re.findall(r"^(mean\.\w+) ", drill(typed="s\ns\ns\n").output, re.M) == [
+        "mean.batch",
+        "mean.running",
+        "mean.batch",
+    ]
+
+
+def test_right_answers_and_traps_are_told(drilling):
+    asked = json.loads(drill("--json").output)["questions"][0]
+    assert "answer" not in asked
+    assert asked["note"] == "to 1 %"
+    done = drill("--topic", "mean.running", typed="s\n")
+    assert "✗ one too far" in done.output  # `s` skips, but here it is a name in the gap
+    done = drill("--topic", "mean.running", "--all", typed="s - 1\n")
+    assert re.search(r"✓ right +s - 1", done.output)
+    assert "1 of 1 right." in done.output
+
+
+def test_what_was_answered_is_due_no_more(drilling):
+    assert drill("--count").output == "3 due\n"
+    drill("--topic", "mean.running", typed="s - 1\n")
+    assert drill("--count").output == "2 due\n"
+    assert drill("--due", "--count").output == "0 due\n"
+    assert json.loads(drill("--json", "--count").output) == {"due": 2, "now": 1, "questions": []}
+    assert drill("--topic", "mean.running").output == "Nothing is due. More all the same: grader drill --all\n"
+
+
+def test_what_was_asked_last_waits(drilling):
+    drill("--topic", "mean.running", typed="s - 1\n")
+    drill(typed="5\n")
+    assert drill().output.startswith("Only mean.batch is left, which was asked last.")
+    assert "1 of 1 due" in drill("--topic", "mean.batch", typed="q\n").output
+
+
+def test_enough_for_a_day(drilling, monkeypatch):
+    monkeypatch.setattr("grader.drills.choose.A_DAY", 1)
+    drill("--topic", "mean.running", typed="s - 1\n")
+    assert "Enough for today" in drill().output
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--topic", "mean.runing"), "There is no topic 'mean.runing'. Did you mean 'mean.running'?"),
+        (("--role", "chef"), "There is no role 'chef'. Roles: "),
+    ],
+)
+def test_what_is_not_known_is_refused(drilling, args, said):
+    done = drill(*args)
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_house_without_drills_says_so(home, monkeypatch):
+    monkeypatch.chdir(home.root)
+    assert "There are no drills here yet." in drill().output
+
+
+def test_a_damaged_file_of_progress_is_said_and_kept(drilling):
+    path = Drilled(drilling.root).path
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"damaged" * 1000)
+    done = drill(typed="3\n")
+    assert "is damaged" in done.output
+    assert path.read_bytes() == b"damaged" * 1000
+
+
+def test_a_learner_without_the_marks_hears_the_same(drilling):
+    from grader.views.drill import spoken
+
+    assert spoken("✓ right 2 · 3 ≤ 2³", "ascii") == "+ right 2 * 3 <= 2^3"
