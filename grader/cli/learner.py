@@ -56,6 +56,7 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
     import msgspec
 
     from grader.bank.coverage import coverage_table
+    from grader.learner.drill import drill_marks
 
     house = find_house()
     earned = earned_of(house)
@@ -65,7 +66,8 @@ def status(id: str | None, topics: bool, as_json: bool) -> None:
         exercise = house.find(id)
         print_parts(house, exercise, earned.get(exercise.id, set()))
         return
-    table = coverage_table(house, earned if house.is_whole or not as_json else {})  # examples earn no points
+    known = earned if house.is_whole or not as_json else {}  # examples earn no points
+    table = coverage_table(house, known, drill_marks(house))
     if as_json:
         print_json(msgspec.to_builtins(table))
         return

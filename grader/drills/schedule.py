@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from fsrs import Scheduler
 
 USUAL_SECONDS = {1: 90.0, 2: 90.0, 3: 180.0}
 """How long an answer takes, by level."""
@@ -54,15 +59,11 @@ def card_of(answers: Iterable[Answer], level: int = 1) -> Card | None:
     answer on one day is no review.
     """
     from fsrs import Card as Reviewed
-    from fsrs import Rating, Scheduler
+    from fsrs import Rating
 
     kept = list(answers)
     kept = [one for one in kept if one.revision == kept[-1].revision]
-    scheduler = Scheduler(
-        desired_retention=RETENTION, learning_steps=(), relearning_steps=(), maximum_interval=LONGEST_DAYS,
-        enable_fuzzing=False,
-    )  # fmt: skip
-    card, day = Reviewed(card_id=0), None
+    card, day, scheduler = Reviewed(card_id=0), None, _scheduler()
     for one in kept:
         if one.day == day:
             continue
@@ -78,10 +79,20 @@ def card_of(answers: Iterable[Answer], level: int = 1) -> Card | None:
 def recall(card: Card, today: date) -> float:
     """The chance that it is still known, by FSRS's forgetting curve."""
     from fsrs import Card as Reviewed
-    from fsrs import Scheduler, State
+    from fsrs import State
 
     midnight = datetime(card.last_review.year, card.last_review.month, card.last_review.day, tzinfo=UTC)
     kept = Reviewed(card_id=0, state=State.Review, stability=card.stability, last_review=midnight)
     later = midnight + timedelta(days=(today - card.last_review).days)
-    chance: float = Scheduler().get_card_retrievability(kept, later)
+    chance: float = _scheduler().get_card_retrievability(kept, later)
     return chance
+
+
+@cache
+def _scheduler() -> "Scheduler":
+    from fsrs import Scheduler
+
+    return Scheduler(
+        desired_retention=RETENTION, learning_steps=(), relearning_steps=(), maximum_interval=LONGEST_DAYS,
+        enable_fuzzing=False,
+    )  # fmt: skip

@@ -7,15 +7,17 @@ from time import monotonic
 import msgspec
 
 from grader.bank.catalog import House
+from grader.bank.coverage import Mark
 from grader.base.errors import HouseError
 from grader.base.seeds import new_seed
 from grader.base.text import nearest
-from grader.drills.choose import NEW_A_DAY, Chosen, choose
+from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose
 from grader.drills.judge import judged
 from grader.drills.load import all_questions
 from grader.drills.question import Question, Variant, variant
 from grader.drills.schedule import Answer, card_of
 from grader.drills.shown import Shown, Told, shown, told
+from grader.drills.topics import drilled_topics
 from grader.records.drilled import Drilled
 from grader.records.progress import ProgressError
 
@@ -60,6 +62,17 @@ def _of(house: House, questions: Iterable[Question], wish: Wish) -> list[Questio
         found = [one for one in found if weights.get(one.topic, 0)]
         found.sort(key=lambda one: -weights[one.topic])
     return found
+
+
+def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
+    """Each topic that has questions, to how many, and whether they are drilled. Raises HouseError."""
+    questions, drilled = all_questions(house), Drilled(house.root)
+    try:
+        standing, answers = drilled.standing(questions), drilled.answers()
+    except ProgressError:  # said where what is earned was asked for
+        standing, answers = Standing({}, datetime.now(UTC).date(), 0, 0), []
+    topics = drilled_topics(questions.values(), answers, standing.cards, standing.today)
+    return {topic: (one.questions, one.mark) for topic, one in topics.items()}
 
 
 class Turn:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.bank.catalog import Exercise, House, Track, number_of
-from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow
+from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow, TopicRow
 from grader.bank.tracks import along, needs
 from grader.base.terminal import wants_plain
 from grader.base.text import plain
@@ -29,18 +29,23 @@ _LONGEST_PROBLEM = 100
 def print_coverage(house: House, table: CoverageTable) -> None:
     """The coverage table, a block a section, then what it adds up to per role. It fits 60 columns."""
     console = _console()
-    narrow = console.width < WIDTH
+    narrow, drills = console.width < WIDTH, any(row.with_drills for row in table.items)
     for section, title in SECTIONS.items():
-        heads = [f"{title}:23"] if narrow else [f"{title}:33", "P:1", "Level:6"]
-        grid = _table("#:3", *heads, "Exercise:11", ">Topics:7", ">Points:7")
+        wide = (14 if drills else 23) if narrow else 24 if drills else 33
+        heads = [f"{title}:{wide}"] if narrow else [f"{title}:{wide}", "P:1", "Level:6"]
+        grid = _table("#:3", *heads, "Exercise:11", ">Topics:7", *([">Drills:8"] if drills else []), ">Points:7")
         for row in (row for row in table.items if row.section == section):
-            number, name, priority, level, *rest = _coverage_cells(house, row)
+            number, name, priority, level, exercise, topics, points = _coverage_cells(house, row)
+            rest = [exercise, topics, *([_drills_cell(row)] if drills else []), points]
             grid.add_row(number, name, *([] if narrow else [priority, level]), *rest)
         console.print(grid)
         console.print()
     done = _done(house)
-    console.print(f"Topics: {done} / covered by a part here / all of the item.", style="dim")
+    by = "here, by a part or else by drills," if drills else "by a part here"
+    console.print(f"Topics: {done} / covered {by} / all of the item.", style="dim")
     console.print("gap: no part covers it yet. elsewhere: in any course.", style="dim")
+    if drills:
+        console.print(f"Drills: topics drilled / with drills; {_fading()}1: one of them fades.", style="dim")
     for role in table.roles:
         share = role.earned / role.collection if role.collection else 0.0
         console.print(f"{role.title:<13} {done} {share:>4.0%} of what is here ({role.collection:.0%} of all asked)")
@@ -67,13 +72,15 @@ def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
 
 
 def print_topics(house: House, table: CoverageTable) -> None:
-    """Each topic of each item, with the part that covers it."""
-    console = _console()
+    """Each topic of each item, with the part that covers it and how many drills ask about it."""
+    console, drills = _console(), any(row.with_drills for row in table.items)
     for row in table.items:
-        grid = _table(f"{row.number}. {row.title}:44", "Covered by:25", "You:6")
+        heads = (f"{row.number}. {row.title}:34", "Covered by:25", "You:6", "Drills:9")
+        grid = _table(*heads) if drills else _table(f"{row.number}. {row.title}:44", *heads[1:3])
         for topic in row.topics:
-            by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or _uncovered(row)
-            grid.add_row(topic.title, by, _done(house) if topic.earned else "")
+            by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or ("" if topic.drills else _uncovered(row))
+            cells = [topic.title, by, _done(house) if topic.earned and topic.parts else ""]
+            grid.add_row(*cells, *([_drilled_cell(topic)] if drills else []))
         console.print(grid)
         console.print()
 
@@ -89,6 +96,22 @@ def _coverage_cells(house: House, row: ItemRow) -> list[str]:
     if not said:
         said = [_uncovered(row)]
     return [row.number, row.title, priority, row.difficulty or "", "; ".join(said), topics, points]
+
+
+def _drills_cell(row: ItemRow) -> str:
+    """`2/5`; `2/5 ▫1` where one of the two fades."""
+    if not row.with_drills:
+        return ""
+    return f"{row.drilled}/{row.with_drills}{f' {_fading()}{row.fading}' if row.fading else ''}"
+
+
+def _drilled_cell(topic: TopicRow) -> str:
+    mark = {"drilled": "▪" if _unicode() else "*", "fading": _fading()}.get(topic.drilled)
+    return f"{mark} {topic.drilled}" if mark else str(topic.drills or "")
+
+
+def _fading() -> str:
+    return "▫" if _unicode() else "~"
 
 
 def _done(house: House) -> str:

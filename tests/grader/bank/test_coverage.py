@@ -75,3 +75,15 @@ def test_earned_parts_that_are_no_more_count_nothing(home):
 
 def test_the_table_is_plain_data(home):
     assert msgspec.to_builtins(table(home))["items"][0]["topics"][0]["id"] == "mean.batch"
+
+
+def test_drills_cover_a_topic_that_has_no_part(home):
+    drills = {"mean.batch": (2, "fading"), "order.median": (3, "drilled"), "order.quantile": (2, "")}
+    made = coverage_table(home.house, {}, drills)
+    by = {topic.id: topic for row in made.items for topic in row.topics}
+    assert (by["mean.batch"].drills, by["mean.batch"].drilled, by["mean.batch"].earned) == (2, "fading", False)
+    assert [by[id].earned for id in ("order.median", "order.quantile", "count.rows")] == [True, False, False]
+    assert (made.topics_covered, made.topics_earned, made.topics_drilled) == (4, 1, 2)
+    row = next(row for row in made.items if row.number == "3")
+    assert (row.status, row.with_drills, row.drilled, row.fading) == ("here", 2, 1, 0)
+    assert roles(made)["ml"][0] == (2 + 3) / 8

@@ -2,12 +2,16 @@
 
 import json
 import re
+from datetime import date, timedelta
 
 import pytest
 from click.testing import CliRunner
 
 from grader.cli.main import main
+from grader.drills.schedule import Answer
 from grader.records.drilled import Drilled
+
+LONG_AGO = date.today() - timedelta(days=300)
 
 DRILLS = """
 from grader.drills import Blank, Choice, Number, question
@@ -136,3 +140,20 @@ def test_a_learner_without_the_marks_hears_the_same(drilling):
     from grader.views.drill import spoken
 
     assert spoken("✓ right 2 · 3 ≤ 2³", "ascii") == "+ right 2 * 3 <= 2^3"
+
+
+def test_the_coverage_table_counts_drills_beside_parts(drilling):
+    for day in (1, 2):
+        for name in ("mean_of_two", "which"):
+            at = f"{LONG_AGO + timedelta(days=day)}T09:00:00.000+00:00"
+            Drilled(drilling.root).answer(Answer(f"dl_901.{name}", 1, 1, at, "5", "right", "", 0, 9.0))
+    runner = CliRunner()
+    table = runner.invoke(main, ["status"], catch_exceptions=False).output
+    assert re.search(r"1 +Averages .* 1/2 \S1 ", table)
+    assert "Drills: topics drilled / with drills;" in table
+    assert max(map(len, table.split("\n"))) <= 80
+    topics = runner.invoke(main, ["status", "--topics"], catch_exceptions=False).output
+    assert re.search(r"Mean of a batch +batch_mean +\S fading", topics)
+    assert re.search(r"Mean of a stream +RunningMean +1 *\n", topics)
+    made = json.loads(runner.invoke(main, ["status", "--json"], catch_exceptions=False).output)
+    assert made["topics_drilled"] == 1
