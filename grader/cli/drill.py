@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from grader.bank.catalog import House, find_house
-from grader.base.text import plain
+from grader.base.text import plain, shortened
 from grader.cli.talk import print_json, warn
 from grader.drills.choose import A_DAY, Chosen
 from grader.drills.kinds import Blank
@@ -56,8 +56,9 @@ def _sit(house: House, chosen: Chosen) -> None:
         for place, question in enumerate(chosen.queue, 1):
             turn = Turn(house, question)
             _echo(question_lines(turn.shown, place, chosen.due, columns))
-            answers += _ask(turn, columns)
-            if sys.stdin.isatty() and place < len(chosen.queue):
+            answered = _ask(turn, columns)
+            answers += answered
+            if answered and sys.stdin.isatty() and place < len(chosen.queue):
                 _line("  Enter next  q quit ")
             click.echo()
     except (EOFError, KeyboardInterrupt):
@@ -105,7 +106,7 @@ def _line(prompt: str) -> str:
     except UnicodeDecodeError:
         raise EOFError from None
     if not sys.stdin.isatty():
-        click.echo(plain(typed))
+        click.echo(plain(shortened(typed, 200)))
     if typed.strip().lower() in ("q", "quit"):
         raise EOFError
     return typed

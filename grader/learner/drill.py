@@ -10,7 +10,7 @@ from grader.bank.catalog import House
 from grader.bank.coverage import Mark
 from grader.base.errors import HouseError
 from grader.base.seeds import new_seed
-from grader.base.text import nearest
+from grader.base.text import nearest, plain
 from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose
 from grader.drills.judge import judged
 from grader.drills.load import all_questions
@@ -105,7 +105,7 @@ class Turn:
             revision=card.revision,
             seed=self.variant.seed,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            typed=typed.strip(),
+            typed=plain(typed.strip()),
             verdict="right" if found.right else "wrong",
             trap=found.trap,
             hints=self.hints,

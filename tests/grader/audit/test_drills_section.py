@@ -6,7 +6,6 @@ import pytest
 
 from grader.audit.claims import wrong_claims
 from grader.audit.drills import guessed, look, look_alone
-from grader.bank.catalog import find_house
 from grader.drills import Choice, Number, question
 from grader.drills.load import questions_of
 
@@ -163,9 +162,3 @@ def test_the_command_says_what_is_wrong(home, cli):
 def test_right_claims_pass():
     assert not wrong_claims("RMSNorm equals LayerNorm on centred input. Attention is equivariant.")
     assert wrong_claims("Jamba has one in five attention layers")
-
-
-def test_the_drills_of_this_house_are_healthy():
-    house = find_house()
-    found, _ = look(house, [one for e in house.exercises.values() for one in questions_of(e)], 30)
-    assert found == []

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from grader.cli.main import main
+from grader.drills.load import questions_of
 from grader.drills.schedule import Answer
+from grader.learner.drill import Turn
 from grader.records.drilled import Drilled
 
 LONG_AGO = date.today() - timedelta(days=300)
@@ -157,3 +159,22 @@ def test_the_coverage_table_counts_drills_beside_parts(drilling):
     assert re.search(r"Mean of a stream +RunningMean +1 *\n", topics)
     made = json.loads(runner.invoke(main, ["status", "--json"], catch_exceptions=False).output)
     assert made["topics_drilled"] == 1
+
+
+def test_bytes_that_are_no_text_are_answered_and_kept(drilling):
+    path = drilling.root / "exercises" / "dl_901_running_mean" / "drills.py"
+    path.write_text(PREDICTED)
+    (card,) = questions_of(drilling.exercise)
+    told, days = Turn(drilling.house, card).answer("\udcff", pytest.fail)  # as Python reads a byte that is no text
+    assert (told.right, days) == (False, 1)
+    assert Drilled(drilling.root).answers()[0].typed == "\\udcff"
+
+
+PREDICTED = """
+from grader.drills import Predict, question
+
+
+@question(topic="mean.batch", level=1, source="Nobody 2026, 1")
+def printed(draw):
+    return Predict(ask="What?", code="print(1)", answer="1", traps={"no": "2"}, hints=("a", "b"), why="So.")
+"""

@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grader.drills.units import UNITS, read, written
 from grader.drills.value import Unread, value_of
@@ -89,3 +93,10 @@ def test_numbers_as_people_read_them():
     assert [written(524288, "B"), written(126882.4, "tokens"), written(3.59995), written(1.5e-7, "s")] == [
         "524,288 B", "126,900 tokens", "3.6", "1.5e-07 s",
     ]  # fmt: skip
+
+
+@given(st.text(st.sampled_from("0123456789.,+-*/^()eE %GiBks_×²√nai\n") | st.characters(), max_size=130))
+def test_whatever_is_typed_is_a_finite_number_or_refused_in_a_sentence(typed):
+    for asked in ("", "B", "ms", "%", "tokens"):
+        with suppress(Unread):
+            assert abs(read(typed, asked)) <= 1e60
