@@ -1,6 +1,7 @@
 """Claims that are often made and wrong: none may be a right answer, a hint or a why of a drill."""
 
 import re
+from functools import lru_cache
 
 CLAIMS: tuple[tuple[str, str], ...] = (
     (r"(sees?|field of) 9\b.*three 3\s*[x×]\s*3", "three convolutions of 3x3 see 7"),
@@ -25,9 +26,11 @@ CLAIMS: tuple[tuple[str, str], ...] = (
     (r"gradient of a residual[^.]* is f'(?!\s*\+)", "a residual's gradient is 1 + F'"),
 )
 """A pattern, and what is right instead."""
+_COMPILED = tuple((re.compile(pattern), right) for pattern, right in CLAIMS)
 
 
-def wrong_claims(text: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def wrong_claims(text: str) -> tuple[str, ...]:
     """What is right, for each wrong claim that a text makes."""
     flat = " ".join(text.lower().split())
-    return [right for pattern, right in CLAIMS if re.search(pattern, flat)]
+    return tuple(right for pattern, right in _COMPILED if pattern.search(flat))

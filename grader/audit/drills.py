@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from grader.audit.mutated import Formula, TooLong, survivors, within
+from grader.audit.mutated import Formula, TooLong, gap_survivors, survivors, within
 from grader.audit.variants import SECONDS, amiss, runs
 from grader.bank.catalog import Exercise, House, find_house
 from grader.bank.questions import read_questions
@@ -30,7 +30,7 @@ SEEDS = 1000
 SAMPLE = 60
 """Seeds where the generated mutants are sampled too, as in CI."""
 _SOURCE = 60
-_PATIENCE = 4.0
+_PATIENCE = 2.0
 """Seconds of the processor for one question."""
 _ANSWERS = {Choice: 2, Bug: 2}
 _MANY_ANSWERS = 6
@@ -111,8 +111,7 @@ class Audit:
             return
         with within(SECONDS):
             second = compute(**asked.given)
-        if isinstance(asked, Number):
-            self.seconds.append(second)
+        self.seconds.append(second)
         first = value_of(asked.answer, asked.given) if isinstance(asked, Blank) else asked.answer
         is_same = close(first, second, 1e-6) if isinstance(first, int | float) else same(asked, first, second)
         if not is_same:
@@ -129,6 +128,8 @@ class Audit:
             self._say(f"`why` holds the drawn number {number}.")
         if not self.found and isinstance(asked[0], Number):
             self._mutate()
+        if not self.found and isinstance(asked[0], Blank) and not asked[0].prints:
+            self._wrong_formulas(*gap_survivors(list(self.variants.values()), self.seconds))
 
     def _mutate(self) -> None:
         path = Path(self.question.make.__code__.co_filename)
@@ -138,7 +139,10 @@ class Audit:
         if formula.is_repeated():
             self._say("the second computation is the formula again: count, simulate or build it.")
         variants = list(self.variants.values())[:_MUTATED_ON]
-        left, self.mutants = survivors(formula, variants, self.seconds[:_MUTATED_ON])
+        self._wrong_formulas(*survivors(formula, variants, self.seconds[:_MUTATED_ON]))
+
+    def _wrong_formulas(self, left: list[str], tried: int) -> None:
+        self.mutants = tried
         for said in left:
             self._say(f"a wrong formula gives the same: {said}. Widen the ranges, or simplify the formula.")
 

@@ -2,14 +2,15 @@
 
 import ast
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 from grader.drills.draw import Draw
 from grader.drills.question import Question, Variant
 from grader.drills.same import close
+from grader.drills.value import Unread, value_of
 
 _SECONDS = 2.0
 _LARGE = 1000
@@ -18,7 +19,7 @@ _SWAPS: dict[type[ast.operator], ast.operator] = {
     ast.FloorDiv: ast.Mult(), ast.Mod: ast.FloorDiv(), ast.Pow: ast.Mult(),
 }  # fmt: skip
 _WITHOUT_ONE = ast.Add | ast.Mult
-Change = Callable[[ast.expr], ast.expr]
+T = TypeVar("T", bound=ast.AST)
 
 
 class TooLong(Exception):
@@ -106,6 +107,8 @@ class Formula:
 
 def survivors(formula: Formula, variants: Sequence[Variant], seconds: Sequence[Any]) -> tuple[list[str], int]:
     """The mutants that give what the second computation gives on all variants, and how many were tried."""
+    if _is_caught(formula, deepcopy(formula.make), variants, seconds):
+        return ["none, since its function cannot be run by itself"], 0
     left, tried = [], 0
     for said, function in formula.mutants():
         tried += 1
@@ -140,6 +143,31 @@ def _is_caught(
         if is_helper:
             space[function.name] = kept
     return False
+
+
+def gap_survivors(variants: Sequence[Variant], seconds: Sequence[Any]) -> tuple[list[str], int]:
+    """The same of formulas in a gap, whose mutants are texts."""
+    mutants = [list(_texts(str(one.asked.answer))) for one in variants]
+    left, tried = [], min(map(len, mutants))
+    for place in range(tried):
+        texts = [some[place] for some in mutants]
+        if all(_gives(text, one, second) for (_, text), one, second in zip(texts, variants, seconds, strict=True)):
+            left.append(texts[0][0])
+    return left, tried
+
+
+def _texts(formula: str) -> Iterator[tuple[str, str]]:
+    tree = ast.parse(formula.replace("^", "**"), mode="eval")
+    for node in list(_arithmetic(tree.body)):
+        for said, changed in _changes(node):
+            yield said, ast.unparse(_with(tree, node, changed))
+
+
+def _gives(text: str, one: Variant, second: float) -> bool:
+    try:
+        return close(value_of(text, one.asked.given), second, 1e-6)
+    except Unread:
+        return False
 
 
 @contextmanager
@@ -180,8 +208,8 @@ def _arithmetic(value: ast.expr) -> Iterator[ast.expr]:
             yield node
 
 
-def _with(function: ast.FunctionDef, node: ast.expr, changed: ast.expr) -> ast.FunctionDef:
-    """A copy of a function with one node changed. The node stays in the original."""
+def _with(tree: T, node: ast.expr, changed: ast.expr) -> T:
+    """A copy of a tree with one node changed. The node stays in the original."""
 
     class Put(ast.NodeTransformer):
         def visit(self, seen: ast.AST) -> Any:
@@ -195,7 +223,7 @@ def _with(function: ast.FunctionDef, node: ast.expr, changed: ast.expr) -> ast.F
                 return [self.put(one) for one in value]
             return self.visit(value) if isinstance(value, ast.AST) else value
 
-    mutated: ast.FunctionDef = Put().visit(function)
+    mutated: T = Put().visit(tree)
     return mutated
 
 

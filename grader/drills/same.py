@@ -84,4 +84,4 @@ def answers(asked: Kind) -> list[str]:
 
 def stands_in(answer: str, text: str) -> bool:
     """Whether a text holds an answer as a word or number of its own."""
-    return re.search(rf"(?<![\w.,]){re.escape(answer)}(?![\w]|[.,]\d)", text) is not None
+    return answer in text and bool(re.search(rf"(?<![\w.,]){re.escape(answer)}(?![\w]|[.,]\d)", text))

@@ -1,13 +1,16 @@
 """Each fault that an author can leave in a drill is planted, and must be named."""
 
+import ast
 import textwrap
 
 import pytest
 
 from grader.audit.claims import wrong_claims
 from grader.audit.drills import guessed, look, look_alone
+from grader.audit.mutated import Formula, survivors
 from grader.drills import Choice, Number, question
 from grader.drills.load import questions_of
+from grader.drills.question import variant
 
 DRILLS = "exercises/dl_901_running_mean/drills.py"
 HEAD = "from grader.drills import Blank, Bug, Choice, Number, Order, Predict, question\n"
@@ -110,6 +113,7 @@ def test_what_is_healthy_has_no_finding(home):
         (BUG, "draw(1, 2)", "1", "different answers"),
         (BLANK, "____", "5", "its code has 0 gaps"),
         (BLANK, "[::-1][i]", "[i]", "the second computation gives"),
+        (BLANK, '{n} - {i} - 1"', '{n} - {i} - 1 + 0 * {n}"', "a wrong formula gives the same: `0 * size` without `size`"),
         (BLANK, 'f"{n} - {i} - 1"', '"len(x)"', "its answer is no arithmetic of `given`"),
     ],
 )
@@ -126,8 +130,18 @@ def test_a_helper_of_both_computations_is_named(home):
 
 
 def test_what_runs_for_ever_is_ended(home):
-    told = found(home, GOOD.replace("return a + (b - a) * 0.5", "while True: pass"))
-    assert "the second computation fails: TooLong()" in told[0]
+    told = "\n".join(found(home, GOOD.replace("return a + (b - a) * 0.5", "while True: pass")))
+    assert "the second computation fails: TooLong()" in told
+    assert "seeds take more than 2 s: let it compute less" in told
+
+
+def test_mutants_are_believed_only_where_the_formula_itself_runs(home):
+    (home.root / DRILLS).write_text(HEAD + GOOD)
+    (card,) = questions_of(home.exercise)
+    formula = Formula(card, ast.parse(GOOD))
+    some = [variant(card, seed) for seed in range(3)]
+    assert survivors(formula, some, [card.computed(**one.asked.given) for one in some]) == ([], 6)
+    assert survivors(formula, some, [0, 0, 0])[0] == ["none, since its function cannot be run by itself"]
 
 
 def test_who_guesses_completes_no_topic():
