@@ -27,7 +27,7 @@ def _(L, kv, h, b):
     return np.zeros((2, L, kv, h), f"i{b}").nbytes
 
 
-@question(topic="kv.memory", level=2, source="Pope 2022, section 3", readme="dl_011/2")
+@question(topic="kv.memory", level=2, source="Pope 2022, section 2", readme="dl_011/2")
 def tokens_beside_weights(draw):
     P, M, L, kv = draw(6.74, 8.03, 13.0, 14.8), draw(40, 48, 80, 141), draw(32, 40), draw(8, 32)
     token = 2 * L * kv * 128 * 2
@@ -124,12 +124,12 @@ print([(n, n + c) for n, c in zip(lengths, counts)])
             "one length for the batch": str([(last, last + c) for c in counts]),
         },
         hints=("Each sequence writes behind its own end.", "from lengths[i] to lengths[i] + counts[i]"),
-        why="Sequences have their own ends. Padding is not written: it would hide behind the next token's mask or "
-        "overflow.",
+        why="Sequences have their own ends. Padding that is written takes the places of their next tokens, or passes "
+        "the capacity.",
     )
 
 
-@question(topic="kv.prefill", level=1, source="Pope 2022, section 3")
+@question(topic="kv.prefill", level=1, source="Agrawal 2023, Sarathi, section 4")
 def pairs_of_a_chunk(draw):
     P, c = draw.between(5, 90), draw.between(3, 40)
     return Number(
@@ -155,7 +155,7 @@ def _(P, c):
     return int(np.tri(c, P + c, P).sum())
 
 
-@question(topic="kv.prefill", level=1, source="Pope 2022, section 3")
+@question(topic="kv.prefill", level=1, source="Agrawal 2023, Sarathi, section 4")
 def mask_of_a_chunk(draw):
     past, row = draw("past", "start", "cached", "offset"), draw("i", "row", "n")
     return Blank(
@@ -175,7 +175,7 @@ def _(**given):
     return [*range(past), *range(past, 100)].index(past) + row
 
 
-@question(topic="kv.decode", level=2, source="Pope 2022, section 3", readme="dl_011/1")
+@question(topic="kv.decode", level=2, source="Pope 2022, section 2", readme="dl_011/1")
 def work_a_byte(draw):
     G, b = draw(4, 5, 6, 7, 8, 12, 16), draw(0.5, 1, 4)
     return Number(
@@ -202,7 +202,7 @@ def _(G, b):
     return flops / read
 
 
-@question(topic="kv.decode", level=1, source="Pope 2022, section 3", readme="dl_011/1")
+@question(topic="kv.decode", level=1, source="Pope 2022, section 2", readme="dl_011/1")
 def batch_grows(draw):
     what, f = draw("weights", "cache"), draw(2, 4, 8)
     fewer, equal, more = f"1/{f} of them", "as many", f"{f} times as many"
@@ -586,7 +586,7 @@ def _(o, x):
     return bound_a_token / bound_a_channel
 
 
-@question(topic="kv.serving", level=1, source="vLLM, section 6")
+@question(topic="kv.serving", level=1, source="Little 1961; vLLM, section 6")
 def sequences_in_flight(draw):
     X, y = draw(800, 1200, 1500, 2000, 3000, 4500), draw(15, 20, 25, 40, 50)
     return Number(

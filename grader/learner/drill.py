@@ -6,7 +6,7 @@ from time import monotonic
 
 import msgspec
 
-from grader.bank.catalog import House
+from grader.bank.catalog import House, label_of
 from grader.bank.coverage import Mark
 from grader.base.errors import HouseError
 from grader.base.seeds import new_seed
@@ -35,13 +35,19 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
-    """The questions for now. Raises HouseError for what is not known, ProgressError where nothing can be read."""
+    """The questions for now; of new ones first those of the exercise that was worked on last.
+
+    Raises HouseError for what is not known, ProgressError where nothing can be read.
+    """
     questions = all_questions(house)
     if not questions:
         raise HouseError("There are no drills here yet.")
-    standing = Drilled(house.root).standing(questions, today)
+    drilled = Drilled(house.root)
+    standing, begun = drilled.standing(questions, today), drilled.last_worked_on()
+    latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
+    asked = sorted(questions.values(), key=lambda one: latest.get(one.exercise, len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
-    return choose(_of(house, questions.values(), wish), standing, all_=wish.all, new=new)
+    return choose(_of(house, asked, wish), standing, all_=wish.all, new=new)
 
 
 def _of(house: House, questions: Iterable[Question], wish: Wish) -> list[Question]:

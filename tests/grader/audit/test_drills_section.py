@@ -113,7 +113,12 @@ def test_what_is_healthy_has_no_finding(home):
         (BUG, "draw(1, 2)", "1", "different answers"),
         (BLANK, "____", "5", "its code has 0 gaps"),
         (BLANK, "[::-1][i]", "[i]", "the second computation gives"),
-        (BLANK, '{n} - {i} - 1"', '{n} - {i} - 1 + 0 * {n}"', "a wrong formula gives the same: `0 * size` without `size`"),
+        (
+            BLANK,
+            '{n} - {i} - 1"',
+            '{n} - {i} - 1 + 0 * {n}"',
+            "gives the same: `0 * size` without `size`",
+        ),
         (BLANK, 'f"{n} - {i} - 1"', '"len(x)"', "its answer is no arithmetic of `given`"),
     ],
 )

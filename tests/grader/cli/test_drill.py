@@ -12,6 +12,7 @@ from grader.drills.load import questions_of
 from grader.drills.schedule import Answer
 from grader.learner.drill import Turn
 from grader.records.drilled import Drilled
+from grader.records.progress import EXAMPLES
 
 LONG_AGO = date.today() - timedelta(days=300)
 
@@ -96,6 +97,15 @@ def test_what_was_answered_is_due_no_more(drilling):
     assert drill("--due", "--count").output == "0 due\n"
     assert json.loads(drill("--json", "--count").output) == {"due": 2, "now": 1, "questions": []}
     assert drill("--topic", "mean.running").output == "Nothing is due. More all the same: grader drill --all\n"
+
+
+def test_new_questions_on_what_was_worked_on_last_come_first(drilling):
+    other = drilling.root / "exercises" / "dl_800_other"
+    other.mkdir()
+    (other / "drills.py").write_text(PREDICTED.replace("mean.batch", "count.rows"))
+    assert json.loads(drill("--json").output)["questions"][0]["exercise"] == "dl_800"
+    drilling.progress.note("dl_901_running_mean", EXAMPLES, part="batch_mean")
+    assert json.loads(drill("--json").output)["questions"][0]["exercise"] == "dl_901"
 
 
 def test_what_was_asked_last_waits(drilling):
