@@ -62,6 +62,7 @@ More checks run when your work is graded, and only they give points. What counts
     grader watch {number}         runs them each time that you save
     grader hint {number}          a hint
     grader picture {number}       pictures of what your code makes
+    grader drill                  what interviewers ask, with numbers that change
     grader reset {number}         the stub again; your file is kept
     grader notebook {number}      the exercise as a notebook to practise in
 

@@ -59,7 +59,7 @@ def _sit(house: House, chosen: Chosen) -> None:
             answered = _ask(turn, columns)
             answers += answered
             if answered and sys.stdin.isatty() and place < len(chosen.queue):
-                _line("  Enter next  q quit ")
+                _end_if_quit(_line("  Enter next  q quit ").strip().lower())
             click.echo()
     except (EOFError, KeyboardInterrupt):
         click.echo()
@@ -70,9 +70,8 @@ def _ask(turn: Turn, columns: int) -> list[bool]:
     """Whether it was answered rightly; nothing where it was skipped. Raises EOFError where no more is wanted."""
     while True:
         typed = _line("> ")
-        key = typed.strip().lower()
-        if _is_answer(turn, typed):
-            key = ""
+        key = "" if _is_answer(turn, typed) else typed.strip().lower()
+        _end_if_quit(key)
         if key in ("s", "skip"):
             return []
         if key in ("h", "hint", "?"):
@@ -100,13 +99,16 @@ def _is_answer(turn: Turn, typed: str) -> bool:
 
 
 def _line(prompt: str) -> str:
-    """What is typed. Raises EOFError at the end of the input, and where the learner quits."""
+    """What is typed. Raises EOFError at the end of the input."""
     try:
         typed = input(prompt)
     except UnicodeDecodeError:
         raise EOFError from None
     if not sys.stdin.isatty():
         click.echo(plain(shortened(typed, 200)))
-    if typed.strip().lower() in ("q", "quit"):
-        raise EOFError
     return typed
+
+
+def _end_if_quit(key: str) -> None:
+    if key in ("q", "quit"):
+        raise EOFError

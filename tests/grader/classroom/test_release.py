@@ -54,6 +54,8 @@ def test_no_check_and_no_solution_is_in_it(tmp_path):
             (tmp_path / "all" / "exercises" / exercise.id / name).is_file() for name in ("pictures.py", "figure.svg")
         ]
         assert drawn == [bool(exercise.pictures)] * 2
+        drills = tmp_path / "all" / "exercises" / exercise.id / "drills.py"
+        assert drills.is_file() is exercise.drills.is_file()
         for line in exercise.checks.read_text().splitlines():
             if line.startswith("def test_"):
                 assert f"{line.partition('(')[0]}(attempt" not in text

@@ -31,7 +31,7 @@ def mean_of_two(draw):
 
 @question(topic="mean.running", level=1, source="Nobody 2026, 2")
 def place(draw):
-    return Blank(ask="The last place?", code="x[____]", given={"s": draw(3, 4)}, answer="s - 1",
+    return Blank(ask="The last place?", code="x[____]", given={"s": draw(3, 4), "q": 5}, answer="s - 1",
         traps={"one too far": "s"}, hints=("Count from 0.", "s - 1"), why="The first place is 0.")
 
 
@@ -85,6 +85,8 @@ def test_right_answers_and_traps_are_told(drilling):
     assert asked["note"] == "to 1 %"
     done = drill("--topic", "mean.running", typed="s\n")
     assert "✗ one too far" in done.output  # `s` skips, but here it is a name in the gap
+    done = drill("--topic", "mean.running", "--all", typed="q\n")
+    assert "0 of 1 right." in done.output  # it is a name too
     done = drill("--topic", "mean.running", "--all", typed="s - 1\n")
     assert re.search(r"✓ right +s - 1", done.output)
     assert "1 of 1 right." in done.output
