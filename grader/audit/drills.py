@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 
 from grader.audit.mutated import Formula, TooLong, gap_survivors, survivors, within
+from grader.audit.unasked import OLDER
 from grader.audit.variants import SECONDS, amiss, runs
 from grader.bank.catalog import Exercise, House, find_house
 from grader.bank.questions import read_questions
 from grader.bank.source import read_source
 from grader.base.errors import HouseError, RunError
 from grader.base.text import nearest
+from grader.drills.heads import Head, heads_of
 from grader.drills.kinds import Blank, Bug, Choice, Kind, Number, Order, Predict
 from grader.drills.load import all_questions, questions_of
 from grader.drills.question import Question, Variant, variant
@@ -36,8 +38,6 @@ _ANSWERS = {Choice: 2, Bug: 2}
 _MANY_ANSWERS = 6
 _MUTATED_ON = 40
 _GUESSED = 0.01
-_OLDER = {"000": 14, "001": 20, "002": 31}
-"""How many questions the older collections ask."""
 
 
 class Audit:
@@ -75,6 +75,9 @@ class Audit:
 
     def _facts(self) -> None:
         card, topics = self.question, self.house.coverage.topics
+        head = Head(card.id, card.topic, card.level, card.revision)
+        if head not in heads_of(Path(card.make.__code__.co_filename)):
+            self._say("its decorator is not read: write @question(...) with plain values, right above its def.")
         if card.topic not in topics:
             self._say(f"there is no topic '{card.topic}'.{nearest(card.topic, topics)}")
         if card.level not in (1, 2, 3):
@@ -88,7 +91,7 @@ class Audit:
                 self._say(f"no statement asks '{named}': {label} asks {asked} questions.")
         for named in card.seeds:
             collection, _, number = named.partition("/")
-            if not number.isdecimal() or not 1 <= int(number) <= _OLDER.get(collection, 0):
+            if not number.isdecimal() or not 1 <= int(number) <= OLDER.get(collection, 0):
                 self._say(f"no older collection asks '{named}'.")
 
     def _look(self, one: Variant) -> None:

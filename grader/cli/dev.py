@@ -93,6 +93,7 @@ def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, job
 def _drills_are_healthy(ids: tuple[str, ...]) -> bool:
     """Audit the drills of these exercises, or of all, and say what is found."""
     from grader.audit.drills import SEEDS, look
+    from grader.audit.unasked import unasked
     from grader.drills.load import questions_of
 
     house = find_house()
@@ -100,6 +101,8 @@ def _drills_are_healthy(ids: tuple[str, ...]) -> bool:
     found, summary = look(house, questions, SEEDS)
     for finding in found:
         click.echo(finding)
+    for line in [] if ids else unasked(house, questions):
+        click.echo(f"· {line}")
     click.echo(f"{'✗' if found else '✓'} {summary}")
     return not found
 

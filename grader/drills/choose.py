@@ -6,7 +6,7 @@ from datetime import date
 
 import msgspec
 
-from grader.drills.question import Question
+from grader.drills.heads import Listed
 from grader.drills.schedule import Card
 
 A_DAY = 30
@@ -30,7 +30,7 @@ class Standing(msgspec.Struct, frozen=True):
 class Chosen(msgspec.Struct, frozen=True):
     """The questions of one sitting."""
 
-    queue: tuple[Question, ...]
+    queue: tuple[Listed, ...]
     due: int
     """How many of those asked for are due, or were never asked."""
     left: int
@@ -39,14 +39,14 @@ class Chosen(msgspec.Struct, frozen=True):
     """The one topic of what is left, where nothing can be asked because it was asked last."""
 
 
-def is_due(question: Question, standing: Standing) -> bool:
+def is_due(question: Listed, standing: Standing) -> bool:
     """Whether a question that was answered before is due: in time, or because its answer has changed since."""
     card = standing.cards.get(question.id)
     return card is not None and (card.due <= standing.today or card.revision != question.revision)
 
 
 def choose(
-    questions: Iterable[Question], standing: Standing, *, all_: bool = False, new: int | None = NEW_A_DAY
+    questions: Iterable[Listed], standing: Standing, *, all_: bool = False, new: int | None = NEW_A_DAY
 ) -> Chosen:
     """The due ones, the longest overdue first, then new ones in their order. all_: those that are not due yet, too.
 
@@ -67,9 +67,9 @@ def choose(
     return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held)
 
 
-def _apart(wanted: Sequence[Question], last: str) -> list[Question]:
+def _apart(wanted: Sequence[Listed], last: str) -> list[Listed]:
     """As many as can be asked without two of a topic in a row, in their order as far as that goes."""
-    left, queue = list(wanted), list[Question]()
+    left, queue = list(wanted), list[Listed]()
     while found := _next(left, last):
         left.remove(found)
         queue.append(found)
@@ -77,7 +77,7 @@ def _apart(wanted: Sequence[Question], last: str) -> list[Question]:
     return queue
 
 
-def _next(left: Sequence[Question], last: str) -> Question | None:
+def _next(left: Sequence[Listed], last: str) -> Listed | None:
     """The first of another topic than the last; of one that would be left over at the end, if there is one."""
     counts = Counter(one.topic for one in left)
     others = [one for one in left if one.topic != last]

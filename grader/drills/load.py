@@ -1,7 +1,8 @@
 """The questions of the house: `exercises/<id>/drills.py`, read when they are asked for."""
 
-from importlib.util import module_from_spec, spec_from_file_location
+from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 from grader.bank.catalog import EXERCISE_ID, Exercise, House, label_of
 from grader.base.errors import HouseError
@@ -13,23 +14,33 @@ def questions_of(exercise: Exercise) -> list[Question]:
     return _read(exercise.drills) if exercise.drills.is_file() else []
 
 
-def all_questions(house: House) -> dict[str, Question]:
-    """Every question of the house, by its id. Raises HouseError.
+def question_of(house: House, id: str) -> Question:
+    """The question of that id. Reads the file of its exercise, and no other. Raises HouseError."""
+    label, _, name = id.partition(".")
+    for path in (house.root / "exercises").glob(f"{label}_*/drills.py"):
+        for one in _read(path):
+            if one.name == name:
+                return one
+    raise HouseError(f"There is no drill '{id}'.")
 
-    The facts of the exercises are not read for it: thirty files of them take longer than to ask a question.
-    """
+
+def all_questions(house: House) -> dict[str, Question]:
+    """Every question of the house, by its id. Raises HouseError."""
     paths = sorted((house.root / "exercises").glob("*/drills.py"))
     return {one.id: one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in _read(path)}
 
 
 def _read(path: Path) -> list[Question]:
+    return _loaded(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@lru_cache(maxsize=64)
+def _loaded(path: Path, *_stamp: int) -> list[Question]:
     id = path.parent.name
-    spec = spec_from_file_location(f"drills_of_{id}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
+    module = ModuleType(f"drills_of_{id}")
+    module.__file__ = str(path)
+    try:  # compiled anew: Python's kept file may be that of an edit in the same second
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except Exception as error:
         raise HouseError(f"exercises/{id}/drills.py cannot be loaded: {error!r}.") from error
     found = [one for one in vars(module).values() if isinstance(one, Question)]

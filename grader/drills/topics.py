@@ -7,7 +7,7 @@ from datetime import date
 import msgspec
 
 from grader.bank.coverage import Mark
-from grader.drills.question import Question
+from grader.drills.heads import Listed
 from grader.drills.schedule import Answer, Card, recall
 
 FADED = 0.8
@@ -21,7 +21,7 @@ class DrilledTopic(msgspec.Struct, frozen=True):
 
 
 def drilled_topics(
-    questions: Iterable[Question], answers: Iterable[Answer], cards: Mapping[str, Card], today: date
+    questions: Iterable[Listed], answers: Iterable[Answer], cards: Mapping[str, Card], today: date
 ) -> dict[str, DrilledTopic]:
     """Each topic that has questions.
 

@@ -12,9 +12,10 @@ from grader.base.errors import HouseError
 from grader.base.seeds import new_seed
 from grader.base.text import nearest, plain
 from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose
+from grader.drills.heads import Listed, heads
 from grader.drills.judge import judged
-from grader.drills.load import all_questions
-from grader.drills.question import Question, Variant, variant
+from grader.drills.load import question_of
+from grader.drills.question import Variant, variant
 from grader.drills.schedule import Answer, card_of
 from grader.drills.shown import Shown, Told, shown, told
 from grader.drills.topics import drilled_topics
@@ -39,18 +40,18 @@ def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
 
     Raises HouseError for what is not known, ProgressError where nothing can be read.
     """
-    questions = all_questions(house)
+    questions = heads(house)
     if not questions:
         raise HouseError("There are no drills here yet.")
     drilled = Drilled(house.root)
     standing, begun = drilled.standing(questions, today), drilled.last_worked_on()
     latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
-    asked = sorted(questions.values(), key=lambda one: latest.get(one.exercise, len(latest)))
+    asked = sorted(questions.values(), key=lambda one: latest.get(one.id.partition(".")[0], len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
     return choose(_of(house, asked, wish), standing, all_=wish.all, new=new)
 
 
-def _of(house: House, questions: Iterable[Question], wish: Wish) -> list[Question]:
+def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
     """Of a topic or a role; those of a role by its weights, the weightiest first."""
     found = list(questions)
     if wish.topic:
@@ -72,7 +73,7 @@ def _of(house: House, questions: Iterable[Question], wish: Wish) -> list[Questio
 
 def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
     """Each topic that has questions, to how many, and whether they are drilled. Raises HouseError."""
-    questions, drilled = all_questions(house), Drilled(house.root)
+    questions, drilled = heads(house), Drilled(house.root)
     try:
         standing, answers = drilled.standing(questions), drilled.answers()
     except ProgressError:  # said where what is earned was asked for
@@ -84,9 +85,9 @@ def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
 class Turn:
     """One question, from being shown until it is answered."""
 
-    def __init__(self, house: House, question: Question, seed: int | None = None) -> None:
+    def __init__(self, house: House, listed: Listed, seed: int | None = None) -> None:
         self.house = house
-        self.variant: Variant = variant(question, new_seed() if seed is None else seed)
+        self.variant: Variant = variant(question_of(house, listed.id), new_seed() if seed is None else seed)
         self.hints = 0
         self._began = monotonic()
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 from grader.drills.choose import Standing
-from grader.drills.question import Question
+from grader.drills.heads import Listed
 from grader.drills.schedule import Answer, Card, card_of
 from grader.records.progress import Progress
 
@@ -42,7 +42,7 @@ class Drilled(Progress):
         with self._tables() as db:
             return _answers(db, question)
 
-    def standing(self, questions: Mapping[str, Question], today: date | None = None) -> Standing:
+    def standing(self, questions: Mapping[str, Listed], today: date | None = None) -> Standing:
         """What decides about the next questions. questions: those there are, by id."""
         today = today or datetime.now(UTC).date()
         if not self.path.exists():
@@ -73,7 +73,7 @@ def _answers(db: sqlite3.Connection, question: str | None) -> list[Answer]:
     return [Answer(*row) for row in db.execute(query, (question, question))]
 
 
-def _cards(db: sqlite3.Connection, questions: Mapping[str, Question]) -> list[Card]:
+def _cards(db: sqlite3.Connection, questions: Mapping[str, Listed]) -> list[Card]:
     _refresh(db, questions)
     rows = db.execute("select question, revision, stability, difficulty, due, last_review from drill_card")
     return [
@@ -82,7 +82,7 @@ def _cards(db: sqlite3.Connection, questions: Mapping[str, Question]) -> list[Ca
     ]
 
 
-def _refresh(db: sqlite3.Connection, questions: Mapping[str, Question]) -> None:
+def _refresh(db: sqlite3.Connection, questions: Mapping[str, Listed]) -> None:
     """Make the cards anew that lack an answer."""
     stale = db.execute(
         "select question, max(drill_answer.id) from drill_answer group by question except"

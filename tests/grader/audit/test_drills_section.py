@@ -80,6 +80,7 @@ def test_what_is_healthy_has_no_finding(home):
     [
         (GOOD, "mean.batch", "mean.bach", "there is no topic 'mean.bach'. Did you mean 'mean.batch'?"),
         (GOOD, "level=1", "level=4", "levels are 1, 2 and 3"),
+        (GOOD, "level=1", "level=2 - 1", "its decorator is not read: write @question(...) with plain values"),
         (GOOD, "Nobody 2026, 1", "", "give its source"),
         (GOOD, "dl_901/1", "dl_901/9", "no statement asks 'dl_901/9': dl_901 asks 2 questions"),
         (GOOD, "dl_901/1", "dl_902/1", "no statement asks 'dl_902/1'"),
@@ -174,8 +175,19 @@ def test_the_command_says_what_is_wrong(home, cli):
     assert done.code == 1
     assert "dl_901.mean_of_two: its level is 9" in done.out
     (home.root / DRILLS).write_text(HEAD + GOOD)
-    done = cli("dev", "audit", "--drills")
+    done = cli("dev", "audit", "901", "--drills")
     assert (done.code, done.out) == (0, "✓ 1 questions on 1 topics, 1,000 seeds, 6 wrong formulas\n")
+
+
+def test_what_is_not_asked_yet_is_listed(home, cli):
+    (home.root / DRILLS).write_text(HEAD + GOOD + GOOD.replace("mean_of_two", "again").replace("dl_901/1", "dl_901/2"))
+    done = cli("dev", "audit", "--drills")
+    assert done.code == 0
+    topics, older = done.out.splitlines()[:2]
+    assert topics.startswith("· 5 topics with fewer than 2 drills: mean.running, spread.variance")
+    assert older.startswith("· 65 questions of older collections that no drill names: 000/1, 000/2")
+    (home.root / DRILLS).write_text(HEAD + GOOD)
+    assert "· 1 questions of statements that no drill names: dl_901/2" in cli("dev", "audit", "--drills").out
 
 
 def test_right_claims_pass():

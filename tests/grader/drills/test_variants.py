@@ -6,9 +6,12 @@ import sys
 
 import pytest
 
+from grader.bank.catalog import find_house
 from grader.base.errors import HouseError
 from grader.drills import Choice, Number, question
 from grader.drills.draw import Draw
+from grader.drills.heads import heads, heads_of
+from grader.drills.load import all_questions, questions_of
 from grader.drills.question import variant
 
 
@@ -83,3 +86,62 @@ def test_a_question_is_drawn_without_numpy_torch_and_click():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_the_heads_are_those_of_the_questions():
+    house = find_house()
+    loaded = [(one.id, one.topic, one.level, one.revision) for one in all_questions(house).values()]
+    assert [(one.id, one.topic, one.level, one.revision) for one in heads(house).values()] == loaded
+    assert len(loaded) > 20
+
+
+def test_heads_of_every_way_to_write_a_decorator(home):
+    home.exercise.drills.write_text(WRITTEN)
+    found = heads_of(home.exercise.drills)
+    assert [(one.id, one.topic, one.level, one.revision) for one in found] == [
+        ("dl_901.one", "mean.batch", 2, 1), ("dl_901.two", "mean.running", 3, 4),
+    ]  # fmt: skip
+    assert [one.id for one in questions_of(home.exercise)] == [one.id for one in found]
+
+
+WRITTEN = """
+from grader.drills import Number, question
+
+
+@question(topic="mean.batch", source="Somebody (level=3), 2026", level=2)
+def one(draw):
+    return Number(ask="?", answer=5, traps={}, hints=("", ""), why="")
+
+
+@one.second
+def _():
+    return 5
+
+
+@question(
+    topic="mean.running",
+    level=3,
+    source="Nobody 2026",
+    readme=("dl_901/1", "dl_901/2"),
+    revision=4,
+)
+def two(draw):
+    return Number(ask="?", answer=5, traps={}, hints=("", ""), why="")
+"""
+
+
+def test_a_file_that_was_just_edited_is_read_anew(home):
+    path = home.exercise.drills
+    for level in (1, 2, 3):  # of one size, in one second
+        path.write_text(EDITED.replace("LEVEL", str(level)))
+        assert [one.level for one in questions_of(home.exercise)] == [level]
+
+
+EDITED = """
+from grader.drills import Number, question
+
+
+@question(topic="mean.batch", level=LEVEL, source="Nobody 2026")
+def one(draw):
+    return Number(ask="?", answer=5, traps={}, hints=("", ""), why="")
+"""

@@ -1,0 +1,61 @@
+"""Which questions there are, read from the text of their files: enough to choose one without running any of them."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from grader.bank.catalog import EXERCISE_ID, House, label_of
+from grader.bank.source import read_source
+
+_HEAD = re.compile(r"^@question\((.*?)\)\ndef (\w+)\(", re.MULTILINE | re.DOTALL)
+_TOPIC = re.compile(r"\btopic=\"([^\"]*)\"")
+_LEVEL, _REVISION = re.compile(r"\blevel=(\d+)"), re.compile(r"\brevision=(\d+)")
+_STRING = re.compile(r"\"[^\"]*\"")
+
+
+class Listed(Protocol):
+    """What is known of a question without asking it: a `Question` has it, and its `Head`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def revision(self) -> int: ...
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A question as its decorator says it."""
+
+    id: str
+    topic: str
+    level: int
+    revision: int
+
+
+def heads(house: House) -> dict[str, Head]:
+    """Every question of the house by its id, in the order of the files. Raises HouseError."""
+    paths = sorted((house.root / "exercises").glob("*/drills.py"))
+    found = [one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in heads_of(path)]
+    return {one.id: one for one in found}
+
+
+def heads_of(path: Path) -> list[Head]:
+    """The questions of one file."""
+    return _heads(label_of(path.parent.name), read_source(path))
+
+
+@lru_cache(maxsize=64)
+def _heads(label: str, text: str) -> list[Head]:
+    return [_head(f"{label}.{name}", given) for given, name in _HEAD.findall(text)]
+
+
+def _head(id: str, given: str) -> Head:
+    topic, numbers = _TOPIC.search(given), _STRING.sub("", given)
+    level, revision = _LEVEL.search(numbers), _REVISION.search(numbers)
+    return Head(id, topic[1] if topic else "", int(level[1]) if level else 1, int(revision[1]) if revision else 1)
