@@ -90,7 +90,8 @@ def _worked(asked: Kind) -> str:
     """The formula with the numbers put in, where it has names of what is given."""
     if not isinstance(asked, Number):
         return ""
-    values = {name: value for name, value in asked.given.items() if isinstance(value, int | float)}
+    given = {name: value for name, value in asked.given.items() if isinstance(value, int | float)}
+    numbers = {name: f"{value}" if isinstance(value, int) else f"{value:g}" for name, value in given.items()}
     formula = asked.hints[1]
-    worked = re.sub(r"[A-Za-z]\w*", lambda name: f"{values[name[0]]:g}" if name[0] in values else name[0], formula)
+    worked = re.sub(r"[A-Za-z]\w*", lambda name: numbers.get(name[0], name[0]), formula)
     return worked if worked != formula else ""
