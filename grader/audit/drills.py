@@ -76,7 +76,7 @@ class Audit:
     def _facts(self) -> None:
         card, topics = self.question, self.house.coverage.topics
         head = Head(card.id, card.topic, card.level, card.revision)
-        if head not in heads_of(Path(card.make.__code__.co_filename)):
+        if head not in heads_of(_file(card)):
             self._say("its decorator is not read: write @question(...) with plain values, right above its def.")
         if card.topic not in topics:
             self._say(f"there is no topic '{card.topic}'.{nearest(card.topic, topics)}")
@@ -135,7 +135,7 @@ class Audit:
             self._wrong_formulas(*gap_survivors(list(self.variants.values()), self.seconds))
 
     def _mutate(self) -> None:
-        path = Path(self.question.make.__code__.co_filename)
+        path = _file(self.question)
         formula = Formula(self.question, _tree(path))
         for name in formula.shared():
             self._say(f"both computations use `{name}`: compute the second in another way.")
@@ -164,6 +164,10 @@ def _drawn_numbers(asked: Sequence[Kind]) -> list[str]:
 @lru_cache(maxsize=2)
 def _tree(path: Path) -> ast.Module:
     return ast.parse(read_source(path))
+
+
+def _file(question: Question) -> Path:
+    return Path(question.make.__code__.co_filename)
 
 
 def _seen(seeds: list[int]) -> str:
@@ -218,6 +222,8 @@ def _main() -> None:
 def look(house: House, questions: Sequence[Question], seeds: int) -> tuple[list[str], str]:
     """All that is wrong with some questions, and a line that sums up."""
     found, mutants = list[str](), 0
+    if any("import torch" in read_source(path) for path in {_file(one) for one in questions}):
+        import torch  # noqa: F401 - takes longer than what is timed, and may not be cut short
     for one in questions:
         audit = Audit(house, one, seeds)
         found += audit.lines()

@@ -191,10 +191,10 @@ def _changes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(node, ast.Constant):
         value: Any = node.value
         other = value + 1 if abs(value) < _LARGE else 2 * value
-        yield f"{here} for `{other!r}`", ast.Constant(other)
+        yield f"`{other!r}` for {here}", ast.Constant(other)
     if isinstance(node, ast.BinOp):
         swapped = ast.BinOp(node.left, _SWAPS[type(node.op)], node.right)
-        yield f"{here} for `{ast.unparse(swapped)}`", swapped
+        yield f"`{ast.unparse(swapped)}` for {here}", swapped
         yield f"{here} without `{ast.unparse(node.right)}`", node.left
         if isinstance(node.op, _WITHOUT_ONE):
             yield f"{here} without `{ast.unparse(node.left)}`", node.right

@@ -132,7 +132,7 @@ def test_a_helper_of_both_computations_is_named(home):
     helped = GOOD.replace("(a + b) / 2,", "half(a + b),", 1).replace("a + (b - a) * 0.5", "half(b) + half(a)")
     told = "\n".join(found(home, "\ndef half(x):\n    return x / 2\n" + helped))
     assert "both computations use `half`" in told
-    assert "a wrong formula gives the same: `x / 2` for `x * 2`" in told
+    assert "a wrong formula gives the same: `x * 2` for `x / 2`" in told
 
 
 def test_what_runs_for_ever_is_ended(home):
