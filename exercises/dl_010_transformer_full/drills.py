@@ -1,6 +1,6 @@
 """Questions on the whole transformer whose numbers change: `grader drill --topic transformer.parameters`."""
 
-from math import exp, sqrt
+from math import exp, prod, sqrt
 
 from grader.drills import Blank, Bug, Choice, Number, Order, Predict, question
 
@@ -57,8 +57,6 @@ def weights_of_sublayers(draw):
 
 @weights_of_sublayers.second
 def _(d, gelu, few):
-    from math import prod
-
     shapes = {
         "attention, four d x d matrices": [(d, d)] * 4,
         f"GELU network of width {gelu * d}": [(gelu * d, d), (d, gelu * d)],
@@ -126,8 +124,6 @@ def gpt2_parameters(draw):
 
 @gpt2_parameters.second
 def _(L, d, V, T):
-    from math import prod
-
     attention = [(3 * d, d), (3 * d,), (d, d), (d,)]
     network = [(4 * d, d), (4 * d,), (d, 4 * d), (d,)]
     norm = [(d,), (d,)]
@@ -161,8 +157,6 @@ def llama_parameters(draw):
 
 @llama_parameters.second
 def _(L, d, w, g, V):
-    from math import prod
-
     attention = [(d, d), (g * 128, d), (g * 128, d), (d, d)]
     layer = [*attention, (w, d), (w, d), (d, w), (d,), (d,)]
     return sum(map(prod, [(V, d), (V, d), (d,)])) + sum(prod(shape) for _ in range(L) for shape in layer)
@@ -373,7 +367,7 @@ for i, token in enumerate(tokens):
         answer="\n".join(f"{word} {seen}" for word in words),
         traps={
             "padding on the other side": "\n".join(f"{word} {n - seen}" for word in words),
-            "padding that is hidden": "\n".join(f"{word} {-1}" for word in words),
+            "all tokens before it": "\n".join(f"{word} {tokens.index(word)}" for word in words),
         },
         hints=("A place sees itself and what stands before it.", "padding among tokens[0] to tokens[i]"),
         why="Padding on the right comes later than every word, so the causal mask hides it. On the left it needs a "
@@ -437,6 +431,7 @@ print(sublayer({start}, lambda x: {times} * x, lambda x: x % 2 + 4))
 def stream_that_grows(draw):
     x, weights = draw.between(2, 9), draw.sample(range(3, 30), 3)
     streams = [x + sum(weights[: i + 1]) for i in range(3)]
+    unnormed = [x * prod(1 + weight for weight in weights[: i + 1]) for i in range(3)]
     return Predict(
         ask="Three pre-norm branches, one number each; this norm gives 1 for any positive number. What is printed?",
         code=f"""
@@ -448,7 +443,7 @@ for weight in {weights}:
         answer="\n".join(map(str, streams)),
         traps={
             "post-norm": "1\n1\n1",
-            "no norm": "\n".join(str(one) for one in (x * (1 + weights[0]), x * (1 + weights[0]) * (1 + weights[1]))),
+            "no norm": "\n".join(map(str, unnormed)),
             "the skip is forgotten": "\n".join(map(str, weights)),
         },
         hints=("Each branch reads 1, whatever the stream is.", "x plus the weights so far"),
@@ -461,7 +456,8 @@ for weight in {weights}:
 def norms_on_the_skip(draw):
     L = draw.between(4, 60)
     return Number(
-        ask=f"A post-norm decoder of {L} blocks. How many norms stand on the skip path between embedding and logits?",
+        ask=f"A post-norm model, a decoder alone of {L} blocks. How many norms stand on the skip path between "
+        "embedding and logits?",
         given=dict(L=L),
         answer=2 * L,
         unit="norms",
@@ -670,11 +666,11 @@ def _(model):
 def all_reduces_of_parallel_blocks(draw):
     L = draw.between(8, 118)
     return Number(
-        ask=f"PaLM's parallel blocks under tensor parallelism, {L} of them. How many sums of activations over ranks "
-        "do forward and backward pass make together?",
+        ask=f"PaLM's parallel blocks under tensor parallelism, {L} of them. How many all-reduces do forward and "
+        "backward pass make together?",
         given=dict(L=L),
         answer=2 * L,
-        unit="sums",
+        unit="calls",
         traps={"serial blocks": 4 * L, "forward pass alone": L},
         hints=("How many results does a block sum up over ranks? Then both directions.", "2 · L"),
         why="Attention and network start from one norm of the same input and are added, so one sum over ranks serves "

@@ -229,8 +229,8 @@ def flash_against_plain(draw):
     right = "more" if what.endswith("backward pass") and what.startswith("mult") else right
     others = [one for one in ("fewer", "as many", "more") if one != right]
     return Choice(
-        ask="A long sequence, training. Against plain attention that stores its weights, FlashAttention has how many "
-        f"{what}?",
+        ask=f"A long sequence, training. {what[0].upper()}{what[1:]}: how many has FlashAttention, against plain "
+        "attention that stores its weights?",
         given=dict(what=what),
         answer=right,
         traps=dict(
@@ -386,7 +386,7 @@ def blocks_of_version_two(draw):
         traps={
             "version 1": B * H,
             "a block a tile": B * H * ceil(N / r) ** 2,
-            "the last one cut off": B * H * (N // r) if N % r else B * (N // r),
+            "heads forgotten": B * ceil(N / r),
         },
         hints=("Each block of queries of each head is one job.", "B · H · ⌈N / r⌉"),
         why="Version 1 has one job a head. A long sequence in a small batch then leaves most of about a hundred "
@@ -418,7 +418,7 @@ def what_came_when(draw):
     }
     right = draw(*ideas[version])
     others = [draw(*ideas[other]) for other in ideas if other != version]
-    names = [f"FlashAttention {other}" for other in ideas if other != version]
+    names = [f"of version {other}" for other in ideas if other != version]
     return Choice(
         ask=f"What was new in FlashAttention {version}?",
         given=dict(version=version, options=[right, *others]),
@@ -454,8 +454,8 @@ def tokens_that_fill_a_state(draw):
             "values alone are cached": k * (v + 1) // v + 1,
         },
         hints=("The state is k by v, the normaliser k; a token is k + v.", "⌊k · (v + 1) / (k + v)⌋ + 1"),
-        why="The state is tiny: about as much as half a width of tokens. That is what makes it cheap, and what it "
-        "pays for with recall.",
+        why="The state is tiny: with equal widths as large as half a width of tokens. That is what makes it cheap, "
+        "and what it pays for with recall.",
     )
 
 

@@ -68,7 +68,7 @@ def entry_after_clipping(draw):
         ask=f"A gradient has the entries {a} and {b}. It is clipped by norm to {c:g}. What becomes of the entry {b}?",
         given=dict(a=a, b=b, c=c),
         answer=b * c / sqrt(a * a + b * b),
-        traps={"clipped by value": c, "divided by the sum": b * c / (a + b), "only scaled by its own size": c / b},
+        traps={"clipped by value": c, "divided by the sum": b * c / (a + b)},
         hints=("All entries are multiplied with the same number.", "b · c / √(a² + b²)"),
         why="Clipping by norm multiplies the whole gradient with one number: it gets shorter, and keeps its direction.",
     )
@@ -164,7 +164,7 @@ print([round(g * limit / norm) for g in gradient])
 
 @question(topic="gradient.accumulation", level=1, source="Hugging Face blog, October 2024", readme="dl_013/3")
 def loss_over_micro_batches(draw):
-    n, m = draw.sample([1, 2, 3, 5, 8, 10, 16], 2), draw.sample([0.5, 1.0, 1.5, 2.0, 4.0, 6.0], 2)
+    n, m = draw.sample([2, 3, 5, 8, 10, 16], 2), draw.sample([0.5, 1.0, 1.5, 2.0, 4.0, 6.0], 2)
     return Number(
         ask=f"Two micro-batches: {n[0]} counted tokens with mean loss {m[0]:g}, and {n[1]} with mean loss {m[1]:g}. "
         "Which loss has the whole batch, as a mean over its tokens?",
@@ -337,14 +337,10 @@ def layers_until_overflow(draw):
         given=dict(g=g),
         answer=floor(log(65504) / log(g)) + 1,
         unit="layers",
-        traps={
-            "factors added": ceil(65504 / g),
-            "float32": floor(log(3.4e38) / log(g)) + 1,
-            "base 10": ceil(log10(65504) / g),
-        },
+        traps={"factors added": ceil(65504 / g), "float32": floor(log(3.4e38) / log(g)) + 1},
         hints=("How often can it be multiplied until it passes the limit?", "⌊ln 65504 / ln g⌋ + 1"),
-        why="A product grows with the power of the depth: factors close to 1 do, too, only later. In time, too, a "
-        "step of an RNN is a layer.",
+        why="A product grows exponentially with depth; factors near 1 only take longer. In an RNN each step in time "
+        "is a layer, too.",
     )
 
 
@@ -418,16 +414,16 @@ def _(s, L):
 def xavier_under_relu(draw):
     L, start = draw.between(4, 40), draw(1.0, 2.0, 4.0)
     return Number(
-        ask=f"{L} square layers with ReLU, weights by Xavier. The mean square of the signal starts at {start:g}. What "
-        "is it expected to be behind the last layer's product?",
+        ask=f"{L} square layers with ReLU, weights by Xavier, no biases. The mean square of the signal starts at "
+        f"{start:g}. What is it expected to be behind the last ReLU?",
         given=dict(L=L, start=start),
-        answer=start * 0.5 ** (L - 1),
+        answer=start * 0.5**L,
         traps={
             "as with He": start,
-            "by the root": start * 0.5 ** ((L - 1) / 2),
-            "the product halves, too": start * 0.5 ** (L + 1),
+            "by the root": start * 0.5 ** (L / 2),
+            "one ReLU fewer": start * 0.5 ** (L - 1),
         },
-        hints=("Xavier keeps the mean square in a product; what does a ReLU do to it?", "start · (1/2)^(L - 1)"),
+        hints=("Xavier keeps the mean square in a product; what does a ReLU do to it?", "start · (1/2)^L"),
         why="A ReLU sets half of a symmetric signal to 0, and so halves its mean square. He's factor of 2 makes up "
         "for it.",
     )
@@ -435,12 +431,10 @@ def xavier_under_relu(draw):
 
 @xavier_under_relu.second
 def _(L, start):
-    mean_square, passed = start, 0
-    while True:
-        passed += 1  # the product of this layer keeps it
-        if passed == L:
-            return mean_square
+    mean_square = start
+    for _layer in range(L):
         mean_square = sum(max(sign, 0) ** 2 * mean_square for sign in (-1, 1)) / 2
+    return mean_square
 
 
 @question(topic="gradient.prevention", level=2, source="Glorot 2010, section 4.2; He 2015, section 2.2")
@@ -678,7 +672,7 @@ def softmax_twice(draw):
         "lowest loss that it can reach?",
         given=dict(C=C),
         answer=log(1 + (C - 1) / e),
-        traps={"as without the bug": 0.0, "of a guess": log(C), "two classes": log(1 + 1 / e)},
+        traps={"as without the bug": 0.0, "of a guess": log(C), "as with two classes": log(1 + 1 / e)},
         hints=(
             "The best output is 1 for the right class and 0 for the others; these are taken as logits.",
             "ln(1 + (C - 1) / e)",
@@ -836,7 +830,7 @@ print(counts)
         answer=str(counts),
         traps={
             "rounded to zero": str({decade + 1: n for decade, n in counts.items()}),
-            "each once": str(dict.fromkeys(counts, 1)) if max(counts.values()) > 1 else str({}),
+            "shares for counts": str({decade: n / 5 for decade, n in counts.items()}),
         },
         hints=("floor goes down: 0.3 lies between 10⁻¹ and 10⁰.", "the exponent of the leading digit"),
         why="On a linear axis nearly all gradients fall into one bucket. Powers of ten show a layer whose gradients "
@@ -860,10 +854,10 @@ def norm_of_fresh_weights(draw):
 
 @norm_of_fresh_weights.second
 def _(i, o, s):
-    import numpy as np
-
-    signs = np.where(np.arange(i * o) % 2, s, -s)
-    return float(np.linalg.norm(signs))
+    square = 0.0
+    for _row in range(i):
+        square += o * s * s
+    return hypot(sqrt(square))
 
 
 @question(topic="debug.weights", level=2, source="Glorot 2010, section 4.2")
@@ -933,7 +927,7 @@ print(alarms, mean)
 """,
         answer=f"[{before}, {before + 1}] {base}",
         traps={
-            "the spike enters the mean": f"[{before}] {(base + (base + base * spike) / 2) / 2}",
+            "the spike enters the mean": f"[{before}] {base * (5 + 3 * spike) / 8}",
             "the first alarm alone": f"[{before}] {base}",
             "counted from 1": f"[{before + 1}, {before + 2}] {base}",
         },

@@ -9,14 +9,14 @@ from grader.drills import Bug, Choice, Number, Order, Predict, question
 def bytes_of_an_all_reduce(draw):
     p, N, b = draw(4, 5, 8, 16, 32), draw(3e8, 1e9, 3e9, 7e9), draw(2, 4)
     return Number(
-        ask=f"A ring of {p} ranks all-reduces {N:.0e} numbers of {b} B. How many bytes does each rank send?",
+        ask=f"A ring of {p} ranks all-reduces {N / 1e9:g} · 10⁹ numbers of {b} B. How many bytes does each rank send?",
         given=dict(p=p, N=N, b=b),
         answer=2 * (p - 1) / p * N * b,
         unit="B",
         traps={
             "reduce-scatter alone": (p - 1) / p * N * b,
             "all to all the others": (p - 1) * N * b,
-            "bytes for numbers": 2 * (p - 1) / p * N,
+            "the share forgotten": 2 * N * b,
         },
         hints=("Twice p - 1 steps, each with a p-th of the numbers.", "2 · (p - 1) / p · N · b"),
         why="A reduce-scatter and an all-gather, both with chunks that get smaller as ranks are added. So it is "
@@ -112,7 +112,7 @@ def least_memory_a_rank(draw):
              for stage, n in enumerate(ranks, 1)}  # fmt: skip
     sizes[f"data parallel on {draw(128, 1024)} ranks"] = 16.0
     order = sorted(sizes, key=lambda name: sizes[name])
-    by_stage = sorted(sizes, key=lambda name: name, reverse=True)
+    by_stage = sorted(sizes, key=lambda name: name if "ZeRO" in name else "", reverse=True)
     return Order(
         ask="Mixed precision with Adam: 2 B for parameters, 2 B for gradients, 12 B for the optimizer. Where does a "
         "parameter take the fewest bytes on a rank? Fewest first.",
@@ -183,7 +183,7 @@ for bucket in {seen}:
         answer="\n".join(map(str, counts)),
         traps={
             "sent when ready": "\n".join(str(i + 1) for i in range(len(seen))),
-            "one at a time": "\n".join(str(min(i, sent)) for i in range(len(seen))),
+            "counted before": "\n".join(str(min(i, sent)) for i in range(len(seen))),
         },
         hints=("A bucket waits for all with smaller numbers.", "smallest number that is not ready yet"),
         why="Collectives meet by their order: in unlike orders, sums of different parameters would be mixed. A "
@@ -289,13 +289,14 @@ def numbers_of_stage_three(draw):
     p, N = draw(4, 8, 16, 64), draw(1.0, 3.0, 7.0, 13.0, 70.0)
     return Number(
         ask=f"ZeRO-3 or FSDP with full sharding, {p} ranks, {N:g} · 10⁹ parameters, one forward and backward pass, "
-        "nothing kept gathered. How many 10⁹ numbers does a rank send?",
+        "nothing kept gathered. How many numbers does a rank send?",
         given=dict(p=p, N=N),
-        answer=3 * (p - 1) / p * N,
+        answer=3 * (p - 1) / p * N * 1e9,
+        unit="numbers",
         traps={
-            "as data parallel": 2 * (p - 1) / p * N,
-            "gradients gathered too": 4 * (p - 1) / p * N,
-            "of every rank": 3 * (p - 1) * N,
+            "as data parallel": 2 * (p - 1) / p * N * 1e9,
+            "gradients gathered too": 4 * (p - 1) / p * N * 1e9,
+            "of every rank": 3 * (p - 1) * N * 1e9,
         },
         hints=("Parameters are gathered twice, gradients scattered once.", "3 · (p - 1) / p · N"),
         why="Nobody keeps whole parameters: they are gathered for the forward pass and again for the backward pass. "
@@ -308,7 +309,7 @@ def _(p, N):
     sent = 0.0
     for _call in ("gather, forward", "gather, backward", "reduce-scatter"):
         sent += N - N / p
-    return sent
+    return sent * 10**9
 
 
 @question(topic="distributed.fully_sharded", level=2, source="Zhao 2023, PyTorch FSDP, section 3.2", readme="dl_014/2")
@@ -405,7 +406,11 @@ def bubble_of_a_pipeline(draw):
         given=dict(p=p, m=m),
         answer=100 * (p - 1) / (m + p - 1),
         unit="%",
-        traps={"of the ideal time": 100 * (p - 1) / m, "one stage more": 100 * p / (m + p), "without its own": 100 / p},
+        traps={
+            "of the ideal time": 100 * (p - 1) / m,
+            "one stage more": 100 * p / (m + p),
+            "the batch in one piece": 100 * (p - 1) / p,
+        },
         hints=("A stage works m slots of m + p - 1.", "100 · (p - 1) / (m + p - 1)"),
         why="It waits until the first micro-batch has reached it and while the last one leaves. GPipe has the same "
         "bubble: 1F1B saves memory, not time.",
@@ -434,7 +439,7 @@ def live_in_1f1b(draw):
         given=dict(p=p, m=m, r=r),
         answer=min(m, p - r),
         unit="batches",
-        traps={"GPipe": m + 0, "before the first backward": p - r - 1, "of the first stage": p},
+        traps={"GPipe": m, "before the first backward": p - r - 1, "of the first stage": p},
         hints=("How far ahead of the last stage is it, counting the one at work?", "min(m, p - r)"),
         why="A stage starts a backward pass as soon as one comes back, and then one forward follows one backward. "
         "GPipe keeps all m.",
@@ -577,7 +582,7 @@ def axis_inside_a_host(draw):
         f"Which one should get the {wish} links?",
         given=dict(L=L, m=m, wish=wish),
         answer=right,
-        traps=dict(zip(("it sends to neighbours alone", "wrong way round"), others, strict=True)),
+        traps={"neighbours alone" if "pipeline" in one else "the wrong way round": one for one in others},
         hints=("Count exchanges a step that somebody waits for.", "4 · L · m, about 2 · m, once"),
         why="The tensor axis sums a whole activation twice in each block and direction, and the next product waits "
         "for it. Gradients go once a step, mostly under the backward pass.",

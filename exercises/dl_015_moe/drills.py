@@ -37,7 +37,7 @@ def _(a, b, c, d):
 
 @question(topic="moe.routing", level=2, source="Fedus 2022, Switch, section 2.1", readme="dl_015/1")
 def one_expert_alone(draw):
-    logits = [draw.between(-1, 3) for _ in range(3)]
+    logits = draw.sample(range(-1, 5), 3)
     powers = [exp(one) for one in logits]
     share = round(max(powers) / sum(powers), 3)
     return Predict(
@@ -76,8 +76,8 @@ def switch_loss(draw):
             "even load": 1.0,
         },
         hints=("Shares times probabilities, so that 1 is perfect balance.", "e · Σ f · P"),
-        why="f are counts and have no gradient; P has one. So descent lowers the probability of each expert in "
-        "proportion to its load.",
+        why="Shares are counted and have no gradient; probabilities have one. So descent lowers the probability of "
+        "each expert in proportion to its load.",
     )
 
 
@@ -278,11 +278,11 @@ print(layer({x}, [[0, 1], [1, 2]], {weights}, experts))
 def ways_to_choose(draw):
     m, N, k = draw(2, 3, 4), draw(6, 8, 12, 16), draw(1, 2)
     return Number(
-        ask=f"{N} experts, {k} chosen for a token. Each is cut into {m} of a {m}th of the width, and {m} times as "
-        "many are chosen. How many choices are there for a token now?",
+        ask=f"{N} experts, {k} chosen for a token. Each is cut into {m} narrow ones of equal width, and {m} times as "
+        "many are chosen. Among how many sets of experts does the router choose for a token now?",
         given=dict(m=m, N=N, k=k),
         answer=comb(m * N, m * k),
-        unit="choices",
+        unit="sets",
         traps={"as before": comb(N, k), "in order": perm(m * N, m * k), "as many chosen as before": comb(m * N, k)},
         hints=("How many experts are there now, and how many are chosen?", "(m·N over m·k)"),
         why="Parameters and work stay the same, the combinations multiply: fine experts can specialise more.",
@@ -366,7 +366,6 @@ def weight_behind_a_bias(draw):
             "bias in the weights": (s[2] + b) / (s[0] + s[2] + b),
             "it is not chosen": 0.0,
             "over all three": s[2] / (s[0] + s[1] + s[2]),
-            "as the second": s[1] / (s[0] + s[1]),
         },
         hints=("Choose with the bias, weigh without it.", "s₃ / (s₁ + s₃)"),
         why="The bias decides who is chosen, for the sake of the load. In the weights, an expert would count for "
@@ -543,7 +542,6 @@ def bytes_there_and_back(draw):
         traps={
             "one way": 2 * T * k * d * (p - 1) / p,
             "one expert a token": 4 * T * d * (p - 1) / p,
-            "values for bytes, one way": T * k * d * (p - 1) / p,
         },
         hints=("A copy for each choice goes out, and as many results go back.", "2 · 2 · T · k · d · (p - 1) / p"),
         why="Two all-to-alls a layer, there and back. What its own experts take stays; that is a p-th only.",

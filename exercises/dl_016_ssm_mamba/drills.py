@@ -20,8 +20,8 @@ def zero_order_hold(draw):
             "step forgotten": exp(a),
         },
         hints=("Zero-order hold solves the equation exactly over a step.", "e^(step · a)"),
-        why="Euler is its first-order part, the bilinear rule a quotient that agrees to second order. Only Euler can "
-        "leave the range from -1 to 1.",
+        why="Euler is its first-order part, the bilinear rule a quotient that agrees to second order. With a below "
+        "0, only Euler can leave the range from -1 to 1.",
     )
 
 
@@ -201,7 +201,7 @@ def _(i, j):
 
 @question(topic="ssm.hippo", level=2, source="Gu 2020, HiPPO, theorem 2")
 def place_in_hippo(draw):
-    i, j = draw.between(0, 6), draw.between(0, 6)
+    i, j = draw.between(1, 6), draw.between(0, 6)
     below, on, above = f"-√{(2 * i + 1) * (2 * j + 1)}", f"-{i + 1}", "0"
     right = below if i > j else on if i == j else above
     every = {"of below the diagonal": below, "of the diagonal": on, "of above the diagonal": above}
@@ -589,8 +589,8 @@ def _(d, N, k):
 def longer_text(draw):
     layer, what, f = draw("Mamba", "attention"), draw("memory", "step"), draw(2, 4, 10)
     asked = {
-        "memory": f"How much does a {layer} layer keep of it for the next token",
-        "step": f"How much work is the next token in a {layer} layer, apart from its projections",
+        "memory": f"How much does the {layer} layer keep of it for the next token",
+        "step": f"How much work is the next token in the {layer} layer, apart from its projections",
     }[what]
     same, times, square = "as much", f"{f} times as much", f"{f * f} times as much"
     right = same if layer == "Mamba" else times
@@ -714,7 +714,7 @@ def layers_with_attention(draw):
     offset = draw(3, 4, 5)
     places = list(range(offset, L, period))
     return Predict(
-        ask="The layout of a hybrid: which layers have attention?",
+        ask="The layout of a hybrid: which layers have attention? What is printed?",
         code=f"""
 layout = []
 for layer in range({L}):
