@@ -197,16 +197,13 @@ def doubled_setting(draw):
     }[what]
     same, twice, four = "no change", "twice as many", "four times as many"
     right = {"heads": same, "width": four, "layers": twice}[what]
-    others = {
-        "grows like the heads": same if what == "width" else twice if what == "heads" else four,
-        "grows like the width": four if what == "heads" else twice if what == "width" else same,
-    }
+    named = {"as for the heads": same, "as for the layers": twice, "as for the width": four}
     return Choice(
         ask=f"{L} layers with d = {d} and {H} heads of d / {H}; the feed-forward width is 4d. {said} How does the "
         "number of matrix entries in the layers change?",
         given=dict(what=what, L=L, d=d, H=H),
         answer=right,
-        traps=others,
+        traps={name: text for name, text in named.items() if text != right},
         hints=("What are the shapes of the matrices? Where does a head show up in them?", "12 · L · d²"),
         why="Heads cut d into pieces, so their number changes no matrix. Matrices are d by d, or 4d by d.",
     )
@@ -456,8 +453,8 @@ for weight in {weights}:
 def norms_on_the_skip(draw):
     L = draw.between(4, 60)
     return Number(
-        ask=f"A post-norm model, a decoder alone of {L} blocks. How many norms stand on the skip path between "
-        "embedding and logits?",
+        ask=f"A post-norm decoder of {L} blocks, without cross-attention. How many norms stand on the skip path "
+        "between embedding and logits?",
         given=dict(L=L),
         answer=2 * L,
         unit="norms",

@@ -230,7 +230,7 @@ def _(i, j):
 
 @question(topic="ssm.diagonal", level=1, source="Gu 2022, S4D, section 3")
 def steps_to_half(draw):
-    a, step = draw(0.5, 1.0, 2.0, 4.0, 16.0), draw(0.001, 0.002, 0.01, 0.05, 0.1)
+    a, step = draw(0.5, 1.0, 2.0, 4.0, 16.0), draw(0.001, 0.002, 0.005, 0.01)
     return Number(
         ask=f"A diagonal state with real part -{a:g} and a step of {step:g}. After how many steps has it lost half of "
         "its size?",
