@@ -115,7 +115,7 @@ def gpt2_parameters(draw):
         },
         hints=(
             "A layer: 12 d² in matrices, 9d in biases, 4d in two norms. Add embeddings and the last norm.",
-            "V·d + T·d + L·(12·d² + 13·d) + 2·d",
+            "V·d + T·d + L·(12·d^2 + 13·d) + 2·d",
         ),
         why="The rule of 12 d² a layer counts its matrices alone. In small models the embedding is a large share, "
         "and a tied head costs nothing.",
@@ -149,7 +149,7 @@ def llama_parameters(draw):
         },
         hints=(
             "Queries and output have d² each, keys and values d · 128 for each KV head, SwiGLU three matrices.",
-            "2·V·d + L·(2·d² + 256·d·g + 3·d·w + 2·d) + d",
+            "2·V·d + L·(2·d^2 + 256·d·g + 3·d·w + 2·d) + d",
         ),
         why="Grouped keys make the matrices of keys and values small. RMSNorm has a weight and no bias.",
     )
@@ -175,7 +175,7 @@ def share_of_embedding(draw):
             "head counted apart": 200 * V * d / (2 * V * d + 12 * L * d * d),
             "against the layers alone": 100 * V * d / (12 * L * d * d),
         },
-        hints=("The embedding has V rows of d, the layers 12 d² each.", "100 · V·d / (V·d + 12·L·d²)"),
+        hints=("The embedding has V rows of d, the layers 12 d² each.", "100 · V·d / (V·d + 12·L·d^2)"),
         why="The embedding grows with d, the layers with its square. So a small model with a large vocabulary is "
         "mostly embedding.",
     )

@@ -19,7 +19,7 @@ def parameters_of_cross_attention(draw):
             "values from the stream": 3 * d * d + c * d,
             "queries from the context": d * d + 3 * c * d,
         },
-        hints=("Queries and output are d by d; what reads the context is c by d.", "2 · d² + 2 · c · d"),
+        hints=("Queries and output are d by d; what reads the context is c by d.", "2 · d^2 + 2 · c · d"),
         why="Keys and values both read the context, so two of the four matrices have its width.",
     )
 
@@ -273,7 +273,7 @@ def traffic_of_plain_attention(draw):
             "moved once": 2 * B * H * N * N,
             "one row": 8 * B * H * N,
         },
-        hints=("An n by n matrix a head passes memory four times.", "4 · 2 · B · H · N²"),
+        hints=("An n by n matrix a head passes memory four times.", "4 · 2 · B · H · N^2"),
         why="These passes take longer than the products. FlashAttention keeps tiles of scores on the chip and moves "
         "none of this.",
     )
@@ -301,7 +301,7 @@ def flops_of_both_passes(draw):
             "the backward pass alone": 10 * N * N * d,
             "as much as the forward pass": 8 * N * N * d,
         },
-        hints=("2 products forward; backward 4, and the scores once more.", "7 products of 2 · N² · d"),
+        hints=("2 products forward; backward 4, and the scores once more.", "7 · 2 · N^2 · d"),
         why="Recomputing the scores adds a product to the four of the backward pass. It does more arithmetic than "
         "plain attention, and is faster.",
     )
@@ -688,7 +688,7 @@ def tokens_where_scores_cost_as_much(draw):
         answer=12 * d,
         unit="tokens",
         traps={"no causal mask": 6 * d, "additions forgotten": 24 * d, "as many as the width": d},
-        hints=("A key costs 4d FLOPs, and a query sees half of the n on average.", "24 · d² = 2 · n · d"),
+        hints=("A key costs 4d FLOPs, and a query sees half of the n on average.", "24 · d^2 / (2 · d)"),
         why="Below that length, attention is the smaller part of the work, so a window or a linear form can save "
         "little, and costs recall.",
     )

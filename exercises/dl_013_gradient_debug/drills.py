@@ -69,7 +69,7 @@ def entry_after_clipping(draw):
         given=dict(a=a, b=b, c=c),
         answer=b * c / sqrt(a * a + b * b),
         traps={"clipped by value": c, "divided by the sum": b * c / (a + b)},
-        hints=("All entries are multiplied with the same number.", "b · c / √(a² + b²)"),
+        hints=("All entries are multiplied with the same number.", "b · c / √(a^2 + b^2)"),
         why="Clipping by norm multiplies the whole gradient with one number: it gets shorter, and keeps its direction.",
     )
 
@@ -506,7 +506,7 @@ def slope_of_a_tanh(draw):
         answer=100 * (1 - y * y),
         unit="%",
         traps={"distance to 1": 100 * (1 - y), "a sigmoid's slope": 400 * y * (1 - y), "the output": 100 * y},
-        hints=("The slope of tanh can be written with its output alone.", "100 · (1 - y²)"),
+        hints=("The slope of tanh can be written with its output alone.", "100 · (1 - y^2)"),
         why="The steepest slope of tanh is 1, at 0. Near 1 it falls to about twice the distance that is left.",
     )
 

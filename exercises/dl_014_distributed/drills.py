@@ -93,7 +93,10 @@ def memory_of_a_stage(draw):
             "all in pieces": 16 * P / N,
             "nothing in pieces": 16 * P,
         },
-        hints=("Stage 1 cuts optimizer states, stage 2 gradients as well.", "4P + 12P/N or 2P + 14P/N"),
+        hints=(
+            "Stage 1 cuts optimizer states, stage 2 gradients as well.",
+            "4·P + 12·P/N" if stage == 1 else "2·P + 14·P/N",
+        ),
         why="What is not cut stays on every rank, however many there are. So stages 1 and 2 have a floor of 4 or 2 "
         "bytes a parameter.",
     )
@@ -298,7 +301,7 @@ def numbers_of_stage_three(draw):
             "gradients gathered too": 4 * (p - 1) / p * N * 1e9,
             "of every rank": 3 * (p - 1) * N * 1e9,
         },
-        hints=("Parameters are gathered twice, gradients scattered once.", "3 · (p - 1) / p · N"),
+        hints=("Parameters are gathered twice, gradients scattered once.", "3 · (p - 1) / p · N · 10^9"),
         why="Nobody keeps whole parameters: they are gathered for the forward pass and again for the backward pass. "
         "That is half as much again as an all-reduce.",
     )
@@ -764,7 +767,7 @@ def accumulation_steps(draw):
             "micro-batch forgotten": batch // dp,
             "per GPU": batch // m,
         },
-        hints=("How many data-parallel ranks are there?", "batch / (micro-batch · world / (tp · pp))"),
+        hints=("How many data-parallel ranks are there?", "batch / (m · world / (tp · pp))"),
         why="Ranks of one tensor or pipeline group work on the same examples. Only data-parallel ranks multiply the "
         "batch.",
     )

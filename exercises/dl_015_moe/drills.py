@@ -601,7 +601,7 @@ def active_parameters(draw):
         },
         hints=(
             "Embedding, head, attention and router are used by every token.",
-            "2·V·d + L·(2·d² + 2·1024·d + d·E + k·3·d·w)",
+            "2·32000·d + L·(2·d^2 + 2·1024·d + d·E + k·3·d·w)",
         ),
         why="Only feed-forward networks exist many times. So 8 times 7 billion are neither 56 in all nor 14 in use.",
     )

@@ -186,7 +186,7 @@ def entry_of_hippo(draw):
             "counted from 1": -sqrt((2 * i - 1) * abs(2 * j - 1)),
             "sign lost": sqrt((2 * i + 1) * (2 * j + 1)),
         },
-        hints=("Below the diagonal it is a product of two norms of Legendre polynomials.", "-√((2i + 1) · (2j + 1))"),
+        hints=("Below the diagonal it is a product of two norms of Legendre polynomials.", "-√((2·i + 1) · (2·j + 1))"),
         why="Higher coefficients follow from lower ones, never the other way round: so A is lower triangular.",
     )
 
@@ -479,7 +479,7 @@ def parameters_of_a_block(draw):
         },
         hints=(
             "In, out, convolution, x to (r + 2N), r to step, A, D.",
-            "6·d² + 2d·(k + 1 + (r + 2N) + r + 1 + N + 1), r = d/16",
+            "6·d^2 + 2·d·(k + 1 + (r + 2·N) + r + 1 + N + 1), r = d/16",
         ),
         why="About 6 d², so two blocks take the place of a transformer layer of 12 d². The step has a low rank, or "
         "it would be as large as a projection.",
