@@ -83,8 +83,8 @@ def memory_of_a_stage(draw):
     P, N, stage = draw(1.5, 7.5, 13.0, 30.0, 70.0, 405.0), draw(8, 16, 64, 128), draw(1, 2)
     kept = 4 if stage == 1 else 2
     return Number(
-        ask=f"ZeRO stage {stage}, {N} ranks, {P:g} · 10⁹ parameters, mixed precision with Adam: 2 B for parameters, 2 "
-        "B for gradients, 12 B for the optimizer, each. How many GB has a rank?",
+        ask=f"ZeRO stage {stage}, {N} ranks, {P:g} · 10⁹ parameters, mixed precision with Adam: 2 B of weight, 2 B of "
+        "gradient and 12 B of optimizer state a parameter. How many GB does a rank keep of all this?",
         given=dict(P=P, N=N, stage=stage),
         answer=P * kept + P * (16 - kept) / N,
         unit="GB",

@@ -435,8 +435,8 @@ def _(T, E, c):
 
 @question(topic="moe.other_routers", level=2, source="Zhou 2022, expert choice, section 3", readme="dl_015/6")
 def tokens_that_come_later(draw):
-    now, later = draw.sample(range(10, 60), 4), draw.sample(range(50, 99), 2)
-    scores = now + later
+    scores = draw.sample(range(10, 99), 6)
+    now = scores[:4]
 
     def taken(scores, n):
         return sorted(sorted(range(len(scores)), key=lambda i: -scores[i])[:n])
