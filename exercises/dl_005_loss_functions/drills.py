@@ -394,7 +394,8 @@ def best_constant(draw):
 def _(x, far, error):
     values, power = [*x, far], 2 if error == "squared error" else 1
     costs = {at / 4: sum(abs(one - at / 4) ** power for one in values) for at in range(4 * far)}
-    best = [at for at, cost in costs.items() if cost == min(costs.values())]
+    least = min(costs.values())
+    best = [at for at, cost in costs.items() if cost == least]
     return (best[0] + best[-1]) / 2
 
 
