@@ -7,7 +7,7 @@ from grader.drills import Blank, Bug, Choice, Number, Order, Predict, question
 def product_of_a_sum(draw):
     x, y, z = draw.between(-6, 6), draw.between(-9, 9), draw.between(2, 9)
     return Number(
-        ask=f"f(x, y, z) = (x + y) · z at x = {x}, y = {y}, z = {z}. What is the derivative of f by z?",
+        ask=f"f(x, y, z) = (y + x) · z at x = {x}, y = {y}, z = {z}. What is the derivative of f by z?",
         given=dict(x=x, y=y, z=z),
         answer=x + y,
         traps={"derivative by x": z, "the value of f": (x + y) * z, "product for sum": x * y},
