@@ -165,7 +165,7 @@ def mlp_gradients(params: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -
 
     The gradient by z needs no chain of log, sum and exp: it is (softmax(z) - onehot(y)) / n.
 
-    Cost: a few products of matrices; the loss is computed once. Forbidden: torch, autograd.
+    Cost: that of a few passes forward, however many the parameters are. Forbidden: torch, autograd.
 
     >>> params = {"w1": np.eye(2), "b1": np.zeros(2), "w2": np.eye(2), "b2": np.array([0.0, np.log(3)])}
     >>> loss, grads = mlp_gradients(params, np.array([[-1.0, 0.0]]), np.array([1]))  # r = 0, p = 1/4, 3/4
@@ -225,7 +225,7 @@ class Value(Arithmetic):
     for your use: say (a Value that this one was made of, the derivative by it) for each. So is what else you store.
 
     An exponent may be any number, and then the base may be 0 or below where Python allows it: x ** 0 has derivative 0
-    everywhere. If the exponent is a Value, the base is above 0. log is of numbers above 0.
+    everywhere. If the exponent is a Value, the base is above 0. log is of numbers above 0, tanh of any, also of 1,000.
 
     Forbidden: torch, autograd.
 
@@ -456,7 +456,7 @@ class Tensor(Arithmetic):
         ### END SOLUTION
 
     def take(self, indices: np.ndarray, axis: int = 0) -> "Tensor":
-        """The entries along an axis at these indices, integers of any shape: as numpy's. An embedding's lookup.
+        """The entries along an axis at these indices, integers of any shape: as numpy's, -1 is the last. A lookup.
 
         An index may come several times, and then its gradients add up. Cost: no one-hot matrix.
         """
