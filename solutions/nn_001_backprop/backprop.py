@@ -8,8 +8,8 @@ Backpropagation is the chain rule from the end: a piece of a program is given âˆ
 its inputs), without ever building its Jacobian. Where a value is used more than once, its gradients *add up*.
 
 Rules for all functions: numpy alone. Arrays are float64 (integers where that is said), need not be contiguous, and are
-left alone; results are float64. A size may be 0 only where that is said. Conventions: the derivative of relu at 0 is 0,
-that of leaky at 0 is its slope 0.01.
+left alone, as are the results of earlier calls; results are float64. A size may be 0 only where that is said.
+Conventions: the derivative of relu at 0 is 0, that of leaky at 0 is its slope 0.01.
 
 What you write is an autograd: in no part may an operation of torch's run, or a function of the package `autograd`.
 

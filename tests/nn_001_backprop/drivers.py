@@ -34,6 +34,11 @@ def _built(leaves, program):
     return nodes
 
 
+def in_turn(module, name, cases):
+    """What a function gives for each of these, seen once all calls are over."""
+    return [getattr(module, name)(*one) for one in cases]
+
+
 def _array(made):
     """A number of numpy's as an array without axes; all else as it is."""
     return np.asarray(made) if isinstance(made, np.generic) else made

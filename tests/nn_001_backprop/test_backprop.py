@@ -150,9 +150,10 @@ def test_activations_by_hand(attempt):
 def test_activations_of_any_shape(attempt, draw, kind):
     """The gradient by z is that of sum(activation · dout): vectors, matrices, more axes, no rows at all."""
     rng = numbers(draw)
-    shapes = [(3, 5), (7,), (2, 3, 4), (1, 2), (0, 4)]
+    shapes = [(3, 5), (7,), (2, 3, 4), (1, 2), (0, 4), (7,)]  # of two that are alike each has its own
     cases = [(kind, turned(rng.normal(size=s, scale=2.0)), turned(rng.normal(size=s))) for s in shapes]
-    for shape, (_, z, dout), got in zip(shapes, cases, attempt.each("activation_backward", cases), strict=True):
+    found = attempt.run(drivers.in_turn, "activation_backward", cases)
+    for shape, (_, z, dout), got in zip(shapes, cases, found, strict=True):
         want = slope(lambda one, dout=dout: (ACTIVATIONS[kind](one) * dout).sum(), z)
         known = activation_mistakes(kind, z, dout) if shape == (3, 5) else None
         agree(got, want, of=f"activation_backward of {kind}, z of shape {shape}", tol=EXACT, known=known)
@@ -162,8 +163,8 @@ def test_activations_of_any_shape(attempt, draw, kind):
 @pytest.mark.parametrize(("kind", "share"), [("relu", 0.0), ("leaky", 0.01)])
 def test_activations_at_zero(attempt, kind, share):
     """At 0 the derivative of relu is 0, that of leaky its slope."""
-    z, dout = np.array([0.0, -0.0, 3.0]), np.array([2.0, 5.0, 7.0])
-    of = f"activation_backward of {kind} at z = (0, -0, 3), dout = (2, 5, 7)"
+    z, dout = np.array([0.0, -0.0, 1e-12]), np.array([2.0, 5.0, 7.0])
+    of = f"activation_backward of {kind} at z = (0, -0, 1e-12), dout = (2, 5, 7)"
     known = {"the derivative 1 at 0": dout, "the derivative 1/2 at 0": np.array([1.0, 2.5, 7.0])}
     agree(
         attempt.activation_backward(kind, z, dout), np.array([2 * share, 5 * share, 7.0]), axes="d", of=of, known=known
@@ -267,17 +268,19 @@ def test_linear_by_hand(attempt):
 )
 def test_linear_of_any_shape(attempt, draw, before, i, o):
     """dx, dw and db are the gradients of sum((x·w + b) · dout), summed over everything before the last axis."""
-    rng = numbers(draw)
-    x, w = turned(rng.normal(size=(*before, i))), turned(rng.normal(size=(i, o)))
-    dout = turned(rng.normal(size=(*before, o)))
-    want = (
-        slope(lambda one: ((one @ w) * dout).sum(), x),
-        slope(lambda one: ((x @ one) * dout).sum(), w),
-        slope(lambda one: ((x @ w + one) * dout).sum(), np.zeros(o)),
-    )
-    known = linear_mistakes(x, w, dout) if before == (7,) else None
+    rng, cases, wants = numbers(draw), [], []
+    for _ in range(2):
+        x, w = turned(rng.normal(size=(*before, i))), turned(rng.normal(size=(i, o)))
+        dout = turned(rng.normal(size=(*before, o)))
+        cases.append((x, w, dout))
+        by_x = slope(lambda one, w=w, dout=dout: ((one @ w) * dout).sum(), x)
+        by_w = slope(lambda one, x=x, dout=dout: ((x @ one) * dout).sum(), w)
+        wants.append((by_x, by_w, dout.reshape(-1, o).sum(axis=0)))
+    known = linear_mistakes(*cases[0]) if before == (7,) else None
     of = f"linear_backward of x {(*before, i)}, w {(i, o)}"
-    hold_linear(attempt.linear_backward(x, w, dout), want, of, known)
+    first, second = attempt.run(drivers.in_turn, "linear_backward", cases)
+    hold_linear(first, wants[0], of, known)
+    hold_linear(second, wants[1], f"{of}, other numbers than in the call before")
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
@@ -362,7 +365,7 @@ def test_dropout_refuses(attempt, p):
 def test_dropout_backward(attempt, draw):
     """The gradient passes through the mask of the forward pass, whatever is in it."""
     rng = numbers(draw)
-    for shape in ((3, 5), (7,), (2, 1, 3)):
+    for shape in ((3, 5), (7,), (7,), (2, 1, 3)):
         dout, mask = rng.normal(size=shape), rng.choice([0.0, 4.0, 1.25], size=shape)
         mask.flat[:3] = 0.0, 4.0, 1.25
         known = {
@@ -449,11 +452,14 @@ def test_mlp_by_hand(attempt):
 @pytest.mark.parametrize("sizes", [(5, 3, 4, 2), (1, 2, 7, 3), (7, 5, 3, 11), (4, 1, 2, 1), (3, 2, 1, 5)], ids=str)
 def test_mlp_gradients(attempt, draw, sizes):
     """Loss and gradients are those of the mean cross-entropy of a batch."""
-    params, x, y = network(draw, *sizes)
-    loss = mlp_loss(params, x, y)
+    cases = [network(draw, *sizes) for _ in range(2)]
     of = "a network with n={}, i={}, h={}, o={}".format(*sizes)
-    known = {"sum": loss * len(x), "grads": mlp_mistakes(params, x, y)} if sizes == (5, 3, 4, 2) else None
-    hold_mlp(attempt.mlp_gradients(params, x, y), (loss, mlp_slopes(params, x, y)), of, known)
+    found = attempt.run(drivers.in_turn, "mlp_gradients", cases)
+    for case, got, other in zip(cases, found, ("", ", other numbers than in the call before"), strict=True):
+        loss, known = mlp_loss(*case), None
+        if sizes == (5, 3, 4, 2) and not other:
+            known = {"sum": loss * sizes[0], "grads": mlp_mistakes(*case)}
+        hold_mlp(got, (loss, mlp_slopes(*case)), of + other, known)
 
 
 @part("mlp_gradients")
@@ -831,7 +837,9 @@ def test_value_far_out(attempt):
 
 @part("Value")
 def test_value_relu_at_zero(attempt):
-    """The derivative of relu at 0 is 0."""
+    """The derivative of relu at 0 is 0, and above 0 it is 1, however near."""
+    tiny = attempt.run(drivers.values, [1e-12], [step("relu", X)])
+    agree((tiny["data"], tiny["grads"][0]), ([1e-12, 1e-12], [1.0, 1.0]), of="relu(x) and its gradient at x = 1e-12")
     got = attempt.run(drivers.values, [0.0, 5.0], [step("relu", X), step("+", 2, Y)])
     agree(
         got["grads"][0],
@@ -987,12 +995,10 @@ def test_unbroadcast_by_hand(attempt):
 @pytest.mark.parametrize(("big", "small"), CAST, ids=str)
 def test_unbroadcast_of_any_shape(attempt, draw, big, small):
     """Axes put in front and axes stretched from 1 are summed over; the shape is exactly the one asked for."""
-    grad = turned(numbers(draw).normal(size=big))
-    agree(
-        attempt.run(drivers.unbroadcast, grad, small),
-        gathered(grad, small),
-        of=f"unbroadcast of a gradient {big} to {small}",
-    )
+    grads = [turned(numbers(draw).normal(size=big)) for _ in range(2)] if big else [numbers(draw).normal(size=big)]
+    found = attempt.each(drivers.unbroadcast, [(grad, small) for grad in grads])
+    for grad, got in zip(grads, found, strict=True):
+        agree(got, gathered(grad, small), of=f"unbroadcast of a gradient {big} to {small}")
 
 
 # --- Tensor -----------------------------------------------------------------------------------------------------------
@@ -1081,7 +1087,7 @@ def test_tensor_functions(attempt, draw):
     for name in ("exp", "log", "tanh"):
         hold_tensors(attempt, draw, leaves, [step(name, X)], f"{name} of x (3, 4)")
     leaves = [turned(numbers(draw).normal(size=(3, 4)))]
-    leaves[0][0, :2] = 0.0, -0.0
+    leaves[0][0, :3] = 0.0, -0.0, 1e-12
     for one in (step("relu", X), step("neg", X), *(step("**", X, [exponent]) for exponent in (0, 1, 2, 3.0))):
         hold_tensors(
             attempt, draw, leaves, [one], f"{one[0]}{one[1][1:] or ''} of x (3, 4), of which two entries are 0"
@@ -1129,6 +1135,8 @@ def test_tensor_max_of_equal_entries(attempt):
     """Of equally large entries the first has the gradient, or each has its share: 6 comes from above, 6 arrives."""
     x = np.array([[2.0, 5.0, 5.0], [7.0, 7.0, 7.0], [1.0, 0.0, -1.0]])
     upstream = np.array([6.0, 12.0, 3.0])
+    small = attempt.run(drivers.tensors, [1e-12 * x[:1, :2]], [step("max", X)])["grads"][0][0]
+    agree(small, np.array([[0.0, 1.0]]), axes="n d", of="the gradient of max of [[2e-12, 5e-12]], which are not equal")
     got = attempt.run(drivers.tensors, [x], [step("max", X, axis=1)], upstream)
     wants = {
         "all to the first": np.array([[0.0, 6.0, 0.0], [12.0, 0.0, 0.0], [3.0, 0.0, 0.0]]),
@@ -1367,8 +1375,10 @@ def test_jacobian_of_odd_outputs(attempt, mode):
     x, program = [2.0, 3.0, 6.0], [step("*", X, Y)]
     got = attempt.run(drivers.derivatives, x, program, [3, Z, [6], 3, X, [1.5]], mode)
     want = np.array([[3.0, 2, 0], [0, 0, 1], [0, 0, 0], [3, 2, 0], [1, 0, 0], [0, 0, 0]])
+    other = attempt.run(drivers.derivatives, x, program, [Z, 3], mode)["jacobian"]
     of = f"jacobian of f(x, y, z) = (x·y, z, 6, x·y, x, 1.5) at (2, 3, 6), {mode}"
     agree(got["jacobian"], want, axes="m n", of=of)
+    agree(other, want[[1, 0]], axes="m n", of=f"jacobian of another function, (z, x·y), at the same place, {mode}")
 
 
 @part("jacobian")
