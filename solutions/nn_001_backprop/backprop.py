@@ -225,7 +225,7 @@ class Value(Arithmetic):
     for your use: say (a Value that this one was made of, the derivative by it) for each. So is what else you store.
 
     An exponent may be any number, and then the base may be 0 or below where Python allows it: x ** 0 has derivative 0
-    everywhere. If the exponent is a Value, the base is above 0. log is of numbers above 0, tanh of any, also of 1,000.
+    everywhere. If the exponent is a Value, the base is above 0. log is of numbers above 0.
 
     Forbidden: torch, autograd.
 

@@ -820,15 +820,13 @@ FAR_OUT = {
     ("exp", 30.0): (math.exp(30), math.exp(30)),
     ("exp", -30.0): (math.exp(-30), math.exp(-30)),
     ("log", 1e-9): (math.log(1e-9), 1e9),
-    ("tanh", 1000.0): (1.0, 0.0),
-    ("tanh", -1000.0): (-1.0, 0.0),
 }
-"""What a function and its derivative are where a formula may overflow, or a small number under a logarithm shows."""
+"""What a function and its derivative are where a bound on exp, or a small number under a logarithm, would show."""
 
 
 @part("Value")
 def test_value_far_out(attempt):
-    """exp and log of what is large or small, and tanh of thousands, are what Python's are."""
+    """exp and log of what is large or small are what Python's are."""
     rows = [([x], [step(name, X)]) for name, x in FAR_OUT]
     for ((name, x), want), got in zip(FAR_OUT.items(), attempt.each(drivers.values, rows), strict=True):
         made = got["data"][1], got["grads"][0][0]
