@@ -320,9 +320,9 @@ class Tensor(Arithmetic):
         raise NotImplementedError  # TODO: your code
 
     def take(self, indices: np.ndarray, axis: int = 0) -> "Tensor":
-        """The entries along an axis at these indices, integers of any shape: as numpy's, -1 is the last. A lookup.
+        """The entries along an axis at these indices, integers of any shape: as numpy's. An embedding's lookup.
 
-        An index may come several times, and then its gradients add up. Cost: no one-hot matrix.
+        -1 is the last. An index may come several times, and then its gradients add up. Cost: no one-hot matrix.
         """
         raise NotImplementedError  # TODO: your code
 
