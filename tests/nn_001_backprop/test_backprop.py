@@ -150,7 +150,7 @@ def test_activations_by_hand(attempt):
 def test_activations_of_any_shape(attempt, draw, kind):
     """The gradient by z is that of sum(activation · dout): vectors, matrices, more axes, no rows at all."""
     rng = numbers(draw)
-    shapes = [(3, 5), (7,), (2, 3, 4), (1, 2), (0, 4), (7,)]  # of two that are alike each has its own
+    shapes = [(3, 5), (7,), (2, 3, 4), (1, 2), (0, 4), (7,)]  # (7,) comes twice: no answer is that of an earlier call
     cases = [(kind, turned(rng.normal(size=s, scale=2.0)), turned(rng.normal(size=s))) for s in shapes]
     found = attempt.run(drivers.in_turn, "activation_backward", cases)
     for shape, (_, z, dout), got in zip(shapes, cases, found, strict=True):
