@@ -219,7 +219,6 @@ def hold_field(attempt, stacks):
         shown = layers if len(layers) < 6 else f"[{layers[0]}, ... {len(layers)} layers]"
         of = f"receptive_field({shown}): (size, jump, centre)"
         agree(got, seen(layers), of=of, known=field_mistakes(layers) if layers else None)
-        assert isinstance(got[2], float), f"{of}: the centre is {type(got[2]).__name__}, not a float"
 
 
 @part("receptive_field")
