@@ -8,8 +8,8 @@ Backpropagation is the chain rule from the end: a piece of a program is given âˆ
 its inputs), without ever building its Jacobian. Where a value is used more than once, its gradients *add up*.
 
 Rules for all functions: numpy alone. Arrays are float64 (integers where that is said), need not be contiguous, and are
-left alone; results are float64. A size may be 0 only where that is said. Conventions: the derivative of relu at 0 is 0,
-that of leaky at 0 is its slope 0.01.
+left alone, as are the results of earlier calls; results are float64. A size may be 0 only where that is said.
+Conventions: the derivative of relu at 0 is 0, that of leaky at 0 is its slope 0.01.
 
 What you write is an autograd: in no part may an operation of torch's run, or a function of the package `autograd`.
 
@@ -165,7 +165,7 @@ def mlp_gradients(params: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -
 
     The gradient by z needs no chain of log, sum and exp: it is (softmax(z) - onehot(y)) / n.
 
-    Cost: a few products of matrices; the loss is computed once. Forbidden: torch, autograd.
+    Cost: that of a few passes forward, however many the parameters are. Forbidden: torch, autograd.
 
     >>> params = {"w1": np.eye(2), "b1": np.zeros(2), "w2": np.eye(2), "b2": np.array([0.0, np.log(3)])}
     >>> loss, grads = mlp_gradients(params, np.array([[-1.0, 0.0]]), np.array([1]))  # r = 0, p = 1/4, 3/4
@@ -458,7 +458,7 @@ class Tensor(Arithmetic):
     def take(self, indices: np.ndarray, axis: int = 0) -> "Tensor":
         """The entries along an axis at these indices, integers of any shape: as numpy's. An embedding's lookup.
 
-        An index may come several times, and then its gradients add up. Cost: no one-hot matrix.
+        -1 is the last. An index may come several times, and then its gradients add up. Cost: no one-hot matrix.
         """
         ### BEGIN SOLUTION
         before = (slice(None),) * (axis % self.data.ndim)

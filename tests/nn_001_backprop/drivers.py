@@ -5,6 +5,7 @@ the number of a node (leaves come first), or a constant in a list of its own.
 """
 
 import operator
+import sys
 
 import numpy as np
 
@@ -31,6 +32,11 @@ def _built(leaves, program):
         else:
             nodes.append(getattr(given[0], name)(*arguments, **options))
     return nodes
+
+
+def in_turn(module, name, cases):
+    """What a function gives for each of these, seen once all calls are over."""
+    return [getattr(module, name)(*one) for one in cases]
 
 
 def _array(made):
@@ -126,13 +132,30 @@ def descended(module, leaves, program, rate, steps):
     return trace
 
 
-def doubled(module, x, times):
-    """x + x, and the sum with itself, so many times: what came, and the grad of x."""
+def doubled(module, x, times, others):
+    """x + x, and the sum with itself, so many times: what came, the grad of x, and how many lines backward ran.
+
+    others: how many Values of another graph were made before.
+    """
+    held = module.Value(x)
+    for _ in range(others):
+        held = held + 1.0
     leaf = out = module.Value(x)
     for _ in range(times):
         out = out + out
-    out.backward()
-    return {"data": float(out.data), "grad": float(leaf.grad)}
+    lines, before = 0, sys.gettrace()
+
+    def traced(frame, event, argument):
+        nonlocal lines
+        lines += event == "line"
+        return traced
+
+    sys.settrace(traced)
+    try:
+        out.backward()
+    finally:
+        sys.settrace(before)
+    return {"data": float(out.data), "grad": float(leaf.grad), "lines": lines}
 
 
 def chained(module, x, length, kind):
@@ -170,10 +193,14 @@ def tensors(module, leaves, program, upstream=None, roots=(-1,)):
 
 
 def fresh_tensors(module, leaves, program):
-    """`data` and `grad` of all nodes before any backward, and whether each is a Tensor."""
+    """`data` and `grad` of all nodes before any backward, and whether each is a Tensor, and a new one."""
     nodes = _built([module.Tensor(one) for one in leaves], program)
-    kinds = [isinstance(node, module.Tensor) for node in nodes]
-    return {"data": [np.array(n.data) for n in nodes], "grads": [np.array(n.grad) for n in nodes], "kind": kinds}
+    return {
+        "data": [np.array(n.data) for n in nodes],
+        "grads": [np.array(n.grad) for n in nodes],
+        "kind": [isinstance(node, module.Tensor) for node in nodes],
+        "new": [all(made is not node for node in nodes[:i]) for i, made in enumerate(nodes)],
+    }
 
 
 def shared_grads(module, leaves, program, upstream):
@@ -193,11 +220,23 @@ def shared_grads(module, leaves, program, upstream):
     return {"rows": rows, "upstream": upstream.copy()}
 
 
-def looked_up(module, table, indices, upstream, *, meter):
-    """An embedding's lookup and its backward pass, measured: what came, and the gradient of the table."""
+def continued(module, x, grad):
+    """The grad of x after backward of x·x; of x itself, once its grad is set to this one; and of x·x again."""
+    leaf, found = module.Tensor(x), []
+    out = leaf * leaf
+    for root in (out, leaf, out):
+        root.backward()
+        found.append(np.array(leaf.grad))
+        if len(found) == 1:
+            leaf.grad = grad.copy()
+    return found
+
+
+def looked_up(module, table, indices, upstream, axis, *, meter):
+    """A lookup along an axis and its backward pass, measured: what came, and the gradient of the table."""
     weights = module.Tensor(table)
     with meter:
-        out = weights.take(indices)
+        out = weights.take(indices, axis=axis)
         out.backward(upstream)
     return {"out": np.array(out.data), "grad": np.array(weights.grad)}
 
@@ -225,18 +264,23 @@ def duals(module, numbers, tangents, program):
 
 
 def derivatives(module, x, program, outputs, mode):
-    """`jacobian` of the function that gives these nodes of a program, and how often it was called.
+    """`jacobian` of the function that gives these nodes of a program, how often it was called, and with what.
 
     outputs: numbers of nodes, or constants in a list.
     """
-    calls = []
+    calls, kinds = [], set()
 
     def f(inputs):
         calls.append(len(inputs))
+        for one in inputs:
+            kinds.add(
+                "Dual" if isinstance(one, module.Dual) else "Value" if isinstance(one, module.Value) else "others"
+            )
         nodes = _built(inputs, program)
         return [nodes[one] if isinstance(one, int) else one[0] for one in outputs]
 
-    return {"jacobian": module.jacobian(f, x, mode), "calls": len(calls)}
+    made = module.jacobian(f, x, mode)
+    return {"jacobian": made, "calls": len(calls), "kinds": sorted(kinds)}
 
 
 def long_jacobian(module, n, m, mode):

@@ -16,6 +16,11 @@ def gradient_of_one_output(module, sizes, layers, place):
     return grad
 
 
+def in_turn(module, name, cases):
+    """What a function gives for each of these, seen once all calls are over."""
+    return [getattr(module, name)(*one) for one in cases]
+
+
 def _drawn(seed, shapes):
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}

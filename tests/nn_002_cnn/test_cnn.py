@@ -147,7 +147,14 @@ def test_output_size_refuses(attempt, case):
 @part("conv_output_size")
 def test_same_padding(attempt):
     """Both sides together are span - 1, and where that is odd the one more stands after."""
-    cases = [(4, 3), (3,), (4,), *((kernel, dilation) for kernel in range(1, 8) for dilation in (1, 2, 3))]
+    cases = [
+        (4, 3),
+        (3,),
+        (4,),
+        (11,),
+        (24, 5),
+        *((kernel, dilation) for kernel in range(1, 8) for dilation in (1, 2, 3)),
+    ]
     for case, got in zip(cases, attempt.each("same_padding", cases), strict=True):
         kernel, dilation = (*case, 1)[:2]
         both = dilation * (kernel - 1)
@@ -248,7 +255,7 @@ def test_receptive_field_of_stacks(attempt, draw):
 def test_receptive_field_of_a_deep_network(attempt):
     """VGG-16 sees 212 pixels; 40 layers with dilations 1, 2, 4, ... see 2^40 and more."""
     vgg = [layer for n in (2, 2, 3, 3, 3) for layer in [*[(3, 1, 1, 1)] * n, (2, 2, 0, 1)]]
-    hold_field(attempt, [vgg, [(3, 1, 2**i, 2**i) for i in range(40)], [(3, 2, 1, 1), (1, 1, 0, 1)] * 20])
+    hold_field(attempt, [vgg, [(3, 1, 2**i, 2**i) for i in range(40)], [(3, 2, 1, 1), (2, 1, 0, 1)] * 25])
 
 
 # --- im2col and col2im ------------------------------------------------------------------------------------------------
@@ -318,6 +325,18 @@ def test_im2col_of_any_geometry(attempt, draw, name):
     of = f"im2col of x {x.shape}, {said(geometry)}"
     want = as_columns(windows(x, geometry))
     agree(attempt.im2col(x, *geometry), want, axes="n row column", of=of, known=column_mistakes(x, geometry))
+
+
+TOO_LARGE = [((2, 5), (3, 3), (1, 1)), ((5, 2), (3, 3), (1, 1)), ((4, 9), (2, 2), (4, 1)), ((9, 4), (2, 3), (1, 2))]
+"""(h, w), kernel and dilation: the last two fit as long as they are not dilated."""
+
+
+@part("im2col")
+def test_im2col_refuses(attempt):
+    """A kernel that does not fit, with its dilation, is a ValueError."""
+    for size, kernel, dilation in TOO_LARGE:
+        with refusal(ValueError, of=f"im2col of x (1, 1, {size[0]}, {size[1]}), kernel {kernel}, dilation {dilation}"):
+            attempt.im2col(np.ones((1, 1, *size)), kernel, (1, 1), (0, 0), dilation)
 
 
 def scattered(cols, size, geometry, add=True):
@@ -455,17 +474,17 @@ def test_conv2d_in_groups(attempt, draw, name):
 
 @part("conv2d")
 def test_conv2d_refuses(attempt):
-    """A kernel that does not fit is a ValueError."""
-    for size, kernel in (((2, 5), (3, 3)), ((5, 2), (3, 3))):
-        with refusal(ValueError, of=f"conv2d of x (1, 1, {size[0]}, {size[1]}) with a kernel of {kernel}"):
-            attempt.conv2d(np.ones((1, 1, *size)), np.ones((1, 1, *kernel)))
+    """A kernel that does not fit, with its dilation, is a ValueError."""
+    for size, kernel, dilation in TOO_LARGE:
+        with refusal(ValueError, of=f"conv2d of x (1, 1, {size[0]}, {size[1]}), kernel {kernel}, dilation {dilation}"):
+            attempt.conv2d(np.ones((1, 1, *size)), np.ones((1, 1, *kernel)), None, (1, 1), (0, 0), dilation)
 
 
 ALONE = (1, 1), (1, 1), (1, 1), 1
 LARGE = {
     # the arrays; stride, padding, dilation and groups
     "plain": ({"x": (2, 2, 126, 130), "w": (256, 2, 3, 3)}, ALONE),
-    "strided": ({"x": (1, 2, 126, 130), "w": (256, 2, 3, 3), "b": (256,)}, ((1, 2), (2, 1), (2, 1), 1)),
+    "strided": ({"x": (1, 3, 126, 130), "w": (256, 3, 2, 3), "b": (256,)}, ((1, 2), (2, 1), (2, 1), 1)),
     "depthwise": ({"x": (2, 2000, 6, 7), "w": (2000, 1, 3, 3)}, ((1, 1), (1, 1), (1, 1), 2000)),
     "1000 groups": ({"x": (2, 2000, 6, 7), "w": (2000, 2, 3, 3), "b": (2000,)}, ((2, 1), (1, 2), (1, 2), 1000)),
 }
@@ -677,8 +696,8 @@ def test_conv2d_backward_of_151_million(attempt, draw, name):
 
 
 def hold_each_anew(attempt, name, cases, wants, of):
-    """Of several calls, alike in all sizes, each has its own result."""
-    for i, (got, want) in enumerate(zip(attempt.each(name, cases), wants, strict=True)):
+    """Of several calls, alike in all sizes, each has its own result, and keeps it while the others come."""
+    for i, (got, want) in enumerate(zip(attempt.run(drivers.in_turn, name, cases), wants, strict=True)):
         agree(got, want, of=f"call {i + 1} of {len(cases)} with other numbers of the same sizes: {of}", tol=EXACT)
 
 
@@ -797,6 +816,10 @@ def test_pool2d_of_any_geometry(attempt, draw, kind, name):
 @part("pool2d")
 def test_padding_never_is_the_maximum(attempt):
     """Padding takes no part in a maximum, however small the pixels are."""
+    one = np.array([[[[-1e300]]]])
+    back = attempt.pool2d_backward("max", one, np.array([[[[5.0]]]]), (2, 2), (2, 2), (1, 1))
+    of = "pool2d_backward of max, x one pixel of -1e300, kernel (2, 2), stride (2, 2), padding (1, 1), dout 5"
+    agree(back, np.array([[[[5.0]]]]), axes="n c h w", of=of)
     for scale in (1.0, 1e12, 1e300):
         x = -scale * np.arange(1.0, 7.0).reshape(1, 1, 2, 3)
         want = -scale * np.array([[[[1.0, 2.0], [4.0, 5.0]]]])
@@ -847,9 +870,10 @@ def pool_back_mistakes(kind, x, dout, geometry):
 def test_pool2d_backward_by_hand(attempt):
     """A maximum in two windows gets the gradient of both; an average hands a share to each."""
     x, dout = np.array([[[[1.0, 5.0, 2.0]]]]), np.array([[[[10.0, 1.0]]]])
-    for kind, want in (("max", [0.0, 11.0, 0.0]), ("average", [5.0, 5.5, 0.5])):
-        of = f"pool2d_backward of {kind}, x 1 5 2, dout 10 1, kernel (1, 2), stride (1, 1)"
-        got = attempt.pool2d_backward(kind, x, dout, (1, 2), (1, 1))
+    cases = (("max", 1.0, [0.0, 11.0, 0.0]), ("average", 1.0, [5.0, 5.5, 0.5]), ("max", 1e-12, [0.0, 11.0, 0.0]))
+    for kind, scale, want in cases:
+        of = f"pool2d_backward of {kind}, x 1 5 2 times {scale:g}, dout 10 1, kernel (1, 2), stride (1, 1)"
+        got = attempt.pool2d_backward(kind, scale * x, dout, (1, 2), (1, 1))
         agree(got, np.array([[[want]]]), axes="n c h w", of=of)
 
 
@@ -886,6 +910,21 @@ def test_pool2d_backward_of_equal_pixels(attempt, draw, name):
 
 
 @part("pool2d")
+def test_pool2d_remembers_nothing(attempt, draw):
+    """Each call is about the image, and on the way back about the image and dout, that it gets."""
+    size, *geometry = POOLS["padding (1, 2)"]
+    xs = [image(draw, 2, 3, size) - 1.5 for _ in range(2)]
+    for kind in ("max", "average"):
+        wants = [pooled(kind, x, *geometry) for x in xs]
+        of = f"{kind}, kernel, stride, padding {tuple(geometry)}"
+        hold_each_anew(attempt, "pool2d", [(kind, x, *geometry) for x in xs], wants, f"pool2d of {of}")
+        douts = [numbers(draw).normal(size=want.shape) for want in wants]
+        back = [pooled_back(kind, x, dout, geometry) for x, dout in zip(xs, douts, strict=True)]
+        cases = [(kind, x, dout, *geometry) for x, dout in zip(xs, douts, strict=True)]
+        hold_each_anew(attempt, "pool2d_backward", cases, back, f"pool2d_backward of {of}")
+
+
+@part("pool2d")
 def test_pooling_that_there_is_not(attempt):
     """Another kind is a ValueError."""
     x = np.ones((1, 1, 2, 2))
@@ -906,7 +945,7 @@ PRINTS = {
     "output padding, kept": ((3, 4), (4, 3), (2, 3), (1, 1), (1, 0)),
     "output padding beyond the prints": ((4, 3), (2, 3), (3, 2), (0, 0), (1, 1)),
     "all of it": ((5, 3), (3, 5), (2, 4), (1, 2), (1, 3)),
-    "a kernel below the stride": ((2, 3), (1, 2), (3, 4), (0, 0), (2, 1)),
+    "a kernel below the stride and the padding": ((2, 3), (1, 2), (3, 4), (1, 2), (2, 1)),
 }
 
 
@@ -987,9 +1026,9 @@ def test_conv_transpose2d_of_any_geometry(attempt, draw, name):
 def test_conv_transpose2d_by_default(attempt, draw):
     """What is not given is stride 1, no padding, no output_padding, no bias."""
     rng = numbers(draw)
-    x, w = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(2, 3, 2, 4))
+    x, w = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(2, 2, 2, 4))
     want = printed(x, w, None, (1, 1), (0, 0), (0, 0))
-    of = "conv_transpose2d of x (1, 2, 3, 2) and w (2, 3, 2, 4) alone"
+    of = "conv_transpose2d of x (1, 2, 3, 2) and w (2, 2, 2, 4) alone"
     agree(attempt.conv_transpose2d(x, w), want, axes="n o h w", of=of, tol=EXACT)
 
 
