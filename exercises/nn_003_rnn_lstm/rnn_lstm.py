@@ -252,7 +252,8 @@ def run_padded(
     """An LSTM over sequences of unlike lengths: returns (out, last).
 
     x: (n, t, d); lengths: (n,), integers in 0 ... t, in any order. Sequence k is x[k, :lengths[k]]; what lies behind it
-    is padding, may be anything, also NaN, and changes nothing. All states begin at 0.
+    is padding, may be anything, also NaN, and changes nothing; NaN before it is read like any number. All states begin
+    at 0.
 
         out     (n, t, u)     the state behind each entry; 0 in the padding
         last    (n, u)        the state behind the last entry of each sequence; 0 where a length is 0
