@@ -149,8 +149,9 @@ def train_epoch(
         4. scheduler.step(): it counts optimizer steps, not batches
 
     The last window may have fewer batches: it makes a step too, and its mean is over its own examples. Parameters that
-    get no gradient (frozen ones) stay as they are. Afterwards every gradient is None. The model is in training mode,
-    also if it was not before, and each batch runs through it once. `batches` may be a generator, and is read once.
+    get no gradient (frozen ones) stay as they are. Afterwards every gradient of the model is None, also of parameters
+    that the optimizer does not have. The model is in training mode, also if it was not before, and each batch runs
+    through it once. `batches` may be a generator, and is read once.
 
     The returned loss is a plain float: the mean over all examples, of each as it was when it was trained on.
 
@@ -235,9 +236,9 @@ class EarlyStopping:
 def save_checkpoint(path: str, model: nn.Module, optimizer: Any, scheduler: Any, extra: dict[str, Any]) -> None:
     """Write to the file `path` all that a run needs to go on as if it had not been cut.
 
-    That is: the parameters and buffers of the model, the states of optimizer and scheduler, the states of the global
-    random numbers (torch's on the CPU, numpy's and random's: dropout and augmentation draw from them), and `extra`: a
-    dict of what a state dict may hold, such as the position in the data.
+    That is: the parameters and buffers in the model's state dict, the states of optimizer and scheduler, the states of
+    the global random numbers (torch's on the CPU, numpy's and random's, those of normal numbers too: dropout and
+    augmentation draw from them), and `extra`: a dict of what a state dict may hold, such as the position in the data.
 
     `path` holds a whole checkpoint at every moment: if writing fails half-way (the disk is full, a value in extra
     cannot be written, the process is killed), the exception goes through, and the one that was there before is

@@ -1,6 +1,7 @@
 """Runs beside the learner's code: makes models, optimizers and schedulers from data, trains, cuts, and returns data."""
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -146,12 +147,16 @@ def _seed(seed):
 
 
 def alone(module, name, args):
-    """Two equal calls under other global seeds, and whose global state they moved."""
+    """Two equal calls under other global seeds, and whose global state they moved. The first result is emptied."""
     told, moved = [], set()
     for seed in (1, 2):
         _seed(seed)
         before = _global_states()
-        told.append(getattr(module, name)(*args))
+        result = getattr(module, name)(*args)
+        told.append(copy.deepcopy(result))
+        if isinstance(result, list):
+            for part in result:
+                part.clear()
         moved |= {w for w, a, b in zip(("torch", "numpy", "random"), before, _global_states(), strict=True) if a != b}
     return {"results": told, "moved": sorted(moved)}
 
@@ -169,18 +174,20 @@ def collated_apart(module, examples):
 
 def evaluated(module, spec, state, batches, training, frozen=()):
     """What `evaluate` gives and what it leaves behind. frozen: layers in evaluation mode while the rest trains."""
-    model = network([*spec, ("counted",)], state)
+    model = nn.Sequential(network(spec, state), Counted())
     model.train(training)
     for i in frozen:
-        model[i].eval()
-    for p in model.parameters():
+        model[0][i].eval()
+    for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, 7.0)
+        p.requires_grad_(i != 1)
     modes = [m.training for m in model.modules()]
     result = module.evaluate(model, iter(batches))
     return {
         "result": dict(result),
         "modes": [m.training for m in model.modules()] == modes,
-        "state": values(model),
+        "state": values(model[0]),
+        "needs": [p.requires_grad for p in model.parameters()] == [i != 1 for i, _ in enumerate(model.parameters())],
         "grad_mode": torch.is_grad_enabled(),
         "grads": all(p.grad is not None and bool((p.grad == 7).all()) for p in model.parameters()),
         "recorded": any(model[-1].grads),
@@ -217,9 +224,10 @@ def evaluation_cost(module, count, rows, classes, training, *, meter):
 # --- train_epoch ------------------------------------------------------------------------------------------------------
 
 
-def trained(module, spec, state, batches, accumulate, max_norm, setup, leftover=False, frozen=()):
-    """One epoch of `train_epoch`, and what it leaves behind. frozen: names of parameters."""
+def trained(module, spec, state, batches, accumulate, max_norm, setup, leftover=False, frozen=(), outside=()):
+    """One epoch of `train_epoch`, and what it leaves behind. frozen, outside of the optimizer: names of parameters."""
     model, optimizer, scheduler = trainer([*spec, ("counted",)], state, **setup)
+    optimizer.param_groups[0]["params"] = [p for name, p in model.named_parameters() if name not in outside]
     model.eval()
     for name, p in model.named_parameters():
         p.requires_grad_(name not in frozen)
@@ -234,6 +242,7 @@ def trained(module, spec, state, batches, accumulate, max_norm, setup, leftover=
         "training": all(m.training for m in model.modules()),
         "sizes": model[-1].sizes,
         "grads": [p.grad is None for p in model.parameters()],
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
         "grad_mode": torch.is_grad_enabled(),
     }
 
@@ -260,8 +269,20 @@ def epoch_cost(module, count, rows, width, accumulate, max_norm, *, meter):
 # --- parameter_groups -------------------------------------------------------------------------------------------------
 
 
+class Scale(nn.LayerNorm):
+    """A LayerNorm by another name."""
+
+
+class LikeANorm(nn.Module):
+    """A matrix in a module that is called a norm and is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 2))
+
+
 class Odd(nn.Module):
-    """Parameters of its own in all numbers of axes, named to mislead, and a tied pair."""
+    """Parameters of its own in all numbers of axes, named to mislead, a tied pair, modules named to mislead."""
 
     def __init__(self):
         super().__init__()
@@ -273,6 +294,7 @@ class Odd(nn.Module):
         self.filters = nn.Parameter(torch.zeros(2, 3, 1, 1))
         self.head = nn.Linear(3, 7)
         self.head.weight = self.embedding.weight
+        self.scale, self.layer_norm = Scale((2, 3)), LikeANorm()
 
 
 class Nested(nn.Module):
@@ -323,11 +345,17 @@ def watched(module, losses, options, cut=None):
 
 
 def stopping_state(module, losses, options):
-    """The state after these values, as data."""
-    stopping = module.EarlyStopping(**options)
+    """The state after these values, as data; the same, after two objects went on; how many values were seen."""
+    stopping, other = (module.EarlyStopping(**options) for _ in range(2))
     for value in losses:
         stopping.step(value)
-    return stopping.state_dict()
+    state, seen = stopping.state_dict(), stopping.seen
+    before = copy.deepcopy(state)
+    other.load_state_dict(state)
+    for one in (stopping, other):
+        one.step(-1e9)
+        one.step(1.0)
+    return {"state": before, "after": state, "seen": seen}
 
 
 # --- Checkpoints ------------------------------------------------------------------------------------------------------
@@ -342,12 +370,25 @@ def _train_step(model, optimizer, scheduler, batch):
         scheduler.step()
 
 
+def _begin():
+    """Equal global states; of the normal numbers, which are drawn in pairs, the second ones wait."""
+    _seed(5)
+    np.random.standard_normal()
+    random.gauss(0, 1)
+
+
+def _next():
+    """The next numbers of each global state."""
+    numbers = [np.random.standard_normal(), *np.random.random(2).tolist()]
+    return [torch.rand(2).tolist(), numbers, [random.gauss(0, 1), random.random()]]
+
+
 def resumed(module, spec, state, setup, batches, cut):
     """Train on batches, save after `cut`, load into new objects in another state of everything, and train on.
 
     `cut` None: a run that is not cut. Returns what it leaves, and the next numbers of each global state.
     """
-    _seed(5)
+    _begin()
     model, optimizer, scheduler = trainer(spec, state, **setup)
     told = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -371,19 +412,19 @@ def resumed(module, spec, state, setup, batches, cut):
     told["state"] = values(model)
     told["rate"] = optimizer.param_groups[0]["lr"]
     told["steps"] = optimizer.steps
-    told["next"] = [torch.rand(2).tolist(), np.random.random(2).tolist(), [random.random(), random.random()]]
+    told["next"] = _next()
     return told
 
 
 def saved_beside(module, spec, state, setup, batches):
     """Whether saving changes a run: as `resumed`, but the run that was saved goes on itself."""
-    _seed(5)
+    _begin()
     model, optimizer, scheduler = trainer(spec, state, **setup)
     with tempfile.TemporaryDirectory() as folder:
         for batch in batches:
             _train_step(model, optimizer, scheduler, batch)
             module.save_checkpoint(f"{folder}/last.pt", model, optimizer, scheduler, {})
-    return {"state": values(model), "next": [torch.rand(2).tolist(), np.random.random(2).tolist(), [random.random()]]}
+    return {"state": values(model), "training": all(m.training for m in model.modules()), "next": _next()}
 
 
 class _Unwritable:
@@ -603,7 +644,7 @@ def fitted(module, spec, state, setup, epochs, validation, options, stopping=Non
 
     def data(epoch):
         told["asked"].append(epoch)
-        return [(x.clone(), y.clone()) for x, y in epochs[epoch]]
+        return epochs[epoch]
 
     def once(limit, cut):
         fresh = state if not told["made"] else {name: torch.full_like(value, 2) for name, value in state.items()}
@@ -632,6 +673,7 @@ def fitted(module, spec, state, setup, epochs, validation, options, stopping=Non
         finally:
             told["made"].append(optimizer.told.count("step"))
             told["rate"], told["total"] = optimizer.param_groups[0]["lr"], optimizer.steps
+            told["watched"] = watch.best_step
 
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "last.pt") if keep else None
@@ -683,7 +725,8 @@ def plain(blocks, x, segments):
 def segmented(module, weights, biases, x, segments, upstream, p=0.0, needs=True, frozen=(), training=True, own=True):
     """Values and gradients of `checkpoint_segments`, or of the plain pass, and the next random numbers.
 
-    The last block has a parameter that it does not use.
+    With dropout the blocks run twice, on x and on -x, before the one backward pass. The last block has a
+    parameter that it does not use.
     """
     calls = [0] * len(weights)
     blocks = stack(weights, biases, p, calls)
@@ -693,7 +736,10 @@ def segmented(module, weights, biases, x, segments, upstream, p=0.0, needs=True,
     blocks[-1].spare = nn.Parameter(torch.ones(2))
     x = x.clone().requires_grad_(needs)
     torch.manual_seed(11)
-    out = (module.checkpoint_segments if own else plain)(blocks, x, segments)
+    run = module.checkpoint_segments if own else plain
+    out = run(blocks, x, segments)
+    if p:
+        out = out + run(blocks, -x, segments)
     between = torch.rand(2).tolist()
     if out.requires_grad:
         (out * upstream).sum().backward()

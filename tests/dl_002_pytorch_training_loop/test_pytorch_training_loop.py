@@ -17,7 +17,10 @@ def hold_alone(attempt, name, args, of):
     """Equal arguments give equal results whatever the global random states are, which are left alone."""
     told = attempt.run(drivers.alone, name, args)
     first, second = told["results"]
-    assert first == second, f"{of} gave two results from one seed: take random numbers from the seed alone"
+    assert first == second, (
+        f"{of} gave two results from one seed, the first of which its caller has emptied: take random numbers from the "
+        "seed alone, and return new lists"
+    )
     assert not told["moved"], f"{of} changed the global random state of {', '.join(told['moved'])}"
 
 
@@ -62,6 +65,7 @@ def test_split_has_the_right_sizes(attempt, draw):
         ([1, 2, 3, 2, 1] * 19 + [1] * 8, [0.55, 0.31, 0.14]),
         ([1] * 61, [0.15, 0.6, 0.25]),
         ([7] * 3 + [1] * 40, [0.52, 0.48]),
+        ([1] * 10, [0.1] * 10),
     ):
         groups = drawn_groups(draw, sizes)
         rows = [(groups, fractions, draw.random.randrange(10**6)) for _ in range(12)]
@@ -164,9 +168,11 @@ def test_split_of_unequal_groups_is_random(attempt, draw):
 
 @part("group_split")
 def test_split_is_the_seeds(attempt, draw):
-    """Equal seeds give equal splits, and no global random state counts or moves."""
-    groups = drawn_groups(draw, [1, 2, 3] * 9)
-    hold_alone(attempt, "group_split", (groups, [0.5, 0.5], draw.random.randrange(10**6)), "group_split")
+    """Equal seeds give equal splits, others give others, large ones too; no global random state counts or moves."""
+    groups, seed = drawn_groups(draw, [1, 2, 3] * 19), draw.random.randrange(10**6)
+    hold_alone(attempt, "group_split", (groups, [0.5, 0.5], seed + 2**40), f"group_split with the seed {seed} + 2**40")
+    one, other = attempt.each("group_split", [(groups, [0.5, 0.5], seed + more) for more in (0, 2**31)])
+    assert one != other, f"group_split of 57 groups is the same with the seeds {seed} and {seed} + 2**31"
 
 
 @part("group_split")
@@ -180,6 +186,7 @@ def test_split_ignores_names(attempt, draw):
     for how, named in (
         ("strings", [f"user {order[g]}" for g in groups]),
         ("other numbers", [order[g] - 500 for g in groups]),
+        ("numbers, and strings of the same digits", [str(order[g // 2]) if g % 2 else order[g // 2] for g in groups]),
     ):
         got = attempt.group_split(named, [0.7, 0.3], seed)
         agree(got, want, of=f"group_split of the same groups, called by {how}")
@@ -192,7 +199,10 @@ def test_split_of_nothing_and_refusals(attempt):
     agree(attempt.group_split(["a", "a"], [1.0], 3), [[0, 1]], of="group_split into one split")
     third = [1 / 3] * 3
     assert len(attempt.group_split([1, 2, 3], third, 0)) == 3, "thirds add up to 1, to within 1e-6"
-    for fractions in ([0.5, 0.4], [0.7, 0.7], [1.2, -0.2], [1.0, 0.0], [math.nan, 0.5], []):
+    for fractions in ([0.5, 0.5 + 5e-7], [0.5, 0.5 - 5e-7]):
+        got = attempt.group_split([1, 2, 3, 4], fractions, 0)
+        hold_split(got, [1, 2, 3, 4], fractions, f"group_split with fractions {fractions}")
+    for fractions in ([0.5, 0.4], [0.5, 0.49999], [0.7, 0.7], [1.2, -0.2], [1.0, 0.0], [math.nan, 0.5], []):
         with refusal(ValueError, of=f"group_split with fractions {fractions}"):
             attempt.group_split([1, 2, 3, 4], fractions, 0)
 
@@ -338,9 +348,9 @@ def test_padding_is_random(attempt, draw):
 def test_batches_are_the_seeds(attempt, draw):
     """Equal arguments give equal batches, no global random state counts or moves, and another seed is another order."""
     seed = draw.random.randrange(10**6)
-    hold_alone(attempt, "epoch_batches", (31, 4, 2, seed, 1, 3), "epoch_batches")
-    one, other = attempt.each("epoch_batches", [(31, 31, 2, seed), (31, 31, 2, seed + 1)])
-    assert one != other, "31 examples are in the same order with another seed"
+    hold_alone(attempt, "epoch_batches", (31, 4, 2, seed + 2**40, 1, 3), f"epoch_batches with the seed {seed} + 2**40")
+    got = attempt.each("epoch_batches", [(31, 31, 2, seed + more) for more in (0, 1, 2**31)])
+    assert got[0] not in got[1:], "31 examples are in the same order with another seed"
 
 
 @part("epoch_batches")
@@ -356,6 +366,8 @@ def test_batches_of_nothing_and_refusals(attempt):
         (5, 2, 4, 3),
         (5, 2, -1, 3),
         (5, 2, 0, 0),
+        (0, 0, 0, 1),
+        (0, 2, 3, 3),
     ):
         with refusal(ValueError, of=f"epoch_batches of {n} examples in batches of {size}, rank {rank} of {world}"):
             attempt.epoch_batches(n, size, 0, 0, rank, world)
@@ -448,7 +460,11 @@ def test_collate_by_default(attempt, draw):
 def test_collate_keeps_the_kind_of_targets(attempt, draw):
     """Ints become int64, floats float32, bools bool."""
     xs = [x for x, _ in examples_of(draw, (2, 3, 1))]
-    for ys, kind in (([2, 0, 1], torch.int64), ([0.5, 0.1, 3.0], torch.float32), ([True, False, True], torch.bool)):
+    for ys, kind in (
+        ([2**53 + 1, 0, 1], torch.int64),
+        ([0.5, 0.1, 3.0], torch.float32),
+        ([True, False, True], torch.bool),
+    ):
         got = attempt.collate(list(zip(xs, ys, strict=True)))
         agree(got["y"], torch.tensor(ys, dtype=kind), axes="n", of=f"the targets {ys} in a batch")
 
@@ -458,6 +474,7 @@ def test_collate_keeps_the_kind_of_targets(attempt, draw):
 def test_collate_owns_its_memory(attempt, draw, lengths):
     """What is written into a batch does not reach the examples."""
     examples = examples_of(draw, lengths)
+    examples[0][0][0] = 2**53 + 1  # no float has it
     batch, after = attempt.run(drivers.collated_apart, examples)
     x, mask = collated(examples, 0, 1)
     agree(batch, {"x": x, "mask": mask, "y": torch.tensor([y for _, y in examples])}, of=f"collate of {lengths}")
@@ -470,11 +487,12 @@ def test_collate_refuses(attempt):
     ints, floats = torch.tensor([1, 2]), torch.tensor([1.0])
     for of, examples, multiple in (
         ("no example", [], 1),
-        ("int64 beside float32", [(ints, 0), (floats, 1)], 1),
+        ("int64 beside float32", [(ints, 0), (ints, 2), (floats, 1)], 1),
         ("x (2, 3) beside x (2, 5)", [(torch.zeros(2, 3), 0), (torch.zeros(2, 5), 0)], 1),
-        ("x (2, 1) beside x (2, 5)", [(torch.zeros(2, 5), 0), (torch.zeros(2, 1), 0)], 1),
+        ("x (2, 1) beside x (2, 5)", [(torch.zeros(2, 5), 0), (torch.zeros(2, 1), 0), (torch.zeros(2, 5), 0)], 1),
         ("x (2,) beside x (2, 2)", [(torch.zeros(2), 0), (torch.zeros(2, 2), 0)], 1),
         ("multiple 0", [(ints, 0)], 0),
+        ("multiple -2", [(ints, 0)], -2),
     ):
         with refusal(ValueError, of=f"collate with {of}"):
             attempt.collate(examples, 0, multiple)
@@ -535,6 +553,10 @@ def test_evaluation_by_hand(attempt):
         "a sum of the batches' means": want | {"loss": 6.0},
     }
     agree(told["result"], want, of="evaluate with losses 1, 1, 1 in one batch and 5 in the next", known=known)
+    sure = torch.tensor([[0.0, 1000.0], [0.0, 1000.0]], dtype=torch.float64)
+    told = attempt.run(drivers.evaluated, [("identity",)], {}, [(sure, torch.tensor([0, 1]))], True)
+    want = {"loss": 500.0, "accuracy": 0.5}
+    agree(told["result"], want, of="evaluate of logits (0, 1000), once with target 0 and once with target 1")
 
 
 @part("evaluate")
@@ -577,6 +599,7 @@ def test_evaluation_leaves_no_trace(attempt, draw, training, frozen):
     assert told["modes"], f"evaluate of {how}: afterwards some module is in another mode than before"
     assert told["grad_mode"], "gradients are switched off after evaluate"
     assert told["grads"], "evaluate changed what was in .grad"
+    assert told["needs"], "after evaluate some parameter is frozen that was not, or not frozen that was"
     assert not told["recorded"], "evaluate recorded gradients while the model ran: use torch.no_grad()"
 
 
@@ -738,6 +761,13 @@ def test_epoch_by_hand(attempt):
     of = "train_epoch from zero weights, 3 examples of class 0 and 1 of class 1, accumulate 2, lr 1"
     agree(told["state"], want, of=f"the weights after {of}", known=known)
     agree(told["loss"], math.log(2), of=f"the loss that {of} returns")
+    state = {"0.weight": torch.tensor([[0.0], [1000.0]]).double(), "0.bias": torch.zeros(2, dtype=torch.float64)}
+    told = attempt.run(drivers.trained, [("linear", 1, 2)], state, [(ones[:1], y[:1])], 1, None, {"lr": 1.0})
+    moved = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    want = {"0.weight": state["0.weight"] + moved, "0.bias": moved.flatten()}
+    of = "train_epoch of one example of class 0 with logits (0, 1000), lr 1"
+    agree(told["state"], want, of=f"the weights after {of}")
+    agree(told["loss"], 1000.0, of=f"the loss that {of} returns")
 
 
 @part("train_epoch")
@@ -772,7 +802,7 @@ def test_epoch_of_many_batches(attempt, draw):
 
 
 @part("train_epoch")
-@pytest.mark.parametrize("max_norm", [0.05, 0.2, 1e3])
+@pytest.mark.parametrize("max_norm", [0.05, 0.0, 1e3])
 def test_epoch_clips_each_window(attempt, draw, max_norm):
     """The gradient of the whole window is clipped, once, before the step."""
     hold_epoch(attempt, draw, (4, 1, 6, 2, 5), 2, max_norm)
@@ -785,6 +815,13 @@ def test_epoch_begins_with_nothing(attempt, draw):
     assert all(told["grads"]), "after train_epoch some gradient is not None"
     assert told["training"], "after train_epoch some module is not in training mode"
     assert told["grad_mode"], "gradients are switched off after train_epoch"
+    state, batches, outside = state_of(draw, NET), batches_of(draw, (4, 7, 2)), ("0.weight",)
+    told = attempt.run(drivers.trained, NET, state, batches, 2, None, {"lr": 0.3}, True, (), outside)
+    of = "train_epoch with an optimizer that does not have the first weight"
+    agree(
+        told["state"], Oracle(NET, state, 0.3, frozen=outside).epoch(batches, 2, None).state, of=f"weights after {of}"
+    )
+    assert all(told["grads"]), f"after {of} some gradient is not None"
 
 
 @part("train_epoch")
@@ -792,7 +829,8 @@ def test_epoch_begins_with_nothing(attempt, draw):
 def test_epoch_leaves_frozen_parameters(attempt, draw, max_norm):
     """Parameters without gradient stay as they are; the others are trained, and clipped, without them."""
     of = f"train_epoch of a model whose first weight is frozen, accumulate 2, max_norm {max_norm}"
-    hold_epoch(attempt, draw, (4, 7, 2), 2, max_norm, frozen=("0.weight",), of=of)
+    told, _ = hold_epoch(attempt, draw, (4, 7, 2), 2, max_norm, leftover=True, frozen=("0.weight",), of=of)
+    agree(told["frozen"], ["0.weight"], of=f"the frozen parameters after {of}")
 
 
 @part("train_epoch")
@@ -895,9 +933,10 @@ def test_groups_of_many_layers(attempt):
 def test_groups_go_by_axes_not_by_names(attempt):
     """A matrix that is called bias decays, a vector that is called weight does not; tied tensors come once."""
     got = attempt.run(drivers.grouped, "odd")
-    decayed = ["bias", "norm", "filters", "embedding.weight"]
-    rest = ["weight", "temperature", "head.bias"]
-    hold_groups(got, decayed, rest, 0.1, "parameter_groups of a model with misleading names and tied embeddings")
+    decayed = ["bias", "norm", "filters", "embedding.weight", "layer_norm.weight"]
+    rest = ["weight", "temperature", "head.bias", "scale.weight", "scale.bias"]
+    of = "parameter_groups of a model with misleading names, tied embeddings, and `scale`, of a subclass of LayerNorm"
+    hold_groups(got, decayed, rest, 0.1, of)
 
 
 @part("parameter_groups")
@@ -1032,7 +1071,7 @@ def test_stopping_with_nan(attempt):
 def test_stopping_by_default(attempt):
     """Without options min_delta is 0 and smaller is better; negative and integer values are values."""
     got = attempt.run(drivers.watched, [3, -1, -1.0, -2, 0], {"patience": 2})
-    want = [[False, 3, 0], [False, -1, 1], [False, -1, 1], [False, -2, 3], [False, -2, 3]]
+    want = [[False, 3.0, 0], [False, -1.0, 1], [False, -1.0, 1], [False, -2.0, 3], [False, -2.0, 3]]
     agree(got, want, of="[stop, best, best_step] of EarlyStopping(2) after each of 3, -1, -1, -2, 0")
 
 
@@ -1046,13 +1085,16 @@ def test_stopping_resumes(attempt, draw, cut):
 
 @part("EarlyStopping")
 def test_stopping_state_is_plain(attempt):
-    """The state is a dict of numbers and None, as a checkpoint may hold it."""
+    """The state is a dict of numbers and None, as a checkpoint may hold it, and stays as it is."""
     for values in ([], [math.nan], [0.5, 0.4, 0.6]):
-        state = attempt.run(drivers.stopping_state, values, {"patience": 2})
+        told = attempt.run(drivers.stopping_state, values, {"patience": 2})
+        state = told["state"]
         assert isinstance(state, dict), f"state_dict after {values} is no dict but {state!r}"
         assert state, f"state_dict after {values} is empty"
         plain = all(value is None or isinstance(value, int | float) for value in state.values())
         assert plain, f"state_dict after {values} is {state!r}: numbers and None only"
+        agree(told["after"], state, of=f"a state after {values}, once its object and one that loaded it went on")
+        agree(told["seen"], len(values), of=f"`seen` after {values}")
 
 
 # --- save_checkpoint --------------------------------------------------------------------------------------------------
@@ -1110,8 +1152,9 @@ def test_saving_changes_nothing(attempt, reference, draw):
     got = attempt.run(drivers.saved_beside, RANDOM, state, SETUP, batches)
     want = reference.run(drivers.resumed, RANDOM, state, SETUP, batches, None)
     agree(got["state"], want["state"], of="the weights of a run that is saved after every step")
+    assert got["training"], "after save_checkpoint some module is in evaluation mode that was in training mode"
     for mine, yours in zip(got["next"], want["next"], strict=True):
-        agree(mine, yours[: len(mine)], of="the next random numbers of a run that is saved after every step")
+        agree(mine, yours, of="the next random numbers of a run that is saved after every step")
     told = attempt.run(drivers.resumed, NET, state_of(draw, NET), SETUP, batches, 1)
     agree(told["files"], ["last.pt"], of="the files in the folder after save_checkpoint")
 
@@ -1225,6 +1268,7 @@ def hold_result(told, want, of, tol=None):
     if want.best is not None and not same(want.last, want.state):
         known["the weights of the last epoch"] = want.last
     agree(told["state"], want.state, of=f"the weights after {of}", tol=tol, known=known)
+    agree(told["watched"], want.best, of=f"stopping.best_step after {of}")
 
 
 @part("fit")
