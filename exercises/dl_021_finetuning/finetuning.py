@@ -227,10 +227,10 @@ class LoRALinear(nn.Module):
 
     Dropout (of nn.Dropout, in training mode only, from torch's global generator) acts on the input of the update alone.
 
-    Cost of LoRA, in training and in eval, with and without gradients: work stays in torch, and for x (b, d) the forward
-    pass takes 2·b·r·(d + o) FLOPs beyond the base's 2·b·d·o and makes no tensor of o x d elements, nor does the
-    backward pass (whose branch takes twice as much). Nothing that is made stays alive after a call but y and its graph.
-    Each call computes from what these tensors are then.
+    Cost of LoRA, in training and in eval, with and without gradients: work stays in torch, and for b rows of x (..., d)
+    the forward pass takes 2·b·r·(d + o) FLOPs beyond the base's 2·b·d·o and makes no tensor of o x d elements, nor does
+    the backward pass (whose branch takes twice as much). Nothing that is made stays alive after a call but y and its
+    graph. Each call computes from what these tensors are then.
 
     Source: Hu et al. 2022, section 4.1; Kalajdzievski 2023 (rank-stabilised scale); Liu et al. 2024, section 4 (DoRA).
 
@@ -374,7 +374,8 @@ class SoftPrompt(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """x: embedded inputs (b, t, d); labels (b, t), int64 -> (b, p + t, d), and (b, p + t) with -100 for the prompt.
 
-        Every example gets the same prompt in front, so that its gradient is a sum over examples.
+        Every example gets the same prompt in front, so that its gradient is a sum over examples. x gets
+        a gradient, too.
         """
         raise NotImplementedError  # TODO: your code
 
@@ -389,9 +390,9 @@ def fisher_diagonal(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     be the "empirical" Fisher, which is 0 where the model is sure and right; the square of the mean gradient is
     neither.)
 
-    A parameter that the logits do not depend on gets 0. Results have shape and dtype of the parameter, and no graph.
-    The model is run in eval mode; after it the mode of each module, each `grad` and each value are what they were. It
-    works under torch.no_grad(), too.
+    A parameter that the logits do not depend on gets 0, and a class of probability 0 adds 0. Results have shape and
+    dtype of the parameter, and no graph. The model is run in eval mode; after it the mode of each module, each `grad`
+    and each value are what they were. It works under torch.no_grad(), too.
 
     Source: Kirkpatrick et al. 2017; Kunstner et al. 2019, "Limitations of the empirical Fisher approximation".
 
@@ -418,7 +419,8 @@ def fisher_penalty(
         new_strength/2 · Σ θ²              all other parameters, a new head's        L2-SP's second term
 
     anchor: θ*, the values at the end of the old task, by name; fisher: F, with the same names. Parameters that require
-    no gradient are left out. Where nothing is left, the penalty is 0. anchor and fisher get no gradient.
+    no gradient are left out, and tied weights count once. Where nothing is left, the penalty is 0. anchor and fisher
+    get no gradient.
 
     Raises ValueError if `anchor` names a parameter that the model has not, or `fisher` has other names than `anchor`.
 

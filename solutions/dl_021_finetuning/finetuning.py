@@ -303,10 +303,10 @@ class LoRALinear(nn.Module):
 
     Dropout (of nn.Dropout, in training mode only, from torch's global generator) acts on the input of the update alone.
 
-    Cost of LoRA, in training and in eval, with and without gradients: work stays in torch, and for x (b, d) the forward
-    pass takes 2·b·r·(d + o) FLOPs beyond the base's 2·b·d·o and makes no tensor of o x d elements, nor does the
-    backward pass (whose branch takes twice as much). Nothing that is made stays alive after a call but y and its graph.
-    Each call computes from what these tensors are then.
+    Cost of LoRA, in training and in eval, with and without gradients: work stays in torch, and for b rows of x (..., d)
+    the forward pass takes 2·b·r·(d + o) FLOPs beyond the base's 2·b·d·o and makes no tensor of o x d elements, nor does
+    the backward pass (whose branch takes twice as much). Nothing that is made stays alive after a call but y and its
+    graph. Each call computes from what these tensors are then.
 
     Source: Hu et al. 2022, section 4.1; Kalajdzievski 2023 (rank-stabilised scale); Liu et al. 2024, section 4 (DoRA).
 
@@ -520,7 +520,8 @@ class SoftPrompt(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """x: embedded inputs (b, t, d); labels (b, t), int64 -> (b, p + t, d), and (b, p + t) with -100 for the prompt.
 
-        Every example gets the same prompt in front, so that its gradient is a sum over examples.
+        Every example gets the same prompt in front, so that its gradient is a sum over examples. x gets
+        a gradient, too.
         """
         ### BEGIN SOLUTION
         prompt = self.prompt.expand(len(x), -1, -1)
@@ -539,9 +540,9 @@ def fisher_diagonal(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     be the "empirical" Fisher, which is 0 where the model is sure and right; the square of the mean gradient is
     neither.)
 
-    A parameter that the logits do not depend on gets 0. Results have shape and dtype of the parameter, and no graph.
-    The model is run in eval mode; after it the mode of each module, each `grad` and each value are what they were. It
-    works under torch.no_grad(), too.
+    A parameter that the logits do not depend on gets 0, and a class of probability 0 adds 0. Results have shape and
+    dtype of the parameter, and no graph. The model is run in eval mode; after it the mode of each module, each `grad`
+    and each value are what they were. It works under torch.no_grad(), too.
 
     Source: Kirkpatrick et al. 2017; Kunstner et al. 2019, "Limitations of the empirical Fisher approximation".
 
@@ -561,7 +562,7 @@ def fisher_diagonal(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         for i in range(len(inputs)):
             with torch.enable_grad():
                 labels = model(inputs[i : i + 1])[0].log_softmax(dim=0).unbind()
-            for log_p in labels:
+            for log_p in labels if labels[0].requires_grad else ():
                 gradients = torch.autograd.grad(log_p, list(parameters.values()), retain_graph=True, allow_unused=True)
                 for name, gradient in zip(parameters, gradients, strict=True):
                     if gradient is not None:
@@ -586,7 +587,8 @@ def fisher_penalty(
         new_strength/2 · Σ θ²              all other parameters, a new head's        L2-SP's second term
 
     anchor: θ*, the values at the end of the old task, by name; fisher: F, with the same names. Parameters that require
-    no gradient are left out. Where nothing is left, the penalty is 0. anchor and fisher get no gradient.
+    no gradient are left out, and tied weights count once. Where nothing is left, the penalty is 0. anchor and fisher
+    get no gradient.
 
     Raises ValueError if `anchor` names a parameter that the model has not, or `fisher` has other names than `anchor`.
 
@@ -674,7 +676,7 @@ def task_mixture(sizes: Sequence[int], limit: float = math.inf, temperature: flo
     ([0.25, 0.75], [0.25, 0.75], [0.5, 0.5])
     """
     ### BEGIN SOLUTION
-    if not sizes or not min(*sizes, limit, temperature) > 0:
+    if not sizes or not all(value > 0 for value in (*sizes, limit, temperature)):
         raise ValueError(f"sizes, limit and temperature must be above 0, got {sizes}, {limit}, {temperature}")
     clipped = [min(size, limit) for size in sizes]
     powers = [(size / max(clipped)) ** (1 / temperature) for size in clipped]

@@ -63,12 +63,13 @@ def _module(module, kind, arguments, generator, options):
 class _Block(nn.Module):
     def __init__(self, width):
         super().__init__()
+        self.shift = nn.Parameter(torch.zeros(width, dtype=torch.float64))
         self.linear = nn.Linear(width, width, dtype=torch.float64)
         self.norm = nn.BatchNorm1d(width, dtype=torch.float64)
         self.drop = nn.Dropout(0.5)
 
     def forward(self, x):
-        return torch.tanh(self.drop(self.norm(self.linear(x))))
+        return torch.tanh(self.drop(self.norm(self.linear(x)))) + self.shift
 
 
 class _Network(nn.Module):
@@ -121,8 +122,16 @@ def freezing(module, calls, blocks=2, tied=False, training=True):
 
 
 def refused_freezing(module, trainable):
-    """The classes of the exception that `freeze` raises, and what stands after it."""
+    """The classes of the exception that `freeze` raises, and what stands after it: one block was in eval before it,
+
+    the embedding frozen, and each parameter had a gradient.
+    """
     model = _Network(2, False, 0).train()
+    model.blocks[1].eval()
+    model.embedding.weight.requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    modes = [m.training for m in model.modules()]
     raised = []
     try:
         module.freeze(model, trainable)
@@ -130,13 +139,16 @@ def refused_freezing(module, trainable):
         raise
     except Exception as error:
         raised = [kind.__name__ for kind in type(error).__mro__]
-    return {"raised": raised, **_standing(model)}
+    graded = [name for name, p in model.named_parameters() if p.grad is not None]
+    same = [m.training for m in model.modules()] == modes
+    return {"raised": raised, **_standing(model), "graded": graded, "same_modes": same}
 
 
 def trained(module, trainable, optimizer, tokens, first, then, thaw=None):
     """Which parameters and buffers change in `then` steps after `freeze`, by name; `first` steps came before it.
 
-    A gradient is left behind by the last of the first steps. thaw: names of another `freeze` before the last step.
+    A gradient is left behind by the last of the first steps, also in the embedding, which requires none from then on.
+    thaw: names of another `freeze` before the last step.
     """
     model = _Network(3, False, 0).train()
     kinds = {"adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.3)}
@@ -151,6 +163,7 @@ def trained(module, trainable, optimizer, tokens, first, then, thaw=None):
     for _ in range(first):
         made.zero_grad()
         step()
+    model.embedding.requires_grad_(False)
     module.freeze(model, trainable)
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
     for i in range(then):
@@ -218,11 +231,10 @@ def lora_follows(module, first, second, x, rank, alpha, mode, **options):
     layer = _lora(module, *first, rank, alpha, mode, **options)
     before = layer(x).detach()
     weight, bias, state = second
-    with torch.no_grad():
-        layer.base.weight.copy_(weight)
-        layer.base.bias.copy_(bias)
-        for name, value in state.items():
-            getattr(layer, name).copy_(value)
+    layer.base.weight.data.copy_(weight)  # by `data`, which no version counter hears of
+    layer.base.bias.data.copy_(bias)
+    for name, value in state.items():
+        getattr(layer, name).data.copy_(value)
     return before, layer(x).detach()
 
 
@@ -297,6 +309,7 @@ def lora_merging(module, weight, bias, state, x, calls, rank, alpha, **options):
                 "merged": layer.merged,
                 "in_place": now is held and now.data_ptr() == pointer,
                 "frozen": not now.requires_grad and now.grad_fn is None,
+                "state": sorted(layer.state_dict()),
             }
         )
     return seen
@@ -317,12 +330,12 @@ class _Tanh(nn.Module):
 
     def __init__(self, weight):
         super().__init__()
-        self.weight = nn.Parameter(weight.clone())
+        self.inner = _linear(weight, None)
         self.calls = 0
 
     def forward(self, x):
         self.calls += 1
-        return torch.tanh(x @ self.weight.T)
+        return torch.tanh(self.inner(x))
 
 
 def adapted(module, weight, state, x, upstream, **options):
@@ -367,7 +380,8 @@ def prompted(module, table, length, x, labels, upstream, seed):
     """SoftPrompt: its parameters, what it gives, its gradient, and the table after the prompt was written to."""
     table = table.clone().requires_grad_()
     prompt = module.SoftPrompt(table, length, generator=_generator(seed))
-    state = {name: p.detach().clone() for name, p in prompt.named_parameters()}
+    state = {name: p.detach().clone() for name, p in prompt.state_dict().items()}
+    x = x.clone().requires_grad_()
     longer, more = prompt(x, labels)
     (longer * upstream).sum().backward()
     gradient = prompt.prompt.grad
@@ -378,7 +392,9 @@ def prompted(module, table, length, x, labels, upstream, seed):
         "x": longer.detach(),
         "labels": more,
         "gradient": gradient,
+        "x_gradient": x.grad,
         "table": table.detach(),
+        "table_trains": table.requires_grad,
         "table_gradient": table.grad,
     }
 
@@ -436,17 +452,20 @@ def network_fisher(module, parts, inputs, noisy=False, frozen=(), no_grad=False)
 
 
 class _Flat(nn.Module):
-    """Parameters of these names and values."""
+    """Parameters of these names and values, each under a second name too if `tied`, and a buffer "c"."""
 
-    def __init__(self, values):
+    def __init__(self, values, tied):
         super().__init__()
+        self.register_buffer("c", torch.zeros(3, 4))
         for name, value in values.items():
             self.register_parameter(name, nn.Parameter(value.clone()))
+            if tied:
+                self.register_parameter(f"{name}_again", self.get_parameter(name))
 
 
-def penalty(module, values, anchor, strength, fisher=None, frozen=(), **options):
+def penalty(module, values, anchor, strength, fisher=None, frozen=(), tied=False, **options):
     """`fisher_penalty`, its gradients by name, and those of anchor and fisher."""
-    model = _Flat(values)
+    model = _Flat(values, tied)
     for name in frozen:
         model.get_parameter(name).requires_grad_(False)
     anchor = {name: value.clone().requires_grad_() for name, value in anchor.items()}
