@@ -151,9 +151,9 @@ def gaussian_mean(g: Activation, variance: float = 1.0) -> float:
     g takes a float64 tensor of any shape and returns one of that shape, elementwise; |g(x)| <= 100 · (1 + x⁴). With
     variance 0 it is g(0).
 
-    Precise to 1e-6 of E |g(x)| where g is continuous, with kinks anywhere (as ReLU's), and to 1e-4 where g jumps at 0,
-    whatever g gives exactly there. A sum over a fine grid of z in [-10, 10] without the point 0 will do; the few nodes
-    of Gauss and Hermite will not, since a kink is no polynomial.
+    Precise to 1e-6 of E |g(x)| where g is continuous, with kinks (as ReLU's) within three deviations of 0, and to 1e-4
+    where g jumps at 0, whatever g gives exactly there. A sum over a fine grid of z in [-10, 10] without the point 0
+    will do; the few nodes of Gauss and Hermite will not, since a kink is no polynomial.
 
     >>> round(gaussian_mean(torch.square, 3.0), 6), round(gaussian_mean(torch.relu), 6)  # 3 and 1/√(2π)
     (3.0, 0.398942)

@@ -94,6 +94,8 @@ PLAIN = {"relu": nn.ReLU, "tanh": nn.Tanh, "flatten": nn.Flatten}
 def _layer(kind, *tensors):
     if kind in PLAIN:
         return PLAIN[kind]()
+    if kind == "block":
+        return nn.Sequential(_layer("linear", *tensors, None), nn.Tanh())
     w, b = tensors
     if kind == "linear":
         layer = nn.Linear(w.shape[1], w.shape[0], bias=b is not None, dtype=w.dtype)
@@ -113,7 +115,10 @@ def scaled(module, specs, x):
     """`lsuv_` on layers of this kind, weight and bias: the new (weight, bias) of each, and what it left behind."""
     layers = [_layer(*spec) for spec in specs]
     before = [list(layer.parameters()) for layer in layers]
-    module.lsuv_(layers, x)
+    modes = [index % 2 == 0 for index in range(len(layers))]
+    for layer, mode in zip(layers, modes, strict=True):
+        layer.train(mode)
+    returned = module.lsuv_(layers, x)
     after = [list(layer.parameters()) for layer in layers]
     same = all(a is b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
     every = [p for old in before for p in old]
@@ -121,6 +126,8 @@ def scaled(module, specs, x):
         "parameters": [[p.detach().clone() for p in new] for new in after],
         "claims": {
             "keeps the parameters": same,
+            "keeps the mode of each layer": [layer.training for layer in layers] == modes,
+            "returns nothing": returned is None,
             "leaves no gradient": all(p.grad is None for p in every),
             "records nothing": all(p.is_leaf and p.requires_grad for p in every),
         },

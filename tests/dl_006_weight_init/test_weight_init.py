@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, at_most, part, refusal
 from grader.checks.cases import DTYPES, of_type
-from grader.checks.randomness import hold_generator
+from grader.checks.randomness import hold_generator, hold_rate
 from grader.checks.repeats import hold_draws_fresh, hold_draws_unlike, hold_fresh, hold_unlike
 
 from . import drivers
@@ -113,7 +113,7 @@ def test_fans_of_transposed_convolutions(attempt):
     of = "fans of transposed (16, 32, 2, 2); (6, 5, 3), 3 groups; (10, 3, 3, 2), 5; (4, 7, 1, 2, 3), 2"
     agree(attempt.each("fans", rows), want, of=of, known=fan_mistakes(rows))
     agree(attempt.fans((9, 2, 3), transposed=True), (27, 6), of="fans of (9, 2, 3), transposed=True")
-    agree(attempt.fans((9, 2, 3), groups=3), (6, 9), of="fans of (9, 2, 3), groups=3")
+    agree(attempt.fans([9, 2, 3], groups=3), (6, 9), of="fans of [9, 2, 3], groups=3")
 
 
 @part("fans")
@@ -227,14 +227,18 @@ def test_one_random_layer_breaks_the_symmetry(attempt, draw):
 @part("distinct_units")
 def test_numbers_are_compared_exactly(attempt, draw):
     """A difference in the last bit counts; that of 0.0 and -0.0 does not."""
-    w_in, b, w_out = (t.float() for t in network(draw, 5, 3, 2, [0]))
-    near = w_in.clone()
-    near[2, 1] = torch.nextafter(near[2, 1], torch.tensor(9.0))
-    agree(attempt.distinct_units(near, b, w_out), 2, of="distinct_units of 5 units, one off by the last bit")
-    zero = torch.zeros(5, 3)
-    signed = zero.clone()
-    signed[1, 2] = -0.0
-    agree(attempt.distinct_units(signed, b, w_out), 1, of="distinct_units of 5 equal units, one with -0.0 for 0.0")
+    for dtype in DTYPES:
+        w_in, b, w_out = (t.to(of_type(dtype)) for t in network(draw, 5, 3, 2, [0]))
+        near = w_in.clone()
+        near[2, 1] = torch.nextafter(near[2, 1], torch.tensor(9.0, dtype=near.dtype))
+        of = f"distinct_units of 5 units, one off by the last bit, {dtype}"
+        agree(attempt.distinct_units(near, b, w_out), 2, of=of)
+    zeros = torch.zeros(5, 3), torch.zeros(5), torch.zeros(2, 5)
+    for one in zeros:
+        one.view(-1)[1] = -0.0
+    agree(attempt.distinct_units(*zeros), 1, of="distinct_units of 5 units of zeros, some of them -0.0")
+    turned = torch.tensor([[1.0, 2], [2, 1], [1, 2]]), torch.zeros(3), torch.tensor([[3.0, 3, 4], [4, 4, 3]])
+    agree(attempt.distinct_units(*turned), 3, of="distinct_units of 3 units of equal numbers in other places")
 
 
 @part("distinct_units")
@@ -266,6 +270,12 @@ def law_of(distribution, std):
     return 2 * s, lambda x: ((torch.special.ndtr(x / s) - low) / (1 - 2 * low)).clamp(0, 1)
 
 
+def cut_of(distribution, std):
+    """What |x| passes with probability 0.001."""
+    cuts = {"normal": 3.290526731491895, "uniform": 0.999 * math.sqrt(3), "truncated": 1.9912376759492034 / CUT}
+    return cuts[distribution] * std
+
+
 def known_scale(got, want, known):
     """A sentence that names the one known mistake of this scale, where there is just one."""
     alike = [name for name, value in (known or {}).items() if abs(got / value - 1) < 0.01 < abs(want / value - 1)]
@@ -277,7 +287,7 @@ def hold_law(sample, std, distribution, of, known=None):
 
     Deviation: Laurent and Massart's bound for sums of squares of normal numbers; for the other laws, whose squares vary
     less, Bernstein's is smaller. Mean: Hoeffding's for the widest of the laws, which ends at 2.3 deviations.
-    Distribution function: Massart's.
+    Distribution function: Massart's. Numbers far out: Chernoff's, with an alarm of 1e-7 / 20.
     """
     x = sample.flatten().double()
     n, rare = x.numel(), math.log(2 / RARE)
@@ -291,6 +301,8 @@ def hold_law(sample, std, distribution, of, known=None):
     bound, cdf = law_of(distribution, std)
     largest = x.abs().max().item()
     assert largest <= bound * (1 + 1e-5), f"{of}: expected no number beyond {bound:.4g}, got {largest:.4g}"
+    tails = (x.abs() > cut_of(distribution, std)).sum().item()
+    hold_rate(tails, n, 0.001, f"{of}: numbers beyond {cut_of(distribution, std):.4g}", looks=20)
     mean = x.mean().item()
     assert abs(mean) <= 2.3 * std * math.sqrt(2 * rare / n), f"{of}: expected the mean 0, got {mean:.3g}"
     x = x.sort().values
@@ -724,6 +736,8 @@ def test_published_gains(attempt):
         known = {"torch's 5/3": 5 / 3} if kind == "tanh" else None
         got = attempt.run(drivers.gain_of, kind, 0.0)
         agree(got, want, of=f"activation_gain of {kind}", tol=1e-6, known=known)
+    got = attempt.run(drivers.gain_of, "linear", 1e-7)
+    agree(got, 1e7, of="activation_gain of f(z) = 1e-7 · z", tol=1e-6)
 
 
 @part("activation_gain")
@@ -919,6 +933,8 @@ def test_orthogonal_writes_and_draws_as_promised(attempt, draw):
     for shape in ((3, 7), (7, 3)):
         of = f"orthogonal_ of w {shape}"
         hold_generator(attempt, drivers.filled, "orthogonal_", shape, seed=seed_from(draw), of=of)
+    w = attempt.run(drivers.many, "orthogonal_", (1, 1), seed=seed_from(draw), count=300)
+    hold_rate(int((w > 0).sum()), 300, 0.5, "orthogonal_ of w (1, 1): it is positive", looks=20)
     with refusal(ValueError, of="orthogonal_ of a vector"):
         attempt.run(drivers.drawn, "orthogonal_", (5,), seed=1)
 
@@ -1056,6 +1072,8 @@ def applied(spec, parameters, x):
     w, b = (*parameters, None)[:2]
     if kind == "linear":
         return F.linear(x, w, b)
+    if kind == "block":
+        return torch.tanh(x @ w.T)
     if kind == "norm":
         return F.layer_norm(x, (len(w),), w, b)
     return CONVOLVE[False][w.dim()](x, w, b)
@@ -1109,7 +1127,7 @@ def dense(draw, kind=torch.float64):
     specs = [
         ("linear", draw.normal(5, 7, dtype=kind) * 3 + 1, draw.normal(5, dtype=kind) * 4),
         ("tanh",),
-        ("linear", draw.normal(6, 5, dtype=kind) * 0.2 + 0.3, draw.normal(6, dtype=kind) * 4),
+        ("linear", draw.normal(6, 5, dtype=kind) * 2e-7 + 3e-7, draw.normal(6, dtype=kind) * 4),
         ("relu",),
         ("linear", draw.normal(4, 6, dtype=kind) * 5 + 2, draw.normal(4, dtype=kind) * 9),
     ]
@@ -1170,7 +1188,7 @@ def test_each_layer_sees_the_scaled_ones_before_it(attempt, draw, dtype):
 @part("lsuv_")
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_lsuv_of_convolutions_and_norms(attempt, draw, axes):
-    """Convolutions of one, two and three axes are scaled, over all positions; a norm between is left as it is."""
+    """Convolutions of one, two and three axes are scaled, over all positions; a norm and an nn.Sequential are not."""
     size = [5, 4, 3][:axes]
     kernel = [2, 3, 1][:axes]
     flat = 3 * math.prod(s - k + 1 for s, k in zip(size, kernel, strict=True))
@@ -1179,9 +1197,10 @@ def test_lsuv_of_convolutions_and_norms(attempt, draw, axes):
         ("relu",),
         ("flatten",),
         ("norm", draw.normal(flat), draw.normal(flat)),
+        ("block", draw.normal(flat, flat)),
         ("linear", draw.normal(7, flat) * 0.3, None),
     ]
-    of = f"lsuv_ of a convolution with kernel {tuple(kernel)}, ReLU, LayerNorm and a linear layer without bias"
+    of = f"lsuv_ of a convolution with kernel {tuple(kernel)}, ReLU, LayerNorm, a Sequential and a linear layer"
     hold_scaled(attempt, specs, draw.normal(150, 2, *size) + 0.5, of, mistakes=False)
 
 
@@ -1203,6 +1222,9 @@ def test_lsuv_refuses_equal_outputs(attempt, draw):
     dead = [("linear", -draw.normal(5, 7).abs(), None), ("relu",), ("linear", draw.normal(4, 5), draw.normal(4))]
     with refusal(ValueError, of="lsuv_ of a layer behind a ReLU that lets nothing through"):
         attempt.run(drivers.scaled, dead, x.abs())
+    alike = [("linear", torch.full((5, 1), 0.3, dtype=torch.float64), None)]
+    with refusal(ValueError, of="lsuv_ of a layer that gives 0.21 everywhere"):
+        attempt.run(drivers.scaled, alike, torch.full((40, 1), 0.7, dtype=torch.float64))
 
 
 # --- prior_bias -------------------------------------------------------------------------------------------------------
@@ -1239,7 +1261,7 @@ def test_softmax_of_the_bias_is_the_share_of_classes(attempt, draw):
 @part("prior_bias")
 def test_sigmoid_of_the_bias_is_the_share_of_a_label(attempt, draw):
     """With a total each label is by itself: 1 of 100 asks for -4.595, as in RetinaNet."""
-    cases = [([1], 100), ([1, 50, 99], 100), (draw.integers(1, 1000, 7).tolist(), 1_000)]
+    cases = [([1], 100), ([1, 50, 99], 100), ([20, 70, 10], 100), (draw.integers(1, 1000, 7).tolist(), 1_000)]
     for counts, total in cases:
         of = f"prior_bias of counts {counts}, total {total}"
         bias = floating(attempt.prior_bias(torch.tensor(counts), total=total), of)
@@ -1270,7 +1292,9 @@ def test_first_loss_is_the_entropy_of_the_classes(attempt, draw):
 
 
 @part("prior_bias")
-@pytest.mark.parametrize("case", [([3, 0, 2], None), ([3, -1], None), ([0], 5), ([5], 5), ([2, 7], 5)], ids=str)
+@pytest.mark.parametrize(
+    "case", [([3, 0, 2], None), ([3, -1], None), ([0], 5), ([5], 5), ([2, 7], 5), ([1], 0)], ids=str
+)
 def test_a_class_that_never_comes_is_refused(attempt, case):
     """A count of 0 or less, or with a total one that is no smaller, asks for an infinite bias: a ValueError."""
     counts, total = case
