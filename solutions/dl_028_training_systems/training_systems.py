@@ -271,7 +271,7 @@ def recomputed_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chun
     Cost, where S = b·d·n numbers are one state:
         between the passes alive of what was made inside, beside y: ceil(l / chunk) states + 2 S
         at once, forward: y, and ceil(l / chunk) + 8 states; under no_grad and in eval as well
-        at once, backward: the gradients, once more their size, and ceil(l / chunk) + 8 · (chunk + 4) states
+        at once, backward: the gradients, once more their size, and ceil(l / chunk) + 4 · (chunk + 4) states
         in both passes no tensor of more than max(b·l·d, b·l·n, (chunk + 1)·S) elements
     (and 8 KB for small things). No token's state is computed more than twice. The work stays in torch.
 

@@ -370,7 +370,7 @@ def test_states_are_not_kept(attempt, draw):
     limits = {
         "forward": y.numel() * 8 + (chunks + 8) * state + small,
         "quiet": y.numel() * 8 + (chunks + 8) * state + small,
-        "backward": 2 * sizes + (chunks + 8 * (chunk + 4)) * state + small,
+        "backward": 2 * sizes + (chunks + 4 * (chunk + 4)) * state + small,
     }
     for phase, limit in limits.items():
         (got, told), cost = attempt.cost(drivers.scan_cost, *values, chunk, g, phase)
@@ -682,15 +682,19 @@ def hold_alarms(attempt, steps, options, restarts=(), known=None):
 @part("TrainingMonitor")
 def test_each_alarm_by_hand(attempt):
     """A spike, an explosion, a NaN and a stall ring once each, at the step where they begin."""
-    steps = [(5.0, 1.0), (4.0, 2.0), (3.0, 1.0), (40.0, 1.0), (41.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (1.0, math.inf)]
-    hold_alarms(attempt, steps, {"warmup": 3})
+    steps = [(5.0, 1.0), (4.0, 2.0), (3.0, 1.0), (40.0, 1.0), (41.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (2.0, 1.0)]
+    hold_alarms(attempt, [*steps, (1.0, math.inf), (1.0, 1.0), (math.inf, 1.0)], {"warmup": 3})
     calm = [(3.0, 1.0)] * 4
     hold_alarms(
         attempt, [*calm, (3.0, 9.9), (3.0, 10.0), (3.0, 10.1), (3.0, 30.0), (3.0, 1.0), (3.0, 50.0)], {"warmup": 4}
     )
     hold_alarms(attempt, [(2.0, 1.0), *calm, (1.0, 1.0), *calm, *calm], {"patience": 3})
     hold_alarms(attempt, [*calm, (3.17, 1.0), (3.19, 1.0), (3.0, 1.0), (3.181, 1.0)], {"warmup": 4})
-    hold_alarms(attempt, [(-3.0, 1.0)] * 4 + [(-2.83, 1.0), (-2.81, 1.0), (-90.0, 1.0)], {"warmup": 4})
+    hold_alarms(attempt, [(-3.0, 1.0)] * 4 + [(-2.83, 1.0), (-2.81, 1.0), (-3.0, 1.0), (-90.0, 1.0)], {"warmup": 4})
+    for third in (7.5, 8.5):  # median 2, and 6 times a spread of 1
+        hold_alarms(attempt, [(1.0, 1.0), (3.0, 1.0), (third, 1.0)], {"warmup": 2})
+    hold_alarms(attempt, [*calm[:2], (9.0, 50.0), (9.0, 50.0)], {"warmup": 3})
+    hold_alarms(attempt, [*calm, *calm], {"patience": 3})
 
 
 @part("TrainingMonitor")
@@ -702,6 +706,7 @@ def test_what_is_not_finite(attempt):
         steps = [bad, bad, *calm, bad, bad, *calm[:2], bad, (9.0, 1.0), bad, (9.0, 99.0), (9.0, 99.0), *calm[:2]]
         hold_alarms(attempt, steps, {"warmup": 4, "patience": 5})
     hold_alarms(attempt, [(nan, 1.0)] * 9, {"patience": 4})
+    hold_alarms(attempt, [*[(nan, inf)] * 4, (1.0, 1.0), (9.0, 99.0), (9.0, 99.0)], {"warmup": 4})
 
 
 @part("TrainingMonitor")
@@ -906,6 +911,8 @@ def test_who_is_to_blame(attempt, draw, had):
         ([exp, exp, exp, exp], 5 * x, "sum", ("forward", "1" if float((5 * x).exp().max()) > 709.8 else "2")),
         ([("table", table), ("log", None), same], tokens, "sum", ("forward", "1")),
         ([same, ("times", -w.abs())], x, "log", ("loss", "")),
+        ([[same], same], x * 0 + 1.5e308, "sum", ("loss", "")),
+        ([same, tanh], x * 0 + 1.5e308, "sum", None),
         ([same, ("times", w)], x, "root", ("loss", "")),
         ([same, ("root", None), tanh, ("times", w)], zero, "sum", ("backward", "1")),
         ([same, [same, ("safe root", None), tanh], same], zero, "sum", ("backward", "1.inner.1")),
