@@ -165,9 +165,10 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     function: of tensors and of anything else; gives a tensor or a tuple of tensors. It may use other tensors, such as
         the parameters of a module (which is a function, too), and may draw from torch's global random numbers. For the
         same arguments and random numbers it gives the same. Arguments stay as they are until backward.
-    Returns what function returns, the same values. Then `backward()` leaves the same gradients as without checkpoint:
-    in args, and in each other tensor that function used, also where no argument requires a gradient. A result whose
-    gradient nobody asks for is no matter. It may be nested, and be used many times in one pass.
+    Returns what function returns, the same values in the same dtypes (float64, float32). Then `backward()` leaves the
+    same gradients as without checkpoint: in args, and in each other tensor that function used, also where no argument
+    requires a gradient. A result whose gradient nobody asks for is no matter. It may be nested, and be used many times
+    in one pass.
 
     Random numbers: the second run draws what the first one drew (a dropout drops the same), and the numbers that come
     after the forward pass, and after backward, are those that come without checkpoint.
@@ -446,7 +447,7 @@ class ShardedCheckpoint:
         """Write a checkpoint of this step; all ranks call it, with the same names.
 
         sharded: this rank's pieces, each in one dimension; their lengths may differ from rank to rank, and be 0.
-            A piece may be a view of a larger tensor: the file holds the piece alone.
+            A piece may be a view of a larger tensor: the file holds the piece alone. float64, float32, bfloat16, int64.
         common: what all ranks have alike, such as the scheduler's state and the position in the data: numbers, strings,
             None, lists, tuples, dicts, tensors. Rank 0's counts.
         The states of this rank's global random numbers are saved too: torch's, numpy's and random's.
@@ -788,8 +789,8 @@ def first_nonfinite(model: nn.Module, x: Tensor, loss_fn: Callable[[Tensor], Ten
         ("loss", "")         the loss is one
         ("backward", name)   the module whose gradient of its output is finite, and of whose input, or of a parameter of
                              its own, is not: the first that backward reaches
-    Backward runs only if the forward pass and the loss are finite. x may hold integers (tokens). A gradient that the
-    loss hands to the model may be what is not finite: ("loss", "") too.
+    Backward runs only if the forward pass and the loss are finite. x is of float64, float32 or int64 (tokens). A
+    gradient that the loss hands to the model may be what is not finite: ("loss", "") too.
 
     Afterwards the model is as it was: its gradients (none, or the same values), hooks, modes. Gradients that were there
     before do not count.

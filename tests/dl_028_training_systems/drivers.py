@@ -107,12 +107,12 @@ def quiet(module, weights, x):
 
 
 def checkpoint_cost(module, weights, x, upstream, segments, phase, training, *, meter):
-    """The forward pass, what it leaves alive, or both passes; blocks in so many segments."""
+    """The forward pass and what it leaves alive, both passes, or a "quiet" one under no_grad; so many segments."""
     blocks = [_Block(w, 0.0, []).train(training) for w in weights]
     size = len(blocks) // segments
     out = x.clone().requires_grad_()
     leaf = out
-    with meter:
+    with torch.set_grad_enabled(phase != "quiet"), meter:
         for k in range(segments):
             out = module.checkpoint(nn.Sequential(*blocks[k * size : (k + 1) * size]).train(training), out)
         if phase == "both":

@@ -118,5 +118,9 @@ def test_whom_anomaly_detection_blames(kata):
 
     model, x = nn.Sequential(nn.Identity(), Safe(), nn.Tanh()), torch.tensor([0.0, 2.0])
     assert kata.first_nonfinite(model, x, torch.sum) == ("backward", "1")
-    with pytest.warns(UserWarning, match="nomaly"), torch.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="Sqrt"):
+    with (
+        pytest.warns(UserWarning, match="nomaly"),
+        torch.autograd.detect_anomaly(),
+        pytest.raises(RuntimeError, match="Sqrt"),
+    ):
         model(x.requires_grad_()).sum().backward()
