@@ -433,10 +433,14 @@ def moved(module, pieces, common, steps, counts):
             with Meter() as meter:
                 store.save(steps[-1], mine, common if rank == 0 else {**common, "rank": rank})
             dist.barrier()
+            grown = _bytes(folder) - grown
+            dist.barrier()
+            if len(steps) > 1:
+                store.save(2, {name: piece * 0 for name, piece in mine.items()}, {"step": 2})  # an earlier step, later
             return {
                 "earliest": earliest,
                 "sent": sum(meter.cost.sent.values()),
-                "grown": _bytes(folder) - grown,
+                "grown": grown,
                 "left alone": all(torch.equal(_bits(piece), _bits(before[name])) for name, piece in mine.items()),
                 "latest": store.latest(),
             }
