@@ -195,7 +195,8 @@ def recomputed_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chun
         at once, forward: y, and ceil(l / chunk) + 8 states; under no_grad and in eval as well
         at once, backward: the gradients, once more their size, and ceil(l / chunk) + 4 · (chunk + 4) states
         in both passes no tensor of more than max(b·l·d, b·l·n, (chunk + 1)·S) elements
-    (and 8 KB for small things). No token's state is computed more than twice. The work stays in torch.
+    (and 8 KB for small things). No token's state is computed more than twice: both passes together take at most
+    64·l·S operations and numbers that they write. The work stays in torch.
 
     A kernel on a GPU does the same for another reason: states live in fast memory, and to write them all to slow memory
     would take n times the time of x. (Gu, Dao 2023, arXiv 2312.00752, section 3.3.2 and appendix D.)

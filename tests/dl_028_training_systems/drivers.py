@@ -128,15 +128,11 @@ def checkpoint_cost(module, weights, x, upstream, segments, phase, training, *, 
 
 
 def scan_cost(module, x, dt, a, b, c, chunk, upstream, phase, *, meter):
-    """The scan measured in one phase: "forward", "quiet" (under no_grad), "backward", or "both"."""
+    """The scan measured in one phase: "forward", "quiet" (under no_grad) or "backward"."""
     leaves = [value.clone().requires_grad_(phase != "quiet") for value in (x, dt, a, b, c)]
     if phase == "backward":
         y = module.recomputed_scan(*leaves, chunk)
         with meter:
-            y.backward(upstream)
-    elif phase == "both":
-        with meter:
-            y = module.recomputed_scan(*leaves, chunk)
             y.backward(upstream)
     elif phase == "forward":
         with meter:
@@ -341,9 +337,8 @@ def errors(module, pieces):
             for who in (0, 1):
                 for k in range(100):
                     told = _one_error(module, files, where[0], [state(rank, step + i) for i in range(3)], who, k)
-                    step += 2
+                    step = told.get("next", step + 1)
                     if not told["fired"]:
-                        step -= 1
                         break
                     said.append(told)
             dist.barrier()
@@ -373,13 +368,9 @@ def _one_error(module, files, folder, states, who, k):
         store = module.ShardedCheckpoint(folder)
     told["found"], told["latest"] = _which(store, states), store.latest()
     told["old"] = _same(store.load(states[0][0]), states[0])
-    if told["found"] == states[0][0]:
-        store.save(*states[1])
-        told["again"] = _which(store, states) == states[1][0]
-    else:
-        told["again"] = True
-    store.save(*states[2])
-    told["later"] = _which(store, states) == states[2][0]
+    next_ = states[1 if told["found"] == states[0][0] and k % 2 == 0 else 2]  # the same step again, or a later one
+    store.save(*next_)
+    told["again"], told["next"] = _which(store, states) == next_[0], next_[0]
     return told
 
 
