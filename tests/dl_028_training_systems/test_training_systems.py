@@ -422,7 +422,12 @@ def test_sizes_that_do_not_fit_are_refused(attempt):
     """What does not divide, or is below 1, or is not there, raises ValueError; so does what its stage does not have."""
     sizes = [{TRAIN: 96, MICRO: 2, STEPS: 5}, {TRAIN: 95, MICRO: 2}, {TRAIN: 100, STEPS: 3}, {TRAIN: 7}, {STEPS: 4}, {}]
     sizes += [{TRAIN: 0}, {MICRO: 0, STEPS: 3}, {MICRO: 3, STEPS: 0}, {TRAIN: 8, MICRO: 2}, {TRAIN: -8, MICRO: -1}]
-    sizes += [{TRAIN: 8, MICRO: 0}, {TRAIN: 8, STEPS: 0}, {TRAIN: 16, MICRO: -1, STEPS: -2}]
+    sizes += [
+        {TRAIN: 64, MICRO: 2, STEPS: 5},
+        {TRAIN: 8, MICRO: 0},
+        {TRAIN: 8, STEPS: 0},
+        {TRAIN: 16, MICRO: -1, STEPS: -2},
+    ]
     for config in sizes:
         with refusal(ValueError, of=f"{config} on 8 ranks"):
             attempt.deepspeed_plan(config, 8, 1000)
