@@ -362,8 +362,8 @@ def newton_schulz(g: Tensor, steps: int = 5) -> Tensor:
     five steps bring what is above 0.01 after the division into [0.68, 1.14]. Zero in, zero out. steps=0: the division.
 
     Cost, with s = min(m, n) and l = max(m, n): at most 12·s²·l operations of matrix products a step (2 for each
-    multiply-add), and no tensor that is larger than g. (x xᵀ)x and x(xᵀx) are one matrix: which one do you want if m is
-    1,000 times n?
+    multiply-add), and no tensor that is larger than g. The work stays in torch; Python may read a few numbers. (x xᵀ)x
+    and x(xᵀx) are one matrix: which one do you want if m is 1,000 times n?
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Bernstein and Newhouse 2024.
 

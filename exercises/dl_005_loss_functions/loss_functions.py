@@ -11,6 +11,7 @@ Unless a docstring says otherwise:
 * Gradients flow to every floating-point tensor but targets and class weights, which need none.
 * Values and gradients are finite for finite inputs: logits of ±10,000, and distances of 0.
 * Nothing is kept between calls: once the caller lets a result go, no tensor and no graph of it is left.
+* What is held "at once" is the most that is alive at any moment.
 
 What a part may not call is named in its docstring, and refused by whatever name it is called. Everything else of torch
 is free to use, `log_softmax`, `logsigmoid` and `softplus` among it.
@@ -245,6 +246,7 @@ def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk
     the memory of training a small model. At once, inputs aside, not more than 6·chunk·V + 3·V·d + 2·n·d + 8·n elements,
     forward and backward; nothing larger than chunk·V, V·d or n·d. Nor may what waits for the backward pass be more than
     2·(V·d + n·d) + 8·n elements. Forward and backward together at most 8.2·n·V·d FLOPs, without gradients 2.1·n·V·d.
+    The work stays in torch: Python may read the targets, no logits.
 
     >>> hidden, weight = torch.tensor([[1.0], [1.0], [1.0]]), torch.tensor([[1.0], [3.0]]).log()
     >>> torch.exp(-chunked_cross_entropy(hidden, weight, torch.tensor([1, 1, 1]), 2))

@@ -7,7 +7,7 @@ Notation
 
 Rules for all functions: sizes are at least 1 unless said otherwise. Tensors are float64 or float32, and need not be
 contiguous. Arguments are left alone. Tensors that come back have the dtype of those that went in. Logarithms are
-natural ones.
+natural ones. "Operators" counts each operation that torch runs, views too.
 
 Further reading: Guo et al. 2017 (calibration), Gal and Ghahramani 2016 (MC dropout), Lakshminarayanan et al. 2017
 (ensembles), Kendall and Gal 2017 (both kinds of uncertainty), Blundell et al. 2015 (variational layers), Angelopoulos

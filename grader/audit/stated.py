@@ -6,6 +6,7 @@ Said by the stub is what the docstring of the file says, and the text of the par
 import ast
 import re
 from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ _ASKED: dict[str, tuple[Callable[[Any], bool], re.Pattern[str], str]] = {
 }
 
 
+_COUNTED = re.compile(r"at most [^.]*\boperators\b", re.IGNORECASE)
+
+
 def forbidden(exercise: Exercise) -> list[str]:
     """A sentence for each forbidden name that the stub of its part does not give."""
     stub = stub_of(exercise)
@@ -59,14 +63,46 @@ def stated(bench: Bench) -> Section:
         asks = _ASKED[name][0]
         return Variant(name, bench.solution, channel=lambda: Asked(file.in_process(bench.solution), asks))
 
-    found = forbidden(bench.exercise)
+    found = [*forbidden(bench.exercise), *_costs(bench, stub)]
     for name, outcome in bench.judge([variant(name) for name in _ASKED]).items():
         _, says, what = _ASKED[name]
         for part in bench.exercise.parts:
             asking = [c.id for c in outcome.checks if c.part == part.name and c.verdict is not Verdict.PASSED]
-            if asking and not says.search(f"{ast.get_docstring(ast.parse(stub)) or ''}\n{_own(stub, part)}"):
+            if asking and not says.search(_said(stub, part)):
                 found.append(f"the stub of '{part.name}' does not speak of what {asking[0]} asks for, {what}.")
     return found, "what checks ask for stands in the stub"
+
+
+def _costs(bench: Bench, stub: str) -> Iterator[str]:
+    """A sentence for each part whose stub does not say that its work stays in torch, or what an operator is."""
+    for part in bench.exercise.parts:
+        said, ids = _said(stub, part), bench.collected.planned[part.name]
+        held = [item.name for item in bench.collected.items if item.name in ids and _uses(item.obj, "in_torch")]
+        if held and not re.search(r"\bin torch\b", said):
+            yield f"the stub of '{part.name}' does not say that its work stays in torch, as {held[0]} holds."
+        if _COUNTED.search(_own(stub, part)) and "views" not in said:
+            yield f"the stub of '{part.name}' counts operators: say there, or on top, that views are counted too."
+
+
+def _uses(function: FunctionType, name: str) -> bool:
+    """Whether a check uses a name, itself or through helpers in its file."""
+    found, waiting = set[str](), [function]
+    while waiting:
+        one = waiting.pop()
+        new = _names(one.__code__) - found
+        found |= new
+        helpers = [one.__globals__.get(name) for name in new]
+        waiting += [h for h in helpers if isinstance(h, FunctionType) and h.__globals__ is one.__globals__]
+    return name in found
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(const) for const in code.co_consts if isinstance(const, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _said(stub: str, part: Part) -> str:
+    return f"{ast.get_docstring(ast.parse(stub)) or ''}\n{_own(stub, part)}"
 
 
 def _own(stub: str, part: Part) -> str:

@@ -14,8 +14,8 @@ Unless a docstring says otherwise:
 * t, s >= 1. Inputs may have any strides. Results have the dtype of the inputs: float64 or float32.
 * "(differentiable)": gradients flow to every floating-point argument, through every result.
 * Costs count with and without gradients. FLOPs are those of matrix products: 2 for each multiply-add. Where they are
-  promised, the work stays in torch: numpy and lists are refused where it is counted, but in `attention_backward`.
-  Python may read a number for each query of each head.
+  promised, the work stays in torch: numpy and lists are refused where it is counted. Python may read a number for each
+  query of each head.
 * Nothing is kept between calls: once the caller lets the results go, no tensor and no graph of them is left.
 
 What a part may not call is named in its docstring, and refused by whatever name it is called. Elsewhere torch's softmax
@@ -188,7 +188,7 @@ def attention_backward(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, dout: T
     Returns the gradients of the loss for q, k and v, in their shapes.
 
     Four matrix products are enough, since the weights are there: at most 1.1 times their 2·t·s·(2d + 2e) FLOPs for each
-    sequence and head. No tensor of more elements than the largest of q, k, v, weights and dout.
+    sequence and head. No tensor of more elements than the largest of q, k, v, weights and dout. The work stays in torch.
 
     Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp,
     jacrev and jacfwd of `torch.func`; vjp and jacobian of `torch.autograd.functional`.

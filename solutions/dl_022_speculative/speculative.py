@@ -9,6 +9,7 @@ Notation
 Rules for all functions: sizes are at least 1 unless said otherwise. Tokens, indices and counts are int64. Tensors of
 numbers are float64 or float32, and need not be contiguous. Arguments are left alone unless said otherwise. What is
 decided by comparing numbers (kept or not, which token) is compared in float64, also where the tensors are float32.
+"Operators" counts each operation that torch runs, views too.
 
 Further reading: Leviathan, Kalman, Matias 2023 and Chen et al. 2023 (speculative decoding), Miao et al. 2024 (trees),
 Cai et al. 2024 (Medusa), Yu et al. 2022 and Kwon et al. 2023 (continuous batching).

@@ -10,7 +10,8 @@ Convolutions of a TCN and of WaveNet take (b, c, t), the Conformer's parts take 
 Rules for all parts: sizes are at least 1 unless said otherwise, and t may be shorter than what a kernel sees. Tensors
 are float64 or float32, and need not be contiguous. Arguments are left alone. Results have the dtype of what went in.
 Convolution means cross-correlation, as everywhere in deep learning: the kernel is not turned round. Modules use the
-parameters that their `__init__` makes, as they are at each call; do not rename them.
+parameters that their `__init__` makes, as they are at each call; do not rename them. "Operators" counts each operation
+that torch runs, views too.
 
 Further reading: van den Oord et al. 2016 (WaveNet), Le Paine et al. 2016 (fast generation), Bai et al. 2018 (TCN),
 Gulati et al. 2020 (Conformer), Dai et al. 2019 (relative positions).

@@ -765,6 +765,7 @@ def test_four_products_are_enough(attempt, draw):
     got, cost = attempt.cost("attention_backward", q, k, v, weights, dout)
     of = "b=2 h=3 t=31 s=47 d=7 e=11"
     agree(tuple(got), want, of=f"(dq, dk, dv), {of}")
+    in_torch(cost, of=of, values=b * h * t + 64)
     flops = 2 * b * h * t * s * (2 * d + 2 * e)
     known = {
         "a fifth product, the scores once more,": flops + 2 * b * h * t * s * d,

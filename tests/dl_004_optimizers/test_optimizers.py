@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 
 from . import drivers
 
@@ -992,6 +992,7 @@ def test_the_small_gram_matrix_is_used(attempt, draw, shape, grad):
     got, cost = attempt.cost(drivers.orthogonal, g, steps, grad)
     how = f"newton_schulz of a {shape} matrix{' that requires gradients' if grad else ''}, {steps} steps"
     agree(got, polar(g, steps), axes="m n", of=how)
+    in_torch(cost, of=how)
     small, large = sorted(shape)
     known = {"products in the larger of the two sizes": steps * (4 * large**2 * small + 2 * large**3)}
     at_most(cost.flops, steps * 12 * small**2 * large, of=f"operations of {how}", known=known)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from grader.checks import agree, at_most, part, refusal
+from grader.checks import agree, at_most, in_torch, part, refusal
 
 from . import drivers
 
@@ -1083,6 +1083,7 @@ def test_no_more_than_a_chunk_of_logits(attempt, draw, n, v, d, chunk):
     of = f"n={n} V={v} d={d}, chunks of {chunk}, forward and backward"
     loss, grads = gradients(lambda h, w: whole(h, w, targets), [hidden, weight], torch.tensor(1.0).double())
     agree(tuple(got), (loss, *grads), of=f"(loss, gradients), {of}")
+    in_torch(cost, of=of, values=n + 64)
     known = {"all logits": n * v}
     at_most(cost.largest, max(chunk * v, v * d, n * d), of=f"largest tensor, in elements, {of}", known=known)
     limit = 8 * (6 * chunk * v + 3 * v * d + 2 * n * d + 8 * n)
@@ -1114,6 +1115,7 @@ def test_without_gradients_one_product(attempt, draw, n, v, d, chunk):
     got, cost = attempt.cost("chunked_cross_entropy", hidden, weight, targets, chunk)
     of = f"n={n} V={v} d={d}, chunks of {chunk}, without gradients"
     agree(got, whole(hidden, weight, targets), of=f"chunked_cross_entropy, {of}")
+    in_torch(cost, of=of, values=n + 64)
     known = {"gradients that nobody asked for": 6 * n * v * d}
     at_most(cost.flops, 2.1 * n * v * d, of=f"FLOPs, {of}", known=known)
     at_most(

@@ -3,6 +3,7 @@
 Ranks are forks: what they change is theirs, so whatever a check wants to see comes back in a rank's value.
 """
 
+import time
 import weakref
 
 import torch
@@ -304,10 +305,10 @@ def zero_holds(module, sizes, count, stage):
             loss = net(factors, range(len(sizes)), [])
             with meter:
                 loss.backward()
-            held["backward"] = meter.kept([q.grad for q in net.weights])
+            held["backward"] = _settled(lambda: meter.kept([q.grad for q in net.weights]))
             with meter:
                 optimizer.step()
-            held["step"] = meter.kept([q.grad for q in net.weights])
+            held["step"] = _settled(lambda: meter.kept([q.grad for q in net.weights]))
         optimizer.zero_grad()
         loss = net(factors, range(len(sizes)), events)
         with Meter() as during, _Log(events):
@@ -406,8 +407,18 @@ def sharded_stack(module, weights, biases, x):
 
 def _memory(meter, *owned):
     """Bytes of a measured pass: the most at once, what is saved for backward, what is held beside `owned`."""
-    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
-    return {"peak": meter.cost.peak, "saved": meter.cost.saved, "held": meter.kept(*owned)}
+    return {"peak": meter.cost.peak, "saved": meter.cost.saved, "held": _settled(lambda: meter.kept(*owned))}
+
+
+def _settled(weigh):
+    """The least that is held: gloo's own threads let go of a message a moment after it has arrived."""
+    dist.barrier()
+    held = weigh()
+    for pause in (0.001, 0.01, 0.1):
+        if held:
+            time.sleep(pause)  # nothing tells when they have
+            held = min(held, weigh())
+    return held
 
 
 def sharded_training(module, weights, biases, xs, ys, lr, steps):
@@ -472,9 +483,8 @@ def _row(module, rank, weight, bias, xs, g):
 
 def _held(layer, making, forward, backward, *owned):
     """Bytes that are alive at the end, of those made in the layer and its passes, beside what it is to hold."""
-    dist.barrier()  # gloo's own threads may hold a message for a moment after it has arrived
     mine = [layer.weight, layer.bias, layer.weight.grad, layer.bias.grad]
-    passes = forward.kept(mine, owned) + backward.kept(mine, owned)
+    passes = _settled(lambda: forward.kept(mine, owned) + backward.kept(mine, owned))
     return {"held when made": making.kept(mine), "held by passes": passes}
 
 

@@ -508,8 +508,8 @@ def test_a_rank_keeps_its_own_pieces_only(attempt, stage):
     for rank, said in by_rank(attempt.run(drivers.zero_holds, sizes, p, stage), p):
         of = f"rank {rank} of {p}, stage {stage}, {len(sizes)} parameters of about 600 numbers"
         agree([w.shape[0] for w in said["weights"]], sizes, of=f"sizes of the parameters: {of}")
-        # An old piece of a gradient may wait for the next one, and gloo may hold a message for a moment.
-        for when, times in {"the optimizer is made": 1, "backward": 5, "step": 5}.items():
+        # Weights, two states, gradients; an old piece of a gradient may wait for the next step.
+        for when, times in {"the optimizer is made": 1, "backward": 5, "step": 4}.items():
             known = {"one more whole copy": min(times, 4) * pieces + whole}
             kept = f"bytes held after {when}, beside parameters and their gradients: {of}"
             at_most(said["held"][when], (times + 0.5) * pieces, of=kept, known=known)
@@ -606,9 +606,9 @@ def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
                 during = f"bytes alive at once, {way} in {mode}: {of}"
                 at_most(told["peak"], limit + 2 * inputs, of=during, known=known)
                 held = f"bytes held after {way} in {mode}, beside shards and what backward needs: {of}"
-                at_most(told["held"], 2.5 * one, of=held, known=known)  # gloo may hold a message for a moment
+                at_most(told["held"], one / 8, of=held, known={"one whole weight": one, **known})
             saved = f"bytes kept for backward in {mode}: {of}"
-            limit = 1.1 * (layers * one / 2 + 2 * inputs)
+            limit = layers * one / 2 + 1.4 * inputs
             at_most(said[f"forward in {mode}"]["saved"], limit, of=saved, known=known)
 
 
@@ -697,21 +697,21 @@ def test_layers_keep_and_send_their_share_only(attempt, draw):
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 0}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 1}, f"messages in backward: {of}")
-        agree(bytes_by(said["backward"], "allreduce"), 8 * 5, of=f"bytes in backward: {of}")
+        at_most(bytes_by(said["backward"], "allreduce"), 8 * 5, of=f"bytes in backward: {of}")
         known = {"the whole weight and bias": 8 * 42}
         at_most(said["bytes of memory"], 8 * 6 * pieces(7, p)[rank], of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
-        at_most(said["held by passes"], 80, of=f"bytes that its passes leave alive: {of}")
+        at_most(said["held by passes"], 16, of=f"bytes that its passes leave alive: {of}")
         assert not said["shared"], f"{of}: `.weight` or `.bias` lies in the memory of the argument"
     for rank, (_, said) in by_rank(got, p):
         of = f"row-parallel, rank {rank} of {p}, weight (5, 7)"
         agree(said["parameters"], ["bias", "weight"], of=f"names of the parameters: {of}")
         check_kinds(said["forward"], {"allreduce": 1}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 0}, f"messages in backward: {of}")
-        agree(bytes_by(said["forward"], "allreduce"), 8 * 5, of=f"bytes in forward: {of}")
+        at_most(bytes_by(said["forward"], "allreduce"), 8 * 5, of=f"bytes in forward: {of}")
         at_most(said["bytes of memory"], 8 * 5 * (pieces(7, p)[rank] + 1), of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
-        at_most(said["held by passes"], 80, of=f"bytes that its passes leave alive: {of}")
+        at_most(said["held by passes"], 16, of=f"bytes that its passes leave alive: {of}")
         assert not said["shared"], f"{of}: `.weight` or `.bias` lies in the memory of the argument"
 
 
@@ -733,8 +733,9 @@ def test_a_tensor_parallel_mlp_trains_like_a_whole_one(attempt, draw, p):
             said = got[rank]["steps"][step]
             agree(said["y"], y.detach(), of=f"output: {of}")
             agree(said["x.grad"], dx, of=f"gradient of x: {of}")
-            check_kinds(said["forward"], {"allreduce": 1}, f"messages forward: {of}")
-            check_kinds(said["backward"], {"allreduce": 1}, f"messages backward: {of}")
+            for way in ("forward", "backward"):
+                if p > 1:  # a rank that is alone may sum without a message
+                    check_kinds(said[way], {"allreduce": 1}, f"messages {way}: {of}")
         want = [w - lr * g for w, g in zip(want, grads, strict=True)]
     for rank in range(p):
         n = pieces(7, p)
@@ -937,8 +938,10 @@ def test_one_message_a_micro_batch_and_neighbour(attempt, draw):
     for rank, (said,) in by_rank(check_pipeline(attempt, draw, p, [("1f1b", rows, torch.float64)], d), p):
         ways = (rank > 0) + (rank < p - 1)
         of = f"rank {rank} of {p}, micro-batches of {rows} rows of {d} numbers"
-        agree(said["calls"], {"send": len(rows) * ways}, of=f"messages: {of}")
-        agree(said["bytes"], {"send": 8 * sum(rows) * d * ways}, of=f"bytes: {of}")
+        others = sorted(name for name in said["calls"] if name != "send")
+        assert not others, f"{of}: the collective {others[0] if others else ''} was called"
+        at_most(said["calls"].get("send", 0), len(rows) * ways, of=f"messages: {of}")
+        at_most(said["bytes"].get("send", 0), 8 * sum(rows) * d * ways, of=f"bytes: {of}")
 
 
 @part("pipeline_step")

@@ -286,3 +286,27 @@ def test_what_is_checked_and_not_said_is_found(homes):
     assert done.code == 1
     assert "the stub of 'batch_mean' does not say that torch.cumsum is forbidden" in done.out
     assert "the stub of 'batch_mean' does not speak of what test_mean_of_rows[1] asks for, float64" in done.out
+
+
+def test_a_cost_whose_words_the_stub_does_not_say_is_found(homes):
+    home = homes()
+    checks = (home.root / CHECKS).read_text().replace("import agree,", "import agree, in_torch,")
+    (home.root / CHECKS).write_text(checks)
+    home.check('''@part("batch_mean")
+def test_mean_stays_in_torch(attempt, draw):
+    """A mean takes few operations, in torch."""
+    x = draw.normal(40, 30)
+    got, cost = attempt.cost("batch_mean", x)
+    agree(got, x.mean(0), axes="d", of="batch_mean")
+    held(cost)
+
+
+def held(cost):
+    in_torch(cost, of="a mean")
+''')
+    for name in (SOLUTION, STUB):
+        home.edit(name, ("x: (n, d), n >= 1. Returns (d,).", "x: (n, d), n >= 1. Returns (d,). At most 9 operators."))
+    done = home.grader("dev", "audit", "--mutants", "none")
+    assert done.code == 1
+    assert "the stub of 'batch_mean' does not say that its work stays in torch, as test_mean_stays_in_torch" in done.out
+    assert "the stub of 'batch_mean' counts operators: say there, or on top, that views are counted too" in done.out
