@@ -146,7 +146,7 @@ def attention_backward(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, dout: T
     Returns the gradients of the loss for q, k and v, in their shapes.
 
     Four matrix products are enough, since the weights are there: at most 1.1 times their 2·t·s·(2d + 2e) FLOPs for each
-    sequence and head. No tensor of more elements than the largest of q, k, v, weights and dout. The work stays in torch.
+    sequence and head, in torch. No tensor of more elements than the largest of q, k, v, weights and dout.
 
     Forbidden is autograd: `torch.autograd.grad`, `torch.autograd.backward`, `backward` of a tensor; grad, vjp, jvp,
     jacrev and jacfwd of `torch.func`; vjp and jacobian of `torch.autograd.functional`.

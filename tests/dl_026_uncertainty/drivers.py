@@ -15,8 +15,17 @@ DROPOUTS = {
 }
 
 
-class _OwnDropout(nn.Dropout):
-    """A subclass, deep inside."""
+class _Masked(nn.Dropout):
+    """A dropout by another name, deep inside."""
+
+
+class _AfterDropout(nn.Module):
+    """No dropout, in spite of its name and of its p; in training mode it gives something else."""
+
+    p = 0.5
+
+    def forward(self, x):
+        return 3 - x if self.training else x
 
 
 class _Fails(nn.Module):
@@ -42,9 +51,9 @@ def many_passes(module, x, passes, rate, calls, seed):
 
 
 def _network(state, rate):
-    """Linear, BatchNorm, dropout, and a block with another BatchNorm and a dropout of its own class."""
+    """Linear, BatchNorm, dropout, and a block of BatchNorm, a dropout of its own class and what only looks like one."""
     w, statistics = state
-    block = nn.Sequential(nn.BatchNorm1d(len(w)), nn.ModuleDict({"inner": _OwnDropout(rate)})["inner"])
+    block = nn.Sequential(nn.BatchNorm1d(len(w)), nn.ModuleDict({"inner": _Masked(rate)})["inner"], _AfterDropout())
     model = nn.Sequential(nn.Linear(w.shape[1], len(w)), nn.BatchNorm1d(len(w)), nn.Dropout(rate), block)
     model = model.to(w.dtype)
     with torch.no_grad():
@@ -96,7 +105,7 @@ def modes_after_failure(module, x, modes):
 
 def passes_refused(module, passes, rate):
     """mc_dropout with so many passes, of a model with a dropout or (rate None) without."""
-    layers = [nn.Linear(3, 2), *([] if rate is None else [nn.Dropout(rate)])]
+    layers = [nn.Linear(3, 2), _AfterDropout(), *([] if rate is None else [nn.Dropout(rate)])]
     return module.mc_dropout(nn.Sequential(*layers), torch.ones(2, 3), passes)
 
 

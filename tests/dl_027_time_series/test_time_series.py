@@ -643,6 +643,19 @@ def state_of(draw, x, hidden, layers=1, dtype="float64"):
     return in_type(dtype, state)
 
 
+def remembering(state, covariates):
+    """That network and its covariates, such that the first layer keeps what the first step gives it, for ever."""
+    n = state["lstm.weight_hh_l0"].shape[1]
+    state = {name: value.clone() for name, value in state.items()}
+    state["lstm.weight_ih_l0"][: 2 * n, :] = state["lstm.weight_hh_l0"][: 2 * n] = 0.0
+    state["lstm.weight_ih_l0"][:n, 1] = 40.0  # the first covariate opens the input gate
+    state["lstm.bias_ih_l0"][:n], state["lstm.bias_ih_l0"][n : 2 * n] = -20.0, 20.0
+    covariates = covariates.clone()
+    covariates[..., 0] = 0.0
+    covariates[:, 0] = wide([[1.0, 2.0], [1.0, -2.0], [1.0, 3.0]])
+    return state, covariates
+
+
 def lstm_step(state, x, past=None):
     """One step of a stacked LSTM: x (rows, i), past a list of (h, c) by layer, or None -> output, the new list."""
     now = []
@@ -737,6 +750,13 @@ def test_laws_given_the_true_values_before(attempt, draw, b, c, h, x, hidden, la
     got = attempt.run(drivers.laws, state, *data)
     of = f"DeepAR of {b} series, c {c}, h {h}, {x} covariates, {hidden} units in {layers} layers, {dtype}"
     agree(got, want, axes="b h", tol=1e-3 if dtype == "float32" else 1e-8, of=of, known=known)
+    if b == 3:  # and nothing of a long past is left out
+        past, future, covariates = series_of(draw, b, 71, h, x)
+        network, covariates = remembering(exact[0], covariates)
+        row = in_type(dtype, (network, past, future, covariates))
+        want = in_type(dtype, laws_of(*in_type("float64", row)))
+        of = f"DeepAR of 3 series, c 71, h {h}, whose cells keep what the first step gives them, {dtype}"
+        agree(attempt.run(drivers.laws, *row), want, axes="b h", tol=1e-3 if dtype == "float32" else 1e-8, of=of)
 
 
 @part("DeepAR")
@@ -1003,18 +1023,19 @@ def test_paths_of_a_sharp_law(attempt, draw, dtype):
     state = state_of(draw, 2, 4, 2)
     state["alpha_head.weight"], state["alpha_head.bias"] = torch.zeros(1, 4, dtype=torch.float64), wide([-3.3])
     state["mean_head.weight"], state["mean_head.bias"] = 3 * state["mean_head.weight"], wide([1.0])
-    past, _, covariates = series_of(draw, 3, 4, 5, 2)
-    past, covariates = loose((past + 3) * 2_000), loose(covariates)
-    got = attempt.run(drivers.paths_from, *in_type(dtype, (state, past, covariates)), 7, seed_from(draw))
-    of = f"sample_paths of 3 series of large counts, 7 paths, {dtype}"
-    whole(got["paths"], (7, 3, 5), of, of_type(dtype))
-    exact = in_type("float64", in_type(dtype, state))
-    for path in got["paths"].double():
-        told = laws_of(exact, in_type(dtype, past).double(), path, in_type(dtype, covariates).double())
-        z = (path - told["mean"]) / (told["mean"] + told["alpha"] * told["mean"].square()).sqrt()
-        # 105 numbers that are nearly normal: one beyond 7.5 in the heavier tail has a probability below 1e-7
-        worst = z.abs().max().item()
-        assert worst < 7.5, f"{of}: a count lies {worst:.1f} deviations from the mean that the path before it gives"
+    short, long = (series_of(draw, 3, c, 5, 2) for c in (4, 71))
+    for (past, _, covariates), network in ((long, remembering(state, long[2])), (short, (state, short[2]))):
+        past, state, covariates = loose((past + 3) * 2_000), network[0], loose(network[1])
+        got = attempt.run(drivers.paths_from, *in_type(dtype, (state, past, covariates)), 7, seed_from(draw))
+        of = f"sample_paths of 3 series of large counts, c {past.shape[1]}, 7 paths, {dtype}"
+        whole(got["paths"], (7, 3, 5), of, of_type(dtype))
+        exact = in_type("float64", in_type(dtype, state))
+        for path in got["paths"].double():
+            told = laws_of(exact, in_type(dtype, past).double(), path, in_type(dtype, covariates).double())
+            z = (path - told["mean"]) / (told["mean"] + told["alpha"] * told["mean"].square()).sqrt()
+            # 105 numbers that are nearly normal: one beyond 7.5 in the heavier tail has a probability below 1e-7
+            worst = z.abs().max().item()
+            assert worst < 7.5, f"{of}: a count lies {worst:.1f} deviations from the mean that the path before it gives"
     assert not got["recorded"], f"{of}: recorded for autograd"
     assert not got["changed"], f"{of}: it changed {', '.join(got['changed'])}"
     assert got["asks"], f"{of}: parameters got a gradient, or ask for none any more"
