@@ -57,7 +57,8 @@ def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
 def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     meter = Meter()
     if request.upstream is None:
-        value = _run(function, args, kwargs, meter)
+        with nullcontext() if request.driver else torch.no_grad():  # a driver says itself whether gradients are asked
+            value = _run(function, args, kwargs, meter)
     else:
         value = _differentiated(function, request, args, kwargs, meter)
     if not meter.has_weighed:

@@ -31,7 +31,7 @@ class Attempt:
     def cost(
         self, target: str | Callable[..., Any], *args: Any, upstream: Any = None, **kwargs: Any
     ) -> tuple[Any, Cost]:
-        """The value of a call, and what it cost. target: a public name, or a driver.
+        """The value of a call, and what it cost. target: a public name, called under `no_grad`, or a driver.
 
         With upstream the call is asked as `gradients` asks it: the value is (value, grads), and the cost that of the
         call and of its backward pass.

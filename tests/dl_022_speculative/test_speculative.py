@@ -658,7 +658,8 @@ def test_the_draft_with_the_largest_gain(attempt, draw):
     cases = [
         ({"big": [5, 5, 4], "tiny": [3, 2, 1]}, 5, {"big": 0.9, "tiny": 0.01}, 12),
         ({"a": [0, 0], "b": [1, 0, 0]}, 3, {"a": 0.01, "b": 0.6}, 10),
-        ({"z": [2, 2], "y": [2, 2]}, 2, {"z": 0.1, "y": 0.1}, 4),
+        ({"z": [2, 2], "y": [2, 2]}, 2, {"y": 0.1, "z": 0.1}, 4),
+        ({"y": [1, 2], "x": [0, 0], "z": [2, 1]}, 2, {"z": 0.1, "x": 0.1, "y": 0.1}, 4),
     ]
     for _ in range(8):
         names = draw.random.sample(["p", "q", "r", "s"], 3)
@@ -847,16 +848,20 @@ def test_walk_through_random_trees(attempt, draw, replace, dtype):
 
 @part("verify_tree")
 def test_rejected_by_rounding_in_a_tree(attempt, draw):
-    """Where nothing would be left, what was owed stays."""
+    """Where nothing would be left, what was owed at that place stays, however deep it lies."""
     cases = []
-    for _ in range(20):
-        q = laws(draw, 2, 5)
-        p = torch.stack([q[0] * (1 - 2**-20), q[1]])
-        u = wide([1 - 2**-30, draw.random.random()])
-        cases.append((p, q, draw.integers(0, 5, 1), torch.tensor([-1]), u, len(cases) % 2 == 0))
+    for depth in (0, 1, 2) * 8:
+        q = laws(draw, depth + 2, 5)
+        p = q.clone()  # so each draft is kept
+        p[depth] *= 1 - 2**-20  # but the last
+        u = wide([0.5] * depth + [1 - 2**-30, draw.random.random()])
+        chain = draw.integers(0, 5, depth + 1), torch.arange(-1, depth)
+        cases.append((p, q, *chain, u, len(cases) % 2 == 0))
     for case, got in zip(cases, attempt.each("verify_tree", cases), strict=True):
-        want = [], token_of(case[0][0].tolist(), case[4][1].item())
-        agree(got, want, of=f"verify_tree where p is q · (1 - 2^-20), u 1 - 2^-30, replace {case[5]}")
+        depth = len(case[3]) - 1
+        want = list(range(depth)), token_of(case[0][depth].tolist(), case[4][-1].item())
+        of = f"verify_tree, {depth} drafts kept, then p is q · (1 - 2^-20) and u 1 - 2^-30, replace {case[5]}"
+        agree(got, want, of=of)
 
 
 @part("verify_tree")

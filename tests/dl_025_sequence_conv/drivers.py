@@ -19,16 +19,18 @@ def names(module, name, args):
 
 
 def through(module, name, args, state, x, upstreams, training):
-    """What a module makes of x, and the gradients of all parameters and of x (if it is no int64)."""
+    """What a module makes of x, also under no_grad, and the gradients of all parameters and of x (if it is no int64)."""
     dtype = upstreams[0].dtype
     one = _made(module, name, args, state, dtype, training)
     floating = x.dtype == dtype
     x = x.requires_grad_() if floating else x
     out = one(x)
-    outs = list(out) if isinstance(out, tuple | list) else [out]
+    with torch.no_grad():
+        quiet = one(x.detach())
+    outs, quiet = (list(value) if isinstance(value, tuple | list) else [value] for value in (out, quiet))
     sum((y * g).sum() for y, g in zip(outs, upstreams, strict=True)).backward()
-    grads = {key: value.grad for key, value in one.named_parameters()}
-    return {"out": [y.detach() for y in outs], "grads": grads | ({"x": x.grad} if floating else {})}
+    grads = {key: value.grad for key, value in one.named_parameters()} | ({"x": x.grad} if floating else {})
+    return {"out": [y.detach() for y in outs], "quiet": quiet, "grads": grads}
 
 
 def turns(module, name, cases):

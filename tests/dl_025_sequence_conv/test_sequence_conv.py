@@ -64,6 +64,7 @@ def hold_module(attempt, draw, name, args, state, x, compute, of, axes, known=No
             mistakes = differs({what: list(make()) for what, make in known.items()}, want)
     for n, (mine, right) in enumerate(zip(got["out"], want, strict=True)):
         agree(mine, right, axes=axes, of=of, known={what: value[n] for what, value in mistakes.items()})
+    agree(got["quiet"], list(want), axes=axes, of=f"{of}, under no_grad")
     right = with_gradients(compute, state, x, upstreams)["grads"]
     right = {which: value for which, value in right.items() if value is not None}
     for which, value in right.items():
