@@ -17,6 +17,7 @@ from grader.audit.generated import try_mutants
 from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
 from grader.audit.pictures import pictures
+from grader.audit.spoiled import spoiled
 from grader.audit.stated import stated
 from grader.audit.twins import twins
 from grader.bank.catalog import Exercise, House
@@ -88,6 +89,7 @@ def audit(
         section("drills", *drills_alone(exercise, DRILL_SEEDS if mutants is None else DRILL_SAMPLE))
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known, wrong))
+    section("spoiled", *spoiled(bench, wrong))
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))
     section("twins", *twins(bench, known))
     if mutants != 0:

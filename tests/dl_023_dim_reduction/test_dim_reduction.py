@@ -390,7 +390,7 @@ def test_first_steps(attempt, draw, n, d, perplexity, steps):
     rng = numbers(draw)
     basis, _ = np.linalg.qr(rng.normal(size=(d, d)))
     x = turned((rng.normal(size=(n, d)) * [4.0, 2.0, 0.5, 0.3][:d]) @ basis)
-    got = np.asarray(attempt.tsne(x, perplexity, steps))
+    got = attempt.tsne(x, perplexity, steps)
     of = f"tsne, n={n}, d={d}, perplexity={perplexity}, steps={steps}"
     want = unfold(x, perplexity, steps)
     known = {

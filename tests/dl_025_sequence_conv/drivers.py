@@ -19,7 +19,7 @@ def names(module, name, args):
 
 
 def through(module, name, args, state, x, upstreams, training):
-    """What a module makes of x, also under no_grad, and the gradients of all parameters and of x (if it is no int64)."""
+    """What a module makes of x, also under no_grad, and the gradients of all parameters and of x, if not int64."""
     dtype = upstreams[0].dtype
     one = _made(module, name, args, state, dtype, training)
     floating = x.dtype == dtype
