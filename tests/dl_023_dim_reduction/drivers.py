@@ -4,15 +4,20 @@ import numpy as np
 
 
 def products(module, x, mean, start, steps):
-    """`power_pca` of points x, and how many columns each of its two products was given."""
-    columns = {"times": 0, "transposed": 0}
+    """`power_pca` of points x, how many columns its two products were given, and how many are an identity's."""
+    columns = {"times": 0, "transposed": 0, "unit": 0}
+
+    def noted(which, v):
+        v = np.reshape(v, (len(v), -1))
+        columns[which] += v.shape[1]
+        columns["unit"] += int((np.count_nonzero(v, axis=0) == 1).sum())
 
     def times(v):
-        columns["times"] += np.shape(v)[1] if np.ndim(v) > 1 else 1
+        noted("times", v)
         return x @ v
 
     def transposed_times(u):
-        columns["transposed"] += np.shape(u)[1] if np.ndim(u) > 1 else 1
+        noted("transposed", u)
         return x.T @ u
 
     components, variances = module.power_pca(times, transposed_times, mean, start, steps)

@@ -27,11 +27,11 @@ def unet_count(module):
         return sum(p.numel() for p in module.UNet(1, 2).parameters())
 
 
-def unet(module, x, state, classes, width, depth):
+def unet(module, x, state, classes, width, depth, training=True):
     """A UNet with these parameters, of x."""
     model = module.UNet(x.shape[1], classes, width=width, depth=depth).to(x.dtype)
     model.load_state_dict(state)
-    return model(x)
+    return model.train(training)(x)
 
 
 def unet_gradients(module, x, state, classes, width, depth, g):
@@ -47,9 +47,9 @@ def two_branches(module, x, point, first, second, pooled, project, rates):
     return module.atrous_pyramid(x, point, [first, second], rates, pooled, project)
 
 
-def convnext(module, x, *values):
+def convnext(module, x, *values, training=True):
     """A ConvNeXtBlock whose parameters are these tensors, so that gradients reach them."""
-    model = module.ConvNeXtBlock(x.shape[1]).to(x.dtype)
+    model = module.ConvNeXtBlock(x.shape[1]).to(x.dtype).train(training)
     names = [name for name, _ in model.named_parameters()]
     return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (x,))
 

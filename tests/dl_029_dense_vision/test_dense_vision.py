@@ -948,13 +948,13 @@ def test_parameters_of_the_unet(attempt):
 @part("UNet")
 @each_dtype
 def test_logits_of_the_unet(attempt, draw, dtype):
-    """Down, across and up, at even and odd sizes, of which the middle is cut out."""
+    """Down, across and up, at even and odd sizes, of which the middle is cut out; alike in training and in eval."""
     kind = of_type(dtype)
-    for (b, c, rows, columns), classes, width, depth in (
-        ((2, 3, 45, 51), 2, 2, 2),
-        ((1, 1, 19, 22), 4, 3, 1),
-        ((1, 1, 92, 101), 2, 2, 3),
-        ((2, 2, 5, 7), 3, 2, 0),
+    for (b, c, rows, columns), classes, width, depth, training in (
+        ((2, 3, 45, 51), 2, 2, 2, False),
+        ((17, 1, 19, 22), 4, 3, 1, True),
+        ((1, 1, 92, 101), 2, 2, 3, False),
+        ((2, 2, 5, 7), 3, 2, 0, True),
     ):
         x, state = draw.normal(b, c, rows, columns), unet_state(draw, c, classes, width, depth)
         ways = {
@@ -966,8 +966,9 @@ def test_logits_of_the_unet(attempt, draw, dtype):
         }
         known = {name: later(kind, unet_of, x, state, depth, **way) for name, way in ways.items()}
         given = {name: value.to(kind) for name, value in state.items()}
-        got = attempt.run(drivers.unet, loosely(x.to(kind)), given, classes, width, depth)
+        got = attempt.run(drivers.unet, loosely(x.to(kind)), given, classes, width, depth, training)
         of = f"UNet of x b={b} c={c} {rows} x {columns}, {classes} classes, width {width}, depth {depth}, {dtype}"
+        of += ", in training mode" if training else ", in eval mode"
         agree(got, unet_of(x, state, depth).to(kind), axes="b k H W", of=of, known=known if depth == 2 else None)
 
 
@@ -1148,11 +1149,11 @@ def test_output_of_the_block(attempt, draw, dtype):
         "norm first": "the norm before the convolution",
         "scaled skip": "the scale on the input, too",
     }
-    for b, d, rows, columns in ((2, 5, 7, 3), (1, 3, 2, 11), (0, 2, 3, 4)):
+    for b, d, rows, columns, training in ((2, 5, 7, 3, False), (19, 3, 2, 11, True), (0, 2, 3, 4, True)):
         x, values = draw.normal(b, d, rows, columns), convnext_values(draw, d)
         known = {name: later(kind, convnext_of, x, values, way) for way, name in ways.items()} if b == 2 else None
-        got = attempt.run(drivers.convnext, loosely(x.to(kind)), *(v.to(kind) for v in values))
-        of = f"ConvNeXtBlock of x b={b} c={d} {rows} x {columns} {dtype}"
+        got = attempt.run(drivers.convnext, loosely(x.to(kind)), *(v.to(kind) for v in values), training=training)
+        of = f"ConvNeXtBlock of x b={b} c={d} {rows} x {columns} {dtype}, {'training' if training else 'eval'} mode"
         agree(got, convnext_of(x, values).to(kind), axes="b c H W", of=of, known=known)
 
 
@@ -1288,7 +1289,9 @@ def test_rotary_positions_in_two_dimensions(attempt, draw, dtype):
         "frequencies of the whole head": "whole width",
         "turned backwards": "backwards",
     }
-    for lead, size, d, base in (((2, 3), (3, 5), 12, None), ((), (7, 2), 4, 100.0), ((2,), (1, 4), 8, 10.0)):
+    cases = [((2, 3), (3, 5), 12, None), ((), (7, 2), 4, 100.0), ((2,), (1, 4), 8, 10.0)]
+    cases += [((2,), (3, 5), 8, None), ((), (2, 7), 4, 100.0), ((2,), (1, 4), 8, 100.0)]  # of each two, one differs
+    for lead, size, d, base in cases:
         x, more = draw.normal(*lead, size[0] * size[1], d), {} if base is None else {"base": base}
         known = {name: later(kind, turned, x, size, **more, mistake=way) for name, way in ways.items()}
         got = attempt.rotary_2d(loosely(x.to(kind)), size, **more)
