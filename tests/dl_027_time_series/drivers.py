@@ -28,8 +28,9 @@ def counts_from(module, mean, alpha, seed):
 
 
 def _filled(layer, state):
-    """A layer with these parameters, in their dtype."""
-    layer = layer.to(next(iter(state.values())).dtype)
+    """A layer with these parameters, in their dtype: in training mode in float64, in eval mode in float32."""
+    dtype = next(iter(state.values())).dtype
+    layer = layer.to(dtype).train(dtype == torch.float64)
     layer.load_state_dict(state, strict=False)  # a mask kept as a buffer is no fault
     return layer
 
