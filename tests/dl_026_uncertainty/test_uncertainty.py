@@ -13,6 +13,7 @@ import torch
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
+from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
@@ -243,6 +244,11 @@ def test_masks_are_independent(attempt, draw):
     kept = out != 0
     agree(out, kept * (x / (1 - rate)), axes="trial pass n k", of=f"{of}, what was kept")
     hold_independent(~kept.flatten(1), rate, of, name=lambda i: f"pass {i // 6}, example {i // 3 % 2}, number {i % 3}")
+    x = draw.uniform(151, 41, low=1, high=2)
+    out = attempt.run(drivers.many_passes, x, 11, rate, 2, seed_from(draw))
+    of = f"mc_dropout of Dropout({rate}), x (151, 41), 11 passes, 2 calls, what is dropped"
+    agree(torch.zeros_like(out), torch.zeros(2, 11, 151, 41, dtype=x.dtype), of=f"{of}, its form")
+    hold_unrepeated((out == 0).flatten(0, 2), rate, of)
 
 
 def network_of(draw, dtype):
@@ -599,6 +605,11 @@ def test_each_example_has_noise_of_its_own(attempt, draw):
 
     hold_independent(z > 0, 0.5, f"{of}, whether noise is positive", name=name)
     hold_independent(z.abs() > 0.6744897501960817, 0.5, f"{of}, whether noise is large", name=name)
+    parameters, x = parameters_of(draw, 2, 23), draw.normal(331, 2)
+    out = attempt.run(drivers.sampled_from, parameters, x, seed_from(draw), 3)
+    of = "BayesLinear(2, 23), x (331, 2), 3 calls, whether noise is positive"
+    agree(torch.zeros_like(out), torch.zeros(3, 331, 23, dtype=torch.float64), of=f"{of}, form and dtype")
+    hold_unrepeated((out > law_of(parameters, x)[0]).flatten(0, 1), 0.5, of)
 
 
 @part("BayesLinear")
