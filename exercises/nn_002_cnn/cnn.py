@@ -13,8 +13,8 @@ their gradient is 0.
 
 Rules for all functions: numpy alone; nothing of torch's, of scipy's or of autograd's may run in any part, whichever way
 it is called. Arrays are float64, need not be contiguous, and are left alone, as are the results of earlier calls;
-results are float64. `kernel`, `stride`, `padding`, `dilation` of images are pairs (rows, columns). No size is 0. What is
-held "at once" is the most that is alive at any moment.
+results are float64. `kernel`, `stride`, `padding`, `dilation` of images are pairs (rows, columns). No size is 0. What
+is held "at once" is the most that is alive at any moment.
 
 Further reading: LeCun et al. 1998; Dumoulin and Visin 2016 (the arithmetic of convolutions, in pictures); Araujo,
 Norris and Sim 2019 (receptive fields); Chellapilla et al. 2006 (one product of matrices); CS231n's notes.
