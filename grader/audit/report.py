@@ -27,6 +27,8 @@ from grader.base.fair import processors
 from grader.judging.collected import collect_checks
 
 _RIGHT_SEEDS = 2
+_WRONG_FOR_A_RIGHT = 10
+"""Where wrong answers are sampled, so many of them for a right one, which takes that much longer to judge."""
 _WITHHELD = 3
 Say = Callable[[str], None]
 
@@ -90,7 +92,8 @@ def audit(
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known, wrong))
     section("spoiled", *spoiled(bench, wrong))
-    section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS)))
+    some = None if wrong is None else max(1, wrong // _WRONG_FOR_A_RIGHT)
+    section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS), some))
     section("twins", *twins(bench, known))
     if mutants != 0:
         found = try_mutants(bench, known, mutants, say)

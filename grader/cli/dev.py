@@ -66,7 +66,11 @@ def build(only_check: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--seeds", default=3, show_default=True, help="How many seeds the solution must pass with.")
 @click.option("--mutants", default="all", show_default=True, help="Generated mutants to try: all, none, or how many.")
-@click.option("--wrong", type=click.IntRange(min=1), help="Wrong answers of mutants.toml to try; by default all.")
+@click.option(
+    "--wrong",
+    type=click.IntRange(min=1),
+    help="Wrong answers of mutants.toml to try, and right ones for a sample; by default all.",
+)
 @click.option("--jobs", type=int, default=None, help="Processes at a time; by default as many as there are cores.")
 @click.option("--drills", is_flag=True, help="Only the drills, with all their seeds.")
 def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, jobs: int | None, drills: bool) -> None:
