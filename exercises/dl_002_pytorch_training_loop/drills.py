@@ -16,7 +16,7 @@ def relatives_in_training(draw):
         answer=100 * (1 - f ** (m - 1)),
         unit="%",
         within=0.001,
-        traps={"one other scan only": 100 * (1 - f), "the scan itself counted": 100 * (1 - f**m), "all of the test": f},
+        traps={"one other scan only": 100 * (1 - f), "the scan itself counted": 100 * (1 - f**m)},
         hints=("When does it have none? All m - 1 others are in the test set, too.", "100 · (1 - f^(m - 1))"),
         why="Nearly every test scan has a relative among those that were learnt. A model that knows the patient needs "
         "not know the disease: split by patient.",
@@ -268,7 +268,7 @@ def weight_of_a_short_batch(draw):
         given=dict(m=m, k=k, r=r),
         answer=(k * m + r) / ((k + 1) * r),
         unit="x",
-        traps={"against its fellows": m / r, "its right weight": 1.0, "of a micro-batch": (k * m + r) / r},
+        traps={"against its fellows": m / r, "all weigh alike": 1.0, "of a micro-batch": (k * m + r) / r},
         hints=(
             "It has 1/r of one of k + 1 means, and should have one part of all examples.",
             "(k · m + r) / ((k + 1) · r)",
@@ -410,7 +410,11 @@ def epoch_that_stops(draw):
         given=dict(down=down, bump=bump, fall=fall, patience=patience),
         answer=down + bump + fall + patience,
         unit="",
-        traps={"the best epoch": last, "one more": last + patience + 1, "waits added up": last + patience - bump},
+        traps={
+            "the best epoch": last,
+            "one epoch too late": last + patience + 1,
+            "waits added up": last + patience - bump,
+        },
         hints=("When was the last improvement? From there, patience epochs.", "down + bump + fall + patience"),
         why="An improvement sets the count back to 0. The weights to keep are those of the best epoch, not the last.",
     )
@@ -505,12 +509,13 @@ def what_a_lost_state_changes(draw):
     first, second, late = "the loss of the first batch", "the loss of the second batch", "only when it stops"
     answer = {"the dropout's random state": first, "Adam's moments": second, "the place in the data": first}
     right = answer.get(lost, late)
+    readers = {"read by the forward pass": first, "read by the step": second, "read by stopping": late}
     return Choice(
         ask=f"A checkpoint lacks {lost}, and has all the rest. After resuming, what is the first that differs from the "
         "run that was not cut?",
         given=dict(lost=lost),
         answer=right,
-        traps={f"not {one}": one for one in (first, second, late) if one != right},
+        traps={name: one for name, one in readers.items() if one != right},
         hints=("At which moment of a step is it read?", "forward, then step, then the check for stopping"),
         why="A forward pass reads weights, data and random numbers; the step reads the optimizer's states; stopping "
         "reads its best value at the end of an epoch.",

@@ -342,12 +342,13 @@ def what_happens_to_cached_keys(draw):
     event = draw("a token is dropped, places go on counting", "dynamic NTK has raised the base")
     stay, anew, always = "nothing", "all cached keys have to be computed anew", "all of them, as at each step"
     right = always if kept == "before" else anew if "base" in event else stay
+    names = {"angles taken as right": stay, "frequencies taken as changed": anew, "taken as kept unturned": always}
     return Choice(
         ask=f"A cache holds keys as they are {kept} the rotation. Now {event}. Which cached keys are turned for the "
         "next token?",
         given=dict(kept=kept, event=event),
         answer=right,
-        traps={f"not {one}": one for one in (stay, anew, always) if one != right},
+        traps={name: one for name, one in names.items() if one != right},
         hints=("Does a cached key hold its angle, and is that angle still right?", "angle = place · frequency(base)"),
         why="Turned keys are right as long as places and frequencies stay. Keys kept unturned may get any place, at "
         "the price of a rotation at every step.",
@@ -518,12 +519,13 @@ def rule_of_llama(draw):
     turns = n / (2 * pi * 500000 ** (i / 64))
     kept, mixed, divided = "it is kept", "it is a mixture of both", "it is divided by 8"
     answer = kept if turns > 4 else divided if turns < 1 else mixed
+    names = {"taken for a fast pair": kept, "taken for one between": mixed, "taken for a slow pair": divided}
     return Choice(
         ask=f"Llama 3's rule: factor 8, low 1, high 4, trained on {n} tokens. Pair {i} of 64, counted from 0, base "
         "500,000. What becomes of its frequency?",
         given=dict(i=i, n=n),
         answer=answer,
-        traps={f"not {one}": one for one in (kept, mixed, divided) if one != answer},
+        traps={name: one for name, one in names.items() if one != answer},
         hints=(
             "How many turns did the pair make in the trained length?",
             "n / (2·pi · 500000^(i/64)), against 1 and 4",

@@ -425,13 +425,14 @@ def what_a_teacher_must_share(draw):
     kind = draw("features", "attention matrices", "maps of squares summed over channels", "distances within the batch")
     heads, features, nothing = "as many heads", "a projection to its width", "neither"
     right = {"features": features, "attention matrices": heads}.get(kind, nothing)
+    axes = {"an axis of heads": heads, "an axis of channels": features, "no axis that differs": nothing}
     h, w = draw(4, 6), draw(2, 3)
     return Choice(
         ask=f"The teacher is {w} times as wide as the student and has {h} times its heads; both see the same places. "
         f"{kind.capitalize()} are distilled, one by one. What is needed?",
         given=dict(kind=kind, h=h, w=w),
         answer=right,
-        traps={f"not {one}": one for one in (heads, features, nothing) if one != right},
+        traps={name: one for name, one in axes.items() if one != right},
         hints=(
             "Which axes has it, and do they agree?",
             "(places, width), (heads, places, places), (places), (batch, batch)",

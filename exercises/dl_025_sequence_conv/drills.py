@@ -155,18 +155,22 @@ def _(k, S):
 
 @question(topic="sequence.receptive_field", level=2, source="Bai 2018; van den Oord 2016", readme="dl_025/2")
 def stacks_by_their_field(draw):
-    n, k, L, s = draw(4, 5, 6, 7), draw(3, 5), draw(10, 40, 150), draw(1, 2, 3)
+    n, k, L, s = draw(4, 5, 6, 7), draw(3, 5), draw(10, 40, 150), draw(2, 3, 4)
     fields = {
         f"TCN, {n} levels of two convolutions, kernel {k}, dilations doubling": 1 + 2 * (k - 1) * (2**n - 1),
         f"{L} convolutions of kernel {k + 2}, no dilation": 1 + L * (k + 1),
-        f"stacks of dilations 1 to 128, kernel 2: {s}": 1 + s * 255,
+        f"{s} stacks with dilations 1 to 128, kernel 2": 1 + s * 255,
     }
+    layers = dict(zip((name[-4:] for name in fields), (2 * n, L, 8 * s), strict=True))
     order = sorted(fields, key=lambda name: fields[name])
     return Order(
         ask="Which sees the fewest steps? Fewest first.",
         given=dict(n=n, k=k, L=L, s=s),
         answer=order,
-        traps={"most first": order[::-1], "by layers": sorted(fields, key=lambda name: "TCN" in name or len(name))},
+        traps={
+            "most first": order[::-1],
+            "by the number of layers": sorted(fields, key=lambda name: layers[name[-4:]]),
+        },
         hints=("Each convolution adds its kernel less one, times its dilation.", "1 + Σ (k - 1) · dilation"),
         why="Dilations that double win by depth; stacks that begin at one again add up, they do not multiply.",
     )
@@ -181,7 +185,7 @@ def _(n, k, L, s):
             (k, 2**i) for i in range(n) for _ in "ab"
         ],
         f"{L} convolutions of kernel {k + 2}, no dilation": [(k + 2, 1)] * L,
-        f"stacks of dilations 1 to 128, kernel 2: {s}": [(2, 2**i) for i in range(8)] * s,
+        f"{s} stacks with dilations 1 to 128, kernel 2": [(2, 2**i) for i in range(8)] * s,
     }
 
     def field(name):
@@ -228,11 +232,12 @@ def steps_that_a_norm_sees(draw):
     ), draw(8, 16, 32)  # fmt: skip
     none, own, all_ = "on no later step", "on later steps of its own sequence", "on later steps of all sequences"
     right = all_ if "batch norm" in norm else own if "and time" in norm else none
+    names = {"nothing taken over time": none, "each sequence by itself": own, "the batch taken together": all_}
     return Choice(
         ask=f"A causal convolution is followed by this, batch {B}: {norm}. On which later steps does an output depend?",
         given=dict(norm=norm, B=B),
         answer=right,
-        traps={f"not {one.removeprefix('on ')}": one for one in (none, own, all_) if one != right},
+        traps={name: one for name, one in names.items() if one != right},
         hints=("Over which axes does it take its mean?", "(batch, time), (channels, time), (channels), none"),
         why="Statistics over time bring the future in, and a network trained so is another one in eval mode. Weight "
         "norm looks at the weights alone.",
@@ -286,7 +291,7 @@ def _(a, b, c, g):
 
 @question(topic="sequence.wavenet", level=2, source="van den Oord 2016, section 2.1")
 def hearing_of_wavenet(draw):
-    s, f, n = draw.between(1, 6), draw(8000, 16000, 22050, 24000), draw(9, 10)
+    s, f, n = draw.between(2, 6), draw(8000, 16000, 22050, 24000), draw(9, 10)
     return Number(
         ask=f"WaveNet with {s} x {n} layers of kernel 2, each stack with dilations 1, 2, 4 to {2 ** (n - 1)}, at "
         f"{f} samples a second. How many ms does an output see?",
@@ -294,7 +299,7 @@ def hearing_of_wavenet(draw):
         answer=1000 * (1 + s * (2**n - 1)) / f,
         unit="ms",
         traps={
-            "one stack": 1000 * (2**n) / f + 0.0 if s > 1 else 1000 * n / f,
+            "one stack": 1000 * 2**n / f,
             "no dilation": 1000 * (1 + s * n) / f,
             "twice, as a TCN": 1000 * (1 + 2 * s * (2**n - 1)) / f,
         },

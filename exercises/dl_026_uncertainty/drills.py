@@ -121,11 +121,14 @@ def what_a_temperature_moves(draw):
     )
     up, down, stays = "it rises", "it falls", "it stays"
     right = stays if what == "the accuracy" else up if (T > 1) == (what == "the mean entropy") else down
+    names = {"taken for sharper": up, "taken for softer": down, "taken for the order": stays}
+    if what == "the mean entropy":
+        names = {"taken for softer": up, "taken for sharper": down, "taken for the order": stays}
     return Choice(
         ask=f"All logits are divided by {T:g}. What becomes of {what}?",
         given=dict(what=what, T=T),
         answer=right,
-        traps={f"not that {one}": one for one in (up, down, stays) if one != right},
+        traps={name: one for name, one in names.items() if one != right},
         hints=("Do the differences of logits grow or shrink, and does their order change?", "softmax(z / T)"),
         why="A positive factor keeps the order within each example, and moves how sure the model is. Between examples "
         "even the order of confidences may change.",

@@ -106,7 +106,7 @@ def _(case, n):
 
 @question(topic="series.scores", level=1, source="Hyndman 2006, section 3", readme="dl_027/2")
 def scaled_error(draw):
-    y = [draw.between(1, 30) for _ in range(5)]
+    y = draw.sample(range(1, 31), 5)
     e = draw(1.0, 2.0, 3.0, 4.5)
     step = sum(abs(b - a) for a, b in pairwise(y)) / 4
     return Number(
@@ -115,9 +115,9 @@ def scaled_error(draw):
         given=dict(y=y, e=e),
         answer=e / ((abs(y[1] - y[0]) + abs(y[2] - y[1]) + abs(y[3] - y[2]) + abs(y[4] - y[3])) / 4),
         traps={
-            "over all steps": e / (step * 4 / 5) if step else 0.0,
+            "over all steps": e / (step * 4 / 5),
             "by the level": e / (sum(y) / 5),
-            "first to last": e / (abs(y[4] - y[0]) or 99),
+            "first to last": e / abs(y[4] - y[0]),
         },
         hints=("What does repeating the last value cost in the past, on average?", "e / (Σ |y_t - y_(t-1)| / 4)"),
         why="It has no unit and is defined for zeros; one means as good as repeating the last value was. It is not "
@@ -357,7 +357,7 @@ def rate_of_a_draw(draw):
         ask=f"A count of mean {mu} and variance {mu} + {alpha} · {mu}²: first its rate is drawn, by gamma(shape, "
         f"scale). Which {part}?",
         code=f"def count({mu}, {alpha}):\n    rate = {call}\n    return poisson(rate)",
-        given={mu: m, alpha: a, "scaled": int(part == "scale")},
+        given={mu: m, alpha: a} if part == "scale" else {alpha: a, mu: m},
         answer=gap,
         traps={name: text for text, name in swapped.items()},
         hints=(
@@ -370,7 +370,8 @@ def rate_of_a_draw(draw):
 
 @rate_of_a_draw.second
 def _(**given):
-    m, a, scaled = given.values()
+    scaled = next(iter(given)) in ("mu", "m", "mean")
+    m, a = given.values() if scaled else reversed(given.values())
     extra = (m + a * m * m) - m  # variance of the rate = shape · scale², mean = shape · scale
     scale = extra / m
     return scale if scaled else m / scale
@@ -480,7 +481,7 @@ print(loss)
 """,
         answer="nan" if nan else str(total),
         traps={
-            "masked too late or in time": str(total) if nan else "nan",
+            ("the mask takes NaN away" if nan else "NaN gets through"): str(total) if nan else "nan",
             "a zero for the gap": str(zero),
             "mean of the seen": str(total / 2),
         },
@@ -717,7 +718,7 @@ def _(d, c):
 @question(topic="series.tft", level=2, source="Lim 2019, TFT, section 4.2", readme="dl_027/13", seed="002/2")
 def weight_of_a_variable(draw):
     a, b = draw(-1.0, 0.5, 1.0, 2.0), draw(-0.5, 0.25, 1.5, 3.0)
-    c = draw(0.0, 0.75, 2.5)
+    c = draw(-1.5, 0.75, 2.5)
     return Number(
         ask=f"Variable selection: scores {a:g} and {b:g} for two variables that are there, {c:g} for one that is "
         "absent. What weight has the first?",
@@ -726,7 +727,7 @@ def weight_of_a_variable(draw):
         traps={
             "the absent one counted": exp(a) / (exp(a) + exp(b) + exp(c)),
             "no exponential": abs(a) / (abs(a) + abs(b)),
-            "its score set to 0": exp(a) / (exp(a) + exp(b) + 1) if c else 0.0,
+            "its score set to 0": exp(a) / (exp(a) + exp(b) + 1),
         },
         hints=("A softmax over the variables that are there.", "e^a / (e^a + e^b)"),
         why="An absent variable is masked in its score and its input. Weights are read as importances with care: "

@@ -129,7 +129,7 @@ def _(W, H, w, h, x, y):
 
 @question(topic="vision.yolo", level=2, source="Rezatofighi 2019; Zheng 2020", readme="dl_029/2")
 def measures_that_move(draw):
-    case, step = draw("apart", "inside", "over the edge"), draw(1, 2)
+    case, side = draw("apart", "inside", "over the edge"), draw(20, 24, 30)
     how = {
         "apart": "lies to the right of it without touching, and moves further right",
         "inside": "lies inside it, left of the middle, and moves left, still inside",
@@ -137,9 +137,9 @@ def measures_that_move(draw):
     }
     texts = {"apart": "GIoU and DIoU", "inside": "DIoU alone", "over the edge": "all three"}
     return Choice(
-        ask=f"A box of 4 x 4 and a large box of 20 x 20: the small one {how[case]}, by {step} pixels or less. Which "
-        "of IoU, GIoU and DIoU change?",
-        given=dict(case=case, step=step),
+        ask=f"A box of 4 x 4 and a large box of {side} x {side}: the small one {how[case]}. Which of IoU, GIoU and "
+        "DIoU change?",
+        given=dict(case=case, side=side),
         answer=texts[case],
         traps={
             f"if it {how[other].split(' and')[0].removesuffix(',')}": text
@@ -156,18 +156,18 @@ def measures_that_move(draw):
 
 
 @measures_that_move.second
-def _(case, step):
+def _(case, side):
     import numpy as np
 
-    def measures(x):  # left edge of the small box; the large one is 0 to 20, both centred in height
-        both = max(0.0, min(20, x + 4) - max(0, x)) * 4
-        union, width = 400 + 16 - both, max(20, x + 4) - min(0, x)
-        hull = width * 20
-        diou = both / union - (x + 2 - 10) ** 2 / (width**2 + 400)
+    def measures(x):  # left edge of the small box; the large one begins at 0, both are centred in height
+        both = max(0.0, min(side, x + 4) - max(0, x)) * 4
+        union, width = side * side + 16 - both, max(side, x + 4) - min(0, x)
+        hull = width * side
+        diou = both / union - (x + 2 - side / 2) ** 2 / (width**2 + side**2)
         return both / union, both / union - (hull - union) / hull, diou
 
-    start, way = {"apart": (25, 1), "inside": (4, -1), "over the edge": (18, 1)}[case]
-    moved = ~np.isclose(measures(start), measures(start + way * step * 0.5))
+    start, way = {"apart": (side + 5, 1), "inside": (4, -1), "over the edge": (side - 2, 1)}[case]
+    moved = ~np.isclose(measures(start), measures(start + way))
     return {(False, True, True): "GIoU and DIoU", (False, False, True): "DIoU alone", (True, True, True): "all three"}[
         tuple(moved.tolist())
     ]
@@ -717,12 +717,13 @@ def shifts_that_are_followed(draw):
     )  # fmt: skip
     every, some, none = "all shifts", f"shifts by multiples of {s} alone", "none"
     right = none if "learned" in layer or "zero" in layer else every if "stride 1" in layer else some
+    names = {"all places taken as alike": every, "a grid of samples assumed": some, "places told apart": none}
     return Choice(
         ask=f"A row of pixels is shifted, what leaves on one side comes in on the other. Which shifts, up to {s}, "
         f"does this follow exactly: {layer}?",
         given=dict(s=s, layer=layer),
         answer=right,
-        traps={f"not {one}": one for one in (every, some, none) if one != right},
+        traps={name: one for name, one in names.items() if one != right},
         hints=(
             "Does anything tell one place from another: a border, a grid of samples, a table?",
             "f(shift(x)) = shift(f(x))",
