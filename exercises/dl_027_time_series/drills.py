@@ -345,7 +345,7 @@ def _(m, a):
 
 @question(topic="series.likelihood", level=2, source="Salinas 2017, DeepAR, section 3.1", readme="dl_027/6")
 def rate_of_a_draw(draw):
-    mu, alpha = draw("mu", "m", "mean"), draw("alpha", "a", "shape")
+    mu, alpha = draw("mu", "m", "mean"), draw("alpha", "a", "spread")
     part = draw("scale", "shape")
     m, a = draw(2.5, 4.0, 7.5), draw(0.2, 0.4, 1.25)
     gap, known = (f"{alpha} * {mu}", f"1 / {alpha}") if part == "scale" else (f"1 / {alpha}", f"{alpha} * {mu}")
@@ -362,7 +362,7 @@ def rate_of_a_draw(draw):
         traps={name: text for text, name in swapped.items()},
         hints=(
             "Shape times scale is the mean; shape times scale squared is the variance of the rate.",
-            "shape 1/a, scale a · m, with a and m as they are called here",
+            "shape 1/a, scale a · m",
         ),
         why="A rate of that mean, with a spread that gives the extra variance; the Poisson law adds its own.",
     )
