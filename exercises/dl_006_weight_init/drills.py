@@ -5,7 +5,7 @@ from math import log, sqrt
 from grader.drills import Blank, Choice, Number, Order, Predict, question
 
 
-@question(topic="initialization.variance", level=1, source="Glorot 2010, equation 16", readme="dl_006/3", seed="001/16")
+@question(topic="initialization.variance", level=1, source="Glorot 2010, equation 16", readme="dl_006/3", seed="001/17")
 def xavier_bound(draw):
     i, o = draw(256, 512, 1024), draw(128, 768, 2048)
     return Number(
@@ -30,7 +30,7 @@ def _(i, o):
     return (low + high) / 2
 
 
-@question(topic="initialization.variance", level=2, source="He 2015, section 2.2", readme="dl_006/2", seed="001/16")
+@question(topic="initialization.variance", level=2, source="He 2015, section 2.2", readme="dl_006/2", seed="001/17")
 def he_of_a_convolution(draw):
     c, o, k = draw(3, 64, 128, 256), draw(32, 512), draw(3, 5, 7)
     mode = draw("fan_in", "fan_out")
@@ -118,7 +118,7 @@ def _(a):
 
 
 @question(
-    topic="initialization.symmetry", level=1, source="Goodfellow 2016, section 8.4", readme="dl_006/1", seed="001/15"
+    topic="initialization.symmetry", level=1, source="Goodfellow 2016, section 8.4", readme="dl_006/1", seed="001/16"
 )
 def units_that_differ(draw):
     m = draw(2, 3, 4, 5, 6, 7)
@@ -145,7 +145,7 @@ def _(groups):
 
 
 @question(
-    topic="initialization.symmetry", level=2, source="Goodfellow 2016, section 8.4", readme="dl_006/1", seed="001/15"
+    topic="initialization.symmetry", level=2, source="Goodfellow 2016, section 8.4", readme="dl_006/1", seed="001/16"
 )
 def who_gets_a_gradient(draw):
     act, case = draw("tanh", "ReLU", "sigmoid"), draw("all", "last", "first")

@@ -110,7 +110,7 @@ def _(w, step):
     return (step / w) ** -0.5
 
 
-@question(topic="schedule.warmup", level=1, source="Goyal 2017, section 2.2", readme="dl_007/1")
+@question(topic="schedule.warmup", level=1, source="Goyal 2017, section 2.2", readme="dl_007/1", seed="001/15")
 def rate_in_warmup(draw):
     w, s, m = draw(1000, 2000, 4000), draw(100, 250, 500, 999), draw(1e-3, 6e-4)
     return Number(

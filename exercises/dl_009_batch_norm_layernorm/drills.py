@@ -27,7 +27,7 @@ def _(r, b, m):
     return r + m * (b - r)
 
 
-@question(topic="normalization.batch", level=1, source="Ioffe 2015, algorithm 2", readme="dl_009/2", seed="001/17")
+@question(topic="normalization.batch", level=1, source="Ioffe 2015, algorithm 2", readme="dl_009/2", seed="001/18")
 def output_in_evaluation(draw):
     x, mu, v = draw(5.0, 6.0, 8.0), draw(1.0, 2.0), draw(4.0, 9.0, 16.0)
     g, b = draw(1.5, 2.0, 0.5), draw(0.5, 1.0)
@@ -124,7 +124,7 @@ def _(case):
     return "0 everywhere" if np.abs(dx).max() < 1e-6 else "not 0"
 
 
-@question(topic="normalization.layer", level=1, source="Ba 2016, section 3", readme="dl_009/1", seed="001/20")
+@question(topic="normalization.layer", level=1, source="Ba 2016, section 3", readme="dl_009/1", seed="001/19")
 def number_of_means(draw):
     n, T, d = draw(8, 16, 32, 64), draw(128, 256, 512, 1024), draw(768, 1024)
     return Number(
@@ -189,7 +189,7 @@ def _(norm):
     return "all samples of the batch" if len(touched) == 3 else "values of the same sample alone"
 
 
-@question(topic="normalization.rms", level=1, source="Zhang 2019, section 4", readme="dl_009/6")
+@question(topic="normalization.rms", level=1, source="Zhang 2019, section 4", readme="dl_009/6", seed="001/20")
 def entry_of_rms(draw):
     x = draw.sample(range(1, 13), 4)
     mean = sum(x) / 4
