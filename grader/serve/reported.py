@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.coverage import coverage_table
+from grader.learner.drill import drill_marks
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 from grader.serve.standing import Standing, sections
@@ -13,7 +14,7 @@ from grader.verdicts.result import Result
 def report(house: House) -> wire.Report:
     """What was done so far, over all exercises that were begun."""
     standing, progress = Standing(house), Progress(house.root)
-    table = coverage_table(house, standing.earned)
+    table = coverage_table(house, standing.earned, drill_marks(house))
     exercises, mistakes = [], list[wire.Mistake]()
     for exercise in house.exercises.values():
         try:

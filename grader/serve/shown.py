@@ -10,6 +10,7 @@ from grader.bank.source import STUB, definition
 from grader.bank.tracks import along, needs
 from grader.base.errors import HouseError
 from grader.learner import desk
+from grader.learner.drill import drill_marks
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 from grader.serve.standing import Standing, sections
@@ -29,7 +30,7 @@ def edition(house: House) -> wire.Edition:
 def house_map(house: House) -> wire.HouseMap:
     """The map of all that interviews ask, with what is earned of it."""
     standing = Standing(house)
-    table = coverage_table(house, standing.earned)
+    table = coverage_table(house, standing.earned, drill_marks(house))
     return wire.HouseMap(
         edition=edition(house),
         first_visit=not standing.worked_on,
