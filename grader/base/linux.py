@@ -21,7 +21,8 @@ _MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_CHILD_SUBREAPER = 22, 2, 36
-_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF, _SCOPED = 444, 446, 0x1 | 0x2  # abstract sockets, signals
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_SCOPED, _REFER, _PATH_BENEATH = 0x1 | 0x2, 1 << 13, 1  # scoped: abstract sockets, signals
 _LAST_CAPABILITY = 40
 _HUGE_PAGE, _MADV_COLLAPSE = 2 << 20, 25
 _INSTRUCTION_BYTES = 8
@@ -92,14 +93,20 @@ def drop_capabilities() -> None:
 def keep_signals_inside() -> None:
     """Let signals, and connections to abstract sockets, reach only what starts from here on. Linux 6.12 or later does
     this; an older one does nothing. Needs `no_new_privileges`.
+
+    Any ruleset forbids to move a file to another folder, unless it says otherwise, so this one allows it everywhere.
     """
-    attributes = struct.pack("QQQ", 0, 0, _SCOPED)
+    attributes = struct.pack("QQQ", _REFER, 0, _SCOPED)
     rules = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if rules < 0:
         return
+    root = os.open("/", os.O_PATH)
     try:
+        moves = struct.pack("<Qi", _REFER, root)
+        _call(_libc.syscall(_LANDLOCK_ADD_RULE, rules, _PATH_BENEATH, moves, 0), "landlock")
         _call(_libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0), "landlock")
     finally:
+        os.close(root)
         os.close(rules)
 
 

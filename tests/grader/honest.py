@@ -122,6 +122,14 @@ def files():
             fcntl.lockf(opened, fcntl.LOCK_UN)
             opened.isatty()
         os.set_inheritable(file.fileno(), True)
+        for name in ("new", "old"):
+            Path(folder, name).mkdir()
+        Path(folder, "new", "shard").write_bytes(b"")
+        Path(folder, "new", "shard").replace(Path(folder, "old", "shard"))  # to another folder
+        os.link(Path(folder, "old", "shard"), Path(folder, "new", "linked"))
+        shutil.rmtree(Path(folder, "new"))
+        Path(folder, "old", "shard").rename(Path(folder, "shard")).unlink()
+        Path(folder, "old").rmdir()
         return sorted(path.stat().st_size for path in Path(folder).iterdir()), shutil.disk_usage(folder).total > 0
 
 
