@@ -311,27 +311,38 @@ def test_a_time_that_is_over_is_in_doubt_where_the_machine_is_busy(monkeypatch, 
     assert (found is not None and not found.proved) == in_doubt
 
 
-@pytest.mark.parametrize("busy", [True, False])
-def test_an_endless_answer_is_judged_again_on_a_busy_machine_and_charged_all_the_same(home, monkeypatch, busy):
-    from grader.engine import batch
-    from grader.engine.batch import Engine
-    from grader.submissions.find import Submission
+ENDLESS = """
+import json
+from pathlib import Path
+from grader.bank.catalog import House
+from grader.base import fair
+from grader.engine import batch
+from grader.submissions.find import Submission
 
-    monkeypatch.setattr(fair, "pressure", lambda: 90.0 * busy)
-    rounds, results, judge = [], [], batch.judge
+fair.pressure = lambda: {percent}
+rounds, results, judge = [], [], batch.judge
 
-    def counted(checks, variants, **more):
-        rounds.append(len(variants))
-        return judge(checks, variants, **more)
+def counted(checks, variants, **more):
+    rounds.append(len(variants))
+    return judge(checks, variants, **more)
 
-    monkeypatch.setattr(batch, "judge", counted)
-    text = home.solution.replace("return self.mean", "while True: pass")
-    assert text != home.solution
-    with Engine([home.exercise]) as engine:
-        submissions = [Submission("ann", ID, text), Submission("bob", ID, home.solution)]
-        engine.judge(home.house, home.exercise, submissions, seed_of=lambda one: 7, jobs=1, keep=results.append)
-    assert [count for count in rounds if count] == ([2, 1, 1] if busy else [2])
-    assert {one.student: one.score for one in results} == {"ann": 30, "bob": 100}
+batch.judge = counted
+house = House(Path.cwd())
+exercise = house.exercises["{id}"]
+right = exercise.solution.read_text()
+texts = {{"ann": right.replace("return self.mean", "while True: pass"), "bob": right}}
+with batch.Engine([exercise]) as engine:
+    submissions = [Submission(name, exercise.id, text) for name, text in texts.items()]
+    engine.judge(house, exercise, submissions, seed_of=lambda one: 7, jobs=1, keep=results.append)
+print(json.dumps([[count for count in rounds if count], {{one.student: one.score for one in results}}]))
+"""
+
+
+@pytest.mark.parametrize(("percent", "rounds"), [(90.0, [2, 1, 1]), (0.0, [2])])
+def test_an_endless_answer_is_judged_again_on_a_busy_machine_and_charged_all_the_same(home, percent, rounds):
+    done = home.script(ENDLESS.format(percent=percent, id=ID))
+    assert done.code == 0, done.said
+    assert json.loads(done.out.splitlines()[-1]) == [rounds, {"ann": 30, "bob": 100}]
 
 
 def test_a_kill_is_proved_where_the_kernel_has_killed_for_memory(monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from subprocess import PIPE, Popen
 from types import SimpleNamespace
@@ -204,6 +205,7 @@ def test_a_terminal_that_draws_no_screen_gets_a_line_a_run(home):
     child = pexpect.spawn(
         sys.executable, ["-m", "grader", "watch", "901"], cwd=home.root, encoding="utf-8",
         env=environment(TERM="dumb"), timeout=PATIENCE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     child.expect_exact("dl_901_running_mean  70 of 100 points")
     assert "\x1b" not in child.before
