@@ -18,7 +18,7 @@ from grader.base.seeds import new_seed
 from grader.base.text import plain
 from grader.cli.talk import say, warn
 from grader.records.results import Results
-from grader.records.shards import Run, Shard, merge, read_shard
+from grader.records.shards import Shard, ShardRun, forget_shard, merge, read_shard
 from grader.submissions.eyes import needs_eyes
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
@@ -100,13 +100,14 @@ def _grade(
     _need_some(found, submitted)
     results = Results(out)
     with results.alone():
-        if not shard:
+        if not shard or seed is None:
+            forget_shard(out)
             return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
         found.submissions = [one for one in found.submissions if shard.has(one.student, one.exercise)]
-        Run(shard, seed or 0, finished=False).write(out)
+        ShardRun(shard, seed, finished=False).write(out)
         code = _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
         if code != 1:
-            Run(shard, seed or 0, finished=True).write(out)
+            ShardRun(shard, seed, finished=True).write(out)
         return code
 
 

@@ -76,9 +76,8 @@ def try_lines(
     own = read_text(exercise, text)
     if own.problem:
         return Tried(problem=own.problem)
-    caged = Caged(
-        engine.control, exercise, own.text + _BELOW, drivers=compiled("")
-    )  # it asks for none, as a student edition has none
+    no_drivers = compiled("")  # lines ask for none, and a student edition has none
+    caged = Caged(engine.control, exercise, own.text + _BELOW, drivers=no_drivers)
     part = msgspec.structs.replace(exercise.parts[0], forbidden=())  # who tries may call what they like
     try:
         caged.begin(part, 0)

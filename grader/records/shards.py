@@ -1,5 +1,6 @@
 """A batch that several machines grade: each takes a shard, and what they wrote becomes the results of one batch."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def read_shard(text: str) -> Shard:
     return shard
 
 
-class Run(msgspec.Struct, frozen=True):
+class ShardRun(msgspec.Struct, frozen=True):
     """What a folder says of the shard in it (`shard.json`), so that `merge` knows whether it has all of them."""
 
     shard: Shard
@@ -52,15 +53,21 @@ class Run(msgspec.Struct, frozen=True):
         write_file(_file(folder), msgspec.json.encode(self).decode() + "\n")
 
 
+def forget_shard(folder: Path) -> None:
+    """Of a folder that holds a whole batch from now on."""
+    with contextlib.suppress(OSError):  # never there; or nobody can write there, which is said where it is tried
+        _file(folder).unlink()
+
+
 def _file(folder: Path) -> Path:
     return folder / "shard.json"
 
 
-def _run_of(folder: Path) -> Run | None:
+def _run_of(folder: Path) -> ShardRun | None:
     """What a folder says of its shard; None if it holds the results of a whole batch."""
     path = _file(folder)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Run)
+        return msgspec.json.decode(path.read_bytes(), type=ShardRun)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
@@ -90,7 +97,7 @@ def _taken(new: Kept, folder: Path) -> Iterator[tuple[bytes, Result]]:
             yield line, result
 
 
-def _need_all(runs: Sequence[tuple[Path, Run | None]]) -> None:
+def _need_all(runs: Sequence[tuple[Path, ShardRun | None]]) -> None:
     """Raises HouseError where these are not all shards of one batch; folders that are no shards need nothing."""
     shards = [(folder, run) for folder, run in runs if run]
     if not shards:

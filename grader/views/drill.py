@@ -4,24 +4,15 @@ import textwrap
 from collections.abc import Iterator
 
 from grader.drills.shown import Shown, Told
+from grader.views.signs import speaks
 
 KEYS = "h hint  s skip  q quit"
 _ASCII = str.maketrans(
     {
-        "✓": "+",
-        "✗": "x",
-        "·": "*",
-        "…": ".",
-        "×": "x",
-        "÷": "/",
-        "−": "-",
-        "²": "^2",
-        "³": "^3",
-        "⁹": "^9",
-        "√": "sqrt ",
+        "✓": "+", "✗": "x", "·": "*", "…": ".", "×": "x", "÷": "/", "−": "-", "²": "^2", "³": "^3", "⁹": "^9",
+        "√": "sqrt ", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha",
     }
-    | {"⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha", "√": "sqrt "}
-)
+)  # fmt: skip
 _WHAT = 24
 """Columns of what was found; the right answer stands behind it."""
 
@@ -64,11 +55,7 @@ def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
 
 def spoken(line: str, encoding: str) -> str:
     """A line as a terminal of that encoding can show it."""
-    try:
-        line.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return line.translate(_ASCII)
-    return line
+    return line if speaks(line, encoding) else line.translate(_ASCII)
 
 
 def again(days: int) -> str:

@@ -12,12 +12,14 @@ from grader.base.text import plain, plain_lines
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN, QUIET, Verdict
 from grader.views.columns import WIDTH, width_for
+from grader.views.signs import speaks
 
 _INDENT = 6
 _LONGEST_MESSAGE = 24
 _LONGEST_PRINT = 8
 _MOST_TOLD = 3  # a whole solution pasted at once is told in a few lines too
 _MARKS = {Verdict.PASSED: "✓", Verdict.NOT_STARTED: "○", Verdict.WAITING: "·", Verdict.NOT_RUN: "·"}
+_SIGNS = "✓✗○·─…"
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "○": "o", "·": "-", "─": "-", "…": "."})
 
 
@@ -74,7 +76,7 @@ def title_of(exercise: Exercise) -> str:
 
 def spoken(lines: list[Line], encoding: str) -> list[Line]:
     """The lines as a terminal of that encoding can show them."""
-    return lines if _speaks(encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
+    return lines if speaks(_SIGNS, encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
 
 
 def part_text(part: PartResult, points: float | None = None) -> str:
@@ -243,12 +245,3 @@ def _style(verdict: Verdict) -> dict[str, bool]:
     if verdict is Verdict.PASSED:
         return {"green": True}
     return {} if verdict in NOT_BEGUN else {"red": True}
-
-
-def _speaks(encoding: str) -> bool:
-    """Whether a terminal of that encoding can show the marks."""
-    try:
-        "✓✗○·─…".encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -8,6 +8,7 @@ from typing import Any
 from grader.base.text import plain
 from grader.verdicts.picture import Bars, Gantt, Grid, Heat, Lines, Number, Picture, Points, bin_of, bins, coarser
 from grader.views.columns import WIDTH, width_for
+from grader.views.signs import speaks
 from grader.views.words import NOTHING, alt, label, number
 
 _INDENT = "  "
@@ -38,15 +39,7 @@ def text_lines(picture: Picture, encoding: str = "utf-8", columns: int = WIDTH) 
     for said in (picture.caption, alt(picture)):
         lines += textwrap.wrap(said, width, initial_indent=_INDENT, subsequent_indent=_INDENT) if said else []
     lines = [plain(line).rstrip()[:width] for line in lines]
-    return lines if _speaks(encoding) else [_in_ascii(line) for line in lines]
-
-
-def _speaks(encoding: str) -> bool:
-    try:
-        (_SHADES + _HEIGHTS + "→↓└┘─│…×").encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+    return lines if speaks(_SHADES + _HEIGHTS + "→↓└┘─│…×", encoding) else [_in_ascii(line) for line in lines]
 
 
 def _in_ascii(line: str) -> str:

@@ -110,3 +110,8 @@ def test_a_shard_wants_a_seed_and_may_be_empty(class_of_four):
     done = home.grader(*args, "--shard", f"{empty}/40", "--seed", "7")
     assert (done.code, "0 submissions" in done.out) == (0, True), done.said
     assert json.loads((home.root / "out/shard.json").read_text())["finished"] is True
+
+    done = home.grader("grade", "submitted", "--out", "out", "--seed", "7")
+    assert done.code == 0, done.said
+    assert not (home.root / "out/shard.json").exists(), "it holds the whole batch now"
+    assert "4 results, 4 of them new" in home.grader("merge", "out", "--out", "all").out

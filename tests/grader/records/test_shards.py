@@ -5,7 +5,7 @@ import pytest
 
 from grader.base.errors import HouseError
 from grader.records.results import Results, results_of
-from grader.records.shards import Run, Shard, merge, read_shard
+from grader.records.shards import Shard, ShardRun, merge, read_shard
 from grader.verdicts.result import Result
 
 STUDENTS = [f"student {number}" for number in range(400)]
@@ -18,7 +18,7 @@ def result(student="ann", exercise="dl_901", source="a", seed=3, **versions):
 
 @pytest.fixture
 def graded(tmp_path):
-    """Writes folders as `grader grade` leaves them: graded("a", results…), or of a shard, graded("b", …, run=Run)."""
+    """Writes folders as `grader grade` leaves them: graded("a", results…), or graded("b", …, run=…) of a shard."""
 
     def write(name, *results, run=None):
         folder = tmp_path / name
@@ -33,7 +33,7 @@ def graded(tmp_path):
 
 
 def shard(number, of, seed=7, finished=True):
-    return Run(Shard(number, of), seed, finished)
+    return ShardRun(Shard(number, of), seed, finished)
 
 
 def test_each_submission_is_one_shards():
