@@ -11,7 +11,7 @@ from grader.bank.tracks import along, find_track
 from grader.base.errors import HouseError, RunError
 from grader.base.text import plain_lines
 from grader.cli.talk import print_json, say, stop, style
-from grader.learner import desk
+from grader.learner import desk, drill
 from grader.learner.examples import counted
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
@@ -44,7 +44,9 @@ def desk_() -> None:
         click.echo(f"  read   {_from_here(exercise.attempt.parent / 'README.md')}")
         click.echo(f"  check  pytest {_from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
-    click.echo("More: grader status · grader list · grader -h")
+    if due := drill.due(house):
+        click.echo(f"{due} drill{' is' if due == 1 else 's are'} due: grader drill --due")
+    click.echo("More: grader drill · grader status · grader list · grader -h")
 
 
 @click.command()

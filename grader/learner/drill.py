@@ -71,6 +71,14 @@ def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
     return found
 
 
+def due(house: House) -> int:
+    """How many questions answered before are due today; 0 where nobody can tell. Raises HouseError."""
+    try:
+        return wanted(house, Wish(due=True)).due if heads(house) else 0
+    except ProgressError:  # said where what is earned was asked for
+        return 0
+
+
 def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
     """Each topic that has questions, to how many, and whether they are drilled. Raises HouseError."""
     questions, drilled = heads(house), Drilled(house.root)

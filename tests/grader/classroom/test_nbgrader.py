@@ -316,7 +316,8 @@ def test_other_files_of_a_submission_are_text_in_the_copy(course):
     copied = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert copied == [
         "PAGE.HTM.txt", "data.csv", "helper.py", "more/nbgrader_config.py.txt", "more/page.xhtml.txt", "noend",
-        "notes.docx", "page.html.txt", "picture.svg.txt", "running_mean.ipynb", "submission_secret.txt", "timestamp.txt",
+        "notes.docx", "page.html.txt", "picture.svg.txt", "running_mean.ipynb",
+        "submission_secret.txt", "timestamp.txt",
     ]  # fmt: skip
     assert "A browser or nbgrader might run page.html: its copy ends in .txt now." in course.said
     assert (course.folder / "submitted" / "right" / ID / "page.html").exists()

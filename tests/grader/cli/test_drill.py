@@ -101,6 +101,16 @@ def test_what_was_answered_is_due_no_more(drilling):
     assert drill("--topic", "mean.running").output == "Nothing is due. More all the same: grader drill --all\n"
 
 
+def test_the_desk_says_how_many_are_due(drilling):
+    def desk():
+        return CliRunner().invoke(main, [], catch_exceptions=False).output
+
+    assert "due" not in desk()
+    card = questions_of(drilling.exercise)[0].id
+    Drilled(drilling.root).answer(Answer(card, 1, 0, f"{LONG_AGO}T12:00:00.000+00:00", "1", "right", "", 0, 5.0))
+    assert "1 drill is due: grader drill --due" in desk().split("\n")
+
+
 def test_new_questions_on_what_was_worked_on_last_come_first(drilling):
     other = drilling.root / "exercises" / "dl_800_other"
     other.mkdir()
