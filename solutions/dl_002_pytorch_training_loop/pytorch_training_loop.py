@@ -482,10 +482,10 @@ def fit(
 def checkpoint_segments(blocks: Sequence[nn.Module], x: Tensor, segments: int) -> Tensor:
     """blocks[L-1](... blocks[0](x)), remembering for the backward pass little more than one tensor a segment.
 
-    The blocks are cut into `segments` runs of consecutive blocks, as equal as they can be. Of each the input is kept;
-    what lies between is forgotten and computed again when the backward pass comes to it. Values and gradients (of x and
-    of all parameters, by `backward()`) are those of the plain pass. Parameters get theirs although x requires none, as
-    in the first layers of a model; frozen ones, and those that their block does not use, get none.
+    The blocks are cut into `segments` runs of consecutive blocks, equal where segments divides L. Of each run the input
+    is kept; what lies between is forgotten and computed again when the backward pass comes to it. Values and gradients
+    (of x and of all parameters, by `backward()`) are those of the plain pass. Parameters get theirs although x requires
+    none, as in the first layers of a model; frozen ones, and those that their block does not use, get none.
 
     The same random numbers: a dropout must drop in the second computation what it dropped in the first. After the
     backward pass torch's random numbers go on as they do after a plain pass. Each block takes one tensor and gives
