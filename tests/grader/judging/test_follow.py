@@ -33,6 +33,18 @@ print(json.dumps({
 """
 
 
+MORE_CHECKS = '''
+
+@part("RunningMean")
+@pytest.mark.parametrize("sizes", [(3, 1), (1, 4)])
+def test_streams_of_unequal_batches(attempt, draw, sizes):
+    """Each row weighs as much as any other."""
+    batches = [draw.normal(n, 3) for n in sizes]
+    want = [torch.cat(batches[: i + 1]).mean(0) for i in range(2)]
+    agree(attempt.run(drivers.stream, batches), want, axes="d", of=f"RunningMean over batches of {sizes}")
+'''
+
+
 def texts(solution):
     """Name to a submission."""
     slip = solution.replace(*WRONG)
@@ -62,6 +74,8 @@ def texts(solution):
 @pytest.fixture(scope="module")
 def judged(homes):
     home = homes()
+    with home.exercise.checks.open("a") as checks:
+        checks.write(MORE_CHECKS)
     (home.root / "texts.json").write_text(json.dumps(dict(texts(home.solution))))
     done = home.script(PROBE)
     assert done.code == 0, done.said
