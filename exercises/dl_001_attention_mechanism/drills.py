@@ -87,8 +87,7 @@ def softmax_of_a_gap(draw):
     g, d = draw(5.0, 10.0, 20.0, 30.0), draw(16, 64, 256)
     return Number(
         ask=f"Two keys; q · k of the first is {g:g} larger than that of the second. Width {d}, usual scale. What "
-        f"weight has "
-        "the first?",
+        "weight does the first get?",
         given=dict(g=g, d=d),
         answer=1 / (1 + exp(-g / sqrt(d))),
         within=0.001,
@@ -192,8 +191,8 @@ def mask_by_a_product(draw):
         "scores filled with -inf": "the third score is set to -inf before the softmax",
     }
     return Number(
-        ask=f"Scores {a}, {b} and {c}; the third key is hidden in this way: {words[way]}. What weight has the first "
-        f"key?",
+        ask=f"Scores {a}, {b} and {c}; the third key is hidden in this way: {words[way]}. What weight does the "
+        f"first key get?",
         given=dict(a=a, b=b, c=c, way=way),
         answer=by[way],
         within=0.002,
@@ -226,8 +225,8 @@ def _(a, b, c, way):
 def parameters_of_a_layer(draw):
     c, h = draw(512, 768, 1024, 1536, 2048, 2560, 4096, 5120), draw(8, 16, 32)
     return Number(
-        ask=f"Multi-head attention of width {c} with {h} heads of width {c // h}. How many parameters has it, biases "
-        f"too?",
+        ask=f"Multi-head attention of width {c} with {h} heads of width {c // h}. How many parameters does it have, "
+        "biases too?",
         given=dict(c=c, h=h),
         answer=4 * c * c + 4 * c,
         unit="parameters",

@@ -169,7 +169,7 @@ def steps_of_an_epoch(draw):
     n, b, a = draw.between(1000, 20000), draw(16, 32, 64), draw(3, 4, 8)
     return Number(
         ask=f"{n} examples, batches of {b}, one optimizer step after each {a} batches and after the last. How many "
-        "steps has an epoch?",
+        "steps does an epoch have?",
         given=dict(n=n, b=b, a=a),
         answer=ceil(ceil(n / b) / a),
         unit="steps",
@@ -264,7 +264,8 @@ def weight_of_a_short_batch(draw):
     m, k, r = draw(32, 64, 128), draw.between(3, 8), draw.between(3, 30)
     return Number(
         ask=f"{k} micro-batches of {m} examples and a last one of {r}. Each loss is a mean over its micro-batch, and "
-        f"all are divided by {k + 1}. How many times its right weight has an example of the last one?",
+        f"all are divided by {k + 1}. How many times its right weight does an example of the last one "
+        "get?",
         given=dict(m=m, k=k, r=r),
         answer=(k * m + r) / ((k + 1) * r),
         unit="x",
@@ -480,8 +481,8 @@ def bytes_of_a_checkpoint(draw):
     copies = 4 if best else 3
     extra = ", with a copy of the best weights so far" if best else ""
     return Number(
-        ask=f"{P} million parameters in float32, trained with Adam{extra}. How many bytes has a checkpoint from which "
-        "the run goes on, small things left out?",
+        ask=f"{P} million parameters in float32, trained with Adam{extra}. How many bytes does a checkpoint take "
+        "from which the run can go on, small things left out?",
         given=dict(P=P, copies=copies),
         answer=4e6 * P * copies,
         unit="B",

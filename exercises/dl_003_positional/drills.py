@@ -190,8 +190,8 @@ def places_of_the_same_score(draw):
     t = draw.between(3, 40)
     pairs = [(m + t, n + t), (n, m), (2 * m, 2 * n), (m + t, n)]
     return Choice(
-        ask=f"Rotary positions. A query at place {m} and a key at place {n} have some score. Where have the same two "
-        "vectors the same score?",
+        ask=f"Rotary positions. A query at place {m} and a key at place {n} have some score. Where do the same two "
+        "vectors have the same score?",
         given=dict(m=m, n=n, t=t),
         answer="query at {}, key at {}".format(*pairs[0]),
         traps={
@@ -287,7 +287,7 @@ def partner_of_a_feature(draw):
     d, layout = draw(32, 64, 80, 96, 128), draw("neighbours", "halves")
     i = draw.between(3, d - 1)
     neighbour, half = i + 1 - 2 * (i % 2), (i - d // 2 if i >= d // 2 else i + d // 2)
-    name = "pairs neighbours, as Meta's code" if layout == "neighbours" else "pairs halves, as transformers"
+    name = "pairs neighbours, as Meta's does" if layout == "neighbours" else "pairs halves, as Hugging Face's does"
     return Number(
         ask=f"Heads of width {d}; the code {name}. With which feature is feature {i} turned, counted from 0?",
         given=dict(d=d, layout=layout, i=i),

@@ -94,16 +94,16 @@ def _(g, lr, eps):
 def decay_of_adamw(draw):
     lr, w, n = draw(1e-3, 3e-4, 2e-3), draw(0.1, 0.01, 0.05), draw(1000, 2000, 5000)
     return Number(
-        ask=f"AdamW, rate {lr:g}, weight decay {w:g}. A weight gets no gradient for {n} steps. By what factor has it "
-        f"shrunk?",
+        ask=f"AdamW, rate {lr:g}, weight decay {w:g}. A weight's gradient is 0 in each of the first {n} steps. "
+        "What share of the weight is left?",
         given=dict(lr=lr, w=w, n=n),
         answer=(1 - lr * w) ** n,
         within=0.0005,
         traps={"the rate forgotten": (1 - w) ** n, "no decay": 1.0, "as L2 in Adam": max(0.0, 1 - lr * n)},
-        hints=("Each step multiplies by the same number; the rate is in it.", "(1 - lr · w) ** n"),
+        hints=("Each step multiplies by the same number; the rate is in it.", "(1 - lr · w)^n"),
         why="AdamW takes the decay past the second moment. As L2 in the gradient, Adam would normalise it away, and "
         "move by "
-        "the rate.",
+        "the rate. A parameter whose gradient is None is skipped.",
     )
 
 
@@ -155,8 +155,8 @@ print(round(p, 6))
             "Where may the decay stand, and what is corrected by the number of the step?",
             "g², 1 - β^t, lr · w · p",
         ),
-        why="The decay stays out of both moments and is multiplied by the rate. Moments are corrected by the step's "
-        "number.",
+        why="The decay stays out of both moments and is multiplied by the rate. v averages squares, and each moment "
+        "is divided by what its average still lacks of one.",
     )
 
 

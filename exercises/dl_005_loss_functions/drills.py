@@ -108,7 +108,7 @@ def easy_example(draw):
         answer=(1 - p) ** -g,
         unit="x",
         traps={"p for 1 - p": p**-g, "γ as a factor": 1 / ((g + 1) * (1 - p)), "no difference": 1.0},
-        hints=("Focal loss is cross-entropy times (1 - p)^γ.", "1 / (1 - p) ** g"),
+        hints=("Focal loss is cross-entropy times (1 - p)^γ.", "1 / (1 - p)^g"),
         why="Easy examples are many: each counts less, so that the few hard ones are not drowned.",
     )
 

@@ -65,11 +65,11 @@ def _(c, o, k, mode):
 @question(topic="initialization.variance", level=2, source="He 2015, section 2.2", readme=("dl_006/2", "dl_006/3"))
 def variance_after_layers(draw):
     n, L = draw(256, 512), draw(4, 6, 8, 10)
-    kind = draw("Xavier", "He", "a variance of 1 / (4 n)")
-    factor = {"Xavier": 0.5, "He": 1.0, "a variance of 1 / (4 n)": 0.125}[kind]
+    kind = draw("Xavier's variance", "He's variance", "the variance 1 / (4 n)")
+    factor = {"Xavier's variance": 0.5, "He's variance": 1.0, "the variance 1 / (4 n)": 0.125}[kind]
     return Number(
-        ask=f"{L} linear layers of width {n}, each followed by ReLU, weights by {kind}, no biases. By what factor "
-        f"does the mean "
+        ask=f"{L} linear layers of width {n}, each followed by ReLU, weights drawn with {kind}, no biases. By what "
+        f"factor does the mean "
         "square of the activations change on average, wide layers assumed?",
         given=dict(n=n, L=L, kind=kind, factor=factor),
         answer=factor**L,
@@ -78,14 +78,14 @@ def variance_after_layers(draw):
             "halved twice": (factor / 2) ** L,
             "a factor left out": factor**L * 4,
         },
-        hints=("Per layer: width, times the variance, times the half that ReLU leaves.", "factor ** L"),
+        hints=("Per layer: width, times the variance, times the half that ReLU leaves.", "factor^L"),
         why="Xavier is made for a unit around 0, and a ReLU halves what it passes. Over many layers that is a power.",
     )
 
 
 @variance_after_layers.second
 def _(n, L, kind, factor):
-    variance = {"Xavier": 2 / (n + n), "He": 2 / n, "a variance of 1 / (4 n)": 1 / (4 * n)}[kind]
+    variance = {"Xavier's variance": 2 / (n + n), "He's variance": 2 / n, "the variance 1 / (4 n)": 1 / (4 * n)}[kind]
     square = 1.0
     for _layer in range(L):
         before_relu = n * variance * square
@@ -256,7 +256,7 @@ def length_through_layers(draw):
         given=dict(L=L, g=g, r=r),
         answer=r * g**L,
         traps={"gain counted once": r * g, "gain squared": r * g ** (2 * L), "gains added": r * L * g},
-        hints=("An orthogonal matrix keeps every length.", "r · g ** L"),
+        hints=("An orthogonal matrix keeps every length.", "r · g^L"),
         why="All singular values are the same, for every vector. Of Gaussian matrices only the average is kept, and "
         "the "
         "directions spread.",
@@ -360,7 +360,7 @@ def _(w):
 def rate_at_width(draw):
     base, k, lr = draw(128, 256), draw(2, 4, 8, 16), draw(1e-2, 3e-3, 6e-3)
     return Number(
-        ask=f"µP, Adam, tuned at width {base}: rate {lr:g}. Which rate has a hidden matrix at width {base * k}?",
+        ask=f"µP, Adam, tuned at width {base}: rate {lr:g}. What is the rate of a hidden matrix at width {base * k}?",
         given=dict(base=base, k=k, lr=lr),
         answer=lr / k,
         traps={"the root of the factor": lr / sqrt(k), "unchanged": lr, "larger": lr * k},
@@ -377,21 +377,22 @@ def _(base, k, lr):
     return change / (base * k)
 
 
-@question(topic="initialization.mup", level=2, source="Yang 2022, table 8", readme="dl_006/9")
+@question(topic="initialization.mup", level=2, source="Yang 2022, table 3", readme="dl_006/9")
 def what_shrinks_with_width(draw):
     k = draw(2, 4, 8, 16, 32)
     things = {
         "rate of a bias": 1.0,
-        "standard deviation of a hidden weight": k**-0.5,
-        "rate of a hidden weight, Adam": 1 / k,
-        "variance of the output layer": 1 / k**2,
-        "a sum of as many equal terms": k,
-        "a sum of as many random terms": k**0.5,
+        "standard deviation of a hidden weight at the start": k**-0.5,
+        "rate of a hidden weight": 1 / k,
+        "variance of an output weight at the start": 1 / k**2,
+        "a sum of equal terms, one for each unit": k,
+        "a sum of random terms of mean 0, one for each unit": k**0.5,
     }
     shown = draw.sample(list(things), 3)
     order = sorted(shown, key=lambda name: things[name])
     return Order(
-        ask=f"µP: the width grows {k}-fold. By what is each multiplied? Smallest factor first.",
+        ask=f"µP with Adam, no multipliers in the forward pass: the width grows {k}-fold. By what is each multiplied? "
+        "Smallest factor first.",
         given=dict(k=k, shown=shown),
         answer=order,
         traps={"largest first": order[::-1], "the first two swapped": [order[1], order[0], order[2]]},
@@ -407,9 +408,10 @@ def _(k, shown):
 
     def factor(name):
         equal, random = np.ones(k).sum(), np.linalg.norm(np.ones(k))
-        by = {"rate of a bias": 1.0, "a sum of as many equal terms": equal, "a sum of as many random terms": random}
-        if name in by:
-            return by[name]
+        by = {"rate of a bias": 1.0, "a sum of equal": equal, "a sum of random": random}
+        for begin, factor in by.items():
+            if name.startswith(begin):
+                return factor
         return 1 / random if name.startswith("standard") else 1 / equal if name.startswith("rate") else 1 / equal**2
 
     return sorted(shown, key=factor)

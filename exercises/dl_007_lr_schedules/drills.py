@@ -44,7 +44,7 @@ def drops_so_far(draw):
             "a drop too many": start * g ** (drops + 1),
             "divided": start / g**drops if drops else start / g**2,
         },
-        hints=("How many of the epochs are reached?", "start · g ** (drops so far)"),
+        hints=("How many of the epochs are reached?", "start · g^(drops so far)"),
         why="A rate that is computed from the epoch needs no memory. One that is multiplied on the way has to be "
         "resumed "
         "with what was already dropped.",
@@ -176,7 +176,7 @@ def begin_of_a_cycle(draw):
             "one cycle further": T * (m**k - 1) // (m - 1),
             "its own length": T * m ** (k - 1),
         },
-        hints=("Add the lengths of the cycles before it.", "T · (m ** (k - 1) - 1) / (m - 1)"),
+        hints=("Add the lengths of the cycles before it.", "T · (m^(k - 1) - 1) / (m - 1)"),
         why="The last cycle is longer than all before it together, for m = 2 by one first cycle: stop at its end.",
     )
 
@@ -386,8 +386,7 @@ def steps_of_an_epoch(draw):
     w = draw(2, 5)
     return Number(
         ask=f"{n} samples, batch {b}, warm-up of {w} epochs, no batch dropped. The batch grows {k}-fold. How many "
-        f"steps has the "
-        "warm-up now?",
+        "steps does the warm-up have now?",
         given=dict(n=n, b=b, k=k, w=w),
         answer=w * -(-n // (b * k)),
         unit="steps",

@@ -95,7 +95,7 @@ def what_does_not_reach_the_input(draw):
     return Choice(
         ask=f"One channel of BatchNorm in training, weight 1, eps 0. The gradient that comes from above is, over the "
         f"batch: "
-        f"{case if case != 'constant' else 'the same number for every value'}. What gradient has the input?",
+        f"{case if case != 'constant' else 'the same number for every value'}. What is the gradient of the input?",
         given=dict(case=case),
         answer=something if "square" in case else nothing,
         traps={
@@ -217,7 +217,7 @@ def _(x):
 @question(topic="normalization.rms", level=2, source="Zhang 2019, section 4", readme="dl_009/6")
 def which_are_the_same(draw):
     scale, shift = draw(2, 3, 5), draw(1, 2, 4)
-    norm, change = draw("RMSNorm", "LayerNorm"), draw("multiplied by", "raised by")
+    norm, change = draw("RMSNorm", "RMSNorm", "LayerNorm"), draw("multiplied by", "raised by", "raised by")
     same = norm == "LayerNorm" or change == "multiplied by"
     by = scale if change == "multiplied by" else shift
     return Choice(
@@ -308,8 +308,7 @@ def variance_of_two_halves(draw):
     mean = (n * a + m * b) / (n + m)
     return Number(
         ask=f"A GPU has {n} values of mean {a:g} and variance {u:g}, another {m} values of mean {b:g} and variance "
-        f"{v:g} "
-        "(biased ones). What variance have all together?",
+        f"{v:g} (biased ones). What is the variance of all together?",
         given=dict(n=n, m=m, a=a, b=b, u=u, v=v),
         answer=(n * (u + a * a) + m * (v + b * b)) / (n + m) - mean * mean,
         within=0.002,
@@ -363,8 +362,7 @@ def folded_bias(draw):
     b, mu, v, g, beta = draw(0.0, 1.0), draw(2.0, 3.0), draw(4.0, 0.25, 16.0), draw(1.5, 3.0), draw(0.5, 2.0)
     return Number(
         ask=f"A convolution with bias {b:g} before BatchNorm in evaluation: mean {mu:g}, variance {v:g}, weight "
-        f"{g:g}, bias "
-        f"{beta:g}, eps 0. What bias has the folded convolution?",
+        f"{g:g}, bias {beta:g}, eps 0. What is the bias of the folded convolution?",
         given=dict(b=b, mu=mu, v=v, g=g, beta=beta),
         answer=(b - mu) * g / sqrt(v) + beta,
         within=0.001,

@@ -245,8 +245,8 @@ def _(L, s):
 
 @question(topic="transformer.decoder_only", level=2, source="Radford 2019, section 2.3", readme="dl_010/5")
 def matrix_that_is_scaled(draw):
-    right = draw("attention's out_proj", "the feed-forward down")
-    others = draw.sample(["attention's q_proj", "attention's k_proj", "attention's v_proj", "the feed-forward up"], 3)
+    right = draw("attention, o_proj", "feed-forward, 2nd matrix")
+    others = draw.sample(["attention, q_proj", "attention, k_proj", "attention, v_proj", "feed-forward, 1st matrix"], 3)
     return Choice(
         ask="In a GPT-2 of many blocks, the initial values of some matrices are divided by the root of twice the "
         "number of blocks. Which of these?",
@@ -260,9 +260,9 @@ def matrix_that_is_scaled(draw):
 
 @matrix_that_is_scaled.second
 def _(options):
-    result = {"q_proj": "scores", "k_proj": "scores", "v_proj": "heads", "up": "hidden"}
-    result |= {"out_proj": "stream", "down": "stream"}
-    (right,) = [name for name in options if result[name.split()[-1]] == "stream"]
+    result = {"q_proj": "scores", "k_proj": "scores", "v_proj": "heads", "1st": "hidden"}
+    result |= {"o_proj": "stream", "2nd": "stream"}
+    (right,) = [name for name in options if result[name.split()[1]] == "stream"]
     return right
 
 
@@ -592,7 +592,7 @@ def stream_is_bounded(draw):
     L, g, r = draw.between(8, 60), draw(0.1, 0.2, 0.25, 0.5), draw(1.0, 2.0, 4.0)
     return Number(
         ask=f"Every outer norm has weight {g:g} in each entry. The stream starts with a root mean square of {r:g} and "
-        f"passes {L} blocks of two sub-layers. Which root mean square can it have at most?",
+        f"passes {L} blocks of two sub-layers. What is the largest root mean square that it can have?",
         given=dict(L=L, g=g, r=r),
         answer=r + 2 * L * g,
         traps={

@@ -326,7 +326,7 @@ def _(H, c, r):
 
 @question(topic="kv.latent", level=3, source="DeepSeek-V2, section 2.1", readme="dl_011/3")
 def what_can_be_absorbed(draw):
-    case = draw("before k_up", "after k_up", "nowhere", "after k_up, by one angle for all")
+    case = draw("before k_up", "after k_up", "after k_up", "nowhere", "after k_up, by one angle for all")
     where = {
         "before k_up": "The latent is rotated by its place, cached, and k_up makes the key",
         "after k_up": "The latent is cached, k_up makes the key, which is rotated by its place",
@@ -336,7 +336,7 @@ def what_can_be_absorbed(draw):
     }[case]
     yes, no = "one matrix for all tokens", "a matrix for each place"
     return Choice(
-        ask=f"{where}. What would have to be applied to the query, so that it can meet what is cached?",
+        ask=f"{where}. What must the query be multiplied with, to be compared with what is cached?",
         given=dict(case=case),
         answer=no if case == "after k_up" else yes,
         traps={

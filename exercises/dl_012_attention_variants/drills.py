@@ -134,7 +134,8 @@ def sum_of_two_parts(draw):
     top = max(a, b)
     return Number(
         ask=f"Two parts of a row of scores. The first has maximum {a:g} and, relative to it, a sum of exponentials "
-        f"{s:g}; the second has {b:g} and {t:g}. Which sum has the whole row, relative to its maximum?",
+        f"{s:g}; the second has {b:g} and {t:g}. What is the sum of the whole row, relative to its "
+        "maximum?",
         given=dict(a=a, b=b, s=s, t=t),
         answer=s * exp(a - top) + t * exp(b - top),
         traps={
@@ -229,8 +230,8 @@ def flash_against_plain(draw):
     right = "more" if what.endswith("backward pass") and what.startswith("mult") else right
     others = [one for one in ("fewer", "as many", "more") if one != right]
     return Choice(
-        ask=f"A long sequence, training. {what[0].upper()}{what[1:]}: how many has FlashAttention, against plain "
-        "attention that stores its weights?",
+        ask=f"A long sequence, training. FlashAttention against plain attention that stores its weights: how "
+        f"many {what} are there?",
         given=dict(what=what),
         answer=right,
         traps=dict(
@@ -320,7 +321,7 @@ def gradient_of_a_score(draw):
     delta = p[0] * dps[0] + p[1] * dps[1]
     return Number(
         ask=f"A row of two weights, {p[0]} and {p[1]}; the loss has the gradients {dps[0]:g} and {dps[1]:g} with "
-        "respect to them. Which gradient has the first score?",
+        "respect to them. What is the gradient of the first score?",
         given=dict(p=p, dps=dps),
         answer=p[0] * (dps[0] - delta),
         traps={
@@ -634,7 +635,7 @@ for score in (0.0, {far} * cap, -inf):
         },
         hints=("tanh lies between -1 and 1, also at infinity.", "cap · tanh(score / cap)"),
         why="A mask before the cap becomes a finite score, and hidden keys get weight. The tanh belongs between "
-        "scores and mask, and fused attention of 2024 had no place for it there.",
+        "scores and mask. torch's scaled_dot_product_attention has no place for it there.",
     )
 
 

@@ -167,7 +167,7 @@ def loss_over_micro_batches(draw):
     n, m = draw.sample([2, 3, 5, 8, 10, 16], 2), draw.sample([0.5, 1.0, 1.5, 2.0, 4.0, 6.0], 2)
     return Number(
         ask=f"Two micro-batches: {n[0]} counted tokens with mean loss {m[0]:g}, and {n[1]} with mean loss {m[1]:g}. "
-        "Which loss has the whole batch, as a mean over its tokens?",
+        "What is the loss of the whole batch, as a mean over its tokens?",
         given=dict(n=n, m=m),
         answer=(n[0] * m[0] + n[1] * m[1]) / (n[0] + n[1]),
         traps={

@@ -317,7 +317,7 @@ def _(p, N):
 
 @question(topic="distributed.fully_sharded", level=2, source="Zhao 2023, PyTorch FSDP, section 3.2", readme="dl_014/2")
 def traffic_of_a_strategy(draw):
-    strategy, p = draw("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD"), draw(8, 16, 64)
+    strategy, p = draw("FULL_SHARD", "FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD"), draw(8, 16, 64)
     about = {
         "FULL_SHARD": "parameters are freed after the forward pass",
         "SHARD_GRAD_OP": "gathered parameters are kept until the backward pass is over",

@@ -11,7 +11,7 @@ def weight_of_the_first_expert(draw):
     c, d = draw(0.0, 0.3, 0.4), draw(-1.0, -0.5)
     return Number(
         ask=f"A router's logits for a token are {a:g}, {b:g}, {c:g} and {d:g}. The two best experts are chosen, and a "
-        "softmax is taken over their logits. Which weight has the first?",
+        "softmax is taken over their logits. What is the weight of the first?",
         given=dict(a=a, b=b, c=c, d=d),
         answer=1 / (1 + exp(b - a)),
         traps={
@@ -67,7 +67,7 @@ def switch_loss(draw):
     P = draw([0.4, 0.3, 0.2, 0.1], [0.6, 0.2, 0.15, 0.05], [0.3, 0.28, 0.22, 0.2], [0.55, 0.3, 0.1, 0.05])
     return Number(
         ask=f"Four experts get shares {f[0]}, {f[1]}, {f[2]}, {f[3]} of the tokens; their mean probabilities are "
-        f"{P[0]}, {P[1]}, {P[2]}, {P[3]}. Which balancing loss has Switch, without its coefficient?",
+        f"{P[0]}, {P[1]}, {P[2]}, {P[3]}. What is Switch's balancing loss, without its coefficient?",
         given=dict(f=f, P=P),
         answer=4 * (f[0] * P[0] + f[1] * P[1] + f[2] * P[2] + f[3] * P[3]),
         traps={
@@ -153,8 +153,8 @@ def _(z):
 def slots_of_an_expert(draw):
     T, E, k, c = draw(500, 900, 1000, 1500, 3000), draw(8, 16, 64), draw(2, 4), draw(1.25, 1.5, 1.75)
     return Number(
-        ask=f"{T} tokens, {E} experts, each token sent to {k}, capacity factor {c:g}. How many slots has an expert, "
-        "rounded up?",
+        ask=f"{T} tokens, {E} experts, each token sent to {k}, capacity factor {c:g}. How many slots does an "
+        "expert have, rounded up?",
         given=dict(T=T, E=E, k=k, c=c),
         answer=ceil(c * k * T / E),
         unit="slots",
@@ -359,7 +359,7 @@ def weight_behind_a_bias(draw):
     b = draw(0.45, 0.5, 0.6)
     return Number(
         ask=f"Three experts have scores {s[0]}, {s[1]} and {s[2]}; a balancing bias of {b} has grown for the last, 0 "
-        "for the others. Two are chosen. Which weight has the last expert, if weights sum to 1?",
+        "for the others. Two are chosen. What is the weight of the last expert, if weights sum to 1?",
         given=dict(s=s, b=b),
         answer=s[2] / (s[0] + s[2]),
         traps={

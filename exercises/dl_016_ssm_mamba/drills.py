@@ -125,7 +125,8 @@ print(outputs)
 def entry_of_the_kernel(draw):
     a, b, c, k = draw(0.5, 0.6, 0.8, 0.9), draw(2.0, 3.0), draw(0.5, 1.5), draw(2, 3, 4, 5)
     return Number(
-        ask=f"s = {a:g} · s + {b:g} · x, y = {c:g} · s. Which weight has the input of {k} steps ago in the output?",
+        ask=f"s = {a:g} · s + {b:g} · x, y = {c:g} · s. With which weight does the input of {k} steps ago enter "
+        "the output?",
         given=dict(a=a, b=b, c=c, k=k),
         answer=c * a**k * b,
         traps={
@@ -684,7 +685,7 @@ def cache_of_a_hybrid(draw):
     L, n, period = draw(32, 48, 64, 72), draw(65536, 131072, 262144), 8
     return Number(
         ask=f"A hybrid like Jamba: {L} layers, one in eight with attention, 8 KV heads of width 128, 2 B a value. How "
-        f"many bytes has the KV cache at {n:,} tokens?",
+        f"many bytes does the KV cache take at {n:,} tokens?",
         given=dict(L=L, n=n),
         answer=2 * (L // period) * 8 * 128 * 2 * n,
         unit="B",

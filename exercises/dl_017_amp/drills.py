@@ -142,7 +142,7 @@ print(bfloat16({down}), bfloat16({up}))
 
 @question(topic="precision.underflow", level=2, source="Micikevicius 2018, section 3.2", readme="dl_017/1")
 def least_scale(draw):
-    g = draw(1.0, 2.0, 3.0, 5.0, 7.0) * 10.0 ** -draw(8, 9, 10, 11)
+    g = draw(1.0, 2.0, 3.0, 5.0, 7.0) * 10.0 ** -draw(9, 10, 11, 12)
     return Number(
         ask=f"The smallest gradient that matters is {g:.0e}. float16's smallest number above 0 is 2^(-24). Which is "
         "the least power of two for a loss scale that brings this gradient up to it?",
@@ -306,11 +306,11 @@ def what_an_inf_changes(draw):
         "growth": "the count of good iterations",
         "batchnorm": "the running mean of BatchNorm",
     }[what]
-    stays, halved, zero, moves = "as before the iteration", "half of it", "0", "moved as in any iteration"
+    stays, halved, zero, moves = "as before the iteration", "halved", "0", "moved as in any iteration"
     right = {"scale": halved, "growth": zero, "batchnorm": moves}.get(what, stays)
     return Choice(
         ask=f"An iteration with GradScaler: forward, backward, step, update. A gradient is Inf, after many good ones. "
-        f"What is {named} afterwards?",
+        f"What {'are' if what in ('weights', 'moments') else 'is'} {named} afterwards?",
         given=dict(what=what),
         answer=right,
         traps={
@@ -343,7 +343,7 @@ def _(what):
         state["scale"], state["growth"] = state["scale"] / 2, 0.0
     return {
         8.0: "as before the iteration",
-        4.0: "half of it",
+        4.0: "halved",
         0.0: "0",
         9.0: "moved as in any iteration",
     }[state[what]]

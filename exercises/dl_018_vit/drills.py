@@ -115,8 +115,8 @@ def _(side, p, d):
 def parameters_of_the_embedding(draw):
     c, p, d = draw(3, 4, 8), draw(4, 8, 14, 16, 32), draw(192, 384, 768, 1024)
     return Number(
-        ask=f"Images of {c} channels, patches of {p} × {p}, width {d}. How many parameters has the patch embedding, "
-        "with bias?",
+        ask=f"Images of {c} channels, patches of {p} × {p}, width {d}. How many parameters does the patch embedding "
+        "have, with bias?",
         given=dict(c=c, p=p, d=d),
         answer=c * p**2 * d + d,
         unit="parameters",
@@ -163,7 +163,7 @@ def rows_of_the_table(draw):
     p, a, b, e = draw(14, 16, 32), draw.between(8, 30), draw.between(8, 30), draw(1, 2)
     return Number(
         ask=f"A model with {'a class token' if e == 1 else 'a class and a distillation token'} and patches of {p} is "
-        f"moved from 224 × 224 to {a * p} × {b * p} pixels. How many rows has its new table of positions?",
+        f"moved from 224 × 224 to {a * p} × {b * p} pixels. How many rows does its new table of positions have?",
         given=dict(p=p, high=a * p, wide=b * p, e=e),
         answer=a * b + e,
         unit="rows",

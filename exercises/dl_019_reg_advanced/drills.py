@@ -299,7 +299,7 @@ print([round((1 - eps) * v + eps / C, 3) for v in y])
 
 @question(topic="regularization.label_smoothing", level=2, source="Müller 2019, sections 2 and 5", readme="dl_019/4")
 def wrong_classes_at_the_optimum(draw):
-    eps, C = draw(0.0, 0.05, 0.1, 0.2), draw(10, 100, 1000)
+    eps, C = draw(0.0, 0.0, 0.05, 0.1, 0.2), draw(10, 100, 1000)
     free, level = "further and further below the right one", "all equally far below the right one, at a finite gap"
     return Choice(
         ask=f"{C} classes, hard labels, ε = {eps} of label smoothing. To which logits of the wrong classes does the "
@@ -496,7 +496,7 @@ for mean in (start, anew):
 
 @question(topic="regularization.weight_average", level=1, source="Izmailov 2018, section 3.2", readme="dl_019/5")
 def norms_beside_an_average(draw):
-    norm = draw("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm (as by default)")
+    norm = draw("BatchNorm", "BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm (as by default)")
     batch = norm == "BatchNorm"
     care, nothing = "their running statistics have to fit the averaged weights", "nothing, they measure at test time"
     return Choice(

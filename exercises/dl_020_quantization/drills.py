@@ -11,7 +11,7 @@ def code_of_a_number(draw):
     k = draw.between(10, 130)
     low, x = -z * s, (k + draw(-0.3, 0.2, 0.4)) * s
     return Number(
-        ask=f"Affine codes 0 to 255 with a step of {s}; code 0 stands for {low:.2f}. Which code has {x:.4f}?",
+        ask=f"Affine codes 0 to 255 with a step of {s}; code 0 stands for {low:.2f}. What is the code of {x:.4f}?",
         given=dict(s=s, low=round(low, 2), x=round(x, 4)),
         answer=round(x / s) + round(-low / s),
         traps={"zero point forgotten": k, "zero point taken away": k - z, "from the highest code": 255 - k - z},
@@ -34,7 +34,7 @@ def _(s, low, x):
 
 @question(topic="quantization.affine", level=2, source="Jacob 2018, section 2.3", readme=("dl_020/1", "dl_020/7"))
 def terms_of_zero_points(draw):
-    term, rows = draw("weights", "inputs", "both", "bias"), draw(128, 1024, 4096)
+    term, rows = draw("weights", "inputs", "inputs", "both", "bias"), draw(128, 1024, 4096)
     named = {
         "weights": "the zero point of x, times the sum of the weights",
         "inputs": "the zero point of w, times the sum of the inputs",
@@ -797,8 +797,8 @@ print(byte, byte >> 4, byte & 15)
             "written one behind the other": f"{a}{b} {a} {b}",
         },
         hints=("A shift by 4 multiplies with 16.", "16 · first + second"),
-        why="Levels of NF4 need a table, so codes are only looked up and the product runs in half precision: memory "
-        "is saved, not arithmetic.",
+        why="The upper half counts multiples of a power of two; a shift and a mask give both codes back. They are unpacked "
+        "and looked up before each product, which runs in half precision: memory is saved, not arithmetic.",
     )
 
 
@@ -811,7 +811,7 @@ def fewest_bits(draw):
         f"4 bits, a float16 scale for {g}": 4 + 16 / g,
         f"3 bits, a float16 scale and zero point for {small}": 3 + 32 / small,
         "NF4, a float32 constant for 64": 4 + 32 / 64,
-        "NF4, the same constants in 8 bits": 4 + 8 / 64 + 32 / (64 * 256),
+        "NF4, an 8-bit constant for 64, a float32 for 256 of these": 4 + 8 / 64 + 32 / (64 * 256),
         f"int8, a float32 scale for a row of {row}": 8 + 32 / row,
     }
     names = draw.sample(sorted(bits), 4)
@@ -841,7 +841,7 @@ def _(names):
         block = 256 * group * 64
         codes = {"4": 4, "3": 3, "N": 4, "i": 8}[name[0]] * block
         constants = 16 * ("float16" in name) + 16 * ("zero" in name) + 32 * ("float32" in name)
-        if "8 bits" in name:
+        if "8-bit" in name:
             return codes / block + (8 * 256 + 32) / (256 * 64)
         return (codes + constants * block / group) / block
 

@@ -33,7 +33,7 @@ def _(n, share):
 
 @question(topic="transfer.objectives", level=1, source="Devlin 2019, section 3.1", readme="dl_021/1")
 def label_of_a_token(draw):
-    fate, word = draw("masked", "random", "kept", "not chosen"), draw("cat", "blue", "seven")
+    fate, word = draw("masked", "random", "kept", "not chosen", "not chosen"), draw("cat", "blue", "seven")
     told = {
         "masked": "is chosen, and becomes the mask token",
         "random": "is chosen, and becomes the random token 'of'",
@@ -73,7 +73,7 @@ def inputs_of_t5(draw):
     spans = n // 20
     return Number(
         ask=f"T5 cuts 15 % of {n} tokens out, in spans of 3 on average, and puts one sentinel in the place of each. "
-        "How many tokens has the encoder's input, with the end token?",
+        "How many tokens does the encoder's input have, the end token among them?",
         given=dict(n=n),
         answer=n * 17 // 20 + n // 20 + 1,
         unit="tokens",
@@ -255,8 +255,8 @@ def _(L, every, epoch):
 def rate_below_the_top(draw):
     e, k = draw(1e-3, 2e-3, 5e-3, 1e-2), draw(2, 3, 4)
     return Number(
-        ask=f"ULMFiT: the last layer learns at {e:g}. At which rate learns the layer {k} places nearer to the input, "
-        "with the usual factor of 2.6?",
+        ask=f"ULMFiT: the last layer learns at {e:g}. At which rate does the layer {k} places nearer to the input "
+        "learn, with the usual factor of 2.6?",
         given=dict(e=e, k=k),
         answer=e / 2.6**k,
         traps={"rates grow": e * 2.6**k, "linear": e / (2.6 * k), "one place too many": e / 2.6 ** (k + 1)},
@@ -301,7 +301,7 @@ def slanted_triangle(draw):
     f = (steps - step) / (steps - steps // 10)
     return Number(
         ask=f"A slanted triangle of {steps} steps climbs to {rate:g} at a tenth of them and falls in a straight line. "
-        f"It begins and ends at 1/32 of {rate:g}. Which rate has step {step}?",
+        f"It begins and ends at 1/32 of {rate:g}. What is the rate at step {step}?",
         given=dict(steps=steps, rate=rate, step=step),
         answer=rate * (1 + (steps - step) * 31 / (0.9 * steps)) / 32,
         traps={"it ends at 0": rate * f, "from the start": rate * (1 + (1 - step / steps) * 31) / 32},
@@ -427,7 +427,8 @@ def _(b, d, o, r):
 def parameters_of_dora(draw):
     d, o, r = draw(1024, 2048, 4096), draw(1024, 4096, 8192, 11008), draw(4, 8, 16, 32)
     return Number(
-        ask=f"DoRA of rank {r} on a layer from {d} inputs to {o} outputs. How many parameters are trained?",
+        ask=f"DoRA of rank {r} on a layer from {d} inputs to {o} outputs, with a length for each output as in PEFT. "
+        "How many parameters are trained?",
         given=dict(d=d, o=o, r=r),
         answer=r * (d + o) + o,
         unit="parameters",

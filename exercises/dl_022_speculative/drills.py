@@ -97,8 +97,8 @@ def _(change):
 def rate_of_acceptance(draw):
     p, q = ([x / 20 for x in draw.shuffled(draw((2, 5, 13), (3, 7, 10), (1, 8, 11), (4, 4, 12)))] for _ in range(2))
     return Number(
-        ask=f"Over three tokens the target has the law {p}, the draft {q}. A draft is drawn; with which probability "
-        "is it kept?",
+        ask=f"The target gives three tokens the probabilities {p}, the draft model {q}. One is drawn from the "
+        "draft; with which probability is it accepted?",
         given=dict(p=p, q=q),
         answer=min(p[0], q[0]) + min(p[1], q[1]) + min(p[2], q[2]),
         traps={
@@ -131,8 +131,8 @@ def law_after_a_rejection(draw):
     p, q = [a, b, round(1 - a - b, 2)], [q0, q1, round(1 - q0 - q1, 2)]
     rest = [max(x - y, 0) for x, y in zip(p, q, strict=True)]
     return Number(
-        ask=f"Over three tokens the target has the law {p}, the draft {q}. A draft was rejected. With which "
-        "probability does token 0 come now?",
+        ask=f"The target gives three tokens the probabilities {p}, the draft model {q}. A drafted token was "
+        "rejected. What is now the probability of token 0?",
         given=dict(a=a, b=b, q0=q0, q1=q1),
         answer=(a - q0) / (a - q0 + b - q1),
         traps={
@@ -165,8 +165,8 @@ def _(a, b, q0, q1):
 def law_if_drawn_from_p(draw):
     a, q = draw(0.6, 0.7, 0.8, 0.9), draw(0.1, 0.2, 0.3, 0.4, 0.5)
     return Number(
-        ask=f"Two tokens: the target gives token 0 the probability {a}, the draft {q}. Somebody keeps drafts rightly, "
-        "but draws from the target's law after a rejection. With which probability does token 0 come?",
+        ask=f"Two tokens: the target gives token 0 the probability {a}, the draft {q}. Drafts are accepted by the "
+        "right rule, but after a rejection somebody draws from the target's probabilities. How likely is token 0?",
         given=dict(a=a, q=q),
         answer=q + (a - q) * a,
         traps={"lossless": a, "the draft's": q, "rejections ignored": q / (1 - (a - q))},
@@ -221,8 +221,8 @@ print(further({p}, {q}, 0, {u}, {v}))
             "Kept with min(1, p/q); else drawn from what is owed, which must add up to 1.",
             "p/q, max(p - q, 0), over its sum",
         ),
-        why="Where q is larger than p, nothing is owed, so negative differences become 0. What is left is a law only "
-        "after division by its sum.",
+        why="A draft that q gives too often is kept with p over q. Where q is larger than p nothing is owed, so negative "
+        "differences become 0. What is left has to be divided by its sum.",
     )
 
 

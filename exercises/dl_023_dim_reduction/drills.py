@@ -524,7 +524,7 @@ def _(n, b):
 
 @question(topic="reduction.choice", level=2, source="Kobak 2021", readme="dl_023/8", seed="002/14")
 def method_for_a_task(draw):
-    task, n = draw("features", "share", "look", "back", "project"), draw(5_000, 50_000)
+    task, n = draw("features", "share", "look", "look", "look", "back", "project"), draw(5_000, 50_000)
     told = {
         "features": "30 features for a linear model, in which distances should mean what they meant",
         "share": "the number of directions that hold 95 % of the variance",

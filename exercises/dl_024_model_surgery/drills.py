@@ -41,7 +41,7 @@ def cost_of_fewer_channels(draw):
     s = draw(10, 15, 20, 25, 30, 40, 60, 70)
     return Number(
         ask=f"Every convolution of a plain deep stack loses {s} % of its output channels. What share of its "
-        "multiplications has a layer in the middle still to do?",
+        "multiplications does a layer in the middle still have to do?",
         given=dict(s=s),
         answer=(100 - s) ** 2 / 100,
         unit="%",
@@ -516,7 +516,7 @@ def terms_of_the_views(draw):
     g, n = draw(2, 3), draw(4, 6, 8, 10)
     return Number(
         ask=f"DINO with {g} global and {n} local views of an image. The teacher sees the global ones, the student "
-        "all, and no term compares a view with itself. How many terms has the loss of an image?",
+        "all, and no term compares a view with itself. How many terms does the loss of an image have?",
         given=dict(g=g, n=n),
         answer=g * (g + n - 1),
         unit="terms",

@@ -322,8 +322,8 @@ def _(s, n, f):
 def code_of_a_quiet_sample(draw):
     x = draw(0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
     return Number(
-        ask=f"Mu-law with mu = 255. To which value between 0 and 1 does a sample of {x:g} go, before it is made a "
-        "code?",
+        ask=f"Mu-law with mu = 255 maps -1 to 1 onto -1 to 1. To what does it map a sample of {x:g}, before that is "
+        "made a code?",
         given=dict(x=x),
         answer=log(1 + 255 * x) / log(256),
         traps={"a straight line": x, "not normalised": log(1 + 255 * x), "the root": x**0.5},
@@ -348,8 +348,8 @@ def law_of_a_sample(draw):
     a, b = draw((2, 6), (3, 7), (1, 5))
     peaks = "two" if kind.startswith("soft") else "one"
     return Choice(
-        ask=f"The next sample is code {a} or code {b} with equal odds, and never another. A network says a {kind} "
-        f"for it ({2**bits} levels). What is the best that it can say?",
+        ask=f"The next sample is code {a} or code {b} with equal odds, and never another. A network outputs a {kind} "
+        f"for it ({2**bits} levels). Which output has the least log loss on average?",
         given=dict(bits=bits, kind=kind, a=a, b=b),
         answer="half of the probability on each of the two" if peaks == "two" else f"most on {(a + b) // 2}, between "
         "them",
@@ -433,17 +433,21 @@ print(x, skips)
 @question(topic="sequence.wavenet", level=2, source="van den Oord 2016, section 2.1", readme="dl_025/6")
 def logits_that_change(draw):
     fault, t = (
-        draw("the input is shifted by one", "nothing is shifted", "nothing is shifted, zeros on both sides"),
+        draw(
+            "the input is shifted by one, zeros in front",
+            "nothing is shifted, zeros in front",
+            "nothing is shifted, zeros on both sides",
+        ),
         draw.between(20, 60),
     )
     effects = {
-        "the input is shifted by one": f"from {t + 1} on",
-        "nothing is shifted": f"from {t} on",
+        "the input is shifted by one, zeros in front": f"from {t + 1} on",
+        "nothing is shifted, zeros in front": f"from {t} on",
         "nothing is shifted, zeros on both sides": f"from {t - 1} on",
     }
     return Choice(
-        ask=f"Convolutions of three taps in a model that should predict code {t} from those before it; {fault}. "
-        f"Code {t} of the input is changed. Which logits change, for targets of the same number?",
+        ask=f"Convolutions of three taps; logit i should tell code i from the codes before it. Here {fault}. Code "
+        f"{t} is changed. Which logits change?",
         given=dict(fault=fault, t=t),
         answer=effects[fault],
         traps={f"where {other}": text for other, text in effects.items() if other != fault},

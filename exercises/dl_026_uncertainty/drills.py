@@ -332,7 +332,7 @@ def price_of_an_ensemble(draw):
     M, T, X, N = draw(3, 5, 10), draw(20, 30, 50), draw(50, 100, 300), draw(1, 2, 4, 10, 40)
     return Number(
         ask=f"A training costs as much as {X} million forward passes; {N} million predictions are made. {M} "
-        f"networks, or one with {T} passes of MC dropout: how many times the cost of the second has the first?",
+        f"networks, or one with {T} passes of MC dropout: what is the cost of the first over that of the second?",
         given=dict(M=M, T=T, X=X, N=N),
         answer=M * (X + N) / (X + T * N),
         unit="x",
@@ -549,13 +549,13 @@ print(round(out, 3))
 def rank_of_the_threshold(draw):
     n, a = draw(19, 24, 50, 99, 100, 150, 200, 250, 500, 1000), draw(5, 10, 15, 20)
     return Number(
-        ask=f"Split conformal prediction with {n} held-out scores should miss at most {a} %. Which place has "
-        "the threshold among them, counted from 1, the smallest first?",
+        ask=f"Split conformal prediction with {n} held-out scores should miss at most {a} %. They are "
+        "sorted, the smallest first. Which one is the threshold, counted from 1?",
         given=dict(n=n, a=a),
         answer=ceil((n + 1) * (100 - a) / 100),
         unit="",
         traps={
-            "rounded down": (n + 1) * (100 - a) // 100 if (n + 1) * (100 - a) % 100 else n,
+            "quantile of n, rounded down": n * (100 - a) // 100,
             "from the other end": ceil((n + 1) * a / 100),
         },
         hints=("Among n + 1 exchangeable scores, the new one's place is uniform.", "⌈(n + 1) · (100 - a) / 100⌉"),
@@ -581,7 +581,7 @@ def examples_that_are_needed(draw):
         given=dict(a=a),
         answer=ceil(100 / a) - 1,
         unit="examples",
-        traps={"one too many": ceil(100 / a), "one too few": ceil(100 / a) - 2},
+        traps={"n in place of n + 1": ceil(100 / a), "miss and cover swapped": ceil(100 / (100 - a)) - 1},
         hints=("The rank must not exceed the number of scores.", "⌈100 / a⌉ - 1"),
         why="With fewer, sets hold all classes. That is the honest answer; code that clips the level breaks the "
         "promise silently.",
@@ -638,8 +638,8 @@ def size_of_an_adaptive_set(draw):
     p.append(100 - sum(p))
     bar = draw(50, 60, 75, 80, 90, 95)
     return Predict(
-        ask="Probabilities in %, from the largest on. An adaptive set holds the classes whose score, the "
-        f"probability passed on the way down with their own, is at most {bar}. Which scores are in?",
+        ask="Probabilities of five classes in %. The score of a class is its own probability and all larger ones, "
+        f"added up. An adaptive set holds the classes with a score of at most {bar}. Which scores are in?",
         code=f"""
 p, passed, kept = {p}, 0, []
 for one in sorted(p, reverse=True):

@@ -495,8 +495,8 @@ print(loss)
 def spread_that_means_hide(draw):
     f, h = draw(0.5, 0.7, 0.8, 0.9, 0.95), draw(5, 8, 10, 15, 20)
     return Number(
-        ask=f"An AR(1) with coefficient {f:g}. How many times the deviation of one step has the value {h} steps "
-        "ahead? (Paths that feed back the mean would show that of one step.)",
+        ask=f"An AR(1) with coefficient {f:g}. What is the standard deviation of the value {h} steps ahead, over "
+        "that of one step ahead? (Paths that feed back the mean would show that of one step.)",
         given=dict(f=f, h=h),
         answer=sqrt((1 - f ** (2 * h)) / (1 - f**2)),
         unit="x",
@@ -563,8 +563,8 @@ def law_of_the_paths(draw):
         "wrong": "a law whose mean is off by more than at the first step",
     }
     return Choice(
-        ask=f"An autoregressive forecaster: {how[case]}. What law have its values {h} steps ahead, for an AR(1) with "
-        "0.9?",
+        ask=f"An autoregressive forecaster: {how[case]}. What is the law of its values {h} steps ahead, for an "
+        "AR(1) with 0.9?",
         given=dict(case=case, h=h),
         answer=texts[case],
         traps={f"if {how[other]}": text for other, text in texts.items() if other != case},
@@ -721,7 +721,7 @@ def weight_of_a_variable(draw):
     c = draw(-1.5, 0.75, 2.5)
     return Number(
         ask=f"Variable selection: scores {a:g} and {b:g} for two variables that are there, {c:g} for one that is "
-        "absent. What weight has the first?",
+        "absent. What weight does the first get?",
         given=dict(a=a, b=b, c=c),
         answer=exp(a) / (exp(a) + exp(b)),
         traps={

@@ -16,8 +16,8 @@ def rows_until_the_peak(draw):
         ("an A10", 125, 600),
     )
     return Number(
-        ask=f"{name}: {peak} · 10¹² FLOP/s, {bandwidth} · 10⁹ B/s. A batch of rows meets a large matrix of 16-bit "
-        f"weights; only the "
+        ask=f"{name[0].upper()}{name[1:]}: {peak} · 10¹² FLOP/s, {bandwidth} · 10⁹ B/s. A batch of rows meets a "
+        f"large matrix of 16-bit weights; only the "
         "weights are read. From how many rows on does the chip no longer wait for its memory?",
         given=dict(peak=peak, bandwidth=bandwidth),
         answer=1000 * peak / bandwidth,
@@ -405,7 +405,7 @@ def gradient_of_a_root(draw):
         given=dict(e=e, p=p),
         answer=e ** (1 / p - 1) / p,
         traps={"the value": e ** (1 / p), "the power forgotten": 1 / p, "no inner power": e**-1 / p},
-        hints=("The power goes to the front and falls by one.", "e ** (1 / p - 1) / p"),
+        hints=("The power goes to the front and falls by one.", "e^(1 / p - 1) / p"),
         why="Forward is fine, backward is not: at 0 itself the derivative is infinite, and infinity times 0 is NaN. "
         "float16 "
         "ends at 65,504.",

@@ -419,7 +419,7 @@ def side_behind_a_unet(draw):
         n = 2 * n + 4
     return Number(
         ask=f"A U-Net with {depth} poolings, everywhere two 3x3 convolutions without padding, and 2x2 "
-        f"up-convolutions. The input has side {n}. What side has the output?",
+        f"up-convolutions. The input has side {n}. What is the side of the output?",
         given=dict(n=n, depth=depth),
         answer=n - (12 * 2**depth - 8),
         unit="",
@@ -679,8 +679,8 @@ def places_of_a_grid(draw):
 def weights_that_are_saved(draw):
     c, n, k = draw(3, 16, 64), draw(14, 28, 32, 56), draw(3, 5, 7)
     return Number(
-        ask=f"A layer between maps of {c} channels and {n} x {n} pixels. How many times more weights has a dense "
-        f"layer than a convolution of {k} x {k}? No biases.",
+        ask=f"A layer between maps of {c} channels and {n} x {n} pixels. How many times the weights of a "
+        f"convolution of {k} x {k} does a dense layer have? No biases.",
         given=dict(c=c, n=n, k=k),
         answer=n**4 / k**2,
         unit="x",

@@ -195,11 +195,12 @@ print((dout * mask).tolist())
 def used_several_times(draw):
     x, k = draw(2, 3, 4, 5), draw(3, 4, 5)
     return Number(
-        ask=f"y is the product of {k} factors that are all the same node x = {x}. What gradient has x after backward?",
+        ask=f"y is the product of {k} factors that are all the same node x = {x}. What is the gradient of x after "
+        "backward?",
         given=dict(x=x, k=k),
         answer=k * x ** (k - 1),
         traps={"assigned, not added": x ** (k - 1), "the product itself": x**k, "x for the power": k * x},
-        hints=("Each use of x sends its share; how many uses, and what is each?", "k · x ** (k - 1)"),
+        hints=("Each use of x sends its share; how many uses, and what is each?", "k · x^(k - 1)"),
         why="A node adds up what comes from each of its uses. One that assigns keeps only the last.",
     )
 

@@ -62,7 +62,7 @@ def numbers_of_im2col(draw):
     return Number(
         ask=f"im2col of {B} images of {c} channels and {n} × {n} pixels, kernel {k} × {k}, stride 1, padded to keep "
         f"the size. How "
-        "many numbers has the matrix?",
+        "many numbers does the matrix have?",
         given=dict(B=B, c=c, n=n, k=k),
         answer=B * n * n * c * k * k,
         unit="numbers",
@@ -166,13 +166,13 @@ def widest_field(draw):
     k = draw(3, 5)
     layers = {
         f"two layers of {k} × {k}": 1 + 2 * (k - 1),
-        f"two of {k} × {k}, the first with stride 2": 1 + (k - 1) + 2 * (k - 1),
-        f"three of {k} × {k}": 1 + 3 * (k - 1) + 0,
-        f"one of {k} × {k} with dilation 4": 1 + 4 * (k - 1),
-        f"one of {k} × {k}": k,
-        f"two of {k} × {k}, both with dilation 3": 1 + 6 * (k - 1),
+        f"two layers of {k} × {k}, the first with stride 2": 1 + (k - 1) + 2 * (k - 1),
+        f"three layers of {k} × {k}": 1 + 3 * (k - 1) + 0,
+        f"one layer of {k} × {k}, dilation 4": 1 + 4 * (k - 1),
+        f"one layer of {k} × {k}": k,
+        f"two layers of {k} × {k}, both with dilation 3": 1 + 6 * (k - 1),
     }
-    layers.pop(draw(f"three of {k} × {k}", f"two of {k} × {k}, the first with stride 2"))
+    layers.pop(draw(f"three layers of {k} × {k}", f"two layers of {k} × {k}, the first with stride 2"))
     shown = draw.sample(list(layers), 3)
     order = sorted(shown, key=lambda name: layers[name])
     return Order(

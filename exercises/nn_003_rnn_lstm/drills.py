@@ -79,7 +79,7 @@ def direct_path(draw):
         given=dict(f=f, T=T),
         answer=f**T,
         traps={"it stays": 1.0, "multiplied by the steps": f * T, "sigmoid's slope too": (f * (1 - f)) ** 2},
-        hints=("The new cell state is f times the old one, and something added.", "f ** T"),
+        hints=("The new cell state is f times the old one, and something added.", "f^T"),
         why="That path has no matrix and no squashing, only the gate. It vanishes as well when the gate is not near "
         "one, and "
         "paths through the gates come on top.",
@@ -108,7 +108,7 @@ def forget_bias(draw):
             "the bias as the gate": 100 * (0.25 + b / 5) ** T,
             "half of it": 50.0,
         },
-        hints=("The gate is the sigmoid of its bias, at every step.", "100 · (1 / (1 + e^-b)) ** T"),
+        hints=("The gate is the sigmoid of its bias, at every step.", "100 · (1 / (1 + e^-b))^T"),
         why="With a bias of 0 half is lost at every step. torch begins there, with two biases near 0; set one of them "
         "to 1.",
     )
@@ -179,10 +179,10 @@ print(round(h, 4), round(c, 4))
 @question(topic="recurrent.gru", level=1, source="torch, GRU; Cho 2014", readme=("nn_003/8", "nn_003/9"))
 def state_of_a_gru(draw):
     z, n, h = draw(0.1, 0.2, 0.3, 0.6, 0.9), draw(1.0, -1.0, 0.5), draw(0.2, 0.8)
-    by = draw("torch", "Cho et al.")
+    by = draw("torch", "Cho's paper")
     torchs, chos = (1 - z) * n + z * h, z * n + (1 - z) * h
     return Number(
-        ask=f"A GRU as {by} write it: update gate {z:g}, candidate {n:g}, old state {h:g}. What is the new state?",
+        ask=f"A GRU as in {by}: update gate {z:g}, candidate {n:g}, old state {h:g}. What is the new state?",
         given=dict(z=z, n=n, h=h, by=by),
         answer=torchs if by == "torch" else chos,
         within=0.001,
@@ -247,7 +247,7 @@ def power_of_a_weight(draw):
         given=dict(w=w, T=T),
         answer=w**T,
         traps={"one step": w, "added up": w * T, "a step too few": w ** (T - 1) if T < 6 else w ** (T - 2)},
-        hints=("Each step multiplies by the weight.", "w ** T"),
+        hints=("Each step multiplies by the weight.", "w^T"),
         why="Below one it vanishes, above it explodes. With tanh a factor of at most one comes on top at each step.",
     )
 
@@ -277,7 +277,7 @@ def what_truncation_keeps(draw):
             "one step too many": (1 - w ** (k + 1)) / (1 - w),
             "inputs counted": float(k),
         },
-        hints=("Inputs that are reached get w to the number of steps between.", "(1 - w ** k) / (1 - w)"),
+        hints=("Inputs that are reached get w to the number of steps between.", "(1 - w^k) / (1 - w)"),
         why="What lies before gets nothing, whatever it was worth: a truncated run cannot learn what takes longer to "
         "matter.",
     )
@@ -296,9 +296,8 @@ def _(w, k, n):
 def steps_when_packed(draw):
     lengths = sorted((draw.between(2, 30) for _ in range(4)), reverse=True)
     return Number(
-        ask=f"Sequences of {', '.join(map(str, lengths))} steps are packed. How many cell updates are computed, "
-        f"against the padded "
-        "batch: how many fewer?",
+        ask=f"Sequences of {', '.join(map(str, lengths))} steps are packed. How many fewer cell "
+        "updates are computed than for the padded batch?",
         given=dict(lengths=lengths),
         answer=4 * max(lengths) - sum(lengths),
         unit="updates",

@@ -75,7 +75,7 @@ def _answer(one: Variant) -> str:
         return written(asked.answer, asked.unit)
     if isinstance(asked, Order):
         numbers = " ".join(str(one.options.index(item) + 1) for item in asked.answer)
-        return f"{numbers}: {', '.join(asked.answer)}"
+        return f"{numbers}: {'; '.join(asked.answer)}"
     if isinstance(asked, Bug):
         line = asked.code.strip("\n").split("\n").index(asked.answer) + 1
         return f"line {line}, {asked.mended.strip()}"
