@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from grader.drills.kinds import Blank, Bug, Number, Predict
+from grader.drills.kinds import GAP, Blank, Bug, Number, Predict
 from grader.drills.question import Variant
 from grader.drills.same import close, points, same, same_expression
 from grader.drills.units import read, unit_of
 from grader.drills.value import LONGEST, Unread, value_of
 
 _LETTERS = "abcdefghijkl"
+_RETURN = r"\s*".join("return")
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ def judged(variant: Variant, typed: str) -> Judged:
         raise Unread("Write an answer, or skip the question.")
     asked = variant.asked
     if isinstance(asked, Number):
-        return _number(asked, read(typed, asked.unit))
+        return _number(asked, _readings(asked, typed))
     if isinstance(asked, Blank):
         return _blank(asked, _short(typed))
     if isinstance(asked, Predict):
@@ -45,11 +46,21 @@ def judged(variant: Variant, typed: str) -> Judged:
     return Judged(False, next((name for name, trap in asked.traps.items() if same(asked, answer, trap)), ""))
 
 
-def _number(asked: Number, typed: float) -> Judged:
-    if close(typed, asked.answer, asked.tolerance):
-        return Judged(True)
-    fits = (name for name, trap in asked.traps.items() if close(typed, trap, asked.tolerance))
-    return Judged(False, next(fits, "") or next(_slips(asked, typed), ""))
+def _readings(asked: Number, typed: str) -> list[float]:
+    """What was typed, in the unit that is asked for. Where that is %, a bare 1/8 may be meant as a share."""
+    number = read(typed, asked.unit)
+    bare = asked.unit == "%" and number == read(typed)
+    return [number, 100 * number] if bare else [number]
+
+
+def _number(asked: Number, readings: list[float]) -> Judged:
+    for typed in readings:
+        if close(typed, asked.answer, asked.tolerance):
+            return Judged(True)
+        for name, trap in asked.traps.items():
+            if close(typed, trap, asked.tolerance):
+                return Judged(False, name)
+    return Judged(False, next(_slips(asked, readings[0]), ""))
 
 
 def _slips(asked: Number, typed: float) -> Iterator[str]:
@@ -76,13 +87,21 @@ _BITS = (("bits for bytes", 8), ("bytes for bits", 1 / 8))
 
 
 def _blank(asked: Blank, typed: str) -> Judged:
-    names = tuple(asked.given)
+    names, typed = tuple(asked.given), _of_the_gap(asked.code, typed)
     if any(same_expression(typed, right, names) for right in (asked.answer, *asked.also)):
         return Judged(True)
     trap = next((name for name, wrong in asked.traps.items() if same_expression(typed, wrong, names)), "")
     if not trap:
         _need_expression(asked, typed)
     return Judged(False, trap)
+
+
+def _of_the_gap(code: str, typed: str) -> str:
+    """What stands in the gap, where somebody typed the whole line, with `return` or without."""
+    line = next(line for line in code.split("\n") if GAP in line).partition("#")[0]
+    before, after = (r"\s*".join(map(re.escape, "".join(part.split()))) for part in line.split(GAP, 1))
+    found = re.fullmatch(f"{before.replace(_RETURN, f'(?:{_RETURN})?')}(.+){after}", typed) if before else None
+    return found[1].strip() if found else typed
 
 
 def _need_expression(asked: Blank, typed: str) -> None:

@@ -12,6 +12,7 @@ from grader.drills.value import Unread, value_of
 _POINTS = 6
 _TOKEN = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|[-+]?\.\d+(?:[eE][-+]?\d+)?|\w+|[^\w\s]", re.A)
 _NUMBER = re.compile(r"[-+]?\.?\d")
+_AS_TOLD = str.maketrans("(),;−–\"'’‘“”", "[]  --      ")
 
 
 def same(asked: Kind, one: Any, other: Any, apart: float = 1) -> bool:
@@ -23,7 +24,7 @@ def same(asked: Kind, one: Any, other: Any, apart: float = 1) -> bool:
     if isinstance(asked, Blank):
         return same_expression(one, other, tuple(asked.given))
     if isinstance(asked, Predict):
-        return same_output(one, other)
+        return same_told(one, other)
     return squeezed(one) == squeezed(other)
 
 
@@ -53,6 +54,29 @@ def same_output(one: str, other: str) -> bool:
     """Whether two outputs are one, without regard to spaces, line ends, quotes, and how a number is written."""
     ones, others = _TOKEN.findall(_one_quote(one)), _TOKEN.findall(_one_quote(other))
     return len(ones) == len(others) and all(map(_same_token, ones, others))
+
+
+def same_told(one: str, other: str) -> bool:
+    """Whether two people tell the same output: no commas or quotes, `()` for `[]`, the outermost pair left out."""
+    ones, others = _tokens_told(one), _tokens_told(other)
+    if _is_one_list(ones) != _is_one_list(others):
+        ones, others = (tokens[1:-1] if _is_one_list(tokens) else tokens for tokens in (ones, others))
+    return len(ones) == len(others) and all(map(_same_token, ones, others))
+
+
+def _tokens_told(text: str) -> list[str]:
+    told = text.translate(_AS_TOLD)
+    return [token if _NUMBER.match(token) else token.lower() for token in _TOKEN.findall(told)]
+
+
+def _is_one_list(tokens: Sequence[str]) -> bool:
+    """Whether the first bracket is closed by the last token."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        depth += {"[": 1, "]": -1}.get(token, 0)
+        if depth == 0:
+            return place > 0 and place == len(tokens) - 1
+    return False
 
 
 def _same_token(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ _NOTES = {
     "choice": "the number of a choice",
     "order": "all numbers, in your order",
     "blank": "what stands in the gap",
-    "predict": "what is printed",
+    "predict": "the output, on one line",
     "bug": "the number of the line",
 }
 

@@ -1,20 +1,29 @@
-"""Arithmetic as somebody types it: `2*32*(128+1)`, `2^19`, `1/3`, `sqrt(6)`. Read by hand, in bounded time.
+"""Arithmetic as somebody types it: `2*32*(128+1)`, `2^19`, `1/3`, `sqrt(6)`, `ln(9)`. Read by hand, in bounded time.
 
-Nothing is evaluated by Python: a text of 120 characters, powers up to 64 and values up to 10⁴⁰ bound the work.
+Nothing is evaluated by Python: a text of 120 characters and values up to 10⁴⁰ bound the work; above the power of 64
+numbers are floats.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 LONGEST = 120
 _MOST_POWER = 64
+"""The largest power of a whole number that is computed in full."""
 _LARGEST = 1e40
+_FUNCTIONS: Mapping[str, Callable[[float], float]] = {
+    "sqrt": math.sqrt, "exp": math.exp, "ln": math.log, "log2": math.log2, "log10": math.log10,
+    "floor": math.floor, "ceil": math.ceil,
+}  # fmt: skip
+CONSTANTS = {"e": math.e, "pi": math.pi}
+_READ = "numbers, + - * / ** ( ), sqrt, exp and ln"
 
 _ALIKE = str.maketrans(
     {"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "\u00a0": " ", "\u2009": " ", "\u202f": " "}
-    | {"½": "0.5", "¼": "0.25", "⅓": "(1/3)", "√": "sqrt"}
+    | {"½": "(1/2)", "¼": "(1/4)", "¾": "(3/4)", "⅓": "(1/3)", "⅔": "(2/3)", "√": " sqrt ", "π": "pi"}
 )
+_FROM_A_MODULE = re.compile(r"\b(?:math|np|numpy|torch)\.(?=[a-z])")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _TOKEN = re.compile(r"\s*((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[A-Za-z_]\w*|\*\*|//|[-+*/%()^])", re.A)
 
@@ -24,9 +33,9 @@ class Unread(ValueError):
 
 
 def value_of(text: str, names: Mapping[str, float] | None = None) -> float:
-    """The value of an expression of numbers, `+ - * / // % ** ^ ( )`, `sqrt`, and of `names`. Raises Unread.
+    """The value of an expression of numbers, `+ - * / // % ** ^ ( )`, `sqrt` and other functions, and of `names`.
 
-    An int where only whole numbers come in and no `/` is used; else a float, finite.
+    An int where only whole numbers come in and no `/` is used; else a float, finite. Raises Unread.
     """
     if len(text) > LONGEST:
         raise Unread(f"This has {len(text):,} characters; write at most {LONGEST}.")
@@ -41,7 +50,7 @@ def value_of(text: str, names: Mapping[str, float] | None = None) -> float:
 def spelled(text: str) -> str:
     """A text with the signs of this module: `×` and `·` are `*`, `2³⁰` is `2^30`."""
     raised = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda found: "^" + found[0].translate(_RAISED), text)
-    return raised.translate(_ALIKE).strip()
+    return _FROM_A_MODULE.sub("", raised.translate(_ALIKE)).strip()
 
 
 class _Reader:
@@ -55,7 +64,11 @@ class _Reader:
     def whole(self) -> float:
         found = self.sum()
         if self.at < len(self.tokens):
-            raise Unread(f"'{self.tokens[self.at]}' is not expected there.")
+            token = self.tokens[self.at]
+            if token.isidentifier() and token not in {*self.names, *CONSTANTS, *_FUNCTIONS}:
+                self.named(token)  # says that it is not known
+            product = " Write a * between what is multiplied." if token == "(" or token[0].isalnum() else ""
+            raise Unread(f"'{token}' is not expected there.{product}")
         return found
 
     def sum(self) -> float:
@@ -89,7 +102,7 @@ class _Reader:
             return base
         exponent = self.signed()
         if abs(exponent) > _MOST_POWER:
-            raise Unread(f"The power {exponent:g} is too large; powers up to {_MOST_POWER} are read.")
+            base = float(base)
         if base < 0 and exponent != int(exponent):
             raise Unread("A root of a negative number is no number here.")
         result: float = base**exponent
@@ -112,15 +125,24 @@ class _Reader:
     def named(self, token: str) -> float:
         if token in self.names:
             return self.names[token]
-        if token == "sqrt":
-            inner = self.atom()
-            if inner < 0:
-                raise Unread("A root of a negative number is no number here.")
-            return math.sqrt(inner)
+        if token in CONSTANTS:
+            return CONSTANTS[token]
+        if token in _FUNCTIONS:
+            return self.function(token)
+        if token == "log":
+            raise Unread("'log' may have several bases: write ln, log2 or log10.")
         known = f"; the names here are {', '.join(self.names)}" if self.names else ""
         if token.isidentifier():
-            raise Unread(f"'{token}' is not known{known}. Write numbers, + - * / ** ( ) and sqrt.")
+            raise Unread(f"'{token}' is not known{known}. Write {_READ}.")
         raise Unread(f"'{token}' is not expected there.")
+
+    def function(self, name: str) -> float:
+        inner = self.atom()
+        try:
+            return _FUNCTIONS[name](inner)
+        except ValueError:
+            what = "A root of a negative number" if name == "sqrt" else f"{name}({inner:g})"
+            raise Unread(f"{what} is no number here.") from None
 
     def take(self, *signs: str) -> str:
         """The next token, if it is one of these."""
@@ -135,7 +157,7 @@ def _tokens(text: str) -> list[str]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
-            raise Unread(f"'{text[at:].strip()[:1]}' cannot be read. Write numbers, + - * / ** ( ) and sqrt.")
+            raise Unread(f"'{text[at:].strip()[:1]}' cannot be read. Write {_READ}.")
         tokens.append(found[1])
         at = found.end()
     if not tokens:

@@ -24,6 +24,8 @@ WORD = asked(Blank(ask="?", code="x.sum(____)", answer="dim=-1", also=["axis=-1"
 PRINTS = asked(
     Predict(ask="?", code="print(1)", answer="[1, 2.5]\n(3, 'a')", traps={"swapped": "(3, 'a')\n[1, 2.5]"}, **REST)
 )
+LIST = asked(Predict(ask="?", code="", answer="[1, -2, 'up']", traps={"nested": "[[1, -2, 'up']]"}, **REST))
+PAIRS = asked(Predict(ask="?", code="", answer="[[0], [1, 2]]", traps={"flat": "[0, 1, 2]"}, **REST))
 LINE = asked(
     Bug(ask="?", code="\na = 1\nb = a\nprint(b)\n", answer="b = a", mended="b = 2", prints="2",
         traps={"a number": "a = 1"}, **REST)
@@ -34,9 +36,12 @@ LINE = asked(
     ("one", "typed"),
     [
         (BYTES, "524,288"), (BYTES, "512 KiB"), (BYTES, "2*32*32*128*2"), (ROUGH, "3.63"), (ROUGH, "18/5"),
-        (SHARE, "1/4 x"), (SHARE, "25"), (MASK, "i + p"), (MASK, "(p+1) + i - 1"),
-        (WORD, "dim = -1"), (WORD, "axis=-1"),
-        (PRINTS, '[1,2.5] (3, "a")'), (PRINTS, "[1.0, 2.50]\n(3,'a')"), (LINE, "2"), (LINE, "line 2"),
+        (SHARE, "1/4 x"), (SHARE, "25"), (SHARE, "1/4"), (SHARE, "0.25"),
+        (MASK, "i + p"), (MASK, "(p+1) + i - 1"), (MASK, "j <= p+i"), (MASK, "j<= i + p"),
+        (WORD, "dim = -1"), (WORD, "axis=-1"), (WORD, "x.sum(dim=-1)"),
+        (PRINTS, '[1,2.5] (3, "a")'), (PRINTS, "[1.0, 2.50]\n(3,'a')"),
+        (PRINTS, "[1 2.5], [3 a]"), (LIST, "[1, -2, 'up']"), (LIST, "1, −2, up"), (LIST, "1 -2 UP"),
+        (LIST, "(1,-2,up)"), (PAIRS, "[0], [1, 2]"), (PAIRS, "[[0] [1 2]]"), (LINE, "2"), (LINE, "line 2"),
     ],
 )  # fmt: skip
 def test_right(one, typed):
@@ -62,6 +67,12 @@ def test_right(one, typed):
         (WORD, "keepdim", ""),
         (PRINTS, "(3,'a') [1, 2.5]", "swapped"),
         (PRINTS, "[1, 2.5]", ""),
+        (LIST, "[[1, -2, up]]", "nested"),
+        (LIST, "1 2 up", ""),
+        (PAIRS, "0 1 2", "flat"),
+        (PAIRS, "[0, 1, 2]", "flat"),
+        (SHARE, "0.5", "half"),
+        (SHARE, "0.5 %", ""),
         (LINE, "1", "a number"),
         (LINE, "3", ""),
     ],

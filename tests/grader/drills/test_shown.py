@@ -40,7 +40,7 @@ def test_what_is_to_be_typed_is_said():
     notes = [shown(one).note for one in (BYTES, COUNT, CHOICE, ORDER, GAP, CODE, LINE)]
     assert notes == [
         "to 1 %, in B", "exact, in tokens", "the number of a choice", "all numbers, in your order",
-        "what stands in the gap", "what is printed", "the number of the line",
+        "what stands in the gap", "the output, on one line", "the number of the line",
     ]  # fmt: skip
     assert shown(CODE).code == ("print(1)",)
     assert set(shown(CHOICE).options) == {"this", "that", "neither"}
@@ -51,7 +51,7 @@ def test_what_is_to_be_typed_is_said():
     [
         (BYTES, "262,100 B"), (COUNT, "5 tokens"), (GAP, "n - 1"), (CODE, "1"), (LINE, "line 2, b = 2"),
         (CHOICE, f"{CHOICE.options.index('this') + 1}: this"),
-        (ORDER, f"{' '.join(str(ORDER.options.index(item) + 1) for item in 'abc')}: a, b, c"),
+        (ORDER, f"{' '.join(str(ORDER.options.index(item) + 1) for item in 'abc')}: a; b; c"),
     ],
 )  # fmt: skip
 def test_the_right_answer_in_full(one, answer):
