@@ -57,8 +57,7 @@ def where_scores_cost_as_much(draw):
     h, d = draw(8, 12, 16, 32, 40), draw(64, 80, 96, 128)
     return Number(
         ask=f"A layer of {h} heads of width {d}: four projections of the whole width, then scores and weighted sums "
-        f"over all "
-        "pairs. From how many tokens on do the pairs cost more than the projections?",
+        "over all pairs. At how many tokens do the pairs cost as much as the projections?",
         given=dict(h=h, d=d),
         answer=2 * h * d,
         unit="tokens",
@@ -490,9 +489,8 @@ def _(n, r):
 def bound_of_a_normed_score(draw):
     d, a, b = draw(16, 64, 100, 128, 256), draw(1.0, 1.5, 2.0), draw(1.0, 3.0)
     return Number(
-        ask=f"Queries and keys of width {d} pass an RMS norm whose weights are all {a:g} and {b:g}. Scale 1/√{d}. "
-        f"What is the "
-        "largest score that there can be?",
+        ask=f"Queries and keys of width {d} pass an RMS norm whose weights are all {a:g} for queries, all {b:g} for "
+        f"keys. Scale 1/√{d}. What is the largest score that there can be?",
         given=dict(d=d, a=a, b=b),
         answer=a * b * sqrt(d),
         traps={"no scale": a * b * d, "unit length for unit mean square": a * b / sqrt(d), "width forgotten": a * b},
@@ -518,7 +516,7 @@ def _(d, a, b):
 def safe_softmax(draw):
     most, x = draw("top", "peak", "most", "m", "largest", "ceiling"), draw("x", "scores", "z")
     return Blank(
-        ask=f"{most} is the largest entry of {x}. What keeps this softmax from overflow, and changes nothing else?",
+        ask=f"`{most}` is the largest entry of `{x}`. What keeps this softmax from overflow, and changes nothing else?",
         code=f"e = [exp(____) for one in {x}]\nreturn [one / sum(e) for one in e]",
         given={"one": draw.between(2, 9), most: draw.between(10, 20)},
         answer=f"one - {most}",

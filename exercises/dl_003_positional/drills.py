@@ -65,7 +65,7 @@ def shift_of_a_pair(draw):
     own = a if first else b
     values = {a: sin(p), b: cos(p)} if first else {b: cos(p), a: sin(p)}
     return Blank(
-        ask=f"{a} is sin(wp), {b} is cos(wp), {c} is cos(wk), {s} is sin(wk). The function gives "
+        ask=f"`{a}` is sin(wp), `{b}` is cos(wp), `{c}` is cos(wk), `{s}` is sin(wk). The function gives "
         f"{'sin' if first else 'cos'}(w(p + k)), the entry k places on.",
         code=f"def shifted({a}, {b}, {c}, {s}):\n    return {own} * {c} + ____",
         given=values | {c: cos(k), s: sin(k)},
@@ -157,8 +157,8 @@ def score_of_a_rotated_pair(draw):
     m, n, t = draw(3, 5, 7, 9), draw(1, 2), draw(0.2, 0.3, 0.5, 1.0)
     x = (m - n) * t
     return Number(
-        ask=f"One rotary pair: query ({a}, {b}) at place {m}, key ({c}, {e}) at place {n}, each turned by its place "
-        f"times {t:g} radians. What is their scalar product?",
+        ask=f"One rotary pair: query ({a}, {b}) at place {m}, key ({c}, {e}) at place {n}; each place turns them "
+        f"by {t:g} rad. What is their scalar product?",
         given=dict(a=a, b=b, c=c, e=e, m=m, n=n, t=t),
         answer=(a * c + b * e) * cos(x) + (a * e - b * c) * sin(x),
         traps={
@@ -225,8 +225,8 @@ def what_a_shift_changes(draw):
         "keys alone": "the scores and the output",
     }
     return Choice(
-        ask=f"In a model without causal mask each token's rotary place grows by {t}; {turned} are turned. What "
-        "changes?",
+        ask=f"A model without causal mask, in which {turned} are rotated by their place. The place of every token "
+        f"grows by {t}. What changes?",
         given=dict(turned=turned, t=t),
         answer=effects[turned],
         traps={f"if {other} were turned": text for other, text in effects.items() if other != turned},
@@ -340,7 +340,7 @@ print(rows[0::2] + rows[1::2])
 def what_happens_to_cached_keys(draw):
     kept = draw("after", "before")
     event = draw("a token is dropped, places go on counting", "dynamic NTK has raised the base")
-    stay, anew, always = "nothing", "all cached keys have to be computed anew", "all of them, as at each step"
+    stay, anew, always = "none of them", "all cached keys have to be computed anew", "all of them, as at each step"
     right = always if kept == "before" else anew if "base" in event else stay
     names = {"angles taken as right": stay, "frequencies taken as changed": anew, "taken as kept unturned": always}
     return Choice(
@@ -361,7 +361,7 @@ def _(kept, event):
     held = 5 * 10000.0**-0.5 if kept == "after" else 0.0  # the angle in the cache, place 5, a middle pair
     needed = 5 * base**-0.5
     if held == needed:
-        return "nothing"
+        return "none of them"
     return "all cached keys have to be computed anew" if held else "all of them, as at each step"
 
 
@@ -582,7 +582,7 @@ def side_of_the_factor(draw):
     how = m if known == m else f"1/sqrt({t})"
     value = draw.between(11, 19) / 10
     return Blank(
-        ask=f"YaRN multiplies the cosines and sines of the rotation by {how}. By what are the logits multiplied?",
+        ask=f"YaRN multiplies the cosines and sines of the rotation by `{how}`. By what are the logits multiplied?",
         code=f"def logit(dot, d, {known}):\n    return dot / sqrt(d) * ____",
         given={known: value if known == m else value**-2},
         answer=f"{m} * {m}" if known == m else f"1 / {t}",

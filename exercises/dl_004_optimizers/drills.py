@@ -164,8 +164,8 @@ print(round(p, 6))
 def memory_of_the_second_moment(draw):
     b = draw(0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
     return Number(
-        ask=f"Adam's second moment with β₂ = {b:g}. To how many equally weighted squared gradients does the average "
-        f"amount?",
+        ask=f"Adam's second moment with β₂ = {b:g}. To how many steps does its average amount, if each counted as "
+        "much as the newest does?",
         given=dict(b=b),
         answer=1 / (1 - b),
         unit="steps",
@@ -317,12 +317,12 @@ def rare_feature(draw):
 seen = {{"often": {often}, "seldom": {seldom}}}
 for name, times in seen.items():
     total = sum(1 for _ in range(times))
-    print(name, 1 / total ** 0.5)
+    print(name, round(1 / total ** 0.5, 3))
 """,
-        answer=f"often {1 / sqrt(often)}\nseldom {1 / sqrt(seldom)}",
+        answer=f"often {round(1 / sqrt(often), 3)}\nseldom {1 / sqrt(seldom)}",
         traps={
-            "divided by the sum": f"often {1 / often}\nseldom {1 / seldom}",
-            "the same for both": f"often {1 / sqrt(often)}\nseldom {1 / sqrt(often)}",
+            "divided by the sum": f"often {round(1 / often, 3)}\nseldom {1 / seldom}",
+            "the same for both": f"often {round(1 / sqrt(often), 3)}\nseldom {round(1 / sqrt(often), 3)}",
         },
         hints=("Each feature is divided by the root of its own sum.", "1 / √(times seen)"),
         why="A single rate would be too long for the one or too short for the other. Adagrad gives each its own.",
@@ -414,11 +414,11 @@ def _(m, g):
 def sign_for_zero(draw):
     x, lr = draw("g", "grad", "update", "u", "c", "mixed", "d"), draw("lr", "rate", "eta")
     return Blank(
-        ask=f"signSGD on one number {x}: the step is {lr} up or down, and 0 for 0. What is missing?",
+        ask=f"signSGD on one number `{x}`: the step is `{lr}` up or down, and 0 for 0. What is missing?",
         code=f"def step({x}, {lr}):\n    return -{lr} * (({x} > 0) - ____)\nprint(step(3, 0.5), step(-2, 0.5), "
         f"step(0, 0.5) + 0)",
         answer=f"({x} < 0)",
-        also=[f"int({x} < 0)", f"bool({x} < 0)"],
+        also=[f"int({x} < 0)", f"bool({x} < 0)", f"(0 > {x})"],
         prints="-0.5 0.5 0.0",
         traps={"half a sign": f"({x} > 0)", "zero counts as negative": f"({x} <= 0)", "no minus": "0"},
         hints=("True is 1 and False is 0.", "positive less negative"),

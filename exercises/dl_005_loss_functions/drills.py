@@ -210,7 +210,7 @@ def loss_by_chance(draw):
         answer=log(n),
         within=0.001,
         traps={"two classes": log(2), "binary logarithm": log(n) / log(2), "the square root": log(n) / 2},
-        hints=("A softmax over how many candidates?", "log n"),
+        hints=("A softmax over how many candidates?", "ln n"),
         why="It is a classification of as many classes as there are candidates. A larger batch starts higher, and can "
         "tell "
         "more.",
@@ -235,7 +235,7 @@ def sampling_correction(draw):
         answer=s - log(q),
         within=0.002,
         traps={"the sign": s + log(q), "no logarithm": s - q, "no correction": s},
-        hints=("A popular item is a negative too often; the softmax should weigh each once.", "s - log(q)"),
+        hints=("A popular item is a negative too often; the softmax should weigh each once.", "s - ln(q)"),
         why="The softmax then estimates the one over all items. Without it the popular ones are pushed down.",
     )
 
@@ -259,7 +259,7 @@ def kl_of_gaussians(draw):
         },
         hints=(
             "Second moment of q, less one, less the logarithm of its variance; half of it.",
-            "½ · (s² + m² - 1) - log(s)",
+            "½ · (s² + m² - 1) - ln(s)",
         ),
         why="It is 0 for the prior alone. The logarithm keeps σ from going to 0, and it is one of the variance.",
     )
@@ -338,33 +338,48 @@ def _(n, V, b):
     return np.broadcast_to(np.zeros((), f"f{b}"), (n, V)).nbytes / 1e9
 
 
-@question(topic="loss.large_vocabulary", level=2, source="Wijmans 2024, section 3", readme="dl_005/10")
+@question(topic="loss.large_vocabulary", level=2, source="Wijmans 2024, section 3", readme="dl_005/10", revision=2)
 def way_around_the_logits(draw):
-    n, c = draw(4096, 8192, 16384, 32768, 65536), draw(4, 8, 16, 32)
-    chunks = [f"chunks of {n // c} tokens", f"chunks of {n // (4 * c)} tokens"]
-    order = ["no logits written at all", chunks[1], chunks[0], "all logits at once"]
+    n, V = draw(4096, 8192, 16384, 32768), draw(32_000, 50_257, 128_256)
+    tokens, part = draw(128, 256, 512, 1024), draw(1000, 2000, 4000, 8000)
+    rows, columns = (
+        f"chunks of {tokens} tokens, all {V:,} logits of each",
+        f"all tokens, chunks of {part} logits of each",
+    )
+    tiles = f"tiles of {tokens // 2} tokens and {2 * part} logits"
+    held = {rows: tokens * V, columns: n * part, tiles: tokens * part, "a fused kernel that writes none": 0}
+    order = sorted(held, key=lambda name: held[name])
     return Order(
-        ask=f"{n} tokens; each chunk's logits are thrown away after its loss and gradient. What holds the fewest "
-        f"logits at a "
-        "time? Fewest first.",
-        given=dict(n=n, c=c),
+        ask=f"{n:,} tokens, a vocabulary of {V:,}. Logits are thrown away after use. What holds the fewest "
+        "at a time? Fewest first.",
+        given=dict(n=n, V=V, tokens=tokens, part=part),
         answer=order,
-        traps={"most first": order[::-1], "larger chunks hold less": [order[0], order[2], order[1], order[3]]},
-        hints=("How many rows of logits live at once?", "0, n / (4 c), n / c, n"),
-        why="A fused kernel keeps a running maximum and sum for each token and computes the logits again for the "
-        "gradient. "
-        "Chunks cost a loop.",
+        traps={"most first": order[::-1], "chunks of tokens and of logits swapped": _swapped(order, rows, columns)},
+        hints=(
+            "How many tokens, times how many logits of each, live at once?",
+            "tokens in a chunk · logits in a chunk",
+        ),
+        why="The loss needs a maximum and a sum for each token, and both can be built up piece by piece. The gradient "
+        "computes the logits again.",
     )
 
 
+def _swapped(order, one, other):
+    return [{one: other, other: one}.get(name, name) for name in order]
+
+
 @way_around_the_logits.second
-def _(n, c):
-    rows = {"all logits at once": n, "no logits written at all": 0}
-    rows |= {
-        f"chunks of {size} tokens": max(len(range(at, min(at + size, n))) for at in range(0, n, size))
-        for size in (n // c, n // (4 * c))
+def _(n, V, tokens, part):
+    import numpy as np
+
+    logits = np.broadcast_to(np.float32(0), (n, V))
+    pieces = {
+        "a fused kernel that writes none": logits[:0],
+        f"tiles of {tokens // 2} tokens and {2 * part} logits": logits[: tokens // 2, : 2 * part],
+        f"chunks of {tokens} tokens, all {V:,} logits of each": logits[:tokens],
+        f"all tokens, chunks of {part} logits of each": logits[:, :part],
     }
-    return sorted(rows, key=lambda name: rows[name])
+    return sorted(pieces, key=lambda name: pieces[name].size)
 
 
 @question(topic="loss.regression", level=1, source="Koenker 1978", readme="dl_005/3")
@@ -403,7 +418,7 @@ def _(x, far, error):
 def pinball(draw):
     q, y, f = draw("q", "tau", "level"), draw("y", "target", "seen"), draw("f", "guess", "forecast")
     return Blank(
-        ask=f"The quantile loss of level {q}: what does it cost if {y} is below {f}?",
+        ask=f"The quantile loss of level `{q}`: what does it cost if `{y}` is below `{f}`?",
         code=f"def loss({y}, {f}, {q}):\n    return {q} * ({y} - {f}) if {y} >= {f} else ____",
         given={q: draw.between(2, 5), y: draw.between(6, 12), f: draw.between(13, 20)},
         answer=f"(1 - {q}) * ({f} - {y})",

@@ -209,7 +209,7 @@ def bias_of_the_last_layer(draw):
         answer=-log((1 - p) / p),
         within=0.002,
         traps={"the sign": log((1 - p) / p), "the odds": (1 - p) / p, "the probability": p},
-        hints=("The inverse of the sigmoid.", "-log((1 - p) / p)"),
+        hints=("The inverse of the sigmoid.", "-ln((1 - p) / p)"),
         why="With a bias of 0 every box begins at one half, and the first steps go into unlearning that.",
     )
 
@@ -313,7 +313,7 @@ def depth_that_is_felt(draw):
         answer=-1 / log(c),
         unit="layers",
         traps={"half of it": -log(2) / log(c), "the square of it": -2 / log(c), "the slope itself": c},
-        hints=("c to the power of the depth is e^-1.", "-1 / log(c)"),
+        hints=("c to the power of the depth is e^-1.", "-1 / ln(c)"),
         why="At the edge of chaos the slope is one and the depth without limit. Off the edge, nothing deeper can be "
         "trained.",
     )
@@ -422,12 +422,12 @@ def fan_of_a_kernel(draw):
     c, o = draw("channels", "c", "planes"), draw("filters", "o", "out")
     k, g = draw("k", "size"), draw("groups", "g")
     return Blank(
-        ask=f"The fan in of a convolution of {c} channels to {o}, kernel {k} × {k}, {g} groups: how many values does "
-        f"one output add "
-        "up?",
+        ask=f"A convolution from `{c}` channels to `{o}`, kernel `{k}` × `{k}`, in `{g}` groups. What is its fan in: "
+        "how many values does one output add up?",
         code=f"fan_in = ____   # weight: ({o}, {c} / {g}, {k}, {k})",
         given={c: draw(16, 32), o: draw(8, 24), k: draw(3, 5), g: draw(2, 4)},
         answer=f"{c} / {g} * {k} * {k}",
+        also=[f"{c} // {g} * {k} * {k}", f"{c} * {k} * {k} // {g}"],
         traps={
             "groups forgotten": f"{c} * {k} * {k}",
             "fan out": f"{o} / {g} * {k} * {k}",

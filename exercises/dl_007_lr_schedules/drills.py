@@ -148,7 +148,7 @@ def work_lost_to_warmup(draw):
             "the other shape": 100 * (0.9 * w / n if shape == "linear" else w / 2 / n),
             "what is left of it": 100 * (w / n - share) if shape != "linear" else 100 * w / n / 3,
         },
-        hints=("The area between the rate and its top, over the whole area.", "lost rate · steps of warm-up / n"),
+        hints=("The area between the rate and its top, over the whole area.", "100 · lost rate · steps of warm-up / n"),
         why="A line loses half of its steps. At usual lengths that is little: warm-up is cheap insurance.",
     )
 
@@ -301,7 +301,7 @@ def rate_in_the_cooldown(draw):
             "a cosine over all": 50 * (1 + cos(pi * t)),
             "what has fallen": 100 * (1 - min(1.0, (1 - t) / f)) + 0.1,
         },
-        hints=("What is left of the steps, over the length of the fall; at most all.", "(1 - t) / f, at most 1"),
+        hints=("What is left of the steps, over the length of the fall.", "100 · (1 - t) / f, at most 100"),
         why="The plateau does not know how long the run will be: one run can be cooled down at several lengths.",
     )
 
@@ -412,8 +412,7 @@ def steps_after_resuming(draw):
     w, case = draw(500, 1000, 2000), draw("with", "without")
     return Number(
         ask=f"Linear warm-up over {w} steps to 1. A run stops after {saved} steps; model and optimizer are loaded, "
-        f"the scheduler "
-        f"{case} its state. {more} steps later, what should the rate be that the scheduler sets?",
+        f"the scheduler {case} its state. Which rate does the scheduler set {more} steps later?",
         given=dict(saved=saved, more=more, w=w, case=case),
         answer=(saved * (case == "with") + more) / w,
         within=0.002,
@@ -440,9 +439,8 @@ def _(saved, more, w, case):
 def pure_schedule(draw):
     step, w = draw("step", "n", "t"), draw("warmup", "w")
     return Blank(
-        ask=f"A linear warm-up to 1 as a function of the {step} alone, so that nothing of it has to be saved; 1 after "
-        f"{w} steps. What "
-        "is missing?",
+        ask=f"A linear warm-up, from 0 at first to 1 after `{w}` steps. It is a function of `{step}` alone, so that "
+        "nothing of it has to be saved. What is missing?",
         code=f"def rate({step}, {w}):\n    return ____ if {step} < {w} else 1.0",
         given={step: draw.between(2, 9), w: draw.between(20, 30)},
         answer=f"{step} / {w}",

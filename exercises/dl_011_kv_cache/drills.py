@@ -159,7 +159,8 @@ def _(P, c):
 def mask_of_a_chunk(draw):
     past, row = draw("past", "start", "cached", "offset"), draw("i", "row", "n")
     return Blank(
-        ask=f"{past} tokens are cached; {row} counts the queries of this chunk from 0. Which keys does a query see?",
+        ask=f"`{past}` is the number of cached tokens; `{row}` counts the queries of this chunk from 0. Which keys "
+        "does a query see?",
         code=f"def sees({row}, key, {past}):\n    return key <= ____",
         given={past: draw.between(3, 9), row: draw.between(1, 5)},
         answer=f"{past} + {row}",

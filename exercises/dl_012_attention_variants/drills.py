@@ -348,7 +348,7 @@ def _(p, dps):
 def score_from_what_is_kept(draw):
     p, dp, delta = draw("p", "weight"), draw("dp", "grad"), draw("delta", "row", "mean")
     return Blank(
-        ask=f"FlashAttention's backward pass over a tile. {delta} is the row's dout · out. Fill in the gradient of "
+        ask=f"FlashAttention's backward pass over a tile. `{delta}` is the row's dout · out. Fill in the gradient of "
         "the score.",
         code=f"def dscore(score, lse, {dp}, {delta}):\n    {p} = exp(score - lse)\n    return ____",
         given={p: draw(0.25, 0.5, 0.75), dp: draw.between(2, 9), delta: draw.between(10, 20)},
@@ -687,6 +687,7 @@ def tokens_where_scores_cost_as_much(draw):
         "skipped. At how many tokens do scores and weighted sums cost as much, averaged over the tokens?",
         given=dict(d=d),
         answer=12 * d,
+        within=0.01,
         unit="tokens",
         traps={"no causal mask": 6 * d, "additions forgotten": 24 * d, "as many as the width": d},
         hints=("A key costs 4d FLOPs, and a query sees half of the n on average.", "24 · d^2 / (2 · d)"),

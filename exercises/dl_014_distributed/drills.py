@@ -633,7 +633,7 @@ def bytes_round_the_ring(draw):
     p, n, d = draw(4, 8, 16, 32), draw(32768, 131072, 1048576), draw(1024, 4096, 8192)
     return Number(
         ask=f"Ring attention: {n:,} tokens over {p} ranks; keys and values of width {d} each, 2 B a number, travel "
-        "once round. How many bytes does a rank send, forward?",
+        "until each rank has seen all. How many bytes does a rank send, forward?",
         given=dict(p=p, n=n, d=d),
         answer=4 * (p - 1) * (n // p) * d,
         unit="B",
@@ -842,10 +842,10 @@ def work_a_byte_in_order(draw):
     n, few, many = draw(1024, 4096, 8192), draw(1, 8, 16), draw(64, 256, 512)
     wide = draw(2048, 3000)
     tasks = {
-        f"x · W, {few} rows, W {n} x {n}": _intensity(few, n, n),
-        f"x · W, {many} rows, W {n} x {n}": _intensity(many, n, n),
+        f"x · W, x {few} x {n}, W {n} x {n}": _intensity(few, n, n),
+        f"x · W, x {many} x {n}, W {n} x {n}": _intensity(many, n, n),
         f"adding two matrices of {n} x {n}": 1 / 6,
-        f"x · W, {wide} rows, W {n} x 64": _intensity(wide, n, 64),
+        f"x · W, x {wide} x {n}, W {n} x 64": _intensity(wide, n, 64),
     }
     order = sorted(tasks, key=lambda name: tasks[name])
     return Order(
@@ -870,7 +870,7 @@ def _intensity(m, n, k):
 
 
 def _rows(name):
-    return int(name.split(" rows")[0].split()[-1]) if " rows" in name else 0
+    return int(name.split()[4]) if "·" in name else 0
 
 
 @work_a_byte_in_order.second
@@ -880,5 +880,5 @@ def _(n, few, many, wide):
     tasks = {f"adding two matrices of {n} x {n}": n * n / (3 * n * n * 2)}
     for rows, k in ((few, n), (many, n), (wide, 64)):
         moved = sum(np.broadcast_to(np.float16(0), shape).size for shape in ((rows, n), (n, k), (rows, k)))
-        tasks[f"x · W, {rows} rows, W {n} x {k}"] = 2 * rows * n * k / (2 * moved)
+        tasks[f"x · W, x {rows} x {n}, W {n} x {k}"] = 2 * rows * n * k / (2 * moved)
     return sorted(tasks, key=lambda name: tasks[name])

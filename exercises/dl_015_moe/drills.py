@@ -589,8 +589,8 @@ def active_parameters(draw):
     common = 2 * V * d + L * (2 * d * d + 2048 * d + d * E)
     return Number(
         ask=f"Mixtral's design: {L} layers, d = {d}, 8 KV heads of width 128, {E} SwiGLU experts of width {w} and a "
-        f"router, {k} experts a token, {V:,} tokens, head not tied. Norms left out, how many parameters does a token "
-        "use?",
+        f"router, {k} experts a token, {V:,} tokens, head not tied. Norms left out, embedding counted whole: how many "
+        "parameters does a token use?",
         given=dict(L=L, d=d, w=w, E=E, k=k),
         answer=common + 3 * L * k * d * w,
         unit="parameters",

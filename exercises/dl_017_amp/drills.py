@@ -605,8 +605,8 @@ def rows_that_are_aligned(draw):
     half, quarter = base + each // 2, base + 32 + each // 4
     odd = base + each + 1
     return Choice(
-        ask=f"Rows of a {name} matrix should all begin at a multiple of 16 bytes; the matrix itself does. Which "
-        "number of columns is right?",
+        ask=f"Rows of {'an' if name == 'int8' else 'a'} {name} matrix should all begin at a multiple of 16 bytes; the "
+        "matrix itself does. Which number of columns is right?",
         given=dict(code=code, columns=[good, half, quarter, odd]),
         answer=f"{good:,}",
         traps={

@@ -41,7 +41,7 @@ def share_of_the_scores(draw):
         traps={"scores alone": 100 * n / (12 * d), "feed-forward forgotten": 100 * n / (2 * d)},
         hints=(
             "Scores and sums: 4 · n^2 · d. Matrices: 12 · d^2 weights, twice for each token.",
-            "n / (6 · d) with n = (side / p)^2",
+            "100 · n / (6 · d) with n = (side / p)^2",
         ),
         why="The matrices grow with the tokens, attention with their square. At usual sizes attention is the small "
         "part; with small patches or large images it is not.",

@@ -302,7 +302,7 @@ def wrong_classes_at_the_optimum(draw):
     eps, C = draw(0.0, 0.0, 0.05, 0.1, 0.2), draw(10, 100, 1000)
     free, level = "further and further below the right one", "all equally far below the right one, at a finite gap"
     return Choice(
-        ask=f"{C} classes, hard labels, ε = {eps} of label smoothing. To which logits of the wrong classes does the "
+        ask=f"{C} classes, label smoothing with ε = {eps:g}. To which logits of the wrong classes does the "
         "loss of one example pull, if nothing else holds them?",
         given=dict(eps=eps, C=C),
         answer=level if eps else free,

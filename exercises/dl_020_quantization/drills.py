@@ -797,8 +797,8 @@ print(byte, byte >> 4, byte & 15)
             "written one behind the other": f"{a}{b} {a} {b}",
         },
         hints=("A shift by 4 multiplies with 16.", "16 · first + second"),
-        why="The upper half counts multiples of a power of two; a shift and a mask give both codes back. They are unpacked "
-        "and looked up before each product, which runs in half precision: memory is saved, not arithmetic.",
+        why="The upper half counts multiples of a power of two; a shift and a mask give both codes back. They are "
+        "unpacked and looked up before each product, which runs in half precision: memory is saved, not arithmetic.",
     )
 
 

@@ -221,8 +221,8 @@ print(further({p}, {q}, 0, {u}, {v}))
             "Kept with min(1, p/q); else drawn from what is owed, which must add up to 1.",
             "p/q, max(p - q, 0), over its sum",
         ),
-        why="A draft that q gives too often is kept with p over q. Where q is larger than p nothing is owed, so negative "
-        "differences become 0. What is left has to be divided by its sum.",
+        why="A draft that q gives too often is kept with p over q. Where q is larger than p nothing is owed, so "
+        "negative differences become 0. What is left has to be divided by its sum.",
     )
 
 

@@ -441,13 +441,13 @@ def logits_that_change(draw):
         draw.between(20, 60),
     )
     effects = {
-        "the input is shifted by one, zeros in front": f"from {t + 1} on",
-        "nothing is shifted, zeros in front": f"from {t} on",
-        "nothing is shifted, zeros on both sides": f"from {t - 1} on",
+        "the input is shifted by one, zeros in front": f"logit {t + 1}",
+        "nothing is shifted, zeros in front": f"logit {t}",
+        "nothing is shifted, zeros on both sides": f"logit {t - 1}",
     }
     return Choice(
-        ask=f"Convolutions of three taps; logit i should tell code i from the codes before it. Here {fault}. Code "
-        f"{t} is changed. Which logits change?",
+        ask=f"One convolution of three taps; logit i should tell code i from the codes before it. Here {fault}. Code "
+        f"{t} is changed. Which is the first logit that changes?",
         given=dict(fault=fault, t=t),
         answer=effects[fault],
         traps={f"where {other}": text for other, text in effects.items() if other != fault},
@@ -473,7 +473,7 @@ def _(fault, t):
     codes = np.arange(100.0)
     changed = codes.copy()
     changed[t] += 1
-    return f"from {int(np.flatnonzero(logits(codes) != logits(changed))[0])} on"
+    return f"logit {int(np.flatnonzero(logits(codes) != logits(changed))[0])}"
 
 
 @question(

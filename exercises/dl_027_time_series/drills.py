@@ -354,8 +354,8 @@ def rate_of_a_draw(draw):
     if part == "shape":
         swapped = {f"{alpha} * {mu}": "for the other", alpha: "upside down", f"{mu} / {alpha}": "divided"}
     return Blank(
-        ask=f"A count of mean {mu} and variance {mu} + {alpha} · {mu}²: first its rate is drawn, by gamma(shape, "
-        f"scale). Which {part}?",
+        ask=f"A count whose mean is `{mu}` and whose variance is `{mu} + {alpha} · {mu}²`: first its rate is drawn, by "
+        f"gamma(shape, scale). Which {part}?",
         code=f"def count({mu}, {alpha}):\n    rate = {call}\n    return poisson(rate)",
         given={mu: m, alpha: a} if part == "scale" else {alpha: a, mu: m},
         answer=gap,

@@ -189,9 +189,8 @@ def piece_of_a_rank(draw):
     r = draw.between(1, p - 2)
     size = -(-n // p)
     return Number(
-        ask=f"A flat parameter of {n} numbers over {p} ranks, pieces of ⌈n / p⌉, the last ones shorter or empty. At "
-        f"which place does "
-        f"the piece of rank {r} begin, and so which number of another run's shard does it need first?",
+        ask=f"A flat parameter of {n} numbers is cut over {p} ranks, in pieces of ⌈n / p⌉; the last ones are shorter "
+        f"or empty. At which place of the whole does the piece of rank {r} begin? Places and ranks count from 0.",
         given=dict(n=n, p=p, r=r),
         answer=min(r * size, n),
         traps={
@@ -458,8 +457,8 @@ print([bool(np.isfinite(one).all()) for one in (x, h, g, out)])
 def kept_for_backward(draw):
     t, s = draw("t", "queries", "n"), draw("s", "keys", "m")
     return Blank(
-        ask=f"One head, {t} queries, {s} keys. How many numbers does plain attention keep for backward in place of "
-        f"one a query?",
+        ask=f"One head, with `{t}` queries and `{s}` keys. Tiles keep one number a query for backward. How many does "
+        "plain attention keep?",
         code=f"plain = ____\ntiled = {t}   # a log-sum-exp each",
         given={t: draw.between(5, 12), s: draw.between(13, 20)},
         answer=f"{t} * {s}",

@@ -282,7 +282,7 @@ def share_of_a_separable(draw):
             "the 1 × 1 part alone": 100 / (k * k),
             "both multiplied": 100 / (o * k * k),
         },
-        hints=("Add both costs and divide by k · k · i · o.", "1 / o + 1 / (k · k)"),
+        hints=("Add both costs and divide by k · k · i · o.", "100 · (1 / o + 1 / (k · k))"),
         why="It is far less work, but the depthwise part does little for each number it reads, so time falls less.",
     )
 
@@ -300,8 +300,8 @@ def weights_with_groups(draw):
     options = ["of all channels", "of its own channel", f"of {g} channels", f"of {c // 2} channels"]
     wrong = [one for one in options if one not in (right, "of 1 channels")][:3]
     return Choice(
-        ask=f"A convolution of {c} channels to {c}, kernel {k} × {k}, {g} groups. Of which channels does one output "
-        f"see?",
+        ask=f"A convolution of {c} channels to {c}, kernel {k} × {k}, groups={g}. Of which channels does one output "
+        "see?",
         given=dict(c=c, g=g, k=k),
         answer=right,
         traps=dict(zip(("groups left out", "taken as depthwise", "groups for their size"), wrong, strict=False)),
@@ -446,7 +446,7 @@ print(conv.shape == full.shape and np.allclose(conv, full))
 
 @question(topic="cnn.convolution", level=1, source="Lin 2013, section 3", readme="nn_002/12")
 def one_by_one(draw):
-    w, x = draw("w", "weight"), draw("x", "image", "planes")
+    w, x = draw("w", "width"), draw("h", "height")
     i, o = draw("i", "c"), draw("o", "f")
     return Blank(
         ask="A 1 × 1 convolution as a matrix product at each pixel: how many multiplications for an image?",

@@ -176,25 +176,24 @@ print(round(h, 4), round(c, 4))
     )
 
 
-@question(topic="recurrent.gru", level=1, source="torch, GRU; Cho 2014", readme=("nn_003/8", "nn_003/9"))
+@question(topic="recurrent.gru", level=1, source="torch, GRU; Chung 2014", readme=("nn_003/8", "nn_003/9"), revision=2)
 def state_of_a_gru(draw):
     z, n, h = draw(0.1, 0.2, 0.3, 0.6, 0.9), draw(1.0, -1.0, 0.5), draw(0.2, 0.8)
-    by = draw("torch", "Cho's paper")
-    torchs, chos = (1 - z) * n + z * h, z * n + (1 - z) * h
+    by = draw("torch and Cho's paper", "Chung's paper")
+    keeps, renews = (1 - z) * n + z * h, z * n + (1 - z) * h
     return Number(
         ask=f"A GRU as in {by}: update gate {z:g}, candidate {n:g}, old state {h:g}. What is the new state?",
         given=dict(z=z, n=n, h=h, by=by),
-        answer=torchs if by == "torch" else chos,
+        answer=keeps if "torch" in by else renews,
         within=0.001,
         traps={
-            "the other convention": chos if by == "torch" else torchs,
+            "the other convention": renews if "torch" in by else keeps,
             "candidate not weighed": n + z * h,
             "nothing forgotten": h + z * n,
         },
-        hints=("Does the gate weigh the old state or the candidate?", "torch: (1 - z) · n + z · h"),
-        why="Both conventions train alike. Weights of one in the other's code give a little nonsense: the gate is "
-        "turned "
-        "round.",
+        hints=("Does the gate weigh the old state or the candidate?", "(1 - z) · n + z · h, or with the two exchanged"),
+        why="Both conventions train alike. Weights of one in the other's code give nonsense and no error: the gate is "
+        "turned round.",
     )
 
 
@@ -202,7 +201,7 @@ def state_of_a_gru(draw):
 def _(z, n, h, by):
     import numpy as np
 
-    weight_of_old = z if by == "torch" else 1 - z
+    weight_of_old = 1 - z if by == "Chung's paper" else z
     return float(np.interp(weight_of_old, [0, 1], [n, h]))
 
 
@@ -357,7 +356,7 @@ def what_is_left_after_steps(draw):
             "dropped at some time": 100 * (1 - by[case]) + 0.2,
             "p for what is kept": 100 * p**2,
         },
-        hints=("How many independent draws are there?", "(1 - p) to their number"),
+        hints=("How many independent draws are there?", "100 · (1 - p) to their number"),
         why="New masks at each step wipe the memory out. One mask for the whole sequence leaves what it leaves.",
     )
 

@@ -9,6 +9,8 @@ from grader.drills.kinds import EXACT, Blank, Bug, Kind, Number, Order, Predict
 from grader.drills.question import Variant
 from grader.drills.units import written
 
+_NAME = re.compile(r"[A-Za-z]\w*", re.A)
+_OF_SEVERAL = re.compile(r"\bor\b|;")
 _NOTES = {
     "choice": "the number of a choice",
     "order": "all numbers, in your order",
@@ -91,7 +93,13 @@ def _worked(asked: Kind) -> str:
     if not isinstance(asked, Number):
         return ""
     given = {name: value for name, value in asked.given.items() if isinstance(value, int | float)}
-    numbers = {name: f"{value}" if isinstance(value, int) else f"{value:g}" for name, value in given.items()}
     formula = asked.hints[1]
-    worked = re.sub(r"[A-Za-z]\w*", lambda name: numbers.get(name[0], name[0]), formula)
+    if _OF_SEVERAL.search(formula):  # which one it is, the numbers do not show
+        return ""
+    worked = _NAME.sub(lambda name: _put_in(given[name[0]]) if name[0] in given else name[0], formula)
     return worked if worked != formula else ""
+
+
+def _put_in(value: float) -> str:
+    number = f"{value}" if isinstance(value, int) else f"{value:g}"
+    return f"({number})" if value < 0 else number

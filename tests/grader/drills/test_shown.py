@@ -1,6 +1,7 @@
 """What a learner sees of a question, and of the verdict. Nothing before the answer tells it."""
 
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from grader.drills.judge import Judged
 from grader.drills.load import all_questions
 from grader.drills.question import variant
 from grader.drills.shown import shown, told
+from grader.drills.value import Unread, value_of
 
 REST = {"why": "So."}
 
@@ -69,3 +71,23 @@ def test_no_answer_is_in_what_is_shown():
         said = json.dumps(msgspec.to_builtins(shown(one)), ensure_ascii=False)
         assert one.asked.why not in said
         assert one.asked.hints[1] not in said
+
+
+def test_a_formula_with_the_numbers_put_in_gives_the_answer():
+    for card in all_questions(find_house()).values():
+        for seed in range(6):
+            one = variant(card, seed)
+            worked = told(one, Judged(True)).worked
+            with suppress(Unread):  # words and sums are for people
+                given = value_of(worked)
+                assert given == pytest.approx(one.asked.answer, rel=1e-2), (card.id, worked, one.asked.answer)
+
+
+def test_of_two_formulas_none_is_put_in():
+    def worked(formula):
+        given = {"a": 2, "b": -3}
+        one = asked(Number(ask="?", answer=6.0, given=given, traps={"no": 5.0}, hints=("a", formula), **REST))
+        return told(one, Judged(True)).worked
+
+    assert worked("a · b, or a + b") == ""
+    assert worked("a · b²") == "2 · (-3)²"
