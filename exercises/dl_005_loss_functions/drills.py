@@ -69,11 +69,16 @@ def _(w, e):
 
 @question(topic="loss.cross_entropy", level=2, source="Goodfellow 2016, section 4.1", readme="dl_005/2")
 def stable_cross_entropy(draw):
-    wrong, mended = draw(
-        ("    top = min(z)", "    top = max(z)"),
-        ("    return log(total) - z[y]", "    return top + log(total) - z[y]"),
-        ("    total = sum(exp(one) for one in z)", "    total = sum(exp(one - top) for one in z)"),
-    )
+    lines = [
+        ("    top = min(z)", "    top = max(z)", "the largest goes out"),
+        ("    return log(total) - z[y]", "    return top + log(total) - z[y]", "the largest comes back"),
+        (
+            "    total = sum(exp(one) for one in z)",
+            "    total = sum(exp(one - top) for one in z)",
+            "no exponent above 0",
+        ),
+    ]
+    wrong, mended, _name = draw(*lines)
     gap = draw(800, 900, 1000)
     code = f"""
 from math import exp, log
@@ -90,7 +95,7 @@ print(round(loss([{gap}.0, 0.0, {gap}.0], 1), 3), round(loss([1.0, 2.0], 1), 3))
         answer=wrong,
         mended=mended,
         prints=f"{round(gap + log(2), 3)} {round(log(1 + exp(-1)), 3)}",
-        traps={"the label's logit goes out": "def loss(z, y):", "math has them": "from math import exp, log"},
+        traps={name: line for _wrong, line, name in lines if line != mended},
         hints=("The largest logit is taken away before exp and added after log.", "top + log Σ e^(z - top) - z[y]"),
         why="Without the largest logit taken away, exp overflows; with the smallest, too. Forget to add it, and the "
         "loss is off.",

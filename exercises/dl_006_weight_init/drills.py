@@ -312,7 +312,7 @@ def depth_that_is_felt(draw):
         given=dict(c=c),
         answer=-1 / log(c),
         unit="layers",
-        traps={"half of it": -log(2) / log(c), "the square of it": -2 / log(c), "the slope itself": c},
+        traps={"down to one half": -log(2) / log(c), "twice too deep": -2 / log(c), "the slope itself": c},
         hints=("c to the power of the depth is e^-1.", "-1 / ln(c)"),
         why="At the edge of chaos the slope is one and the depth without limit. Off the edge, nothing deeper can be "
         "trained.",

@@ -237,7 +237,7 @@ def epoch_of_the_drop(draw):
         traps={
             "patience reached, not passed": falls + patience - 1,
             "counted from the best": patience + 1,
-            "the last epoch": len(losses) + 9,
+            "the last epoch": len(losses) - 1,
         },
         hints=("Count the epochs without a new best; more than the patience of them are needed.", "falls + patience"),
         why="Patience is how many bad epochs are borne. An epoch that equals the best is bad too, and a threshold "

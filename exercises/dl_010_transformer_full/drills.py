@@ -69,11 +69,12 @@ def _(d, gelu, few):
 @question(topic="transformer.feed_forward", level=2, source="Shazeer 2020, section 2")
 def line_of_swiglu(draw):
     x, up, down, gate = draw.between(2, 5), draw.between(2, 4), draw(2, 3), draw(0.5, -0.5)
-    wrong, mended = draw(
-        ("    return x * exp(-x)", "    return x / (1 + exp(-x))"),
-        ("    opened = silu(x) * gate", "    opened = silu(x * gate)"),
-        ("    hidden = opened + x * up", "    hidden = opened * x * up"),
-    )
+    lines = [
+        ("    return x * exp(-x)", "    return x / (1 + exp(-x))", "silu is right"),
+        ("    opened = silu(x) * gate", "    opened = silu(x * gate)", "the gate is right"),
+        ("    hidden = opened + x * up", "    hidden = opened * x * up", "a gate multiplies"),
+    ]
+    wrong, mended, _name = draw(*lines)
     code = f"""
 from math import exp
 def silu(x):
@@ -91,7 +92,7 @@ print(round(swiglu({x}, {gate}, {up}, {down}), 3))
         answer=wrong,
         mended=mended,
         prints=str(round(opened * x * up * down, 3)),
-        traps={"down is no gate": "    return hidden * down", "silu takes one number": "def silu(x):"},
+        traps={name: line for _wrong, line, name in lines if line != mended},
         hints=("silu is x · sigmoid(x). What goes through it, and what is multiplied?", "(silu(x·gate) · x·up) · down"),
         why="The gate is a product with x, squashed by silu; it multiplies the other product with x, entry by entry.",
     )

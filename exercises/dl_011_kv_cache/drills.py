@@ -144,7 +144,8 @@ def pairs_of_a_chunk(draw):
             "own place hidden": c * P + c * (c - 1) // 2,
         },
         hints=("Each query sees all P of the past, and its own chunk up to itself.", "c · P + c · (c + 1) / 2"),
-        why="Query i of the chunk stands at place P + i and sees P + i + 1 keys.",
+        why="Nothing of the past is hidden from the chunk, only what comes later in the chunk itself: a rectangle, and "
+        "a triangle with its diagonal.",
     )
 
 

@@ -113,11 +113,12 @@ def line_of_sparse_centring(draw):
     mean = [a + c, b + d]
     forth = [sum((row[j] - mean[j]) * v[j] for j in range(2)) for row in X]
     back = [sum((X[i][j] - mean[j]) * u[i] for i in range(2)) for j in range(2)]
-    wrong, mended = draw(
-        ("    return X @ v - mean", "    return X @ v - mean @ v"),
-        ("    return X.T @ u - mean", "    return X.T @ u - mean * u.sum()"),
-        ("mean = X.sum(axis=0)", "mean = X.mean(axis=0)"),
-    )
+    lines = [
+        ("    return X @ v - mean", "    return X @ v - mean @ v", "one number for all points"),
+        ("    return X.T @ u - mean", "    return X.T @ u - mean * u.sum()", "a multiple of the mean"),
+        ("mean = X.sum(axis=0)", "mean = X.mean(axis=0)", "a mean of each feature"),
+    ]
+    wrong, mended, _name = draw(*lines)
     code = f"""
 import numpy as np
 X = np.array({X})
@@ -136,7 +137,7 @@ print(times(v).tolist(), transposed_times(u).tolist())
         answer=wrong,
         mended=mended,
         prints=f"{[float(one) for one in forth]} {[float(one) for one in back]}",
-        traps={"one vector a point": "def times(v):", "one number a point": "def transposed_times(u):"},
+        traps={name: line for _wrong, line, name in lines if line != mended},
         hints=(
             "C is X less a row of means in each row. What is C·v, and Cᵀ·u?",
             "X v - 1 (mean · v), Xᵀ u - mean · Σ u",

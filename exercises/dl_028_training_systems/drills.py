@@ -276,13 +276,18 @@ def what_was_left_out(draw):
         "momentum": "The same data are read at the same rate; the first steps are too short, less and less",
     }
     n, m = draw(3, 4, 5), draw(0.5, 0.9)
-    wrong = [text for name, text in names.items() if name != case]
+    same = {
+        "nothing": "yet something differs",
+        "place": "the data are the same",
+        "schedule": "the rate is the same",
+        "momentum": "the momentum is the same",
+    }
     return Choice(
         ask=f"Momentum SGD whose rate falls, cut after {n} steps and resumed on the same machine. {signs[case]}. What "
         f"happened?",
         given=dict(case=case, n=n, m=m),
         answer=names[case],
-        traps={f"it would show otherwise, {number}": text for number, text in enumerate(wrong, 1)},
+        traps={same[other]: text for other, text in names.items() if other != case},
         hints=("Which of the states would give exactly this?", "data, rate, buffer"),
         why="Optimizer, schedule, random states and the place in the data belong into a checkpoint. On another number "
         "of "
@@ -419,11 +424,12 @@ def _(e, p):
 
 @question(topic="precision.failures", level=2, source="torch, anomaly detection", readme="dl_028/12")
 def first_to_blame(draw):
-    wrong, mended = draw(
-        ("h = np.log(x)", "h = np.log(np.maximum(x, 1e-6))"),
-        ("g = np.exp(h * 1000)", "g = np.exp(np.minimum(h, 5.0))"),
-        ("out = g / (x - x)", "out = g / (abs(x) + 1)"),
-    )
+    lines = [
+        ("h = np.log(x)", "h = np.log(np.maximum(x, 1e-6))", "the logarithm has a floor"),
+        ("g = np.exp(h * 1000)", "g = np.exp(np.minimum(h, 5.0))", "the exponent has a limit"),
+        ("out = g / (x - x)", "out = g / (abs(x) + 1)", "never divided by 0"),
+    ]
+    wrong, mended, _name = draw(*lines)
     x = draw.sample([3.0, 4.0, 5.0, 7.0], 2)
     code = f"""
 import warnings
@@ -436,20 +442,17 @@ out = g / (abs(x) + 1)
 print([bool(np.isfinite(one).all()) for one in (x, h, g, out)])
 """
     return Bug(
-        ask="Who first took finite numbers and gave others? Everything printed should be True.",
+        ask="Which line is the first that takes finite numbers and gives others? Everything printed should be True.",
         code=code.replace(mended, wrong),
         answer=wrong,
         mended=mended,
         prints="[True, True, True, True]",
-        traps={
-            "the input": f"x = np.array({[0.0, *x]})",
-            "what is printed": "print([bool(np.isfinite(one).all()) for one in (x, h, g, out)])",
-        },
+        traps={name: line for _wrong, line, name in lines if line != mended},
         hints=(
             "Go in the order of computation: which is the first that is not finite?",
             "log 0, e to a large number, division by 0",
         ),
-        why="Whoever comes later only hands it on. In backward the order is the other way round.",
+        why="Lines that come later only hand it on. In backward the order is the other way round.",
     )
 
 

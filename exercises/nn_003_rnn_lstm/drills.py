@@ -1,6 +1,6 @@
 """Questions on recurrent networks whose numbers change: `grader drill --topic recurrent.lstm`."""
 
-from math import exp
+from math import exp, tanh
 
 from grader.drills import Blank, Bug, Choice, Number, Order, Predict, question
 
@@ -104,9 +104,9 @@ def forget_bias(draw):
         answer=100 * (1 + exp(-b)) ** -T,
         unit="%",
         traps={
-            "one step": 100 / (1 + exp(-b)) if T > 1 else 1.0,
-            "the bias as the gate": 100 * (0.25 + b / 5) ** T,
-            "half of it": 50.0,
+            "one step": 100 / (1 + exp(-b)),
+            "tanh for the sigmoid": 100 * tanh(b) ** T,
+            "what is lost": 100 - 100 * (1 + exp(-b)) ** -T,
         },
         hints=("The gate is the sigmoid of its bias, at every step.", "100 · (1 / (1 + e^-b))^T"),
         why="With a bias of 0 half is lost at every step. torch begins there, with two biases near 0; set one of them "
