@@ -198,7 +198,7 @@ def places_of_the_same_score(draw):
             name: "query at {}, key at {}".format(*pair)
             for name, pair in zip(("mirrored", "both doubled", "the query moved alone"), pairs[1:], strict=True)
         },
-        hints=("On what does the score depend beside the two vectors?", "m - n"),
+        hints=("On what does the score depend besides the two vectors?", "m - n"),
         why="Both angles grow alike if both tokens move. Mirrored, the sine changes its sign.",
     )
 

@@ -326,7 +326,7 @@ def traffic_of_a_strategy(draw):
     same, half, twice = "as much", "half as much again", "twice as much"
     right = half if strategy == "FULL_SHARD" else same
     return Choice(
-        ask=f"FSDP on {p} ranks with {strategy}: {about[strategy]}. How much does a rank send in a step, beside an "
+        ask=f"FSDP on {p} ranks with {strategy}: {about[strategy]}. How much does a rank send in a step, against an "
         "all-reduce of the gradients?",
         given=dict(strategy=strategy, p=p),
         answer=right,

@@ -164,9 +164,8 @@ def label_after_clipping(draw):
     high, wide = y + h, min(x, w) + w
     pasted = high * wide
     return Number(
-        ask=f"CutMix on an image of {H} rows and {W} columns: the box reaches {h} rows up and down from row {y}, and "
-        f"{w} columns left and right from column {x}, the upper end left out, and is clipped at the border. Which "
-        "weight keeps the image's own label?",
+        ask=f"CutMix, {H} rows and {W} columns. Before it is clipped at the border, the box is rows {y - h} to {y + h} and "
+        f"columns {x - w} to {x + w}, the upper ends left out. Which weight does the image's own label keep?",
         given=dict(H=H, W=W, h=h, w=w, y=y, x=x),
         answer=1 - pasted / (H * W),
         traps={
@@ -508,7 +507,7 @@ def norms_beside_an_average(draw):
             "another norm": nothing if batch else care,
             "batch sizes": "the batch size of the training",
         },
-        hints=("Does it keep anything from training beside scale and shift?", "BatchNorm: running mean and variance"),
+        hints=("Does it keep anything from training besides scale and shift?", "BatchNorm: running mean and variance"),
         why="BatchNorm keeps a running mean and variance as buffers. The others take both from the example that they "
         "normalise.",
     )

@@ -560,8 +560,8 @@ def error_of_a_scaled_weight(draw):
     L, b, f = draw(0.5, 0.8, 1.0, 1.4, 2.1), draw(3, 4), draw(1.5, 2.0, 2.5, 3.0)
     return Number(
         ask=f"AWQ: a small weight is multiplied by {f:g} before rounding, and its input divided by as much. The "
-        f"largest weight of its group stays {L:g}; symmetric codes of {b} bits. How large can the error of this "
-        "weight be, in its own unit?",
+        f"largest weight of its group stays {L:g}; codes go from -{2 ** (b - 1) - 1} to {2 ** (b - 1) - 1}. How "
+        "large can the error of this weight be, in its own unit?",
         given=dict(L=L, b=b, f=f),
         answer=L / (2 ** (b - 1) - 1) / 2 / f,
         traps={

@@ -642,7 +642,7 @@ def what_a_node_sees(draw):
         at = parents[at]
     brothers = [i for i in range(7) if parents[i] == parents[node]]
     return Predict(
-        ask="A tree of drafts, by the parent of each node; -1 is the past. Which nodes does this one see, beside the "
+        ask="A tree of drafts, by the parent of each node; -1 is the past. Which nodes does this one see, besides the "
         "past?",
         code=f"""
 parents, node, seen = {parents}, {node}, []

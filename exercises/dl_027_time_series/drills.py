@@ -779,7 +779,7 @@ def forecaster_for_a_task(draw):
     }
     models = {"parts": "Prophet", "counts": "DeepAR", "horizons": "TFT"}
     return Choice(
-        ask=f"{tasks[task]}. Which one is made for it, beside a naive forecast?",
+        ask=f"{tasks[task]}. Which one is made for it, apart from a naive forecast?",
         given=dict(task=task, n=n),
         answer=models[task],
         traps={f"that is for {other}": model for other, model in models.items() if other != task},

@@ -47,11 +47,9 @@ def _(peak, bandwidth):
 def share_of_the_traffic(draw):
     r, d = draw(32, 64, 128, 256, 512), draw(32, 64, 96, 128, 256)
     return Number(
-        ask=f"Attention in tiles of {r} queries, width {d}: keys and values are read once for each tile. Plain "
-        f"attention writes and "
-        "reads its scores and its weights. Long sequences: which share of the plain traffic is left? Count numbers, "
-        "and keys, values "
-        "and scores alone.",
+        ask=f"Attention in tiles of {r} queries reads keys and values, {d} wide, once for each tile, and writes no "
+        "scores. Plain attention writes and reads its scores, and its weights. Long sequences: which share of these numbers "
+        "is still moved?",
         given=dict(r=r, d=d),
         answer=100 * (2 * d / r) / 4,
         unit="%",
