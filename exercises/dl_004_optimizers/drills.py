@@ -415,12 +415,12 @@ def sign_for_zero(draw):
     x, lr = draw("g", "grad", "update", "u", "c", "mixed", "d"), draw("lr", "rate", "eta")
     return Blank(
         ask=f"signSGD on one number `{x}`: the step is `{lr}` up or down, and 0 for 0. What is missing?",
-        code=f"def step({x}, {lr}):\n    return -{lr} * (({x} > 0) - ____)\nprint(step(3, 0.5), step(-2, 0.5), "
+        code=f"def step({x}, {lr}):\n    return -{lr} * (({x} > 0) - (____))\nprint(step(3, 0.5), step(-2, 0.5), "
         f"step(0, 0.5) + 0)",
-        answer=f"({x} < 0)",
-        also=[f"int({x} < 0)", f"bool({x} < 0)", f"(0 > {x})"],
+        answer=f"{x} < 0",
+        also=[f"({x} < 0)", f"int({x} < 0)", f"bool({x} < 0)", f"0 > {x}"],
         prints="-0.5 0.5 0.0",
-        traps={"half a sign": f"({x} > 0)", "zero counts as negative": f"({x} <= 0)", "no minus": "0"},
+        traps={"half a sign": f"{x} > 0", "zero counts as negative": f"{x} <= 0", "no minus": "0"},
         hints=("True is 1 and False is 0.", "positive less negative"),
         why="The size of a gradient is thrown away: noise and signal step alike, which is why momentum is mixed in "
         "first.",

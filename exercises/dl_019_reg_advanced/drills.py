@@ -164,8 +164,8 @@ def label_after_clipping(draw):
     high, wide = y + h, min(x, w) + w
     pasted = high * wide
     return Number(
-        ask=f"CutMix, {H} rows and {W} columns. Before it is clipped at the border, the box is rows {y - h} to {y + h} and "
-        f"columns {x - w} to {x + w}, the upper ends left out. Which weight does the image's own label keep?",
+        ask=f"CutMix, {H} rows and {W} columns. Before it is clipped at the border, the box is rows {y - h} to {y + h} "
+        f"and columns {x - w} to {x + w}, the upper ends left out. What does the image's own label weigh?",
         given=dict(H=H, W=W, h=h, w=w, y=y, x=x),
         answer=1 - pasted / (H * W),
         traps={

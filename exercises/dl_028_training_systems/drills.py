@@ -48,8 +48,8 @@ def share_of_the_traffic(draw):
     r, d = draw(32, 64, 128, 256, 512), draw(32, 64, 96, 128, 256)
     return Number(
         ask=f"Attention in tiles of {r} queries reads keys and values, {d} wide, once for each tile, and writes no "
-        "scores. Plain attention writes and reads its scores, and its weights. Long sequences: which share of these numbers "
-        "is still moved?",
+        "scores. Plain attention writes and reads its scores, and its weights. Long sequences: which share of these "
+        "numbers is still moved?",
         given=dict(r=r, d=d),
         answer=100 * (2 * d / r) / 4,
         unit="%",

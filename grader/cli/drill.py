@@ -93,9 +93,9 @@ def _echo(lines: Iterable[str]) -> None:
 
 
 def _is_answer(turn: Turn, typed: str) -> bool:
-    """Whether a letter that is a key may be an answer: a name in a gap."""
+    """Whether a letter that is a key is an answer, right or wrong: a name in a gap."""
     asked = turn.variant.asked
-    return isinstance(asked, Blank) and typed.strip() in (*asked.given, asked.answer, *asked.traps.values())
+    return isinstance(asked, Blank) and typed.strip() in (asked.answer, *asked.traps.values())
 
 
 def _line(prompt: str) -> str:
