@@ -595,7 +595,7 @@ def _(p, t, a):
 @question(topic="transfer.prompt_tuning", level=2, source="He 2022, section 3.1", readme="dl_021/9")
 def weights_beside_a_prefix(draw):
     a, b = draw.sample([1, 2, 3, 4, 5, 6], 2)
-    p = draw(8, 16, 32) - a - b
+    p = draw(16, 32) - a - b
     total = p + a + b
     return Predict(
         ask="exp of the scores of two tokens and of a prefix. What is printed?",

@@ -303,8 +303,8 @@ def cached_after_a_run(draw):
     T, g = draw.between(20, 900), draw(4, 5, 7, 8)
     n = draw.between(1, g - 1)
     return Number(
-        ask=f"{T} tokens are known, the last one not yet cached by the target. {g} drafts are verified, the first {n} "
-        "kept, and a further token is drawn. How many tokens of the target's cache are right now?",
+        ask=f"{T} tokens are known, the last one not yet cached by the target. {g} drafts are verified and {n} kept, "
+        "then a further token is drawn. How many tokens of the target's cache are right now?",
         given=dict(T=T, g=g, n=n),
         answer=T + n,
         unit="tokens",

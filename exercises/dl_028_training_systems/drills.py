@@ -45,7 +45,7 @@ def _(peak, bandwidth):
 
 @question(topic="attention.flash_versions", level=2, source="Dao 2023, section 3", readme=("dl_028/2", "dl_028/3"))
 def share_of_the_traffic(draw):
-    r, d = draw(32, 64, 128, 256, 512), draw(32, 64, 96, 128, 256)
+    r, d = draw(64, 96, 128, 192, 256, 512), draw(32, 64)
     return Number(
         ask=f"Attention in tiles of {r} queries reads keys and values, {d} wide, once for each tile, and writes no "
         "scores. Plain attention writes and reads its scores, and its weights. Long sequences: which share of these "
