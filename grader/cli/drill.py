@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
 
 import click
 import msgspec
@@ -51,6 +53,9 @@ def _nothing(chosen: Chosen) -> str:
 def _sit(house: House, chosen: Chosen) -> None:
     """Ask one question after the other, until the learner or the input ends."""
     columns, answers = width_for(terminal_columns()), list[bool]()
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # arrow keys then edit what is typed
+            import_module("readline")
     click.echo(f"{KEYS}\n")
     try:
         for place, question in enumerate(chosen.queue, 1):

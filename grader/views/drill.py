@@ -1,5 +1,6 @@
 """A drill as text: question, hint, verdict. Sixty columns are enough."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ _ASCII = str.maketrans(
         "√": "sqrt ", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha",
     }
 )  # fmt: skip
+_GLUE = "\u00a0"
+_ONE_THING = re.compile(r"(?<=\d) (?=[%×·/]|[kMGT]?i?B\b)|(?<=[×·/]) (?=\d)")
 _WHAT = 24
 """Columns of what was found; the right answer stands behind it."""
 
@@ -63,7 +66,10 @@ def again(days: int) -> str:
 
 
 def _wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
-    return textwrap.wrap(text, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    """A text in lines. A number and the sign behind it stay together: `1 %`, `8 × 8`, `2 B`."""
+    whole = _ONE_THING.sub(_GLUE, text)
+    lines = textwrap.wrap(whole, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _code(line: str, columns: int) -> Iterator[str]:
