@@ -1,5 +1,6 @@
 """What the gradebook of an nbgrader course says of a class: through nbgrader's own API, by hand and late ones too."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 from grader.bank.catalog import Exercise, House
 from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.errors import HouseError
+from grader.base.files import read_file
+from grader.classroom.alike import told
 from grader.classroom.marks import Graded, Marks, said_versions
 from grader.classroom.notebook import Shown, read_shown
-from grader.submissions.notebook import NotebookError, cells_of_notebook, grade_id_of
+from grader.submissions.find import Handed, read_all
+from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, grade_id_of
 
 
 def read_course(house: House, course: Path) -> Marks:
@@ -18,7 +22,7 @@ def read_course(house: House, course: Path) -> Marks:
     from sqlalchemy.exc import DatabaseError
 
     url = _db_url(course)
-    graded, penalties = list[Graded](), dict[tuple[str, str], float]()
+    graded, handed, penalties = list[Graded](), list[Handed](), dict[tuple[str, str], float]()
     try:
         with Gradebook(url) as book:
             for assignment in book.assignments:
@@ -27,6 +31,7 @@ def read_course(house: House, course: Path) -> Marks:
                     continue
                 for submission in assignment.submissions:
                     graded += _read_submission(course, exercise, submission)
+                    handed += _handed(course, exercise, submission)
                     if submission.late_submission_penalty:
                         penalties[submission.student.id, exercise.id] = submission.late_submission_penalty
     except DatabaseError as error:
@@ -34,7 +39,7 @@ def read_course(house: House, course: Path) -> Marks:
     if not graded:
         raise HouseError(f"{course} has no graded submission of these exercises: run nbgrader autograde there first.")
     graded.sort(key=lambda one: (one.exercise, one.student))
-    eyes = _needs_eyes(course, graded)
+    eyes = _needs_eyes(course, graded) + told(house, read_all(handed))
     return Marks(course.resolve().name, "nbgrader's gradebook", graded, eyes, penalties)
 
 
@@ -75,9 +80,9 @@ def _exercise(house: House, assignment: Any) -> Exercise | None:
 
 def _read_submission(course: Path, exercise: Exercise, submission: Any) -> list[Graded]:
     found = []
-    student, assignment = submission.student.id, submission.assignment.name
+    student = submission.student.id
     for notebook in submission.notebooks:
-        said = _said(course / "autograded" / student / assignment / f"{notebook.name}.ipynb")
+        said = _said(_autograded(course, submission, notebook))
         for grade in notebook.grades:
             name = grade.cell.name.removeprefix(PART)
             if grade.cell.name == name or all(part.name != name for part in exercise.parts):
@@ -90,6 +95,20 @@ def _read_submission(course: Path, exercise: Exercise, submission: Any) -> list[
             )  # fmt: skip
             found.append(one)
     return found
+
+
+def _handed(course: Path, exercise: Exercise, submission: Any) -> list[Handed]:
+    """The notebook that was graded, to be compared with the others'."""
+    found = []
+    for notebook in submission.notebooks:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = read_file(_autograded(course, submission, notebook), LARGEST_NOTEBOOK).decode()
+            found.append(Handed(submission.student.id, exercise, notebook=text))
+    return found
+
+
+def _autograded(course: Path, submission: Any, notebook: Any) -> Path:
+    return Path(course, "autograded", submission.student.id, submission.assignment.name, f"{notebook.name}.ipynb")
 
 
 def _said(path: Path) -> dict[str, Shown]:

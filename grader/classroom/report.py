@@ -125,7 +125,7 @@ def write_report(house: House, place: Path, page: Path) -> int:
     place: what `grader grade` wrote, or a course of nbgrader.
     """
     if (place / "results.jsonl").is_file():
-        marks = read_batch(place)
+        marks = read_batch(house, place)
     else:
         from grader.classroom.gradebook import read_course
 

@@ -17,6 +17,7 @@ from grader.base.files import write_file
 from grader.base.seeds import new_seed
 from grader.base.text import plain
 from grader.cli.talk import say, warn
+from grader.records.handed_in import keep_submitted, submitted_folders
 from grader.records.results import Results
 from grader.records.shards import Shard, ShardRun, forget_shard, merge, read_shard
 from grader.submissions.eyes import needs_eyes
@@ -100,6 +101,7 @@ def _grade(
     _need_some(found, submitted)
     results = Results(out)
     with results.alone():
+        keep_submitted(out, [submitted])
         if not shard or seed is None:
             forget_shard(out)
             return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
@@ -223,6 +225,7 @@ def merge_(folders: tuple[Path, ...], out: Path) -> None:
     results = Results(out)
     with results.alone():
         added = merge(folders, results)
+        keep_submitted(out, [place for folder in folders for place in submitted_folders(folder)])
     latest = results.latest()
     click.echo(f"{len(latest)} result{'s' * (len(latest) != 1)}, {added} of them new.")
     _sum_up(latest, results.path)

@@ -29,9 +29,10 @@ def identical(results: Iterable[Result]) -> list[tuple[str, list[str]]]:
     for one in results:
         if not one.problem and any(part.verdict not in NOT_BEGUN for part in one.parts):
             same.setdefault((one.exercise, one.source), []).append(one.student)
-    return [(exercise, _some(names)) for (exercise, _), names in same.items() if len(names) > 1]
+    return [(exercise, some(names)) for (exercise, _), names in same.items() if len(names) > 1]
 
 
-def _some(names: Sequence[str]) -> list[str]:
+def some(names: Sequence[str]) -> list[str]:
+    """The names, or the first ten and how many more there are."""
     more = [f"{len(names) - _MOST_NAMED} others"] if len(names) > _MOST_NAMED else []
     return [*names[:_MOST_NAMED], *more]

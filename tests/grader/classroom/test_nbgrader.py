@@ -191,6 +191,12 @@ def submissions(course):
     answers[0]["source"] = "\n\n".join(map(text_of, answers))
     answers[1]["source"] = cell_of(course.released, "answer-RunningMean")["source"]
     yield "both in one cell", notebook, 100
+    for student, name in (("long 1", "x"), ("long 2", "value")):
+        notebook = right()
+        lines = [f"    {name} = {name} * {number} + {number % 9}" for number in range(80)]
+        notebook["cells"].insert(3, own(f"def size({name}):\n" + "\n".join(lines) + f"\n    return len({name})"))
+        cell_of(notebook, "answer-batch_mean")["source"] += "\n\n\nUNUSED = size\n"
+        yield student, notebook, 100
     notebook = right()
     notebook["cells"].append(own("x = {" + ",".join(str(k * (2**61 - 1)) for k in range(1, 40_000)) + "}"))
     yield "slow to read", notebook, 0
@@ -474,6 +480,8 @@ def test_a_report_names_what_needs_eyes(course):
     assert f"lost, {ID}: handed in, but not graded." in eyes
     same = [line for line in eyes.splitlines() if "letter for letter" in line]
     assert any("renamed 2" in line and "right" in line for line in same)
+    assert [line for line in eyes.splitlines() if "look at long 1 and long 2 together." in line]
+    assert eyes.count("together.") == 1
     assert "untouched" not in eyes
     assert "is not JSON" not in rest
     assert "cannot be read" not in rest
