@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.layout import PART, SETUP, exercise_named
@@ -15,16 +15,19 @@ from grader.classroom.notebook import Shown, read_shown
 from grader.submissions.find import Handed, read_all
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, grade_id_of
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 
 def read_course(house: House, course: Path) -> Marks:
     """Every part that the gradebook of a course has a score for. Raises HouseError."""
     from nbgrader.api import Gradebook
-    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.exc import SQLAlchemyError
 
     url = _db_url(course)
     graded, handed, penalties = list[Graded](), list[Handed](), dict[tuple[str, str], float]()
     try:
-        with Gradebook(url) as book:
+        with Gradebook(url.render_as_string(hide_password=False)) as book:
             for assignment in book.assignments:
                 exercise = _exercise(house, assignment)
                 if exercise is None:
@@ -34,8 +37,14 @@ def read_course(house: House, course: Path) -> Marks:
                     handed += _handed(course, exercise, submission)
                     if submission.late_submission_penalty:
                         penalties[submission.student.id, exercise.id] = submission.late_submission_penalty
-    except DatabaseError as error:
-        raise HouseError(f"{_place(url)} cannot be read: {error.__cause__ or error}.") from None
+    except ModuleNotFoundError as error:
+        raise HouseError(
+            f"{_place(url)} needs the package {error.name}, which is not installed; nbgrader needs it, too. For "
+            "PostgreSQL: pip install psycopg2-binary, and let db_url begin with postgresql+psycopg2://."
+        ) from None
+    except SQLAlchemyError as error:
+        said = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+        raise HouseError(f"{_place(url)} cannot be read: {said}.") from None
     if not graded:
         raise HouseError(f"{course} has no graded submission of these exercises: run nbgrader autograde there first.")
     graded.sort(key=lambda one: (one.exercise, one.student))
@@ -43,32 +52,48 @@ def read_course(house: House, course: Path) -> Marks:
     return Marks(course.resolve().name, "nbgrader's gradebook", graded, eyes, penalties)
 
 
-def _db_url(course: Path) -> str:
-    """Where the gradebook of a course is, as its `nbgrader_config.py` says; else `gradebook.db` there."""
-    from traitlets.config.loader import ConfigFileNotFound, PyFileConfigLoader
+def _db_url(course: Path) -> "URL":
+    """Where the gradebook of a course is, as nbgrader's configuration says; else `gradebook.db` there."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    config: Any = {}
+    said = str(_configuration(course).get("CourseDirectory", {}).get("db_url", "")) or "sqlite:///gradebook.db"
     try:
-        config = PyFileConfigLoader("nbgrader_config.py", path=str(course)).load_config()
-    except ConfigFileNotFound:
-        pass
-    except Exception as error:
-        raise HouseError(f"{course / 'nbgrader_config.py'} cannot be read: {type(error).__name__}: {error}") from None
-    database = course / "gradebook.db"
-    url = str(config.get("CourseDirectory", {}).get("db_url", f"sqlite:///{database.resolve()}"))
-    if url == f"sqlite:///{database.resolve()}" and not database.is_file():
-        raise HouseError(
-            f"{course} has no gradebook.db: run nbgrader autograde there first. It has no results.jsonl either, which "
-            "`grader grade` writes."
-        )
+        url = make_url(said)
+    except ArgumentError:
+        raise HouseError("The db_url in nbgrader_config.py is no address of a database.") from None
+    if url.get_backend_name() == "sqlite" and url.database:
+        file = course.resolve() / url.database  # nbgrader runs in the folder of the course
+        if not file.is_file():
+            raise HouseError(
+                f"{course} has no {url.database}: run nbgrader autograde there first. It has no results.jsonl either, "
+                "which `grader grade` writes."
+            )
+        url = url.set(database=str(file))
     return url
 
 
-def _place(url: str) -> str:
-    """A database as it may be shown: without its password."""
-    from sqlalchemy.engine import make_url
+def _configuration(course: Path) -> Any:
+    """What nbgrader is told: by the files of the machine and of the user, and last by the course's own."""
+    from jupyter_core.paths import jupyter_config_path
+    from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
-    return str(make_url(url).database) if url.startswith("sqlite") else make_url(url).render_as_string()
+    found = Config()
+    for folder in (*reversed(jupyter_config_path()), str(course)):
+        for name, kind in (("nbgrader_config.json", JSONFileConfigLoader), ("nbgrader_config.py", PyFileConfigLoader)):
+            try:
+                found.merge(kind(name, path=folder).load_config())
+            except ConfigFileNotFound:
+                continue
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                raise HouseError(f"{Path(folder) / name} cannot be read: {said}") from None
+    return found
+
+
+def _place(url: "URL") -> str:
+    """A database as it may be shown: without its password."""
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
 def _exercise(house: House, assignment: Any) -> Exercise | None:
