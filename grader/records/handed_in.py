@@ -1,6 +1,7 @@
 """`submitted.json`: the folders from which the results of an out folder came, so that their texts are found again."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from grader.base.files import write_file
 
 class _Folders(msgspec.Struct, frozen=True):
     folders: list[str]
+    """As seen from the out folder: both may be moved together, or be mounted elsewhere in a container."""
 
 
 def submitted_folders(out: Path) -> list[Path]:
@@ -20,7 +22,7 @@ def submitted_folders(out: Path) -> list[Path]:
         kept = msgspec.json.decode(_file(out).read_bytes(), type=_Folders)
     except (OSError, msgspec.DecodeError):
         return []
-    return [Path(folder) for folder in kept.folders]
+    return [(out / folder).resolve() for folder in kept.folders]
 
 
 def keep_submitted(out: Path, folders: Iterable[Path]) -> None:
@@ -30,7 +32,8 @@ def keep_submitted(out: Path, folders: Iterable[Path]) -> None:
     kept = [*(folder for folder in known if folder not in new), *dict.fromkeys(new)]
     if kept != known:
         with contextlib.suppress(HouseError, UnicodeEncodeError):  # nobody can write there, but read
-            write_file(_file(out), msgspec.json.encode(_Folders([str(folder) for folder in kept])).decode() + "\n")
+            seen = [os.path.relpath(folder, out.resolve()) for folder in kept]
+            write_file(_file(out), msgspec.json.encode(_Folders(seen)).decode() + "\n")
 
 
 def _file(out: Path) -> Path:
