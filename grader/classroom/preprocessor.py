@@ -1,7 +1,8 @@
 """What `nbgrader autograde` uses of us: notebooks read past every breakage, and parts graded in the engine.
 
 `nbgrader_config.py`, written by `grader course`, names these classes. None runs a cell: where nbgrader would
-execute the notebook, the answers go to `server`, and a graded cell gets the output from which nbgrader reads its score.
+execute the notebook, the answers go to the engine, and a graded cell gets the output from which nbgrader reads its
+score.
 """
 
 import atexit
@@ -30,7 +31,8 @@ from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import part_named, shown
-from grader.classroom.server import Asked, Judging, ServerError
+from grader.engine.judging import Judging, ServerError
+from grader.engine.server import Asked, Batch
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
@@ -286,7 +288,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             problem = f"The notebook that was handed in {problem}."
         else:
             self._announce_others(exercise, assignment, student)
-            result = self._judge(exercise).result(self._asked(exercise, student, nb.cells))
+            one = self._asked(exercise, student, nb.cells)
+            result = self._judge(exercise).result(Batch(exercise.id, [one]), one)
             self._trust(result)
             problem = result.problem
         if problem:
@@ -307,17 +310,22 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
     def _asked(self, exercise: Exercise, student: str, cells: Sequence[Mapping[str, Any]]) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
-        return Asked(student, _code_of(cells), of_submission(seed, student, exercise.id))
+        return Asked(student, of_submission(seed, student, exercise.id), notebook=_code_of(cells))
 
     def _judge(self, exercise: Exercise) -> Judging:
+        """Who judges an exercise: one process, which goes from one exercise to the next."""
         if exercise.id not in self._judging or self._judging[exercise.id].has_ended:
-            for other in self._judging.values():
-                other.close()
+            running = next((one for one in self._judging.values() if not one.has_ended), None)
             self._judging.clear()
-            jobs = self.jobs or len(processors())
-            self._judging[exercise.id] = Judging(exercise.root, exercise.id, self.require, jobs)
-            atexit.register(self._judging[exercise.id].close)
+            if running:
+                running.forget()  # nbgrader has gone on to another exercise
+            self._judging[exercise.id] = running or self._started(exercise.root)
         return self._judging[exercise.id]
+
+    def _started(self, root: Path) -> Judging:
+        judging = Judging(root, self.require, self.jobs or len(processors()))
+        atexit.register(judging.close)
+        return judging
 
     def _announce_others(self, exercise: Exercise, assignment: str, student: str) -> None:
         """Let the engine begin with the submissions that nbgrader will ask for next."""
@@ -342,7 +350,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     asked.append(self._asked(exercise, other, cells))
                 except (NotebookError, OSError, UnicodeError):  # names of folders are not always characters
                     continue
-        self._judge(exercise).announce(asked)
+        self._judge(exercise).announce(Batch(exercise.id, asked))
 
     def _trust(self, result: Result) -> None:
         """Raises ServerError where the grader itself failed: nbgrader names the student, and goes on."""

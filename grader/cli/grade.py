@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from grader.bank.catalog import House, find_house
 from grader.base.bar import Bar
-from grader.base.errors import HouseError, RunError
+from grader.base.errors import EngineError, HouseError, RunError
 from grader.base.fair import processors
 from grader.base.files import write_file
 from grader.base.seeds import new_seed
@@ -25,10 +26,15 @@ from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
 from grader.views.export import as_summary
 
-if TYPE_CHECKING:
-    from grader.engine.cage import Level
-
 LEVELS = ("process", "landlock", "full")
+
+
+class _How(msgspec.Struct, frozen=True):
+    """Who judges: this machine, `jobs` at a time (None: one a core), or the workers of a cluster."""
+
+    require: str
+    jobs: int | None = None
+    cluster: str | None = None
 
 
 @click.command()
@@ -49,6 +55,12 @@ LEVELS = ("process", "landlock", "full")
     callback=lambda context, option, text: _shard(text),
     help="Grade the Ith of N shares only, with the --seed of all; `grader merge` puts them together.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS|FILE",
+    default=None,
+    help="Grade on the workers of a Dask scheduler: tls://HOST:PORT, or its scheduler file.",
+)
 def grade(
     submitted: Path,
     out: Path,
@@ -57,6 +69,7 @@ def grade(
     seed: int | None,
     require: str,
     shard: Shard | None,
+    cluster: str | None,
 ) -> None:
     """Grade SUBMITTED/<student>/<exercise id>/<file>, each in a cage.
 
@@ -68,8 +81,10 @@ def grade(
     """
     if shard and seed is None:
         raise click.UsageError("--shard needs --seed: one number for all shards of a batch, such as --seed 7.")
+    if cluster and jobs:
+        raise click.UsageError("--jobs is for this machine: each worker of a cluster judges as many as its --nthreads.")
     try:
-        sys.exit(_grade(submitted, out, only, jobs, seed, require, shard))
+        sys.exit(_grade(submitted, out, only, _How(require, jobs, cluster), seed, shard))
     except KeyboardInterrupt:
         click.echo("Interrupted. What was graded is kept: run the same command to go on.", err=True)
         sys.exit(130)
@@ -86,14 +101,11 @@ def _grade(
     submitted: Path,
     out: Path,
     only: tuple[str, ...],
-    jobs: int | None,
+    how: _How,
     seed: int | None,
-    require: str,
     shard: Shard | None,
 ) -> int:
     """The exit code."""
-    from grader.engine.cage import Level
-
     house = find_house()
     chosen = [house.find(id).id for id in only]
     house.need_whole()
@@ -104,10 +116,10 @@ def _grade(
         keep_submitted(out, [submitted])
         if not shard or seed is None:
             forget_shard(out)
-            return _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+            return _grade_alone(house, found, results, chosen, how, seed)
         found.submissions = [one for one in found.submissions if shard.has(one.student, one.exercise)]
         ShardRun(shard, seed, finished=False).write(out)
-        code = _grade_alone(house, found, results, chosen, jobs, seed, Level(require))
+        code = _grade_alone(house, found, results, chosen, how, seed)
         if code != 1:
             ShardRun(shard, seed, finished=True).write(out)
         return code
@@ -118,13 +130,14 @@ def _grade_alone(
     found: Found,
     results: Results,
     chosen: list[str],
-    jobs: int | None,
+    how: _How,
     seed: int | None,
-    level: Level,
 ) -> int:
     """The exit code, where no other run writes to these results."""
+    from grader.engine.cage import Level
     from grader.engine.resume import holds
 
+    level = Level(how.require)
     waiting = [
         one
         for one in found.submissions
@@ -133,7 +146,7 @@ def _grade_alone(
     total = len(found.submissions)
     click.echo(f"{total} submission{'s' * (total != 1)}, {total - len(waiting)} of them graded already.")
     drawn = new_seed() if seed is None else seed
-    if waiting and not _judge(house, waiting, results, level, jobs or len(processors()), drawn):
+    if waiting and not _judge(house, waiting, results, how, drawn):
         return 1
     latest = [result for result in results.latest() if not chosen or result.exercise in chosen]
     _sum_up(latest, results.path)
@@ -151,39 +164,87 @@ def _need_some(found: Found, submitted: Path) -> None:
         raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
 
 
-def _judge(house: House, waiting: list[Submission], results: Results, level: Level, jobs: int, seed: int) -> bool:
+def _judge(house: House, waiting: list[Submission], results: Results, how: _How, seed: int) -> bool:
     """Judge what is not graded yet, and keep each result as it comes. False if the checks could not run."""
-    from grader.engine.batch import Engine
-    from grader.engine.cage import Level
     from grader.engine.resume import submission_seed
 
-    ids = list(dict.fromkeys(one.exercise for one in waiting))
-    with Engine([house.exercises[id] for id in ids], level) as engine:
-        click.echo(f"Isolation: {engine.level}.")
-        if engine.level is not Level.FULL:
-            click.secho("That is weaker than full: see SECURITY.md before you trust it.", fg="yellow", err=True)
-        bar, done = Bar("submissions"), count(1)
+    bar, done = Bar("submissions"), count(1)
 
-        def keep(result: Result) -> None:
-            results.add(result)
-            bar.show(next(done), len(waiting), plain(result.student)[:24])
+    def keep(result: Result) -> None:
+        results.add(result)
+        bar.show(next(done), len(waiting), plain(result.student)[:24])
 
-        try:
-            for id in ids:
-                engine.judge(
-                    house,
-                    house.exercises[id],
-                    [one for one in waiting if one.exercise == id],
-                    seed_of=lambda one: submission_seed(seed, one),
-                    jobs=jobs,
-                    keep=keep,
-                )
-        except RunError as error:
-            say(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
-            return False
-        finally:
-            bar.end()
+    def seed_of(one: Submission) -> int:
+        return submission_seed(seed, one)
+
+    try:
+        if how.cluster:
+            _judge_there(house, waiting, how.require, how.cluster, seed_of, keep)
+        else:
+            _judge_here(house, waiting, how.require, how.jobs or len(processors()), seed_of, keep)
+    except RunError as error:
+        what = "the cluster is gone" if how.cluster and isinstance(error, EngineError) else "the checks could not run"
+        say(f"grader: {what}; what went wrong:\n{error}", err=True)
+        click.echo("What was graded is kept: run the same command to go on.", err=True)
+        return False
+    finally:
+        bar.end()
     return True
+
+
+def _judge_here(
+    house: House,
+    waiting: list[Submission],
+    require: str,
+    jobs: int,
+    seed_of: Callable[[Submission], int],
+    keep: Callable[[Result], None],
+) -> None:
+    """Judge in the engine of this machine. Raises RunError."""
+    from grader.engine.batch import Engine
+    from grader.engine.cage import Level
+
+    ids = list(dict.fromkeys(one.exercise for one in waiting))
+    with Engine([house.exercises[id] for id in ids], Level(require)) as engine:
+        _tell_level(str(engine.level))
+        for id in ids:
+            own = [one for one in waiting if one.exercise == id]
+            engine.judge(house, house.exercises[id], own, seed_of=seed_of, jobs=jobs, keep=keep)
+
+
+def _judge_there(
+    house: House,
+    waiting: list[Submission],
+    require: str,
+    cluster: str,
+    seed_of: Callable[[Submission], int],
+    keep: Callable[[Result], None],
+) -> None:
+    """Judge on the workers of a cluster. Raises EngineError where it goes away."""
+    try:
+        from grader.cluster.client import connected
+    except ImportError:
+        raise HouseError("--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'") from None
+    from grader.cluster.grading import judge_on, wanted_of
+    from grader.engine.cage import Level
+
+    levels: set[str] = set()
+
+    def heard(result: Result) -> None:
+        if result.isolation and result.isolation not in levels:
+            levels.add(result.isolation)
+            _tell_level(result.isolation)
+        keep(result)
+
+    with connected(cluster, Level(require), wanted_of(house)) as (flow, workers):
+        click.echo(f"Workers: {workers or 'none yet; it begins when one joins'}.")
+        judge_on(flow, house, waiting, seed_of=seed_of, keep=heard)
+
+
+def _tell_level(level: str) -> None:
+    click.echo(f"Isolation: {level}.")
+    if level != "full":
+        click.secho("That is weaker than full: see SECURITY.md before you trust it.", fg="yellow", err=True)
 
 
 def _sum_up(latest: list[Result], path: Path) -> None:

@@ -16,11 +16,12 @@ from grader.engine import cage
 from grader.engine.doubt import STARVED, excused, in_doubt
 from grader.engine.resume import versions
 from grader.engine.second import charged_checks
+from grader.engine.unjudged import assembled, unreadable
 from grader.engine.warm import Warm
 from grader.judging.collected import Collected, collect_checks
 from grader.judging.pool import Outcome, Variant, judge
 from grader.submissions.find import Submission
-from grader.verdicts.result import CheckResult, Result, assemble
+from grader.verdicts.result import CheckResult, Result
 from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Engine:
             asker.judge(submissions, seed_of=seed_of, jobs=jobs, keep=keep, on_check=on_check, wish=wish)
             return
         for one in submissions:
-            keep(_unreadable(exercise, one, self.level, seed_of(one)))
+            keep(unreadable(exercise, one, str(self.level), seed_of(one)))
 
     def asker(self, house: House, exercise: Exercise) -> "Asker":
         """Collect an exercise's checks. Raises RunError where that cannot be."""
@@ -124,21 +125,22 @@ class Asker(msgspec.Struct, frozen=True):
         keep: Callable[[Result], None],
         on_check: OnCheck = lambda check, total: None,
         wish: Wish = NO_WISH,
+        more: Callable[[], Sequence[Submission]] = tuple,
     ) -> None:
-        """As `Engine.judge`."""
-        for one in submissions:
-            if one.problem:
-                keep(_unreadable(self.exercise, one, self.engine.level, seed_of(one)))
-        submissions = [one for one in submissions if not one.problem]
-        variants = [
-            Variant(str(i), one.text, seed=seed_of(one), first=wish.first, only=wish.only, channel=caged, follow=caged)
-            for i, one in enumerate(submissions)
-            for caged in [partial(self._caged, one.text)]
-        ]
+        """As `Engine.judge`. more: asked where one could be begun and none waits, for what has come in meanwhile."""
+        known: list[Submission] = []
+        variants = self._variants(submissions, known, seed_of, keep, wish)
         total = self.count(wish.only) * len(variants)
         failed = []
-        for outcome in self._sure_outcomes(variants, jobs, wish, lambda check: on_check(check, total)):
-            submission = submissions[int(outcome.variant.name)]
+        outcomes = self._sure_outcomes(
+            variants,
+            jobs,
+            wish,
+            lambda check: on_check(check, total),
+            lambda: self._variants(more(), known, seed_of, keep, wish),
+        )
+        for outcome in outcomes:
+            submission = known[int(outcome.variant.name)]
             result = excused(outcome, self._result(submission, outcome))
             if _has_failed_check(result):
                 failed.append((submission, outcome.variant, result))  # looked at again, on its own, after the others
@@ -147,6 +149,35 @@ class Asker(msgspec.Struct, frozen=True):
         for submission, variant, result in failed:
             if not wish.is_cancelled():
                 keep(self._looked_at_again(submission, variant, result))
+
+    def _variants(
+        self,
+        submissions: Sequence[Submission],
+        known: list[Submission],
+        seed_of: Callable[[Submission], int],
+        keep: Callable[[Result], None],
+        wish: Wish,
+    ) -> list[Variant]:
+        """What is to be judged of these, each named by its place in `known`, where it is put; the others are kept."""
+        variants = []
+        for one in submissions:
+            if one.problem:
+                keep(unreadable(self.exercise, one, str(self.engine.level), seed_of(one)))
+                continue
+            caged = partial(self._caged, one.text)
+            variants.append(
+                Variant(
+                    str(len(known)),
+                    one.text,
+                    seed=seed_of(one),
+                    first=wish.first,
+                    only=wish.only,
+                    channel=caged,
+                    follow=caged,
+                )
+            )
+            known.append(one)
+        return variants
 
     def count(self, only: Sequence[str] = ()) -> int:
         """How many checks these parts have; or all, if none is named."""
@@ -158,12 +189,13 @@ class Asker(msgspec.Struct, frozen=True):
         jobs: int = 1,
         wish: Wish = NO_WISH,
         on_check: Callable[[CheckResult], None] = lambda check: None,
+        more: Callable[[], Sequence[Variant]] = tuple,
     ) -> Iterator[Outcome]:
         """The outcomes; what the machine may be to blame for is judged again, after the others, at most twice."""
         for attempt in range(1, _MOST_TRIES + 1):
             again = []
             heard = on_check if attempt == 1 else lambda check: None
-            for outcome in self._outcomes(variants, jobs, wish, heard):
+            for outcome in self._outcomes(variants, jobs, wish, heard, more if attempt == 1 else tuple):
                 if attempt < _MOST_TRIES and in_doubt(outcome):
                     again.append(outcome.variant)  # a busy machine may be less so then
                 else:
@@ -176,6 +208,7 @@ class Asker(msgspec.Struct, frozen=True):
         jobs: int = 1,
         wish: Wish = NO_WISH,
         on_check: Callable[[CheckResult], None] = lambda check: None,
+        more: Callable[[], Sequence[Variant]] = tuple,
     ) -> Iterator[Outcome]:
         return judge(
             self.checks,
@@ -185,6 +218,7 @@ class Asker(msgspec.Struct, frozen=True):
             on_check=on_check,
             is_cancelled=wish.is_cancelled,
             look=wish.look,
+            more=more,
         )
 
     def _result(self, submission: Submission, outcome: Outcome) -> Result:
@@ -211,7 +245,7 @@ class Asker(msgspec.Struct, frozen=True):
         if not charged:
             return again
         checks = [charged.get(check.id, check) for part in again.parts for check in part.checks]
-        result = _assembled(
+        result = assembled(
             self.exercise, submission, checks, self.checks.planned, again.isolation, again.seed, self.versions
         )
         return replace(result, means=again.means)
@@ -224,16 +258,6 @@ class Asker(msgspec.Struct, frozen=True):
 
 def _has_failed_check(result: Result) -> bool:
     return any(check.verdict is Verdict.GRADER_ERROR for part in result.parts for check in part.checks)
-
-
-def _unreadable(exercise: Exercise, submission: Submission, level: cage.Level, seed: int) -> Result:
-    """The result of a submission that cannot be read: every part an error, which says so."""
-    id = "reading the file"
-    checks = [
-        CheckResult(f"{id}: {p.name}", p.name, Verdict.ERROR, submission.problem, of_file=True) for p in exercise.parts
-    ]
-    planned = {check.part: [check.id] for check in checks}
-    return _assembled(exercise, submission, checks, planned, str(level), seed, versions(exercise))
 
 
 def _result(
@@ -259,26 +283,5 @@ def _result(
             if id not in reported
         ]
     isolation = outcome.said.isolation or str(level)
-    result = _assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
+    result = assembled(exercise, submission, checks, planned, isolation, outcome.variant.seed, by)
     return replace(result, means=outcome.said.means)
-
-
-def _assembled(
-    exercise: Exercise,
-    submission: Submission,
-    checks: list[CheckResult],
-    planned: dict[str, list[str]],
-    isolation: str,
-    seed: int,
-    by: dict[str, str],
-) -> Result:
-    result = assemble(
-        exercise,
-        checks,
-        planned,
-        seed=seed,
-        isolation=isolation,
-        source=submission.source,
-        versions=by,
-    )
-    return msgspec.structs.replace(result, student=submission.student)

@@ -46,6 +46,10 @@ class Warm:
             raise EngineError("the answering process did not come up; what it printed stands above")
         self._is_ready = True
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def end(self) -> None:
         self.control.close()
         self._process.kill()

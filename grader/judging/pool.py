@@ -96,12 +96,14 @@ def judge(
     on_check: Callable[[CheckResult], None] = lambda check: None,
     is_cancelled: Callable[[], bool] = lambda: False,
     look: float = _LOOK_SECONDS,
+    more: Callable[[], Sequence[Variant]] = tuple,
 ) -> Iterator[Outcome]:
     """Run each variant in a process of its own, `jobs` at a time; yields as they end.
 
     deadline: seconds for one, which others did not take. on_check: gets each check as it reports. is_cancelled: asked
     each time that there may be something new; what runs then is ended, and yields nothing. look: seconds between looks
-    at what has been reported; short where somebody waits for the first check.
+    at what has been reported; short where somebody waits for the first check. more: asked where a process could begin
+    and none waits, for what has come in meanwhile.
     """
     waiting = list(reversed(variants))
     running: dict[int, _Child] = {}
@@ -109,6 +111,8 @@ def judge(
     with selectors.DefaultSelector() as selector:
         try:
             while (waiting or running) and not is_cancelled():
+                if free and not waiting:
+                    waiting.extend(reversed(more()))
                 while waiting and free:
                     try:
                         child = _Child(collected, waiting[-1], deadline, free[0], fair.processors_of(free[0], jobs))

@@ -11,6 +11,7 @@ from grader.base.files import write_file
 from grader.base.seeds import derive
 from grader.records.results import Kept, Results, brief, results_of, whole_lines
 from grader.verdicts.result import Result
+from grader.verdicts.versions import difference
 
 _ANY = 0
 """The seed by which submissions are dealt out: the same on each machine, whatever the batch's own."""
@@ -143,8 +144,7 @@ def _of_one_batch(found: Mapping[Path, Sequence[Result]]) -> Kept:
 
 def _differ(exercise: str, one: Path, ones: dict[str, str], other: Path, others: dict[str, str]) -> str:
     """A sentence for the first version that differs."""
-    name = next(name for name in sorted({*ones, *others}) if ones.get(name) != others.get(name))
-    its, others_ = (versions.get(name, "not named") for versions in (ones, others))
+    name, its, others_ = difference(ones, others)
     return (
         f"{exercise} was not judged by the same versions: '{name}' is {its} in {one}, and {others_} in {other}. "
         "Grade again with one version."
