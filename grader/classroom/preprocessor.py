@@ -22,7 +22,7 @@ from nbgrader.preprocessors import CheckCellMetadata, Execute, NbGraderPreproces
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Dict, Enum, Integer, Unicode
 
-from grader.bank.catalog import Exercise, read_exercise
+from grader.bank.catalog import Exercise, House, read_exercise
 from grader.bank.layout import PART, SETUP, exercise_named
 from grader.base.fair import processors
 from grader.base.files import read_file
@@ -31,7 +31,7 @@ from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import part_named, shown
-from grader.engine.judging import Judging, ServerError
+from grader.engine.judging import Judges, Judging, ServerError
 from grader.engine.server import Asked, Batch
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
 from grader.verdicts.result import Result
@@ -274,8 +274,12 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         help="Seed of all random inputs, as of `grader grade --seed`; by default one that nobody knows.",
     ).tag(config=True)
     jobs = Integer(0, help="Submissions at a time; 0 for one a core.").tag(config=True)
+    cluster = Unicode(
+        "",
+        help="Judge on the workers of this Dask scheduler (tls://HOST:PORT, or its file), as `grader grade --cluster`.",
+    ).tag(config=True)
 
-    _judging: dict[str, Judging] = {}  # noqa: RUF012  # shared on purpose: nbconvert makes a new object now and then
+    _judging: dict[str, Judges] = {}  # noqa: RUF012  # shared on purpose: nbconvert makes a new object now and then
     _drawn = new_seed()
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
@@ -312,7 +316,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         seed = self._drawn if self.seed is None else self.seed
         return Asked(student, of_submission(seed, student, exercise.id), notebook=_code_of(cells))
 
-    def _judge(self, exercise: Exercise) -> Judging:
+    def _judge(self, exercise: Exercise) -> Judges:
         """Who judges an exercise: one process, which goes from one exercise to the next."""
         if exercise.id not in self._judging or self._judging[exercise.id].has_ended:
             running = next((one for one in self._judging.values() if not one.has_ended), None)
@@ -322,8 +326,17 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             self._judging[exercise.id] = running or self._started(exercise.root)
         return self._judging[exercise.id]
 
-    def _started(self, root: Path) -> Judging:
-        judging = Judging(root, self.require, self.jobs or len(processors()))
+    def _started(self, root: Path) -> Judges:
+        """A process of this machine, or the workers of a cluster. Raises ServerError."""
+        judging: Judges
+        if self.cluster:
+            try:
+                from grader.cluster.judging import ClusterJudging
+            except ImportError:
+                raise ServerError("c.GradeParts.cluster needs Dask: install the extra `cluster`") from None
+            judging = ClusterJudging(House(root), self.cluster, self.require)
+        else:
+            judging = Judging(root, self.require, self.jobs or len(processors()))
         atexit.register(judging.close)
         return judging
 

@@ -6,7 +6,7 @@ one by one, with nothing else in flight, and who then does it again is named.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 
 import msgspec
@@ -53,18 +53,20 @@ class Flow:
         self._waiting.extend((exercise, one) for one in asked)
         self._fill()
 
-    def answers(self) -> Iterator[Answer]:
-        """What comes back, until all is there. Raises EngineError where the cluster is gone, HouseError where a worker
-        cannot judge.
+    def some(self) -> list[Answer]:
+        """What comes back next; nothing once all is there.
+
+        Raises EngineError where the cluster is gone, and HouseError where a worker cannot judge.
         """
         while True:
             self._fill()
             if self._flying:
-                yield from self._land(next(self._landing))
+                if came := self._landed(next(self._landing)):
+                    return came
             elif self._suspects:
-                yield self._alone(*self._suspects.popleft())
+                return [self._alone(*self._suspects.popleft())]
             else:
-                return
+                return []
 
     def _fill(self) -> None:
         """Send as much as may be in flight."""
@@ -100,15 +102,12 @@ class Flow:
         self._flying[key] = batch
         return self._client.submit(judge_batch, self._plugin, msgspec.json.encode(batch), key=key, pure=False)
 
-    def _land(self, future: Future[bytes]) -> Iterator[Answer]:
+    def _landed(self, future: Future[bytes]) -> list[Answer]:
         """What a batch came to; what has no result is a suspect."""
         batch = self._flying.pop(str(future.key))
-        reply = self._reply(batch, future)
-        for one, result in zip(batch.asked, reply.results, strict=True):
-            if result:
-                yield batch.exercise, one, result
-            else:
-                self._suspects.append((batch.exercise, one))
+        came = list(zip(batch.asked, self._reply(batch, future).results, strict=True))
+        self._suspects.extend((batch.exercise, one) for one, result in came if not result)
+        return [(batch.exercise, one, result) for one, result in came if result]
 
     def _alone(self, exercise: str, one: Asked) -> Answer:
         """What comes of a suspect, asked with nothing else in flight."""

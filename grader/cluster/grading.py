@@ -24,12 +24,13 @@ def judge_on(
     seed_of: Callable[[Submission], int],
     keep: Callable[[Result], None],
 ) -> None:
-    """Judge submissions, exercise by exercise. Raises as `Flow.answers`. keep: gets each result as it comes."""
+    """Judge submissions, exercise by exercise. Raises as `Flow.some`. keep: gets each result as it comes."""
     for id in dict.fromkeys(one.exercise for one in submissions):
         own = [one for one in submissions if one.exercise == id]
         flow.announce(id, [Asked(one.student, seed_of(one), one.text, one.problem) for one in own])
-    for id, one, result in flow.answers():
-        if isinstance(result, Failed):
-            submission = Submission(one.student, id, one.text, one.problem)
-            result = undone(house.exercises[id], submission, result.why, "", one.seed)
-        keep(result)
+    while came := flow.some():
+        for id, one, result in came:
+            if isinstance(result, Failed):
+                submission = Submission(one.student, id, one.text, one.problem)
+                result = undone(house.exercises[id], submission, result.why, "", one.seed)
+            keep(result)

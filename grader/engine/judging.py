@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,21 @@ class ServerError(Exception):
 
 class RefusedError(ServerError):
     """The judging process cannot judge this here; the message says why. No submission is to blame."""
+
+
+class Judges(Protocol):
+    """Who judges for somebody that asks for one result after the other; the methods as of `Judging`."""
+
+    def announce(self, batch: Batch) -> None: ...
+
+    def result(self, batch: Batch, one: Asked) -> Result: ...
+
+    def forget(self, batch: Batch | None = None) -> None: ...
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 class Judging:

@@ -25,10 +25,13 @@ def until(true, what):
 
 
 class Site:
-    """root: where the workers are started. before: a prefix of each command. settings: variables of Dask."""
+    """root: where the workers are started. before: a prefix of each command. path: a folder from which workers import
+    before all others. settings: variables of Dask.
+    """
 
-    def __init__(self, root, folder, before=(), **settings):
+    def __init__(self, root, folder, before=(), path="", **settings):
         self.root, self.folder, self.before, self.settings = root, folder, before, settings
+        self.path = path
         self.file = folder / "scheduler.json"
         self.processes = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,9 +65,12 @@ class Site:
         # As `dask` is written: its script may lie in another environment's folder.
         given = self.before if before is None else before
         command = [*given, sys.executable, "-m", "dask", kind, "--no-dashboard", *options]
+        variables = environment(**self.settings)
+        if kind == "worker" and self.path:
+            variables["PYTHONPATH"] = f"{self.path}:{variables['PYTHONPATH']}"
         with (self.folder / f"{len(self.processes)}-{kind}.log").open("w") as log:
             process = subprocess.Popen(
-                command, cwd=cwd or self.root, env=environment(**self.settings), stdout=log, stderr=log,
+                command, cwd=cwd or self.root, env=variables, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
@@ -149,3 +155,11 @@ def facts(folder):
 def count(folder):
     path = folder / "results.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def memory_mb(pid):
+    """Resident memory of a process; 0 where it has ended."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) >> 10
+    return 0
