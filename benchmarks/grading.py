@@ -7,6 +7,8 @@ speed   submissions a second of `grader grade`, and of `nbgrader autograde` in a
         interpreter of an environment that has nbgrader, and this package, installed.
 cpu     CPU a submission in the engine over the same checks bare: one warm process, no fork, no cage, no wire
 start   seconds until the first result is on the disk, and memory: of the parents, and of one submission in flight
+cluster two workers of a Dask cluster over one, each judging one submission at a time, scheduler and client on the same
+        cores; from the first result to the last, and the memory of both
 many    N cheap submissions: seconds and memory by the hundred
 """
 
@@ -418,6 +420,53 @@ def many(count: int) -> None:
         print(f"  all in {time.monotonic() - began:.1f} s")
 
 
+# ----------------------------------------------------------------------------------------------------------- cluster
+
+
+def cluster(exercise: Exercise, rounds: int, count: int) -> None:
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    most: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        submitted = hand_in(folder, exercise, dict.fromkeys(answers(exercise, count), read_source(exercise.solution)))
+        for number in range(2 * rounds):
+            workers = 1 + number % 2
+            spent, held = on_workers(workers, submitted, folder / str(number))
+            seconds[workers].append(spent)
+            most = {who: max(most.get(who, 0), mb) for who, mb in held.items()}
+    one, two = (statistics.median(seconds[workers]) for workers in (1, 2))
+    print(f"{count} submissions of {exercise.id} on a cluster; seconds a submission, medians of {rounds}")
+    print(f"  one worker           {one:8.3f}   ({listed(seconds[1])})")
+    print(f"  two workers          {two:8.3f}   ({listed(seconds[2])})")
+    print(f"  ratio                {one / two:8.2f}")
+    print(f"  most memory, MiB     {most}")
+
+
+def on_workers(workers: int, submitted: Path, folder: Path) -> tuple[float, dict[str, int]]:
+    """Seconds a submission between the first result and the last; the most memory of client and scheduler."""
+    sys.path.insert(0, str(ROOT / "tests/grader"))
+    from dask_site import Site, count, memory_mb  # type: ignore[import-not-found]  # of the tests
+
+    with Site(ROOT, folder) as site:
+        site.start_scheduler("--host", "127.0.0.1")
+        for _ in range(workers):
+            site.start_worker()
+        with site.grading("--seed", "7", submitted=str(submitted), out=str(folder / "out")) as process:
+            most = dict.fromkeys(("client", "scheduler"), 0)
+            began, at, there = 0.0, 0, 0
+            while process.poll() is None:
+                for who, pid in (("client", process.pid), ("scheduler", site.scheduler.pid)):
+                    most[who] = max(most[who], memory_mb(pid))
+                now = count(folder / "out")
+                if now > there:
+                    there, last = now, time.monotonic()
+                    began, at = (began, at) if began else (last, now)
+                time.sleep(0.02)
+        if process.returncode or not began:
+            sys.exit(site.said())
+    return (last - began) / (there - at), most
+
+
 # -------------------------------------------------------------------------------------------------------------------
 
 
@@ -433,7 +482,7 @@ def main() -> None:
     parser.add_argument("--nbgrader", metavar="PYTHON", default=sys.executable)
     parser.add_argument("--many", type=int, default=0, metavar="N")
     parser.add_argument("--rounds", type=int, default=3, help="of the CPU measurement")
-    parser.add_argument("--skip", default="", help="of speed,cpu,start")
+    parser.add_argument("--skip", default="", help="of speed,cpu,start,cluster")
     parser.add_argument("--measure", choices=["bare", "engine"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.nbgrader = str(Path(options.nbgrader).absolute())  # commands run in other folders
@@ -459,6 +508,8 @@ def main() -> None:
         cpu(exercise, options.rounds, 5)
     if "start" not in skipped:
         start_and_memory(exercise)
+    if "cluster" not in skipped:
+        cluster(exercise, options.rounds, options.students)
     if options.many:
         many(options.many)
     print(f"load average {os.getloadavg()[0]:.1f} at the end")

@@ -128,8 +128,16 @@ def below(pid):
 
 
 def engines(*workers):
-    """The engines of workers that run now."""
-    return [pid for worker in workers for pid, line in below(worker.pid).items() if "grader.engine.server" in line]
+    """The engines of workers that run now, without the forks that look like them."""
+    found = [pid for worker in workers for pid, line in below(worker.pid).items() if "grader.engine.server" in line]
+    return [pid for pid in found if parent(pid) not in found]
+
+
+def parent(pid):
+    """0 where it has ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def worker_process(nanny):
