@@ -255,6 +255,11 @@ def test_jobs_are_the_workers_own(cli):
     assert (done.code, "--jobs is for this machine" in done.err) == (2, True)
 
 
+def test_neither_who_asks_nor_a_worker_imports_torch_or_checks(home):
+    code = "import sys, grader.cluster.judging; print({'torch', 'pytest'} & sys.modules.keys())"
+    assert home.cold("-c", code).out == "set()\n"
+
+
 # ---- keys and networks
 
 
