@@ -83,6 +83,8 @@ def grade(
         raise click.UsageError("--shard needs --seed: one number for all shards of a batch, such as --seed 7.")
     if cluster and jobs:
         raise click.UsageError("--jobs is for this machine: each worker of a cluster judges as many as its --nthreads.")
+    if cluster and require == "process":
+        require = "landlock"  # below it a submission has the network, and so the scheduler
     try:
         sys.exit(_grade(submitted, out, only, _How(require, jobs, cluster), seed, shard))
     except KeyboardInterrupt:
@@ -183,9 +185,10 @@ def _judge(house: House, waiting: list[Submission], results: Results, how: _How,
         else:
             _judge_here(house, waiting, how.require, how.jobs or len(processors()), seed_of, keep)
     except RunError as error:
-        what = "the cluster is gone" if how.cluster and isinstance(error, EngineError) else "the checks could not run"
-        say(f"grader: {what}; what went wrong:\n{error}", err=True)
-        click.echo("What was graded is kept: run the same command to go on.", err=True)
+        if how.cluster and isinstance(error, EngineError):
+            say(f"grader: {error}. What was graded is kept: run the same command to go on.", err=True)
+        else:
+            say(f"grader: the checks could not run; what went wrong:\n{error}", err=True)
         return False
     finally:
         bar.end()
