@@ -54,18 +54,20 @@ class EnginePlugin(WorkerPlugin):
         name, results, ended = self._worker.address, list[Result | None](), ""
         try:
             engine = self._engine()
-            engine.announce(batch)
+        except HouseError as error:
+            return Reply(name, [None for _ in batch.asked], refused=str(error))
+        engine.announce(batch)
+        try:
             for one in batch.asked:
                 try:
                     results.append(engine.result(batch, one))
-                except RefusedError:
-                    raise
+                except RefusedError as error:
+                    return Reply(name, [None for _ in batch.asked], refused=str(error))
                 except ServerError as error:  # what has been judged before counts
                     results.append(None)
                     ended = str(error)
+        finally:
             engine.forget(batch)
-        except (HouseError, RefusedError) as error:
-            return Reply(name, [None for _ in batch.asked], refused=str(error))
         return Reply(name, results, ended=ended)
 
     def _engine(self) -> Judging:

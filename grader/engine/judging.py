@@ -16,6 +16,8 @@ from grader.verdicts.result import Result
 
 _KEPT = 2000
 """Bytes of what the process printed last."""
+_LAST_WORDS_SECONDS = 5.0
+"""For what it printed to come, once it has ended: a process of its own may still hold the pipe."""
 
 
 class ServerError(Exception):
@@ -65,8 +67,8 @@ class Judging:
         self._is_over = False
         self._changed = threading.Condition()
         self._to_say: queue.Queue[bytes] = queue.Queue()
-        self._heard = threading.Thread(target=self._hear, daemon=True)
-        self._heard.start()
+        self._listener = threading.Thread(target=self._hear, daemon=True)
+        self._listener.start()
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
 
@@ -121,15 +123,20 @@ class Judging:
 
     def _read(self) -> None:
         assert self._process.stdout
-        with self._process.stdout as lines:
-            for line in lines:
-                answer = msgspec.json.decode(line, type=Answer)
-                said = answer.result if isinstance(answer, Judged) else answer.why
-                with self._changed:
-                    self._answers |= {key: said for key in answer.keys if key in self._asked}
-                    self._changed.notify_all()
+        try:
+            with self._process.stdout as lines:
+                for line in lines:
+                    if line.endswith(b"\n"):  # not cut short by its end
+                        self._take(msgspec.json.decode(line, type=Answer))
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
+
+    def _take(self, answer: Answer) -> None:
+        said = answer.result if isinstance(answer, Judged) else answer.why
         with self._changed:
-            self._is_over = True
+            self._answers |= {key: said for key in answer.keys if key in self._asked}
             self._changed.notify_all()
 
     def _hear(self) -> None:
@@ -139,6 +146,6 @@ class Judging:
                 self._printed = (self._printed + piece)[-_KEPT:]
 
     def _ended(self) -> ServerError:
-        self._heard.join()
+        self._listener.join(_LAST_WORDS_SECONDS)
         said = self._printed.decode(errors="replace").strip()
         return ServerError(said or f"the judging process ended with {self._process.wait()}")

@@ -51,6 +51,7 @@ def main(root):
                     sys.exit()
             for what, pid in (("# ends the worker", os.getppid()), ("# ends the engine", os.getpid())):
                 if what in text:
+                    os.write(1, b'{"type":"Judged","keys":[')  # it was about to say something
                     os.kill(pid, signal.SIGKILL)
                     time.sleep(60)
             say(Judged([batch.key(one)], result(exercises[batch.exercise], one, text)))
