@@ -13,6 +13,7 @@ import pytest
 from shared import PATIENCE
 
 from conftest import environment
+from grader.base import linux
 
 
 def until(true, what):
@@ -24,6 +25,12 @@ def until(true, what):
     return found
 
 
+def end_with_test():
+    """In a process that is about to begin: however the test ends, it does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    linux.die_with_parent(signal.SIGKILL)
+
+
 class Site:
     """root: where the workers are started. before: a prefix of each command. path: a folder from which workers import
     before all others. settings: variables of Dask.
@@ -33,6 +40,7 @@ class Site:
         self.root, self.folder, self.before, self.settings = root, folder, before, settings
         self.path = path
         self.file = folder / "scheduler.json"
+        self.cluster = str(self.file)
         self.processes = []
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -71,7 +79,7 @@ class Site:
         with (self.folder / f"{len(self.processes)}-{kind}.log").open("w") as log:
             process = subprocess.Popen(
                 command, cwd=cwd or self.root, env=variables, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=end_with_test,
             )  # fmt: skip
         self.processes.append(process)
         return process
@@ -92,14 +100,14 @@ class Site:
             "--out",
             out,
             "--cluster",
-            str(self.file),
+            self.cluster,
         ]
         said = self.folder / "grade.log"
         with said.open("w") as file:
             process = subprocess.Popen(
                 [*command, *options], cwd=self.root, env=environment(**self.settings), stdout=file, stderr=file,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+                preexec_fn=end_with_test,
             )  # fmt: skip
         self.processes.append(process)
         yield process

@@ -263,11 +263,18 @@ def test_neither_who_asks_nor_a_worker_imports_torch_or_checks(home):
 # ---- keys and networks
 
 
+PAGE = (HERE.parents[1] / "docs/cluster.md").read_text(encoding="utf-8").split("\n## Dask\n")[1].split("\n## ")[0]
+
+
+def lines(word):
+    """The commands of the page that hold a word."""
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) if word in block]
+    return block
+
+
 def keys(folder):
-    """Keys and the configuration of Dask, as docs/cluster.md says: the settings that name its folder."""
-    page = (HERE.parents[1] / "docs/cluster.md").read_text(encoding="utf-8").split("\n## Dask\n")[1]
-    make, *_ = [block for block in re.findall(r"```sh\n(.*?)```", page, re.S) if "openssl" in block]
-    (config,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    """Keys and the configuration of Dask, as the page says: the settings that name its folder."""
+    make, (config,) = lines("openssl"), re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
     folder.mkdir()
     subprocess.run(["bash", "-ec", make.replace("/etc/dl-kata", str(folder))], check=True, capture_output=True)
     (folder / "grading.yaml").write_text(config.replace("/etc/dl-kata", str(folder)).replace("60s", "1s"))
@@ -308,9 +315,15 @@ NETWORKS = os.getuid() == 0 and all(map(shutil.which, ("unshare", "nsenter", "ip
 def test_a_link_that_is_cut_costs_nobody_a_result(half_waiting, two_networks, tmp_path):
     """What the lost worker was at goes to the other one; all of it is encrypted."""
     home, (here, there) = half_waiting, two_networks
+    scheduler, worker = (line.split()[2:] for line in lines("dask scheduler").splitlines())
+    assert worker[:5] == ["tls://head.example.org:8786", "--nworkers", "1", "--nthreads", "16"]
+    own = ["tls://10.213.0.1:8786", "--nworkers", "1", "--nthreads", "1", *worker[5:], "--no-nanny"]
     with site_of(home, tmp_path, before=here, **keys(tmp_path / "keys")) as site:
-        site.start_scheduler("--host", "tls://10.213.0.1")
-        near, far = site.start_worker("--no-nanny"), site.start_worker("--no-nanny", before=there)
+        first = site.start("scheduler", *scheduler)
+        until(lambda: "Scheduler at:" in site.said() or first.poll() is not None, "the scheduler")
+        scratch = [["--local-directory", str(tmp_path / name)] for name in ("near", "far")]
+        near, far = (site.start("worker", *own, *scratch[i], before=(here, there)[i]) for i in (0, 1))
+        site.cluster = "tls://10.213.0.1:8786"
         with site.grading("--seed", "7") as process:
             until(lambda: len(engines(near, far)) == 2 or process.poll() is not None, "both have an engine")
             until(lambda: count(home.root / "results") or process.poll() is not None, "the first results")
