@@ -1,4 +1,4 @@
-"""A batch on many machines, as docs/cluster.md tells it: each of its commands is run here, Dask's in cluster/test_dask.py."""
+"""A batch on many machines, as docs/cluster.md tells it: its commands are run here, Dask's in cluster/test_dask.py."""
 
 import json
 import re
