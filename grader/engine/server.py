@@ -185,17 +185,19 @@ class _Work:
 
     def read(self, batch: Batch | None) -> list[Submission]:
         """Put each notebook together; one that cannot be read has a result too, which says so."""
+        if batch is None:
+            return []
         exercise, new = self._asker.exercise, []
-        asked = batch.asked if batch else []
-        handed = [Handed(one.student, exercise, notebook=one.notebook) for one in asked if one.notebook is not None]
+        handed = [
+            Handed(one.student, exercise, notebook=one.notebook) for one in batch.asked if one.notebook is not None
+        ]
         notebooks = iter(read_all(handed) if handed else [])
-        for one in asked:
+        for one in batch.asked:
             there = one.notebook is None
             submission = Submission(one.student, exercise.id, one.text, one.problem) if there else next(notebooks)
             place = submission.student, submission.source
             if place not in self._keys:
                 new.append(submission)
-            assert batch
             self._keys.setdefault(place, []).append(batch.key(one))
             self._seeds[place] = one.seed
         return new

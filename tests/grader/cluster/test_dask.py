@@ -255,6 +255,13 @@ def test_jobs_are_the_workers_own(cli):
     assert (done.code, "--jobs is for this machine" in done.err) == (2, True)
 
 
+def test_a_cluster_needs_dask(home, cli, monkeypatch):
+    hand_in(home, "ann", home.solution)
+    monkeypatch.setitem(sys.modules, "grader.cluster.client", None)  # as where it cannot be imported
+    done = cli("grade", "submitted", "--out", "results", "--cluster", "tls://host:8786")
+    assert (done.code, "--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'" in done.err) == (2, True)
+
+
 def test_neither_who_asks_nor_a_worker_imports_torch_or_checks(home):
     code = "import sys, grader.cluster.judging; print({'torch', 'pytest'} & sys.modules.keys())"
     assert home.cold("-c", code).out == "set()\n"
