@@ -131,20 +131,22 @@ def attention_traffic(
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """function(*args), which keeps nothing for its backward pass: backward runs the function again.
 
-    function: of tensors and of anything else; gives a tensor or a tuple of tensors. It may use other tensors, such as
-        the parameters of a module (which is a function, too), and may draw from torch's global random numbers. For the
-        same arguments and random numbers it gives the same. Arguments stay as they are until backward.
-    Returns what function returns, the same values in the same dtypes (float64, float32). Then `backward()` leaves the
-    same gradients as without checkpoint: in args, and in each other tensor that function used, also where no argument
-    requires a gradient. A result whose gradient nobody asks for is no matter. It may be nested, and be used many times
-    in one pass.
+    function: of tensors and of anything else; gives a tensor or a tuple of tensors. It may use other tensors that no
+        operation made, such as the parameters of a module (which is a function, too), and may draw from torch's global
+        random numbers. For the same arguments and random numbers it gives the same. Arguments stay as they are until
+        backward.
+    Returns what function returns, a tuple for a tuple: the same values in the same dtypes (float64, float32). Then
+    `backward()` leaves the same gradients as without checkpoint: in args, and in each other tensor that function used,
+    also where no argument requires a gradient. A result whose gradient nobody asks for is no matter. It may be nested,
+    and be used many times in one pass.
 
     Random numbers: the second run draws what the first one drew (a dropout drops the same), and the numbers that come
     after the forward pass, and after backward, are those that come without checkpoint.
 
-    Cost: between the passes nothing that was made inside is alive, but for the result (6 KB do not count: the state of
-    the random numbers has 5). The function runs at most twice in all: one forward pass more, a third of a step. Under
-    no_grad it runs once. The work stays in torch.
+    Cost: between the passes nothing that was made inside is alive, but for the result, whatever the function is (6 KB
+    do not count: the state of the random numbers has 5; where it is nested, an inner one may keep its arguments). The
+    function runs at most twice in all: one forward pass more, a third of a step. Under no_grad it runs once. The work
+    stays in torch.
 
     Forbidden: torch.utils.checkpoint.checkpoint, torch.utils.checkpoint.checkpoint_sequential.
 
@@ -194,7 +196,7 @@ def recomputed_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chun
         between the passes alive of what was made inside, beside y: ceil(l / chunk) states + 2 S
         at once, forward: y, and ceil(l / chunk) + 8 states; under no_grad and in eval as well
         at once, backward: the gradients, once more their size, and ceil(l / chunk) + 4 · (chunk + 4) states
-        in both passes no tensor of more than max(b·l·d, b·l·n, (chunk + 1)·S) elements
+        in both passes no tensor of more than max(b·l·d, b·l·n, (max(chunk, l / chunk) + 1)·S) elements
     (and 8 KB for small things). No token's state is computed more than twice: both passes together take at most
     64·l·S operations and numbers that they write. The work stays in torch.
 
@@ -287,7 +289,7 @@ class ShardedCheckpoint:
         self.folder = Path(folder)
 
     def save(self, step: int, sharded: dict[str, Tensor], common: dict[str, Any]) -> None:
-        """Write a checkpoint of this step; all ranks call it, with the same names.
+        """Write a checkpoint of this step (0 or more); all ranks call it, with the same names, in any order.
 
         sharded: this rank's pieces, each in one dimension; their lengths may differ from rank to rank, and be 0.
             A piece may be a view of a larger tensor: the file holds the piece alone. float64, float32, bfloat16, int64.
@@ -296,7 +298,7 @@ class ShardedCheckpoint:
         The states of this rank's global random numbers are saved too: torch's, numpy's and random's.
 
         Each rank writes its own pieces: tensors do not travel. In all, a rank hands over at most 1 KB, and the folder
-        grows by the bytes of the pieces, of common, and 16 KB a rank.
+        grows by the bytes of the pieces and of common, and by 16 KB a rank and 1 KB a piece.
 
         If anything fails on any rank, all ranks raise (an OSError goes through on the rank that met it; the others
         raise what they like), and no rank waits for ever. What was there before is there still, and whole; `latest` is
@@ -312,7 +314,7 @@ class ShardedCheckpoint:
         raise NotImplementedError  # TODO: your code
 
     def latest(self) -> int | None:
-        """The largest step of which there is a whole checkpoint, or None."""
+        """The largest step of which there is a whole checkpoint in the folder now, whoever saved it, or None."""
         raise NotImplementedError  # TODO: your code
 
     def load(self, step: int | None = None) -> dict[str, Any]:
@@ -398,7 +400,7 @@ class TrainingMonitor:
 
         A step is compared with what was remembered before it; then its loss and norm are remembered, each if it is
         finite (so one that is not finite is no spike and no explosion). The median of an even number is the mean of the
-        two in the middle. The first finite loss of all is a lowest one.
+        two in the middle. The first finite loss of all is a lowest one; a step before it brings none.
         An alarm is given at the step at which its condition begins to hold, and again only after a step at which it did
         not hold.
         """
@@ -452,7 +454,8 @@ class StreamingHistogram:
     def add(self, x: Tensor) -> None:
         """Count the numbers of x: any shape, also without elements; float64, float32, float16 or bfloat16.
 
-        What is NaN or infinite counts under "nonfinite" alone. Values and sums are taken in float64.
+        x may be a parameter, and may change afterwards. What is NaN or infinite counts under "nonfinite" alone. Values
+        and sums are taken in float64.
         """
         raise NotImplementedError  # TODO: your code
 
@@ -493,8 +496,8 @@ def first_nonfinite(model: nn.Module, x: Tensor, loss_fn: Callable[[Tensor], Ten
     Backward runs only if the forward pass and the loss are finite. x is of float64, float32 or int64 (tokens). A
     gradient that the loss hands to the model may be what is not finite: ("loss", "") too.
 
-    Afterwards the model is as it was: its gradients (none, or the same values), hooks, modes. Gradients that were there
-    before do not count.
+    Afterwards the model is as it was, also where it or the loss raises: its gradients (none, or the same values),
+    buffers, hooks, modes. Gradients that were there before do not count. A parameter is used once in a pass.
 
     >>> class Root(nn.Module):
     ...     def forward(self, x):

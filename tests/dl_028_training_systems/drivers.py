@@ -5,12 +5,14 @@ file; these calls are heard by an audit hook and by stand-ins, which live in a r
 """
 
 import errno
+import gc
 import io
 import math
 import os
 import random
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,12 @@ from grader.ranks import on_ranks
 
 def _plain(function, *args):
     return function(*args)
+
+
+class Plain:
+    """In the place of a module: its checkpoint merely calls."""
+
+    checkpoint = staticmethod(_plain)
 
 
 class _Block(nn.Module):
@@ -56,11 +64,11 @@ def passes(module, kind, weights, x, other, upstream, p, needs, own):
     elif kind == "each":
         out = x
         for block in blocks:
-            out = checkpoint(block, out)
+            out = checkpoint(_one, block, out)[0]
         out = (out,)
     elif kind == "several":
         out = checkpoint(_several, blocks, x, 3.0, other, None)
-        out = (out[0], out[1] * 2)
+        out = (out[0], out[1] * 2) if isinstance(out, tuple) else (out,)
     elif kind == "one of several":
         out = (checkpoint(_several, blocks, x, 3.0, other, None)[1],)
     else:
@@ -79,22 +87,13 @@ def passes(module, kind, weights, x, other, upstream, p, needs, own):
     }
 
 
+def _one(block, x):
+    return (block(x),)
+
+
 def _several(blocks, x, factor, other, nothing):
     hidden = blocks(x) * factor
     return hidden + other, hidden.sum(1)
-
-
-def twice(module, weights, x):
-    """backward runs twice over one graph; the gradients of x add up."""
-    calls = []
-    blocks = nn.Sequential(*(_Block(w, 0.5, calls) for w in weights))
-    torch.manual_seed(6)
-    x = x.clone().requires_grad_()
-    loss = module.checkpoint(blocks, x).sum()
-    loss.backward(retain_graph=True)
-    first = x.grad.clone()
-    loss.backward()
-    return first, x.grad
 
 
 def quiet(module, weights, x):
@@ -104,6 +103,25 @@ def quiet(module, weights, x):
     with torch.no_grad():
         out = module.checkpoint(blocks, x)
     return out, len(calls), out.requires_grad
+
+
+def checkpoint_keeps(module, kind, weights, x, *, meter):
+    """What a forward pass through functions of another kind leaves alive, beside its result."""
+    blocks = nn.Sequential(*(_Block(w, 0.3 if kind == "dropout" else 0.0, []) for w in weights))
+    x = x.clone().requires_grad_(kind != "x without gradient")
+    other = torch.ones(x.shape[-1], dtype=x.dtype, requires_grad=True)
+    torch.manual_seed(7)
+    with meter:
+        if kind == "no module":
+            out = module.checkpoint(lambda x: blocks(x) * other, x)
+        elif kind == "several arguments":
+            out = module.checkpoint(_several, blocks, x, 3.0, other, None)
+        elif kind == "nested":
+            out = module.checkpoint(lambda x: blocks[2:](module.checkpoint(blocks[:2], x)), x)
+        else:
+            out = module.checkpoint(blocks, x)
+    meter.kept([y.detach() for y in out] if isinstance(out, tuple) else out.detach())
+    return out
 
 
 def checkpoint_cost(module, weights, x, upstream, segments, phase, training, *, meter):
@@ -127,9 +145,9 @@ def checkpoint_cost(module, weights, x, upstream, segments, phase, training, *, 
 # --- recomputed_scan --------------------------------------------------------------------------------------------------
 
 
-def scan_cost(module, x, dt, a, b, c, chunk, upstream, phase, *, meter):
-    """The scan measured in one phase: "forward", "quiet" (under no_grad) or "backward"."""
-    leaves = [value.clone().requires_grad_(phase != "quiet") for value in (x, dt, a, b, c)]
+def scan_cost(module, x, dt, a, b, c, chunk, upstream, phase, which, *, meter):
+    """The scan measured in one phase: "forward", "quiet" (under no_grad) or "backward". which: require gradients."""
+    leaves = [value.clone().requires_grad_(phase != "quiet" and i in which) for i, value in enumerate((x, dt, a, b, c))]
     if phase == "backward":
         y = module.recomputed_scan(*leaves, chunk)
         with meter:
@@ -165,7 +183,7 @@ class _Files:
 
     def __init__(self, module):
         self.root, self.at, self.error, self.dead = "", None, None, False
-        self.count, self.fired, self.what, self.synced, self.at_work = 0, False, "", {}, False
+        self.count, self.fired, self.what, self.synced, self.at_work = 0, False, "", set(), False
         sys.addaudithook(self._hear)
         self._stand_in(module, os, "fsync", self._fsync)
         self._stand_in(module, os, "fdatasync", self._fsync)
@@ -184,7 +202,7 @@ class _Files:
                 setattr(module, own, call)
 
     def begin(self, root):
-        self.root, self.synced = str(root), {}
+        self.root, self.synced = str(root), set()
         self.arm(None, None)
 
     def arm(self, at, error):
@@ -226,7 +244,7 @@ class _Files:
             self._fail()
         real(file)
         told = os.fstat(file if isinstance(file, int) else file.fileno())
-        self.synced[told.st_ino] = (told.st_size, told.st_mtime_ns)
+        self.synced.add((told.st_ino, told.st_size, told.st_mtime_ns))
 
     def _write(self, real, descriptor, data):
         if self._call("os.write"):
@@ -254,8 +272,17 @@ class _Files:
         for path in Path(self.root).rglob("*"):
             if path.is_file():
                 told = path.stat()
-                if self.synced.get(told.st_ino) != (told.st_size, told.st_mtime_ns):
+                if (told.st_ino, told.st_size, told.st_mtime_ns) not in self.synced:
                     os.truncate(path, told.st_size // 2)
+
+    def lose_all(self):
+        """What a power cut does in a folder of all ranks: what any of them has flushed is there."""
+        flushed = [None] * dist.get_world_size()
+        dist.all_gather_object(flushed, self.synced)
+        self.synced = set().union(*flushed)
+        if dist.get_rank() == 0:
+            self.lose()
+        dist.barrier()
 
 
 def _same(told, want):
@@ -348,7 +375,10 @@ def errors(module, pieces):
 
 
 def _one_error(module, files, folder, states, who, k):
-    """The first of three states is whole. Call k of rank `who` fails as the second is saved; then save works again."""
+    """The first of three states is whole. Call k of rank `who` fails as the second is saved; then save works again.
+
+    Power fails behind either save.
+    """
     store = module.ShardedCheckpoint(folder)
     files.arm(k if dist.get_rank() == who else None, OSError)
     raised = ""
@@ -364,38 +394,47 @@ def _one_error(module, files, folder, states, who, k):
     told = {"who": who, "call": what, "fired": fired[0], "raised": raised, "step": states[0][0]}
     if not fired[0]:
         return told
+    files.lose_all()
     if k % 2:
         store = module.ShardedCheckpoint(folder)
     told["found"], told["latest"] = _which(store, states), store.latest()
     told["old"] = _same(store.load(states[0][0]), states[0])
     next_ = states[1 if told["found"] == states[0][0] and k % 2 == 0 else 2]  # the same step again, or a later one
     store.save(*next_)
+    files.lose_all()
     told["again"], told["next"] = _which(store, states) == next_[0], next_[0]
     return told
 
 
 def values_that_fail(module):
-    """A value that cannot be written on one of two ranks: what each raised, what is there, whether save works on."""
+    """A value that cannot be written on one of two ranks: what each raised, what is there, whether save works on.
 
-    def one(rank, failing):
-        with tempfile.TemporaryDirectory() as own:
-            where = [own]
-            dist.broadcast_object_list(where, 0)
-            store = module.ShardedCheckpoint(where[0])
-            store.save(1, {"w": torch.ones(3)}, {"n": 1})
-            common = {"n": 2, "bad": (i for i in range(3))} if failing == 0 else {"n": 2}
-            raised = ""
-            try:
-                store.save(2, {"w": torch.ones(3) if rank == 0 or failing == 0 else "no tensor"}, common)
-            except Exception as error:
-                raised = type(error).__name__
-            latest = store.latest()
-            store.save(3, {"w": torch.ones(3)}, {"n": 3})
-            told = store.load()["common"]
-            dist.barrier()
-        return {"raised": raised != "", "latest": latest, "later": told}
+    Then the step that failed is saved by one rank alone: what load gives of it.
+    """
 
-    return on_ranks(module, 2, lambda rank: [one(rank, failing) for failing in (0, 1)])
+    def one(rank, folder, failing):
+        store = module.ShardedCheckpoint(folder)
+        store.save(1, {"w": torch.ones(3)}, {"n": 1})
+        common = {"n": 2, "bad": (i for i in range(3))} if failing == 0 else {"n": 2}
+        raised = ""
+        try:
+            store.save(2, {"w": torch.ones(3) if rank == 0 or failing == 0 else "no tensor"}, common)
+        except Exception as error:
+            raised = type(error).__name__
+        latest = store.latest()
+        store.save(3, {"w": torch.ones(3)}, {"n": 3})
+        return {"raised": raised != "", "latest": latest, "later": store.load()["common"]}
+
+    def alone(folder):
+        store = module.ShardedCheckpoint(folder)
+        store.save(2, {"w": torch.full((2,), 5.0)}, {"n": 5})
+        told = store.load(2)
+        return told["sharded"]["w"], told["common"]
+
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        folders = (first, second)
+        ranks = on_ranks(module, 2, lambda rank: [one(rank, folder, i) for i, folder in enumerate(folders)])
+        return ranks, on_ranks(module, 1, lambda rank: [alone(folder) for folder in folders])[0]
 
 
 # --- ShardedCheckpoint: what is saved ---------------------------------------------------------------------------------
@@ -413,7 +452,8 @@ def moved(module, pieces, common, steps, counts):
     with tempfile.TemporaryDirectory() as folder:
 
         def save(rank):
-            mine = {name: torch.cat([piece, piece])[: len(piece)] for name, piece in pieces[rank].items()}  # views
+            mine = {name: torch.stack([piece, piece + 1], 1)[:, 0] for name, piece in pieces[rank].items()}  # views
+            mine = dict(reversed(mine.items())) if rank % 2 else mine
             store, before = module.ShardedCheckpoint(folder), {name: piece.clone() for name, piece in mine.items()}
             earliest = store.latest()
             for step in steps[:-1]:
@@ -476,7 +516,8 @@ def refused(module):
             where = [own]
             dist.broadcast_object_list(where, 0)
             store, said = module.ShardedCheckpoint(where[0]), {}
-            said["nothing"] = _raises(store.load), store.latest()
+            beside = module.ShardedCheckpoint(where[0])
+            said["nothing"] = _raises(store.load), store.latest(), beside.latest()
             store.save(7, {"w": torch.full((2,), 1.0 + rank)}, {"n": 1})
             dist.barrier()
             before = _bytes(where[0])
@@ -486,6 +527,7 @@ def refused(module):
             said["grown"] = _bytes(where[0]) - before
             told = store.load()
             said["kept"] = told["sharded"]["w"].tolist(), told["common"]
+            said["beside"] = beside.latest()
             said["absent"] = _raises(store.load, 6), _raises(store.load, 70)
             dist.barrier()
         return said
@@ -615,11 +657,13 @@ def _next():
 
 def observed(module, options, steps, restarts=()):
     """Alarms by step; before each step in restarts a new monitor goes on with the state of the old one."""
-    monitor, alarms, most = module.TrainingMonitor(**options), [], 0
+    monitor, alarms, most, odd = module.TrainingMonitor(**options), [], 0, ""
     for i, (loss, norm) in enumerate(steps):
         if i in restarts:
             file = io.BytesIO()
-            torch.save(monitor.state_dict(), file)
+            state = monitor.state_dict()
+            odd = odd or _odd(state)
+            torch.save(state, file)
             file.seek(0)
             state = torch.load(file, weights_only=True)
             most = max(most, _count(state))
@@ -628,7 +672,14 @@ def observed(module, options, steps, restarts=()):
             monitor.observe(math.nan, 1e6)
             monitor.load_state_dict(state)
         alarms.append(list(monitor.observe(loss, norm)))
-    return {"alarms": alarms, "most": max(most, _count(monitor.state_dict()))}
+    return {"alarms": alarms, "most": max(most, _count(monitor.state_dict())), "odd": odd}
+
+
+def _odd(value):
+    """What a state holds besides numbers, strings, bools, None, lists and dicts: the name of the first such class."""
+    if isinstance(value, (dict, list)):
+        return next(filter(None, map(_odd, value.values() if isinstance(value, dict) else value)), "")
+    return "" if value is None or isinstance(value, (int, float, str)) else type(value).__name__
 
 
 def _count(value):
@@ -641,33 +692,40 @@ def _count(value):
 
 
 def branched(module, steps, others):
-    """A monitor's state is taken; the monitor goes on; another one goes on from the state: what each says."""
-    first, second = module.TrainingMonitor(warmup=2), module.TrainingMonitor(warmup=2)
+    """A monitor's state is taken; the monitor goes on; two others go on from the state, in turn: what each says."""
+    first, second, third = (module.TrainingMonitor(warmup=2) for _ in range(3))
     for step in steps:
         first.observe(*step)
     state = first.state_dict()
     ahead = [first.observe(*step) for step in others]
     second.load_state_dict(state)
-    return ahead, [second.observe(*step) for step in others]
+    behind = [second.observe(*step) for step in others]
+    third.load_state_dict(state)
+    return ahead, behind, [third.observe(*step) for step in others]
 
 
 # --- StreamingHistogram -----------------------------------------------------------------------------------------------
 
 
 def counted(module, groups, levels):
-    """groups: tensors of one histogram each, merged into the first. Its summary, quantiles, and the last one's."""
+    """groups: tensors of one histogram each, merged into the first. Its summary and quantiles.
+
+    Then three ones are added: what it says later, and what the last one of the others says.
+    """
     made = []
     for tensors in groups:
         histogram = module.StreamingHistogram()
-        for x in tensors:
-            histogram.add(x)
+        for i, x in enumerate(tensors):
+            own = nn.Parameter(x.clone(), requires_grad=i % 2 == 0)  # a weight, as it is
+            histogram.add(own)
+            own.data.fill_(0.25)  # as training goes on
         made.append(histogram)
     for other in made[1:]:
         made[0].merge(other)
     said = {"summary": made[0].summary(), "quantiles": [made[0].quantile(q) for q in levels] if levels else []}
-    if len(made) > 1:
-        made[0].add(torch.ones(3))
-        said["other"] = made[-1].summary()
+    made[0].add(torch.ones(3))
+    said["later"] = made[0].summary(), made[0].quantile(0.5)
+    said["other"] = made[-1].summary() if len(made) > 1 else None
     return said
 
 
@@ -677,10 +735,26 @@ def histogram_keeps(module, xs, *, meter):
     other.add(xs[0])
     with meter:
         for x in xs:
-            histogram.add(x)
+            histogram.add(x.clone().requires_grad_())
         histogram.merge(other)
     meter.kept()
     return histogram.summary()["count"]
+
+
+def histogram_weighs(module, xs):
+    """Python's own bytes that a histogram has more after it was fed; the first one is fed for what torch makes once."""
+    for _ in range(2):
+        histogram, other = module.StreamingHistogram(), module.StreamingHistogram()
+        other.add(xs[0])
+        gc.collect()
+        tracemalloc.start()
+        for x in xs:
+            histogram.add(x)
+        histogram.merge(other)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    return grown, histogram.summary()["count"]
 
 
 # --- first_nonfinite --------------------------------------------------------------------------------------------------
@@ -691,14 +765,17 @@ class _Op(nn.Module):
 
     def __init__(self, name, weight=None):
         super().__init__()
-        self.name = name
+        self.name, self.passes = name, 0
+        self.register_buffer("seen", torch.zeros(1))
         if weight is not None:
-            self.weight = nn.Parameter(weight.clone())
+            self.weight = nn.Parameter(weight.clone(), requires_grad=name != "frozen times")
 
     def forward(self, x):
+        self.passes += 1
+        self.seen += 1
         if self.name == "table":
             return self.weight[x]
-        if self.name == "times":
+        if self.name in ("times", "frozen times"):
             return x @ self.weight
         if self.name == "root of weight":
             return x * self.weight.sqrt()
@@ -707,6 +784,20 @@ class _Op(nn.Module):
         return {"log": torch.log, "root": torch.sqrt, "tanh": torch.tanh, "same": lambda x: x * 1.0, "exp": torch.exp}[
             self.name
         ](x)
+
+
+class _Row(nn.Module):
+    """Modules 0, 1, ... one after the other; turned: the last one is registered first."""
+
+    def __init__(self, layers, turned):
+        super().__init__()
+        for i in sorted(range(len(layers)), reverse=turned):
+            self.add_module(str(i), layers[i])
+
+    def forward(self, x):
+        for i in range(len(self._modules)):
+            x = self.get_submodule(str(i))(x)
+        return x
 
 
 class _Skip(nn.Module):
@@ -720,8 +811,18 @@ class _Skip(nn.Module):
         return x + self.inner(x)
 
 
-def blamed(module, layers, x, loss, had):
+class _LossRaised(Exception):
+    pass
+
+
+def _raising_loss(y):
+    raise _LossRaised
+
+
+def blamed(module, layers, x, loss, had, turned):
     """layers: (operation, weight or None), or a list of such for a skip. had: gradients are there before.
+
+    turned: modules are registered from last to first.
 
     What first_nonfinite gives, and what is left of it.
     """
@@ -731,20 +832,27 @@ def blamed(module, layers, x, loss, had):
             made.append(_Skip(nn.Sequential(*(_Op(*one) for one in layer))))
         else:
             made.append(_Op(*layer))
-    model = nn.Sequential(*made)
+    model = _Row(made, turned) if len(made) > 1 else made[0]
     model.train(False)
     made[0].train(True)
     parameters = list(model.parameters())
     for p in parameters:
         p.grad = torch.full_like(p, math.nan) if had else None
+    trains = [p.requires_grad for p in parameters]
     modes, hung = [m.training for m in model.modules()], hooks(model)
     losses = {"sum": torch.sum, "log": lambda y: y.sum().log(), "root": lambda y: (y - y.detach()).sum().sqrt()}
     x = x.clone()
-    told = module.first_nonfinite(model, x, losses[loss])
+    try:
+        told = module.first_nonfinite(model, x, losses.get(loss, _raising_loss))
+    except _LossRaised:
+        told = ("raised", "")
     kept = [p.grad is None if not had else p.grad is not None and bool(p.grad.isnan().all()) for p in parameters]
     return {
         "told": told,
         "gradients": all(kept),
+        "buffers": all(not buffer.any() for buffer in model.buffers()),
+        "trains": trains == [p.requires_grad for p in parameters],
+        "passes": max(m.passes for m in model.modules() if isinstance(m, _Op)),
         "hooks": hooks(model) - hung,
         "modes": modes == [m.training for m in model.modules()],
         "x": x.requires_grad or x.grad is not None or bool(x._backward_hooks),
