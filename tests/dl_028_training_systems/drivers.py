@@ -444,6 +444,11 @@ def _bytes(folder):
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
+def _view(piece):
+    """The same numbers as a view of twice as many: each second one, where there are several."""
+    return torch.stack([piece, piece + 1], 1)[:, 0] if len(piece) > 1 else torch.cat([piece, piece])[: len(piece)]
+
+
 def moved(module, pieces, common, steps, counts):
     """Saved on as many ranks as pieces, at each of the steps, loaded on other numbers of ranks.
 
@@ -452,7 +457,7 @@ def moved(module, pieces, common, steps, counts):
     with tempfile.TemporaryDirectory() as folder:
 
         def save(rank):
-            mine = {name: torch.stack([piece, piece + 1], 1)[:, 0] for name, piece in pieces[rank].items()}  # views
+            mine = {name: _view(piece) for name, piece in pieces[rank].items()}
             mine = dict(reversed(mine.items())) if rank % 2 else mine
             store, before = module.ShardedCheckpoint(folder), {name: piece.clone() for name, piece in mine.items()}
             earliest = store.latest()
