@@ -308,8 +308,7 @@ class Value(Arithmetic):
         14.0
         """
         ### BEGIN SOLUTION
-        nodes = ordered(self)
-        for node in nodes:
+        for node in (nodes := ordered(self)):
             if node.parents:
                 node.grad = 0.0
         self.grad += 1.0
