@@ -38,7 +38,7 @@ def examples(exercise: Exercise) -> Section:
     found += msgspec.json.decode(data, type=list[str]) if data else ["the solution's doctests crashed."]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, f"{exercise.stem}.py").write_text(text)
-        Path(folder, "test_examples.py").write_text((exercise.attempt.parent / "test_examples.py").read_text())
+        Path(folder, "test_examples.py").write_text(exercise.examples.read_text())
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         if done.returncode:

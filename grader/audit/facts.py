@@ -57,7 +57,7 @@ def _questions(exercise: Exercise) -> list[str]:
     found = (
         [] if read_questions(exercise) else [f"{where}/questions.toml asks nothing: give at least one [[question]]."]
     )
-    readme = exercise.attempt.with_name("README.md")
+    readme = exercise.statement
     text = read_source(readme) if readme.is_file() else ""
     for block, said in (("questions", "the questions"), ("figure", "its figure")):
         wanted = text and (block == "questions" or exercise.pictures)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
+from grader.bank.places import ABOVE, INSTALLED, bank_of, installed_bank, is_bank, is_practice_folder
 from grader.base.errors import HouseError
 from grader.base.text import nearest
 
@@ -87,6 +88,9 @@ class Exercise(msgspec.Struct, frozen=True):
 
     id: str
     root: Path
+    """Where the learner works: the folder with `exercises/`."""
+    bank: Path
+    """Where everything else of it lies: `root`, but for a practice folder the installed exercises."""
     title: str
     summary: str
     revision: int
@@ -124,30 +128,45 @@ class Exercise(msgspec.Struct, frozen=True):
 
     @property
     def attempt(self) -> Path:
+        """The learner's file."""
         return self.root / "exercises" / self.id / f"{self.stem}.py"
 
     @property
+    def given(self) -> Path:
+        """The folder of what is given with the stub: facts, statement, examples, questions, drills, pictures."""
+        return self.bank / "exercises" / self.id
+
+    @property
     def solution(self) -> Path:
-        return self.root / "solutions" / self.id / f"{self.stem}.py"
+        return self.bank / "solutions" / self.id / f"{self.stem}.py"
 
     @property
     def released_stub(self) -> Path:
         """The stub as it was handed out, in a student edition, which has no solution to make it from."""
-        return self.root / "stubs" / self.id / f"{self.stem}.py"
+        return self.bank / "stubs" / self.id / f"{self.stem}.py"
 
     @property
     def checks(self) -> Path:
-        return self.root / "tests" / self.id / f"test_{self.stem}.py"
+        return self.bank / "tests" / self.id / f"test_{self.stem}.py"
+
+    @property
+    def statement(self) -> Path:
+        return self.given / "README.md"
+
+    @property
+    def examples(self) -> Path:
+        """The visible ones."""
+        return self.given / "test_examples.py"
 
     @property
     def picture_drivers(self) -> Path:
         """What makes the declared pictures. Beside the stub, since the student edition draws them too."""
-        return self.attempt.with_name("pictures.py")
+        return self.given / "pictures.py"
 
     @property
     def drills(self) -> Path:
         """Its questions with numbers that change. In the student edition too: they are practice."""
-        return self.attempt.with_name("drills.py")
+        return self.given / "drills.py"
 
     @property
     def figure(self) -> DeclaredPicture | None:
@@ -261,30 +280,44 @@ def number_of(id: str) -> int:
 
 
 class House:
-    """The folder that holds the three trees."""
+    """The folder that holds the three trees; or a practice folder, whose exercises are those that are installed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @cached_property
+    def bank(self) -> Path:
+        """Where the exercises lie: `root`, but for a practice folder what is installed. Raises HouseError."""
+        return bank_of(self.root)
+
+    @cached_property
     def exercises(self) -> dict[str, Exercise]:
         """Every exercise that has an `exercise.toml`, by id, in order."""
-        ids = [id for prefix in PREFIXES for id in _folders(self.root, f"{prefix}_*")]
+        ids = [id for prefix in PREFIXES for id in _folders(self.bank, f"{prefix}_*")]
         return {id: read_exercise(self.root, id) for id in ids}
 
     @cached_property
     def coverage(self) -> Coverage:
-        return read_toml(self.root / "exercises" / "coverage.toml", Coverage)
+        return read_toml(self.bank / "exercises" / "coverage.toml", Coverage)
+
+    @property
+    def is_practice_folder(self) -> bool:
+        return is_practice_folder(self.root)
 
     @property
     def is_whole(self) -> bool:
         """Whether hidden checks and solutions are here; a student edition has those of no exercise."""
-        return (self.root / "solutions").is_dir()
+        return (self.bank / "solutions").is_dir()
 
     def need_whole(self) -> None:
         """Raises HouseError in a student edition."""
         if not self.is_whole:
             raise HouseError("This is a student edition, without hidden checks and solutions: a teacher's command.")
+
+    def need_own_exercises(self) -> None:
+        """Raises HouseError where the exercises are installed, and nobody is to write to them."""
+        if self.is_practice_folder or self.root.name in INSTALLED:
+            raise HouseError("Exercises are written in a clone of the repository: an author's command.")
 
     def task(self, exercise: Exercise) -> Task | None:
         return next((task for task in self.coverage.task if task.id == exercise.id), None)
@@ -337,7 +370,8 @@ def _folders(root: Path, pattern: str) -> list[str]:
 
 def read_exercise(root: Path, id: str) -> Exercise:
     """Read one `exercise.toml`; raises HouseError with file, key and nearest known name."""
-    path = root / "exercises" / id / "exercise.toml"
+    bank = bank_of(root)
+    path = bank / "exercises" / id / "exercise.toml"
     if not EXERCISE_ID.fullmatch(id):
         raise HouseError(f"{path.parent}: an exercise folder is named like dl_020_beam_search.")
     facts = read_toml(path, _ExerciseFile)
@@ -358,18 +392,33 @@ def read_exercise(root: Path, id: str) -> Exercise:
     for driver in drivers:
         if drivers.count(driver) > 1:
             raise HouseError(f"{path}: two pictures have the driver '{driver}': give each a driver of its own.")
-    shared = len(_folders(root, f"[a-z][a-z]_{number_of(id):03}_*")) > 1
+    shared = len(_folders(bank, f"[a-z][a-z]_{number_of(id):03}_*")) > 1
     own = facts.title, facts.summary, facts.revision, facts.limits, facts.part, facts.picture
-    return Exercise(id, root, *own, shared)
+    return Exercise(id, root, bank, *own, shared)
 
 
 def find_house(start: Path | None = None) -> House:
-    """The house that holds `start` (default: the current folder), or else the one that holds this package."""
+    """The house that holds `start` (default: the current folder), or else the clone that holds this package."""
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
-        if (folder / "exercises" / "coverage.toml").is_file():
+    for folder in (here, *here.parents):
+        if is_bank(folder) or is_practice_folder(folder):
             return House(folder)
+    if is_bank(ABOVE):
+        return House(ABOVE)
+    if installed_bank():
+        raise HouseError(f"{here} is not inside a practice folder. `grader init my-katas` makes one: go there.")
     raise HouseError(f"{here} is not inside a kata repository. Go to the folder that you cloned, and try again.")
+
+
+def find_bank(start: Path | None = None) -> House:
+    """As `find_house`; where that finds nothing, the installed exercises, for what keeps nothing beside them."""
+    try:
+        return find_house(start)
+    except HouseError:
+        bank = installed_bank()
+        if bank is None:
+            raise
+        return House(bank)
 
 
 def read_toml(path: Path, shape: type[T]) -> T:

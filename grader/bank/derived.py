@@ -35,7 +35,7 @@ def build(house: House) -> list[Built]:
 def build_exercise(house: House, exercise: Exercise) -> list[Built]:
     """The stub of an exercise, and its statement with the generated blocks filled."""
     built = [Built(exercise.attempt, stub_of(exercise))]
-    readme = exercise.attempt.parent / "README.md"
+    readme = exercise.statement
     if readme.is_file():
         text = filled(readme.read_text(), "facts", _facts(house, exercise))
         text = filled(text, "parts", _part_table(exercise))

@@ -30,7 +30,7 @@ def read_questions(exercise: Exercise) -> tuple[Question, ...]:
 
     Raises HouseError that names the file, and the unknown key or part with the nearest one known.
     """
-    path = exercise.attempt.with_name("questions.toml")
+    path = exercise.given / "questions.toml"
     if not path.exists():
         return ()
     questions = read_toml(path, _QuestionsFile).question

@@ -71,7 +71,7 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> list[st
     missing = [name for name in part.names if name not in namespace]
     if missing:
         raise NotYet(f"{part.name}: run the cell that defines {' and '.join(missing)}, then this one again.")
-    path = exercise.attempt.with_name("test_examples.py")
+    path = exercise.examples
     chosen = examples_of(path.read_text(encoding="utf-8"), exercise, part)
     if not chosen:
         print(f"{part.name}: it has no example to run here.")

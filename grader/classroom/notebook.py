@@ -167,7 +167,7 @@ def _part_of(names: Iterable[str], exercise: Exercise) -> str:
 
 def _statement(exercise: Exercise) -> str:
     """The README without its marks and its figure, a file that a course does not hand out."""
-    text = exercise.attempt.with_name("README.md").read_text(encoding="utf-8")
+    text = exercise.statement.read_text(encoding="utf-8")
     text = re.sub(r"<!-- figure -->.*?<!-- /figure -->\n*", "", text, flags=re.DOTALL)
     return re.sub(r"<!--.*?-->\n?", "", text).strip() + "\n"
 

@@ -96,13 +96,13 @@ def write_release(folder: Path, house: House, exercises: Sequence[Exercise]) -> 
 def _files(house: House, exercises: Sequence[Exercise]) -> Iterator[tuple[str, bytes]]:
     for source in sorted({*_PACKAGE.rglob("*.py"), *_data_files()}):
         yield f"grader/{source.relative_to(_PACKAGE)}", source.read_bytes()
-    yield "exercises/coverage.toml", (house.root / "exercises" / "coverage.toml").read_bytes()
+    yield "exercises/coverage.toml", (house.bank / "exercises" / "coverage.toml").read_bytes()
     for exercise in exercises:
         stub = stub_of(exercise).encode()
         yield f"exercises/{exercise.id}/{exercise.stem}.py", stub
         yield f"stubs/{exercise.id}/{exercise.stem}.py", stub
         for name in (*_SHOWN, *(_DRAWN if exercise.pictures else ())):
-            yield f"exercises/{exercise.id}/{name}", exercise.attempt.with_name(name).read_bytes()
+            yield f"exercises/{exercise.id}/{name}", (exercise.given / name).read_bytes()
         if exercise.drills.is_file():  # practice: their answers are in the open
             yield f"exercises/{exercise.id}/drills.py", exercise.drills.read_bytes()
     yield "conftest.py", b'pytest_plugins = ["grader.plugin"]\n'

@@ -24,6 +24,7 @@ def new(id: str) -> None:
     from grader.bank.scaffold import scaffold
 
     house = find_house()
+    house.need_own_exercises()
     for path in scaffold(house, id):
         click.echo(f"wrote {path.relative_to(house.root)}")
     click.echo(f"\nNext: write solutions/{id}, then grader dev build, then grader dev audit {id}")
@@ -38,6 +39,7 @@ def build(only_check: bool) -> None:
     from grader.views.figures import with_figures
 
     house = find_house()
+    house.need_own_exercises()
     try:
         built = [*with_figures(house, build_all(house)), *build_wire(house)]
     except EngineError as error:
@@ -83,6 +85,7 @@ def audit(ids: tuple[str, ...], seeds: int, mutants: str, wrong: int | None, job
         stop(f"--mutants takes all, none or a number, not '{mutants}'.", 2)
     limit = None if mutants == "all" else 0 if mutants == "none" else int(mutants)
     house = find_house()
+    house.need_own_exercises()
     exercises = house.chosen(ids)
     try:
         reports = list(audits(house, exercises, seeds=seeds, mutants=limit, wrong=wrong, jobs=jobs, say=click.echo))

@@ -35,6 +35,8 @@ class _How(msgspec.Struct, frozen=True):
     require: str
     jobs: int | None = None
     cluster: str | None = None
+    hidden: tuple[Path, ...] = ()
+    """Folders that no cage of this machine may read, wherever they lie."""
 
 
 @click.command()
@@ -86,7 +88,7 @@ def grade(
     if cluster and require == "process":
         require = "landlock"  # below it a submission has the network, and so the scheduler
     try:
-        sys.exit(_grade(submitted, out, only, _How(require, jobs, cluster), seed, shard))
+        sys.exit(_grade(submitted, out, only, _How(require, jobs, cluster, (submitted, out)), seed, shard))
     except KeyboardInterrupt:
         click.echo("Interrupted. What was graded is kept: run the same command to go on.", err=True)
         sys.exit(130)
@@ -183,7 +185,7 @@ def _judge(house: House, waiting: list[Submission], results: Results, how: _How,
         if how.cluster:
             _judge_there(house, waiting, how.require, how.cluster, seed_of, keep)
         else:
-            _judge_here(house, waiting, how.require, how.jobs or len(processors()), seed_of, keep)
+            _judge_here(house, waiting, how, seed_of, keep)
     except RunError as error:
         if how.cluster and isinstance(error, EngineError):
             say(f"grader: {error}. What was graded is kept: run the same command to go on.", err=True)
@@ -198,8 +200,7 @@ def _judge(house: House, waiting: list[Submission], results: Results, how: _How,
 def _judge_here(
     house: House,
     waiting: list[Submission],
-    require: str,
-    jobs: int,
+    how: _How,
     seed_of: Callable[[Submission], int],
     keep: Callable[[Result], None],
 ) -> None:
@@ -207,8 +208,8 @@ def _judge_here(
     from grader.engine.batch import Engine
     from grader.engine.cage import Level
 
-    ids = list(dict.fromkeys(one.exercise for one in waiting))
-    with Engine([house.exercises[id] for id in ids], Level(require)) as engine:
+    ids, jobs = list(dict.fromkeys(one.exercise for one in waiting)), how.jobs or len(processors())
+    with Engine([house.exercises[id] for id in ids], Level(how.require), how.hidden) as engine:
         _tell_level(str(engine.level))
         for id in ids:
             own = [one for one in waiting if one.exercise == id]

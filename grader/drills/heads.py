@@ -40,7 +40,7 @@ class Head(msgspec.Struct, frozen=True):
 
 def heads(house: House) -> dict[str, Head]:
     """Every question of the house by its id, in the order of the files. Raises HouseError."""
-    paths = sorted((house.root / "exercises").glob("*/drills.py"))
+    paths = sorted((house.bank / "exercises").glob("*/drills.py"))
     found = [one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in heads_of(path)]
     return {one.id: one for one in found}
 

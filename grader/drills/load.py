@@ -17,7 +17,7 @@ def questions_of(exercise: Exercise) -> list[Question]:
 def question_of(house: House, id: str) -> Question:
     """The question of that id. Reads the file of its exercise, and no other. Raises HouseError."""
     label, _, name = id.partition(".")
-    for path in (house.root / "exercises").glob(f"{label}_*/drills.py"):
+    for path in (house.bank / "exercises").glob(f"{label}_*/drills.py"):
         for one in _read(path):
             if one.name == name:
                 return one
@@ -26,7 +26,7 @@ def question_of(house: House, id: str) -> Question:
 
 def all_questions(house: House) -> dict[str, Question]:
     """Every question of the house, by its id. Raises HouseError."""
-    paths = sorted((house.root / "exercises").glob("*/drills.py"))
+    paths = sorted((house.bank / "exercises").glob("*/drills.py"))
     return {one.id: one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in _read(path)}
 
 

@@ -1,9 +1,9 @@
-"""The answering process of the engine: `python -m grader.engine.answerer LEVEL [MODULE...]`, started once for a batch.
+"""The answering process of the engine: `python -m grader.engine.answerer LEVEL MODULE... --hide PATH...`.
 
-It imports torch and the modules that it is told, encloses itself, and then forks an answerer for every question that
-comes in on its control socket. It knows no check, no reference and no submission but the one that each fork is sent. A
-fork has a keeper outside the cage, which holds the limits that the kernel does not, and ends everything inside when the
-asker goes away.
+Started once for a batch, it imports torch and the modules that it is told, encloses itself without the paths to hide,
+and then forks an answerer for every question that comes in on its control socket. It knows no check, no reference and
+no submission but the one that each fork is sent. A fork has a keeper outside the cage, which holds the limits that the
+kernel does not, and ends everything inside when the asker goes away.
 
     asker ── control: two sockets ──► warm process ── fork ── keeper ── fork ── init (pid 1) ── fork ── answerer
       └────────── status: level, output, how it ended ◄─────────┘                                          │
@@ -36,7 +36,8 @@ from grader.base import fair, linux
 from grader.base.text import plain_lines
 from grader.engine import cage, held, share
 from grader.engine.cgroup import Group
-from grader.engine.messages import CONTROL_FD, Ended, Entered, Hello, Job
+from grader.engine.messages import CONTROL_FD, HIDE, Ended, Entered, Hello, Job
+from grader.engine.view import View
 from grader.verdicts.bounds import LONGEST_PRINTED
 
 with importing():
@@ -59,14 +60,15 @@ _KEPT_OUTPUT = 8000
 def main() -> None:
     """Serve until the control socket closes."""
     level = cage.Level(sys.argv[1])
+    ahead, hidden = sys.argv[2 : (split := sys.argv.index(HIDE))], sys.argv[split + 1 :]
     control = socket.socket(fileno=CONTROL_FD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
     own = share.prepare(level is cage.Level.FULL)  # before this process is large, and costly to fork
     with importing():
-        for module in (*_NEEDED, *sys.argv[2:]):
+        for module in (*_NEEDED, *ahead):
             importlib.import_module(module)
         importlib.import_module("torch.overrides").get_testing_overrides()  # kept from now on: the watch looks into it
-    cage.enclose(level)
+    grants = cage.enclose(level, View.without(hidden))
     _make_forks_cheap()
     try:
         control.send(b"ready")
@@ -90,7 +92,7 @@ def main() -> None:
         with contextlib.suppress(OSError):  # the machine refuses a process: the asker sees its sockets close
             if os.fork() == 0:
                 control.close()
-                _keep(job, _Place(level, own, slot), *descriptors)
+                _keep(job, _Place(level, own, slot, grants), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -109,6 +111,7 @@ class _Place(msgspec.Struct, frozen=True):
     share: share.Share
     slot: int
     """A number that no other living answerer of this grader has."""
+    grants: cage.Grants
 
 
 def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1) -> NoReturn:
@@ -274,7 +277,7 @@ def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int
         data, link = socket.socket(fileno=3), socket.socket(fileno=link_end)
         sys.stdout = Heard(os.fdopen(1, "wb", closefd=False), errors="replace", line_buffering=True)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
-        cage.enter(place.level, job.limits, folder, place.share, place.slot, link)
+        cage.enter(place.level, job.limits, folder, place.share, place.slot, link, place.grants)
         link.close()
         import torch
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from grader.bank.standins import StandIns
 from grader.base.errors import HouseError
 from grader.engine import cage
 from grader.engine.doubt import STARVED, excused, in_doubt
+from grader.engine.hidden import hidden_paths
 from grader.engine.resume import versions
 from grader.engine.second import charged_checks
 from grader.engine.unjudged import assembled, unreadable
@@ -57,15 +59,23 @@ class Engine:
     """The warm answering process, for as long as a batch takes. It warms up while the checks are collected.
 
     exercises: those that it will be asked about. Raises HouseError where the machine isolates less than `require`.
+    hidden: what no cage may read, besides the exercises and the grader.
     """
 
-    def __init__(self, exercises: Iterable[Exercise], require: cage.Level = cage.Level.PROCESS) -> None:
+    def __init__(
+        self,
+        exercises: Iterable[Exercise],
+        require: cage.Level = cage.Level.PROCESS,
+        hidden: Iterable[Path] = (),
+    ) -> None:
         self.level = cage.best_level()
         if self.level.strength < require.strength:
             raise HouseError(
                 f"this machine isolates at level '{self.level}', but '{require}' is required. See SECURITY.md."
             )
-        self.warm = Warm(self.level, sorted({module for one in exercises for module in needed_ahead(one)}))
+        exercises = list(exercises)
+        ahead = sorted({module for one in exercises for module in needed_ahead(one)})
+        self.warm = Warm(self.level, ahead, [*hidden_paths(exercises), *(path.resolve() for path in hidden)])
         self.control = self.warm.control
 
     def __enter__(self) -> "Engine":

@@ -13,9 +13,8 @@ import resource
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import msgspec
 
 from grader.base import linux
 from grader.engine import calls, share
+from grader.engine.view import View
 
 TMP_BYTES = 64 << 20
 """What the attempt may write, in its folder and its shared memory."""
@@ -32,6 +32,10 @@ OWN_FOLDER = "/attempt"
 OPEN_FILES = 256
 _LONGEST_REASON = 300
 _DEVICES = ("null", "full", "random", "urandom")  # no zero: mapped, it is memory that nobody counts
+
+
+Grants = Sequence[tuple[str, bool]]
+"""Paths, each with whether all below it may be read; of others only the names."""
 
 
 class Level(StrEnum):
@@ -50,19 +54,6 @@ class Limits(msgspec.Struct, frozen=True):
     cpu_seconds: int
     memory_mb: int
     output_bytes: int = 1 << 20
-
-
-def readable() -> list[str]:
-    """The folders that a caged interpreter needs: the system's libraries, and Python with its packages."""
-    wanted = ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/localtime"]
-    wanted += [
-        sys.prefix,
-        sys.base_prefix,
-        sys.exec_prefix,
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("purelib"),
-    ]
-    return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
 
 
 def best_level() -> Level:
@@ -92,7 +83,7 @@ def _try_landlock() -> None:
 
 
 def _try_full() -> None:
-    enclose(Level.FULL)
+    enclose(Level.FULL, View.without())
     separate(Level.FULL)
     said = _refused(lambda: furnish(Level.FULL))
     if said:
@@ -130,10 +121,11 @@ def _own_mounts() -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
 
 
-def enclose(level: Level) -> None:
-    """The warm process's half: at level full, a root that holds what `readable` lists, and nothing else.
+def enclose(level: Level, view: View) -> Grants:
+    """The warm process's half: at level full, a root that holds what the view shows, and nothing else.
 
     What is not there cannot be read by any fork, whatever it tries: no solutions, tests, submissions, results or homes.
+    Returns what Landlock is to allow in each fork.
     """
     if level is not Level.PROCESS:
         # Once here, not in each fork, which as another user may not even reach what is imported.
@@ -141,13 +133,13 @@ def enclose(level: Level) -> None:
 
         calls.program(hidden=level is Level.FULL)
         share.stay_countable()
-        readable()
     if level is not Level.FULL:
-        return
+        return () if level is Level.PROCESS else tuple(view.grants())
     _own_mounts()
+    covers = view.covers()
     root = "/sys"  # a folder that is always there and that nothing below is read from: no other is left behind
     linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
-    for path in readable():
+    for path in view.readable:
         _show(path, root + path)
     for device in _DEVICES:
         _show(f"/dev/{device}", f"{root}/dev/{device}")
@@ -162,6 +154,9 @@ def enclose(level: Level) -> None:
     linux.mount("none", root, flags=linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
     os.umask(0o022)
     linux.pivot_root(root)
+    for path in covers:  # only here, where a link leads to what it leads to inside
+        _cover(path)
+    return tuple((path, True) for path in view.readable)
 
 
 def _show(path: str, target: str) -> None:
@@ -178,6 +173,14 @@ def _show(path: str, target: str) -> None:
             linux.mount(path, target, flags=linux.MS_BIND)
         else:
             linux.bind(path, target)
+
+
+def _cover(path: str) -> None:
+    """Hide what is there for good: an empty folder, or a file without a byte, in its place."""
+    if os.path.isdir(path):
+        linux.mount("tmpfs", path, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=4k")
+    elif os.path.exists(path):
+        linux.mount("/dev/null", path, flags=linux.MS_BIND)
 
 
 def separate(level: Level) -> None:
@@ -199,9 +202,11 @@ def furnish(level: Level) -> str:
     return tempfile.mkdtemp(prefix="attempt-")
 
 
-def enter(level: Level, limits: Limits, folder: str, own: share.Share, slot: int, link: socket.socket) -> None:
+def enter(
+    level: Level, limits: Limits, folder: str, own: share.Share, slot: int, link: socket.socket, grants: Grants
+) -> None:
     """Lock this process in, for good. slot: of the living answerers no two have the same. link: to its parent, which
-    calls `admit` meanwhile.
+    calls `admit` meanwhile. grants: what `enclose` returned.
     """
     os.chdir(folder)
     os.environ.clear()
@@ -217,7 +222,7 @@ def enter(level: Level, limits: Limits, folder: str, own: share.Share, slot: int
     share.limit_processes(own)  # only now: as the user that it was nobody else's processes would count
     linux.drop_capabilities()
     linux.no_new_privileges()
-    _landlock(level, folder)
+    _landlock(level, folder, grants)
     linux.keep_signals_inside()  # a second wall: a number that was its own may be somebody else's after its end
     share.stay_countable().load()
     calls.load(hidden=level is Level.FULL, own=os.getpid())
@@ -250,7 +255,7 @@ def _data_bytes() -> int:
     return 1 << 30
 
 
-def _landlock(level: Level, folder: str) -> None:
+def _landlock(level: Level, folder: str, grants: Grants) -> None:
     from landlock import FSAccess, Ruleset, landlock_abi_version
 
     known = FSAccess.all()
@@ -260,8 +265,10 @@ def _landlock(level: Level, folder: str) -> None:
     rules = Ruleset(restrict_rules=known)
     read = (FSAccess.EXECUTE | FSAccess.READ_FILE | FSAccess.READ_DIR) & known
     read_file = (FSAccess.EXECUTE | FSAccess.READ_FILE) & known
-    for path in readable():
-        rules.allow(path, rules=read if os.path.isdir(path) else read_file)
+    for path, all_below in grants:
+        allowed = read if os.path.isdir(path) else read_file
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # gone since; or its user cannot reach it anyway
+            rules.allow(path, rules=allowed if all_below else FSAccess.READ_DIR)
     for path in ("/proc", "/sys/devices/system/cpu"):
         if os.path.isdir(path):
             rules.allow(path, rules=read & ~FSAccess.EXECUTE)

@@ -7,6 +7,8 @@ from grader.engine import cage
 
 CONTROL_FD = 3
 """Where the warm process finds its control socket."""
+HIDE = "--hide"
+"""What stands between the modules that it imports and the paths that no cage may read."""
 START_SECONDS = 120.0
 """After which a process that does not say its first word counts as lost."""
 

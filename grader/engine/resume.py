@@ -23,7 +23,7 @@ def versions(exercise: Exercise) -> dict[str, str]:
     content = hashlib.sha256()
     for path in sorted([*exercise.checks.parent.glob("*.py"), exercise.solution]):
         content.update(path.read_bytes())
-    facts = (exercise.attempt.parent / "exercise.toml").read_bytes()
+    facts = (exercise.given / "exercise.toml").read_bytes()
     content.update(facts)
     return {
         "grader": _installed("dl-kata"),

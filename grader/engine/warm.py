@@ -6,23 +6,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from grader.base.errors import EngineError
 from grader.engine import cage
-from grader.engine.messages import CONTROL_FD, START_SECONDS
+from grader.engine.messages import CONTROL_FD, HIDE, START_SECONDS
 
 
 class Warm:
     """`python -m grader.engine.answerer`, for as long as a batch takes. It inherits nothing but its socket.
 
-    ahead: modules that it imports besides what every answerer needs. control: where answerers are asked for. pid: of
-    the process.
+    ahead: modules that it imports besides what every answerer needs. hidden: what no cage may read wherever it lies.
+    control: where answerers are asked for. pid: of the process.
     """
 
-    def __init__(self, level: cage.Level, ahead: Iterable[str] = ()) -> None:
+    def __init__(self, level: cage.Level, ahead: Iterable[str] = (), hidden: Iterable[Path] = ()) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
-        command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level), *ahead]
+        command = [sys.executable, "-I", "-m", "grader.engine.answerer", str(level), *ahead, HIDE, *map(str, hidden)]
 
         def place() -> None:
             os.dup2(theirs.fileno(), CONTROL_FD)

@@ -17,6 +17,7 @@ import pytest
 
 from grader.bank.catalog import EXERCISE_ID, Exercise, read_exercise
 from grader.bank.derived import stub_of
+from grader.bank.places import bank_of
 from grader.bank.source import definitions, read_source
 from grader.base.errors import HouseError
 from grader.base.files import digest
@@ -56,9 +57,9 @@ class ExerciseFile(pytest.Module):
         tree = folder.parent.name if folder.parent.name in TREES else "exercises"
         if path.name != (f"{stem}.py" if folder.parent.name in TREES else f"test_{stem}.py"):
             return None
-        if not (root / "tests" / folder.name / f"test_{stem}.py").is_file():
-            return None
         try:
+            if not (bank_of(root) / "tests" / folder.name / f"test_{stem}.py").is_file():
+                return None
             exercise = read_exercise(root, folder.name)
         except HouseError as error:
             raise pytest.UsageError(str(error)) from None
@@ -232,9 +233,16 @@ def _need_attempt(folder: Path) -> None:
     if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
         return
     _, number, stem = folder.name.split("_", 2)
-    checks = folder.parents[1] / "tests" / folder.name / f"test_{stem}.py"
+    checks = _bank(folder.parents[1]) / "tests" / folder.name / f"test_{stem}.py"
     if checks.is_file() and not (folder / f"{stem}.py").is_file():
         raise pytest.UsageError(f"{folder / stem}.py is missing: `grader reset {int(number)}` writes it again.")
+
+
+def _bank(root: Path) -> Path:
+    try:
+        return bank_of(root)
+    except HouseError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -242,7 +250,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name != "test_examples.py" or not EXERCISE_ID.fullmatch(collection_path.parent.name):
         return None
     named = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}
-    checks = collection_path.parents[2] / "tests" / collection_path.parent.name
+    checks = _bank(collection_path.parents[2]) / "tests" / collection_path.parent.name
     return True if checks.is_dir() and collection_path.resolve() not in named else None
 
 

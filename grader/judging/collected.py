@@ -38,10 +38,10 @@ def collect_checks(house: House, exercise: Exercise) -> Collected:
         raise RunError(str(error)) from None
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts threads that no fork has
     keeper, printed = _Keeper(), io.StringIO()
-    settings = house.root / "pyproject.toml"
+    settings = house.bank / "pyproject.toml"
     options = ["-c", str(settings)] if settings.is_file() else []
     options += [f"-pno:{plugin}" for plugin in _IDLE]
-    options += ["-ppytest_timeout", "-oaddopts=", "--collect-only", "-qq", "-s", f"--rootdir={house.root}"]
+    options += ["-ppytest_timeout", "-oaddopts=", "--collect-only", "-qq", "-s", f"--rootdir={house.bank}"]
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _no_other_plugins():
         code = pytest.main([*options, str(exercise.solution)], plugins=[keeper])
     if keeper.interrupt:

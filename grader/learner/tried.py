@@ -81,7 +81,7 @@ def _without_points(part: Any, planned: Planned) -> Any:
 
 
 def _examples(exercise: Exercise) -> Path:
-    return exercise.attempt.with_name("test_examples.py")
+    return exercise.examples
 
 
 def _of_a_fork(

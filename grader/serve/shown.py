@@ -200,6 +200,6 @@ def _statement(exercise: Exercise) -> str:
 
 def _text_of(exercise: Exercise, name: str) -> str:
     try:
-        return exercise.attempt.with_name(name).read_text(encoding="utf-8")
+        return (exercise.given / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""

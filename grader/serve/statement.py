@@ -114,7 +114,7 @@ def _slug(text: str) -> str:
 
 def _picture(src: str, exercise: Exercise) -> str:
     """A picture of the exercise's own folder as a `data:` address, or "" where there is none."""
-    folder = exercise.attempt.parent.resolve()
+    folder = exercise.given.resolve()
     path = (folder / unquote(src.partition("#")[0])).resolve()
     kind = _PICTURES.get(path.suffix)
     if not kind or not path.is_relative_to(folder):

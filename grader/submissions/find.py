@@ -57,13 +57,15 @@ class Found(msgspec.Struct):
     submissions: list[Submission]
     refused: list[str]
     """A sentence for each folder whose name is no student or no exercise."""
+    folder: Path | None = None
+    """Where they lie."""
 
 
 def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
     """Every submission below `folder`, in order. only: ids of exercises. Follows no link below `folder`."""
     if not folder.is_dir():
         raise HouseError(f"{folder} is no folder. Submissions lie in submitted/<student>/<exercise id>/.")
-    found, handed = Found([], []), []
+    found, handed = Found([], [], folder), []
     for student in _folders(folder, "", found):
         try:
             student.name.encode()

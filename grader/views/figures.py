@@ -34,7 +34,7 @@ def with_figures(house: House, built: Sequence[Built]) -> list[Built]:
         for exercise in shown:
             assert exercise.figure
             picture = _figure(engine, exercise, exercise.figure)
-            place, readme = exercise.attempt.with_name("figure.svg"), exercise.attempt.with_name("README.md")
+            place, readme = exercise.given / "figure.svg", exercise.statement
             files[place] = Built(place, svg(picture, alone=True))
             if readme in files:
                 files[readme] = Built(readme, filled(files[readme].text, "figure", _block(picture)))

@@ -13,7 +13,7 @@ from grader.verdicts.verdict import Verdict
 def exercise(*parts):
     """An exercise of parts given as (name, points, after)."""
     made = tuple(Part(name, points, 1, (), (), after=tuple(after)) for name, points, after in parts)
-    return Exercise("dl_900_x", Path(), "X", "", 1, Limits(), made)
+    return Exercise("dl_900_x", Path(), Path(), "X", "", 1, Limits(), made)
 
 
 def result(of, verdicts, planned):
