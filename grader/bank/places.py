@@ -4,8 +4,10 @@ from pathlib import Path
 
 from grader.base.errors import HouseError
 
-INSTALLED = ("dl_kata", "dl_kata_student")
-"""What the folder is called that holds the exercises of an installed grader, beside it. Second: the student edition."""
+STUDENT = "dl_kata_student"
+"""What the folder is called that holds the exercises of an installed student edition, beside the grader."""
+INSTALLED = ("dl_kata", STUDENT)
+"""The same of every edition; setup.py says it too."""
 HANDED_OUT = "exercises/handed_out.json"
 """What `grader init` and `grader update` wrote to a practice folder, which is known by this file."""
 ABOVE = Path(__file__).resolve().parents[2]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from grader.bank.catalog import Exercise, House
+from grader.bank.places import installed_bank
 from grader.base.errors import HouseError
 from grader.verdicts.result import Result
 
@@ -50,10 +51,10 @@ def write_autograder(folder: Path, house: House, exercise: Exercise) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _copy(_PACKAGE, folder / "grader")
         for tree in ("exercises", "solutions", "tests"):
-            _copy(house.root / tree / exercise.id, folder / tree / exercise.id)
-        shutil.copy(house.root / "exercises" / "coverage.toml", folder / "exercises")
+            _copy(house.bank / tree / exercise.id, folder / tree / exercise.id)
+        shutil.copy(house.bank / "exercises" / "coverage.toml", folder / "exercises")
         for name in ("pyproject.toml", "constraints.txt", "README.md"):
-            shutil.copy(_PACKAGE.parent / name, folder)
+            shutil.copy((installed_bank() or _PACKAGE.parent) / name, folder)
         (folder / "conftest.py").write_text('pytest_plugins = ["grader.plugin"]\n')
         for name, text in (("setup.sh", _SETUP), ("run_autograder", _RUN.format(id=exercise.id))):
             (folder / name).write_text(text)

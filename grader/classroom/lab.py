@@ -5,19 +5,15 @@ The hidden checks are not here, and are not needed: they run when the teacher gr
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from grader.bank.catalog import Exercise, House, Part, find_house
+from grader.bank.catalog import Exercise, Part, find_bank
 from grader.bank.examples import examples_of
-from grader.base.errors import HouseError
+from grader.bank.places import INSTALLED
 from grader.base.text import plain_lines
 from grader.learner.examples import count_passed, run_examples
 from grader.records.progress import ProgressError
-
-INSTALLED = "dl_kata_student"
-"""The package that holds the exercises of the student edition."""
 
 
 class NotYet(Exception):
@@ -37,33 +33,20 @@ def exercise(id: str, namespace: dict[str, Any]) -> Callable[[str], None]:
     `check(part)` prints the examples of a part, each passed or not; raises NotYet if one did not pass. In a student
     edition that the notebook lies in, a part whose examples all pass counts.
     """
-    house = _house()
+    house = find_bank()
     found = house.find(id)
 
     def check(part: str) -> None:
         if os.environ.get("NBGRADER_EXECUTION") == "autograde":
             raise RuntimeError("this notebook is graded by grader.classroom: see docs/classroom.md")
         passed = _check(found, found.part(part), namespace)
-        if not house.is_whole and house.root.name != INSTALLED:
+        if not house.is_whole and house.root.name not in INSTALLED:
             try:
                 count_passed(house, found, passed)
             except ProgressError as error:
                 print(error)
 
     return check
-
-
-def _house() -> House:
-    """The house around the notebook, else the one that is installed."""
-    try:
-        return find_house()
-    except HouseError:
-        import importlib.util
-
-        spec = importlib.util.find_spec(INSTALLED)
-        if spec is None or not spec.submodule_search_locations:
-            raise
-        return House(Path(next(iter(spec.submodule_search_locations))))
 
 
 def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> list[str]:

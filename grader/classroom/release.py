@@ -10,8 +10,8 @@ from typing import Any
 from grader import __version__
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import stub_of
+from grader.bank.places import STUDENT, installed_bank
 from grader.base.errors import HouseError
-from grader.classroom.lab import INSTALLED
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = ("README.md", "exercise.toml", "questions.toml", "test_examples.py")
@@ -117,9 +117,9 @@ def _readme(exercises: Sequence[Exercise]) -> str:
 
 def _own_project() -> dict[str, Any]:
     """This project's pyproject.toml."""
-    own = _PACKAGE.parent / "pyproject.toml"
+    own = (installed_bank() or _PACKAGE.parent) / "pyproject.toml"
     if not own.is_file():
-        raise HouseError(f"{own} is missing: release from the repository that you cloned.")
+        raise HouseError(f"{own} is missing: release from a new clone, or install dl-kata again.")
     return tomllib.loads(own.read_text(encoding="utf-8"))
 
 
@@ -141,6 +141,6 @@ def _project() -> str:
     kept = [one for one in _own_project()["project"]["dependencies"] if "sys_platform" not in one]
     listed = "[\n" + "".join(f'    "{one}",\n' for one in kept) + "]"
     rooms = [f"grader.{path.parent.name}" for path in sorted(_PACKAGE.glob("*/__init__.py"))]
-    packages = json.dumps(["grader", *rooms, INSTALLED])
+    packages = json.dumps(["grader", *rooms, STUDENT])
     data = "\n".join(f'"{package}" = {json.dumps(patterns)}' for package, patterns in _data().items())
-    return _PROJECT.format(version=__version__, dependencies=listed, package=INSTALLED, packages=packages, data=data)
+    return _PROJECT.format(version=__version__, dependencies=listed, package=STUDENT, packages=packages, data=data)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from grader.bank.catalog import find_house
+from grader.bank.catalog import find_bank, find_house
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 
@@ -22,13 +22,13 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
     Then use nbgrader as ever: generate_assignment, release, collect, autograde, generate_feedback. Run it again after
     an upgrade of the exercises. What you changed is not overwritten, unless you say so.
     """
-    house = find_house()
+    house = find_bank()
     house.need_whole()
     _need("nbgrader", "This writes nbgrader's notebooks")
     from grader.classroom.course import write_course
 
     chosen = house.chosen(only)
-    done = write_course(folder, house.root, chosen, question_points=question_points, overwrite=overwrite)
+    done = write_course(folder, house.bank, chosen, question_points=question_points, overwrite=overwrite)
     for one in done:
         click.echo(f"  {one.done:<11} {folder / one.path}")
     kept = [one for one in done if one.done == "kept"]
@@ -76,7 +76,7 @@ def release(folder: Path, only: tuple[str, ...]) -> None:
     """
     from grader.classroom.release import write_release
 
-    house = find_house()
+    house = find_bank()
     house.need_whole()
     chosen = house.chosen(only)
     count = write_release(folder, house, chosen)
@@ -102,7 +102,7 @@ def report(place: Path, output: Path) -> None:
         _need("nbgrader", "This reads nbgrader's gradebook")
     from grader.classroom.report import write_report
 
-    count = write_report(find_house(), place, output)
+    count = write_report(find_bank(), place, output)
     click.echo(f"{count} student{'s' * (count != 1)} in {output}, and {output.with_suffix('.csv')}")
 
 

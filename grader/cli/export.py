@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from grader.bank.catalog import find_house
+from grader.bank.catalog import find_bank
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.base.text import nearest, plain
@@ -76,7 +76,7 @@ def _build(folder: Path, id: str | None) -> None:
 
     if id is None:
         raise HouseError("Name the exercise that it is to grade: --exercise ID.")
-    house = find_house()
+    house = find_bank()
     house.need_whole()
     exercise = house.find(id)
     write_autograder(folder, house, exercise)
@@ -89,7 +89,7 @@ def _build(folder: Path, id: str | None) -> None:
 def _meant(typed: str | None) -> str | None:
     """The id of the exercise that someone means by `11`; what they typed where there is none in this repository."""
     with contextlib.suppress(HouseError):
-        return find_house().find(typed).id if typed else None
+        return find_bank().find(typed).id if typed else None
     return typed
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from grader.bank.catalog import House, find_house
+from grader.bank.catalog import House, find_bank
 from grader.base.bar import Bar
 from grader.base.errors import EngineError, HouseError, RunError
 from grader.base.fair import processors
@@ -110,7 +110,7 @@ def _grade(
     shard: Shard | None,
 ) -> int:
     """The exit code."""
-    house = find_house()
+    house = find_bank()
     chosen = [house.find(id).id for id in only]
     house.need_whole()
     found = find_submissions(house, submitted, chosen)

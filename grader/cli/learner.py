@@ -13,6 +13,7 @@ from grader.base.text import plain_lines
 from grader.cli.talk import print_json, say, stop, style
 from grader.learner import desk, drill
 from grader.learner.examples import counted
+from grader.learner.folder import is_behind
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
 from grader.views.columns import terminal_columns, width_for
@@ -44,6 +45,8 @@ def desk_() -> None:
         click.echo(f"  read   {_from_here(exercise.attempt.parent / 'README.md')}")
         click.echo(f"  check  pytest {_from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
+    if is_behind(house):
+        click.echo("Other exercises or revisions are installed than this folder holds: grader update brings them")
     if due := drill.due(house):
         click.echo(f"{due} drill{' is' if due == 1 else 's are'} due: grader drill --due")
     click.echo("More: grader drill · grader status · grader list · grader -h")
@@ -119,7 +122,8 @@ def check(named: tuple[str, ...], seed: int, as_json: bool) -> None:
 
     house = find_house()
     parts = house.chosen_parts(named)
-    exercises = [house.exercises[id] for id in parts] or list(house.exercises.values())
+    exercises = [house.exercises[id] for id in parts]
+    exercises = exercises or [one for one in house.exercises.values() if one.attempt.parent.is_dir()]
     for exercise in exercises:
         if not exercise.attempt.is_file():
             again = f"`grader reset {exercise.number}` writes it again"

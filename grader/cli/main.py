@@ -15,6 +15,7 @@ from grader.cli.dev import dev, moved
 from grader.cli.doctor import doctor
 from grader.cli.drill import drill
 from grader.cli.export import export
+from grader.cli.folder import init, update
 from grader.cli.grade import grade, merge_
 from grader.cli.picture import picture
 from grader.cli.regrade import regrade
@@ -52,7 +53,7 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions, drill,
-    learner.solution, learner.reset, learner.history, report, notebook, grade, merge_, regrade, doctor, export, course,
-    release, class_, dev, *moved,
+    learner.solution, learner.reset, learner.history, report, notebook, init, update, grade, merge_, regrade, doctor,
+    export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

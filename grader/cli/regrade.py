@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from grader.bank.catalog import Exercise, find_house
+from grader.bank.catalog import Exercise, find_bank
 from grader.base.errors import HouseError, RunError
 from grader.base.files import LARGEST_FILE, read_file
 from grader.base.text import plain
@@ -29,7 +29,7 @@ def regrade(file: Path, id: str, seed: int) -> None:
     """
     from grader.views.render import part_text, title_of
 
-    house = find_house()
+    house = find_bank()
     house.need_whole()
     exercise = house.find(id)
     submission = _read(exercise, file)

@@ -117,6 +117,7 @@ def reset(house: House, exercise: Exercise) -> bool:
     fresh, there = stub_of(exercise), exercise.attempt.exists()
     if there:
         keep_attempt(house, exercise, "reset")
+    exercise.attempt.parent.mkdir(exist_ok=True)  # a new exercise that `grader update` has not brought yet
     exercise.attempt.write_text(fresh, encoding="utf-8")
     return there
 

@@ -15,9 +15,9 @@ from shared import PATIENCE
 
 from conftest import HERE, ID, environment
 from grader.bank.catalog import House, find_house
+from grader.bank.places import STUDENT
 from grader.bank.source import read_source, stub
 from grader.base.errors import HouseError
-from grader.classroom.lab import INSTALLED
 from grader.classroom.release import write_release
 from grader.cli.main import main
 
@@ -244,10 +244,10 @@ def test_examples_run_and_the_stub_comes_back(released):
 def test_a_notebook_anywhere_finds_the_installed_examples(released, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
-    (site / INSTALLED).symlink_to(released)  # as its pyproject.toml maps it
+    (site / STUDENT).symlink_to(released)  # as its pyproject.toml maps it
     (site / "grader").symlink_to(released / "grader")
     assert tomllib.loads((released / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"] == {
-        "grader": "grader", INSTALLED: ".",
+        "grader": "grader", STUDENT: ".",
     }  # fmt: skip
     program = f"from grader.lab import exercise; exercise({ID!r}, {{'batch_mean': lambda x: x.mean(0)}})('batch_mean')"
     done = subprocess.run(
