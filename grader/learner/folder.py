@@ -20,13 +20,14 @@ from grader.base.files import replace_file
 
 _GIVEN = ("README.md", "figure.svg", "test_examples.py")
 _CONFTEST = 'pytest_plugins = ["grader.plugin"]\n'
-_PROJECT = """# How pytest runs the katas of this folder. Written by `grader init`.
+_PROJECT = '''# How pytest runs the katas of this folder. Written by `grader init`.
 [tool.pytest.ini_options]
 minversion = "8.2"
 testpaths = ["exercises"]
 # Plugins that other packages bring along cost start-up time and do nothing here.
-addopts = "--strict-markers -p no:anyio -p no:hypothesispytest -p no:typeguard -p no:benchmark"
-"""
+addopts = """--strict-markers -p no:anyio -p no:hypothesispytest -p no:typeguard -p no:benchmark
+    -p no:unraisableexception"""
+'''
 
 
 class HandedOut(msgspec.Struct):
