@@ -24,9 +24,10 @@ from grader.bank.derived import stub_of
 from grader.bank.source import definition, read_source
 from grader.engine.resume import versions
 
-ID = "dl_013_gradient_debug"
+ID = "dl_017_amp"
 OTHER = "nn_002_cnn"
 EXERCISE = House(REPOSITORY).exercises[ID]
+FILE = f"{EXERCISE.stem}.py"
 MINE = "# what somebody has written into the clone\n"
 
 
@@ -75,15 +76,15 @@ def new_env(folder, *wanted):
 def made(folder):
     """A copy of what git has of this clone, with somebody's work in it, built and installed twice."""
     copy = folder / "clone"
-    skipped = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "grader" if False else "*.ipynb")
+    skipped = shutil.ignore_patterns("__pycache__", ".*", "*.ipynb")
     for name in ("exercises", "solutions", "grader"):
         shutil.copytree(REPOSITORY / name, copy / name, ignore=skipped)
     for tests in (REPOSITORY / "tests").glob("[dn][ln]_*"):
         shutil.copytree(tests, copy / "tests" / tests.name, ignore=skipped)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "conftest.py", "constraints.txt"):
         shutil.copy(REPOSITORY / name, copy)
-    (copy / "exercises" / ID / "gradient_debug.py").write_text(MINE)
-    (copy / "exercises" / ID / "gradient_debug.ipynb").write_text(MINE)
+    (copy / "exercises" / ID / FILE).write_text(MINE)
+    (copy / "exercises" / ID / f"{EXERCISE.stem}.ipynb").write_text(MINE)
     (copy / "tests" / "grader").mkdir()
     (copy / "tests" / "grader" / "test_own.py").write_text(MINE)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(copy)]
@@ -110,7 +111,7 @@ def place(built, tmp_path):
 
 def attempt(place, text=None):
     """Hand in the solution, or a text."""
-    path = place.folder / "exercises" / ID / "gradient_debug.py"
+    path = place.folder / "exercises" / ID / FILE
     path.write_text(read_source(EXERCISE.solution) if text is None else text)
     return path
 
@@ -134,7 +135,7 @@ def test_wheel_and_source_distribution_install_the_same(built):
 
 def test_nobodys_work_and_no_test_of_the_grader_is_in_it(built):
     files = installed(built / "by-wheel")
-    assert not [name for name in files if name.endswith(".ipynb") or "test_own" in name or "mutants" in name]
+    assert not [name for name in files if name.endswith((".ipynb", "mutants.toml")) or "test_own" in name]
     attempts = [f"dl_kata/exercises/{one.id}/{one.stem}.py" for one in House(REPOSITORY).exercises.values()]
     assert not set(attempts) & set(files)
     packages = Place(built / "by-wheel", built).packages
@@ -157,44 +158,44 @@ def test_the_lines_of_the_readme_make_a_practice_folder(built, tmp_path):
     assert found, "the README no longer has its lines without a clone"
     shutil.copy(next((built / "dist").glob("*.whl")), tmp_path)
     first, *lines = found[1].splitlines()
-    program = ["set -e", first, 'printf "%s\\n" "$ELSEWHERE" > katas/lib/python3*/site-packages/elsewhere.pth', *lines]
+    share = 'printf "%s\\n" "$ELSEWHERE" > "$(echo katas/lib/python3*/site-packages)/elsewhere.pth"'
+    program = ["set -e", first, share, *lines]
     done = subprocess.run(
         ["bash", "-c", "\n".join(program)], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
-        env=clean(ELSEWHERE=sysconfig.get_path("purelib")),
+        env=clean(ELSEWHERE=sysconfig.get_path("purelib"), PIP_NO_DEPS="1"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"my-katas holds {len(House(REPOSITORY).exercises)} exercises." in done.stdout
     assert "  check  pytest exercises/" in done.stdout
-    assert (tmp_path / "my-katas" / "exercises" / ID / "gradient_debug.py").read_text() == stub_of(EXERCISE)
+    assert (tmp_path / "my-katas" / "exercises" / ID / FILE).read_text() == stub_of(EXERCISE)
 
 
 def test_outside_of_a_practice_folder_a_learner_is_told_how_to_make_one(place, tmp_path):
-    said = place.grader("check", "13", code=2, cwd=tmp_path)
+    said = place.grader("check", "17", code=2, cwd=tmp_path)
     assert "is not inside a practice folder. `grader init my-katas` makes one: go there." in said
 
 
 def test_every_command_of_a_learner_works_in_it(place):
     stub = attempt(place, stub_of(EXERCISE))
     assert "0 of " in place.grader()
-    assert "gradient_debug" in place.grader("list")
-    assert "not started" in place.grader("check", "13", code=1)
-    assert "hint 1 of 3" in place.grader("hint", "13")
-    assert "To see it anyway: grader solution 13 --give-up" in place.grader("solution", "13", code=1)
-    reference = place.grader("solution", "13", "--give-up")
+    assert ID in place.grader("list")
+    assert "hint 1 of 3" in place.grader("hint", "17")
+    assert "To see it anyway: grader solution 17 --give-up" in place.grader("solution", "17", code=1)
+    reference = place.grader("solution", "17", "--give-up")
     assert definition(reference, EXERCISE.parts[0].name)
     attempt(place)
-    assert "All 100 points." in place.grader("check", "13")
-    assert "100 of 100 points" in place.grader("watch", "13", "--once")
+    assert "All 100 points." in place.grader("check", "17")
+    assert "100 of 100 points" in place.grader("watch", "17", "--once")
     assert "Critical" in place.grader("status")
-    assert "earned" in place.grader("status", "13")
-    assert "what an interviewer asks" in place.grader("questions", "13")
+    assert "earned" in place.grader("status", "17")
+    assert "what an interviewer asks" in place.grader("questions", "17")
     assert "due" in place.grader("drill", "--count")
-    assert "the reference" in place.grader("picture", "13")
+    assert "the reference" in place.grader("picture", "17", EXERCISE.pictures[0].part)
     assert "wrote report.html" in place.grader("report")
-    assert "is the stub again" in place.grader("reset", "13")
+    assert "is the stub again" in place.grader("reset", "17")
     assert stub.read_text() == stub_of(EXERCISE)
-    assert "100/100" in place.grader("history", "13")
-    assert place.grader("history", "13", "--show", "2").splitlines() == read_source(EXERCISE.solution).splitlines()
+    assert "100/100" in place.grader("history", "17")
+    assert place.grader("history", "17", "--show", "2").splitlines() == read_source(EXERCISE.solution).splitlines()
     assert (place.folder / ".grader" / "progress.sqlite").is_file()
     assert not (place.packages / "dl_kata" / ".grader").exists()
 
@@ -203,13 +204,12 @@ def test_pytest_runs_the_hidden_checks_and_the_examples(place):
     pytest_ = ("python", "-m", "pytest", "-q")
     attempt(place)
     assert "100 of 100 points" in place.run(*pytest_, f"exercises/{ID}")
-    assert "passed" in place.run(*pytest_, "-k", EXERCISE.parts[0].name, cwd=place.folder / "exercises" / ID)
-    assert "passed" in place.run(*pytest_, f"exercises/{ID}/test_examples.py")
-    assert "points earned" in place.grader() or "Continue" in place.grader() or "Begin" in place.grader()
+    assert "passed" in place.run(*pytest_, "test_examples.py", cwd=place.folder / "exercises" / ID)
+    assert place.grader().startswith("100 of ")
 
 
 def test_a_notebook_judges_what_was_typed(place):
-    place.grader("notebook", "13")
+    place.grader("notebook", "17")
     part = EXERCISE.parts[0].name
     program = f"""
 import json, sys
@@ -221,7 +221,7 @@ practising.show_pictures = lambda pictures: list(pictures)   # no notebook to sh
 text = Path(sys.argv[1]).read_text()
 practice({ID!r}, {{"In": ["", text]}})({part!r})
 """
-    place.run("python", "-c", "import nbformat; nbformat.read('gradient_debug.ipynb', 4)",
+    place.run("python", "-c", "import nbformat; nbformat.read('amp.ipynb', 4)",
               cwd=place.folder / "exercises" / ID)  # fmt: skip
     said = place.run("python", "-c", program, str(EXERCISE.solution))
     assert f"+{EXERCISE.parts[0].points}  {part}" in said
@@ -242,7 +242,7 @@ def test_the_page_shows_the_statement_and_saves_to_the_folder(place):
                 return body
 
             assert "<script" in asked("/")
-            assert len(json.loads(asked("/api/map"))["katas"]) == len(House(REPOSITORY).exercises)
+            assert json.loads(asked("/api/map"))["next"]["exercise"] in House(REPOSITORY).exercises
             kata = json.loads(asked(f"/api/kata/{ID}"))
             assert "<svg" in kata["statement"] or "data:image/svg+xml" in kata["statement"]
             assert json.loads(asked(f"/api/kata/{ID}/file"))["text"] == stub_of(EXERCISE)
@@ -250,25 +250,20 @@ def test_the_page_shows_the_statement_and_saves_to_the_folder(place):
             page.terminate()
 
 
-THIEF = (
-    """
+THIEF = """
 import runpy
 import sys
-
 from pathlib import Path
 
 for _folder in sys.path:
-    for _name in ("dl_kata/solutions", "dl_kata/tests"):
-        if Path(_folder, _name).exists():
-            globals().update(runpy.run_path(f"{_folder}/dl_kata/solutions/%s/gradient_debug.py"))
+    for _path in Path(_folder).glob("dl_kata/solutions/*/amp.py"):
+        globals().update(runpy.run_path(str(_path)))
 """
-    % ID
-)
 
 
 def test_a_class_is_graded_without_a_clone_and_the_installed_solutions_help_nobody(place):
     for student, text in (("ann", read_source(EXERCISE.solution)), ("bob", stub_of(EXERCISE) + THIEF)):
-        path = place.folder / "submitted" / student / ID / "gradient_debug.py"
+        path = place.folder / "submitted" / student / ID / FILE
         path.parent.mkdir(parents=True)
         path.write_text(text)
     away = place.folder.parent
@@ -279,28 +274,28 @@ def test_a_class_is_graded_without_a_clone_and_the_installed_solutions_help_nobo
         pytest.skip("this machine has no cage")
     assert (kept["ann"]["score"], kept["bob"]["score"]) == (100, 0), said
     assert {part["verdict"] for part in kept["bob"]["parts"]} <= {"not started", "error"}
-    place.grader("export", "gradescope-autograder", "autograder", "--exercise", "13", cwd=away)
-    assert (away / "autograder" / "solutions" / ID / "gradient_debug.py").is_file()
-    place.grader("course", "course", "--only", "13", cwd=away)
+    place.grader("export", "gradescope-autograder", "autograder", "--exercise", "17", cwd=away)
+    assert (away / "autograder" / "solutions" / ID / FILE).is_file()
+    place.grader("course", "course", "--only", "17", cwd=away)
     assert f"c.GradeParts.house = '{place.packages / 'dl_kata'}'" in (away / "course/nbgrader_config.py").read_text()
 
 
 def test_a_student_edition_is_the_same_without_checks(place, tmp_path):
-    place.grader("release", "student", "--only", "13", "--only", OTHER)
+    place.grader("release", "student", "--only", "17", "--only", OTHER)
     shutil.move(place.folder / "student", tmp_path / "student")
     new_env(tmp_path / "env", tmp_path / "student")
     student = Place(tmp_path / "env", tmp_path)
     names = [path.name for path in student.packages.rglob("*") if path.is_file()]
     assert "drivers.py" not in names
-    assert "### BEGIN SOLUTION" not in (student.packages / f"dl_kata_student/stubs/{ID}/gradient_debug.py").read_text()
+    assert "### BEGIN SOLUTION" not in (student.packages / f"dl_kata_student/stubs/{ID}/{FILE}").read_text()
     student.grader("init", "kata")
     student.folder /= "kata"
     assert "Student edition: the visible examples of 0 of" in student.grader()
     attempt(student)
-    assert "examples of" in student.grader("check", "13")
+    assert "examples of" in student.grader("check", "17", EXERCISE.parts[0].name)
     assert "passed" in student.run("python", "-m", "pytest", "-q", f"exercises/{ID}")
-    assert "This is a student edition, without solutions" in student.grader("solution", "13", code=2)
-    assert "is the stub again" in student.grader("reset", "13")
+    assert "This is a student edition, without solutions" in student.grader("solution", "17", code=2)
+    assert "is the stub again" in student.grader("reset", "17")
     assert student.grader("update").startswith("All is as in")
 
 
@@ -312,9 +307,9 @@ def test_an_upgrade_keeps_attempts_and_brings_what_is_new(built, tmp_path):
     place.grader("init", "my-katas")
     place.folder /= "my-katas"
     attempt(place)
-    place.grader("check", "13")
+    place.grader("check", "17")
     shutil.move(hidden, bank / "exercises" / OTHER)
-    facts, solution = bank / f"exercises/{ID}/exercise.toml", bank / f"solutions/{ID}/gradient_debug.py"
+    facts, solution = bank / f"exercises/{ID}/exercise.toml", bank / f"solutions/{ID}/{FILE}"
     revision = EXERCISE.revision + 1
     facts.write_text(facts.read_text().replace(f"revision = {EXERCISE.revision}", f"revision = {revision}", 1))
     solution.write_text(read_source(solution) + "\n\n# The end.\n")
@@ -322,6 +317,6 @@ def test_an_upgrade_keeps_attempts_and_brings_what_is_new(built, tmp_path):
     said = place.grader("update")
     assert f"{OTHER}: new" in said
     assert f"{ID}: revision {revision} has a new stub. Your file stays as it is" in said
-    assert (place.folder / "exercises" / ID / "gradient_debug.py").read_text() == read_source(EXERCISE.solution)
-    assert "100/100" in place.grader("history", "13")
+    assert (place.folder / "exercises" / ID / FILE).read_text() == read_source(EXERCISE.solution)
+    assert "100/100" in place.grader("history", "17")
     assert "not started" in place.run("python", "-m", "pytest", f"exercises/{OTHER}", code=1)
