@@ -17,7 +17,7 @@ import pytest
 
 from grader.bank.catalog import EXERCISE_ID, Exercise, read_exercise
 from grader.bank.derived import stub_of
-from grader.bank.places import bank_of
+from grader.bank.places import bank_of, is_practice_folder
 from grader.bank.source import definitions, read_source
 from grader.base.errors import HouseError
 from grader.base.files import digest
@@ -233,7 +233,10 @@ def _need_attempt(folder: Path) -> None:
     if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
         return
     _, number, stem = folder.name.split("_", 2)
-    checks = _bank(folder.parents[1]) / "tests" / folder.name / f"test_{stem}.py"
+    root = folder.parents[1]
+    if is_practice_folder(root) and not (_bank(root) / "exercises" / folder.name).is_dir():
+        raise pytest.UsageError(f"{folder.name} is not among the installed exercises: install the release that has it.")
+    checks = _bank(root) / "tests" / folder.name / f"test_{stem}.py"
     if checks.is_file() and not (folder / f"{stem}.py").is_file():
         raise pytest.UsageError(f"{folder / stem}.py is missing: `grader reset {int(number)}` writes it again.")
 

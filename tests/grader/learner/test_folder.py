@@ -13,6 +13,7 @@ from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
 from grader.base.files import digest
 from grader.cli.main import main
+from grader.judging.collect import _need_attempt
 from grader.learner import desk, folder
 from grader.learner.folder import HandedOut
 from grader.records.progress import Progress
@@ -280,3 +281,9 @@ def test_outside_of_it_the_installed_exercises_are_not_written_to(bank, tmp_path
     assert run("reset", "901")[0] == 2
     assert run("init", "my-katas")[0] == 0
     assert find_house(tmp_path / "my-katas").bank == site / "dl_kata"
+
+
+def test_an_exercise_that_is_not_installed_any_more_is_named(practice, bank):
+    (practice.root / "exercises" / "dl_902_gone").mkdir()
+    with pytest.raises(pytest.UsageError, match="dl_902_gone is not among the installed exercises"):
+        _need_attempt(practice.root / "exercises" / "dl_902_gone")
