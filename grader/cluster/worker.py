@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from distributed import Worker, WorkerPlugin, get_worker
 
-from grader.bank.catalog import find_house
+from grader.bank.catalog import find_bank
 from grader.base.errors import HouseError
-from grader.engine.cage import readable
 from grader.engine.judging import Judging, RefusedError, ServerError
 from grader.engine.server import Batch
+from grader.engine.view import readable
 from grader.verdicts.result import Result
 
 
@@ -77,7 +77,7 @@ class EnginePlugin(WorkerPlugin):
             if self._judging is None or self._judging.has_ended:
                 if self._judging:
                     self._judging.close()
-                self._judging = Judging(find_house().root, self._level, self._worker.state.nthreads)
+                self._judging = Judging(find_bank().root, self._level, self._worker.state.nthreads)
             return self._judging
 
 
