@@ -31,9 +31,8 @@ class Drilled(Progress):
 
     def answer(self, answer: Answer) -> None:
         """Keep one answer."""
-        row = tuple(getattr(answer, name) for name in answer.__struct_fields__)
         with self._tables() as db:
-            db.execute(f"insert into drill_answer ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            insert(db, answer)
 
     def answers(self, question: str | None = None) -> list[Answer]:
         """All answers, or those to one question, oldest first."""
@@ -66,6 +65,12 @@ class Drilled(Progress):
             for statement in _TABLES:
                 db.execute(statement)
             yield db
+
+
+def insert(db: sqlite3.Connection, answer: Answer) -> None:
+    """Keep an answer in a transaction that has begun."""
+    row = tuple(getattr(answer, name) for name in answer.__struct_fields__)
+    db.execute(f"insert into drill_answer ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def _answers(db: sqlite3.Connection, question: str | None) -> list[Answer]:

@@ -1,0 +1,86 @@
+"""What stands at the end of an interview beside its verdicts: where to read on, and what was not asked."""
+
+import re
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from grader.bank.catalog import Exercise, House
+from grader.bank.questions import read_questions
+from grader.base.errors import HouseError
+from grader.drills.heads import heads
+from grader.drills.load import question_of
+from grader.learner.interview import not_asked, to_read_on
+from grader.records.interviews import End, Interview, Reading
+from grader.verdicts.verdict import Verdict
+
+MOST_READ = 3
+_TRIPS = "Where people trip"
+
+
+def debriefed(house: House, interview: Interview, how: End) -> Interview:
+    """The interview, ended."""
+    items = {one.item for one in interview.asked}
+    left = not_asked(house.coverage, interview.role, items)
+    return replace(interview, ended=how, reading=_three(house, interview), not_asked=left)
+
+
+def _three(house: House, interview: Interview) -> tuple[Reading, ...]:
+    """Where to read, the most urgent first: the part, then what was not known, then what was not asked."""
+    found: dict[str, Reading] = {}
+    for one in _readings(house, interview):
+        found.setdefault(one.about, one)
+        if len(found) == MOST_READ:
+            break
+    return tuple(found.values())
+
+
+def _readings(house: House, interview: Interview) -> Iterator[Reading]:
+    coding = interview.coding
+    if coding and coding.verdict != Verdict.PASSED and coding.exercise in house.exercises:
+        exercise = house.exercises[coding.exercise]
+        yield Reading(coding.part, _statement(exercise), _section(exercise, _TRIPS))
+    weights = {one.number: one.weights.get(interview.role, 0) for one in house.coverage.item}
+    questions = {one.shown.topic: one.shown.id for one in interview.asked if not one.right}
+    for topic in to_read_on(interview, weights):
+        yield from _of_question(house, topic, questions[topic])
+    asked = {one.shown.topic for one in interview.asked}
+    rest = sorted(heads(house).values(), key=lambda one: -_weight(house, interview.role, one.topic))
+    for one in rest:
+        if one.topic not in asked and _weight(house, interview.role, one.topic):
+            yield from _of_question(house, one.topic, one.id)
+
+
+def _weight(house: House, role: str, topic: str) -> int:
+    rows = (item for item in house.coverage.item for one in item.topic if one.id == topic)
+    return next((item.weights.get(role, 0) for item in rows), 0)
+
+
+def _of_question(house: House, topic: str, id: str) -> Iterator[Reading]:
+    """Where the statement of its exercise answers the question, or warns of what it is about."""
+    try:
+        question = question_of(house, id)
+        exercise = house.find(question.exercise)
+        own = [
+            int(place) for label, _, place in (one.partition("/") for one in question.readme) if label == exercise.label
+        ]
+        asks = read_questions(exercise)[own[0] - 1] if own else None
+    except (HouseError, IndexError, ValueError):
+        return
+    title = house.coverage.topics[topic].title if topic in house.coverage.topics else topic
+    section = _section(exercise, "Questions this answers") if asks else _section(exercise, _TRIPS)
+    yield Reading(title, _statement(exercise), section, asks.asks if asks else "", question.source)
+
+
+def _statement(exercise: Exercise) -> str:
+    return f"exercises/{exercise.id}/README.md"
+
+
+def _section(exercise: Exercise, begins: str) -> str:
+    """The heading of a statement that begins so; else its first one, or ""."""
+    try:
+        text = exercise.attempt.with_name("README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    return next((one for one in headings if one.startswith(begins)), next(iter(headings), ""))
