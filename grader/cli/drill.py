@@ -12,7 +12,7 @@ from grader.bank.catalog import House, find_house
 from grader.base.text import plain, shortened
 from grader.cli.talk import print_json, warn
 from grader.drills.choose import A_DAY, Chosen
-from grader.drills.kinds import Blank
+from grader.drills.judge import is_name
 from grader.drills.value import Unread
 from grader.learner.drill import Turn, Wish, wanted
 from grader.views.columns import terminal_columns, width_for
@@ -75,7 +75,7 @@ def _ask(turn: Turn, columns: int) -> list[bool]:
     """Whether it was answered rightly; nothing where it was skipped. Raises EOFError where no more is wanted."""
     while True:
         typed = _line("> ")
-        key = "" if _is_answer(turn, typed) else typed.strip().lower()
+        key = "" if is_name(turn.variant, typed) else typed.strip().lower()
         _end_if_quit(key)
         if key in ("s", "skip"):
             return []
@@ -95,12 +95,6 @@ def _echo(lines: Iterable[str]) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in lines:
         click.echo(plain(spoken(line, encoding)))
-
-
-def _is_answer(turn: Turn, typed: str) -> bool:
-    """Whether a letter that is a key is an answer, right or wrong: a name in a gap."""
-    asked = turn.variant.asked
-    return isinstance(asked, Blank) and typed.strip() in (asked.answer, *asked.traps.values())
 
 
 def _line(prompt: str) -> str:

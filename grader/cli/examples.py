@@ -1,6 +1,5 @@
 """`grader check` in a student edition: the visible examples, since the hidden checks are not there."""
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +8,11 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
-from grader.cli.talk import print_json, say, stop, style, warn
+from grader.base.errors import RunError
+from grader.cli.talk import print_json, stop, style, warn
 from grader.learner import desk
 from grader.learner.examples import count_passed, counted, passed_names
-from grader.learner.seat import Ended, Fault, Run, Seat
+from grader.learner.once import judge_once
 from grader.records.progress import ProgressError
 from grader.verdicts.result import Result
 from grader.views.columns import terminal_columns
@@ -27,7 +27,7 @@ def check_examples(
     results = []
     for exercise in (one for one in exercises if one not in untouched):
         only = tuple(parts.get(exercise.id, ()))
-        results.append(asyncio.run(_tried(house, exercise, only)))
+        results.append(_tried(house, exercise, only))
         passed = counting(house, exercise, results[-1])
         if not as_json:
             encoding, columns = sys.stdout.encoding or "ascii", terminal_columns()
@@ -52,21 +52,13 @@ def counting(house: House, exercise: Exercise, result: Result) -> set[str]:
         return set()
 
 
-async def _tried(house: House, exercise: Exercise, parts: tuple[str, ...]) -> Result:
-    """What the examples say of the file, by a process of their own: nothing that they do reaches this one."""
+def _tried(house: House, exercise: Exercise, parts: tuple[str, ...]) -> Result:
+    """What the examples say of the file."""
     try:
         text = read_source(exercise.attempt)
     except (OSError, UnicodeDecodeError) as error:
         stop(f"{exercise.attempt.relative_to(house.root)} cannot be read as UTF-8 text: {error}.", 2)
-    seat = await Seat.open(house, exercise)
     try:
-        seat.ask(Run(1, text, only=parts))
-        async for said in seat.said():
-            if isinstance(said, Ended):
-                return said.result
-            if isinstance(said, Fault):
-                stop(f"the examples could not run. This is not your fault; what went wrong:\n{said.why}", 3)
-    finally:
-        await seat.close()
-    say("the process that runs the examples has ended.", err=True)
-    sys.exit(3)
+        return judge_once(house, exercise, text, parts)
+    except RunError as error:
+        stop(f"the examples could not run. This is not your fault; what went wrong:\n{error}", 3)

@@ -41,9 +41,9 @@ def desk_() -> None:
         click.echo(
             f"  about {part.minutes} minutes, {part.points} points{following.said and f' · last: {following.said}'}"
         )
-        click.echo(f"  edit   {_from_here(exercise.attempt)}")
-        click.echo(f"  read   {_from_here(exercise.attempt.parent / 'README.md')}")
-        click.echo(f"  check  pytest {_from_here(exercise.attempt.parent)}")
+        click.echo(f"  edit   {from_here(exercise.attempt)}")
+        click.echo(f"  read   {from_here(exercise.attempt.parent / 'README.md')}")
+        click.echo(f"  check  pytest {from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
     if is_behind(house):
         click.echo("Other exercises or revisions are installed than this folder holds: grader update brings them")
@@ -286,7 +286,7 @@ def worked_on(house: House) -> dict[str, str]:
         return {}
 
 
-def _from_here(path: Path) -> str:
+def from_here(path: Path) -> str:
     """A path as one types it in the current folder, if that lies in the house."""
     here = os.path.relpath(path)
     return str(path) if here.startswith("..") and len(here) > len(str(path)) else here

@@ -17,6 +17,7 @@ from grader.cli.drill import drill
 from grader.cli.export import export
 from grader.cli.folder import init, update
 from grader.cli.grade import grade, merge_
+from grader.cli.interview import interview
 from grader.cli.picture import picture
 from grader.cli.regrade import regrade
 from grader.cli.serve import report, serve
@@ -53,7 +54,7 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     learner.status, learner.list_, learner.check, watch, serve, learner.hint, picture, learner.questions, drill,
-    learner.solution, learner.reset, learner.history, report, notebook, init, update, grade, merge_, regrade, doctor,
-    export, course, release, class_, dev, *moved,
+    interview, learner.solution, learner.reset, learner.history, report, notebook, init, update, grade, merge_,
+    regrade, doctor, export, course, release, class_, dev, *moved,
 ):  # fmt: skip
     main.add_command(command)

@@ -53,6 +53,12 @@ def _readings(asked: Number, typed: str) -> list[float]:
     return [number, 100 * number] if bare else [number]
 
 
+def is_name(variant: Variant, typed: str) -> bool:
+    """Whether a letter that may be a key, as `q`, is an answer, right or wrong: a name in a gap."""
+    asked = variant.asked
+    return isinstance(asked, Blank) and typed.strip() in (asked.answer, *asked.traps.values())
+
+
 def _number(asked: Number, readings: list[float]) -> Judged:
     for typed in readings:
         if close(typed, asked.answer, asked.tolerance):

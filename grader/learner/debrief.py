@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.questions import read_questions
 from grader.base.errors import HouseError
+from grader.base.files import write_file
 from grader.drills.heads import heads
 from grader.drills.load import question_of
 from grader.learner.interview import not_asked, to_read_on
 from grader.records.interviews import End, Interview, Reading
 from grader.verdicts.verdict import Verdict
+from grader.views.interview_page import page
 
 MOST_READ = 3
 _TRIPS = "Where people trip"
@@ -23,6 +26,17 @@ def debriefed(house: House, interview: Interview, how: End) -> Interview:
     items = {one.item for one in interview.asked}
     left = not_asked(house.coverage, interview.role, items)
     return replace(interview, ended=how, reading=_three(house, interview), not_asked=left)
+
+
+def write_page(house: House, number: int, interview: Interview) -> Path:
+    """Write the report as a page to keep; where it lies. Raises HouseError."""
+    path = house.root / ".grader" / "interviews" / f"{number}.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HouseError(f"{path.parent} cannot be made: {error.strerror}.") from None
+    write_file(path, page(house, number, interview))
+    return path
 
 
 def _three(house: House, interview: Interview) -> tuple[Reading, ...]:

@@ -18,8 +18,6 @@ from grader.records.interviews import Asked, Interview, Outcome
 LEVELS = (1, 2, 3)
 SHORTEST, LONGEST = 10, 120
 """Minutes of an interview."""
-CODING_MINUTES = 20
-"""Of one part, at most."""
 CHANGE = 2
 """Right answers in a row that raise the level; as many wrong ones lower it."""
 KNOWN = 1.1
@@ -62,16 +60,6 @@ def topic_weights(pool: Iterable[Candidate]) -> dict[str, float]:
     }
 
 
-def question_seconds(minutes: int) -> float:
-    """The half of an interview that questions have."""
-    return minutes * 30.0
-
-
-def coding_seconds(minutes: int) -> float:
-    """What there is for one part."""
-    return min(minutes * 30.0, CODING_MINUTES * 60.0)
-
-
 def level_of(asked: Iterable[Asked]) -> int:
     """The level of the next question: it begins at 1, two right in a row raise it, two wrong lower it."""
     level, row = LEVELS[0], 0
@@ -88,7 +76,7 @@ def next_candidate(interview: Interview, pool: Sequence[Candidate]) -> Candidate
     Each question has the time of its level, used or not. A topic is drawn by its weight among those that were not asked
     yet and have a question of the level; where there is none, the nearest level counts.
     """
-    left = question_seconds(interview.minutes) - sum(USUAL_SECONDS[one.level] for one in interview.asked)
+    left = interview.for_questions - sum(USUAL_SECONDS[one.level] for one in interview.asked)
     weights, level = topic_weights(pool), level_of(interview.asked)
     before = {one.shown.id for one in interview.asked}
     open_ = [one for one in pool if one.listed.id not in before and USUAL_SECONDS[one.listed.level] <= left]
@@ -124,15 +112,6 @@ def not_asked(coverage: Coverage, role: str, items: Collection[str]) -> tuple[st
     """The titles of the rows that a role is asked about and that are not among `items`, the weightiest first."""
     left = [one for one in coverage.item if one.weights.get(role, 0) and one.number not in items]
     return tuple(one.title for one in sorted(left, key=lambda one: -one.weights[role]))
-
-
-def by_item(interview: Interview) -> dict[str, tuple[int, int]]:
-    """Each row that a question came from, to how many were right, and how many were asked; in their order."""
-    found: dict[str, tuple[int, int]] = {}
-    for one in interview.asked:
-        right, of = found.get(one.item, (0, 0))
-        found[one.item] = right + one.right, of + 1
-    return found
 
 
 def to_read_on(interview: Interview, weights: Mapping[str, int]) -> list[str]:

@@ -14,20 +14,21 @@ from grader.bank.source import read_source
 from grader.base.errors import HouseError
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
-from grader.drills.judge import Judged, judged
+from grader.drills.judge import Judged, is_name, judged
 from grader.drills.load import question_of
 from grader.drills.question import Variant, variant
 from grader.drills.schedule import USUAL_SECONDS, Answer
 from grader.drills.shown import Shown, shown, told
 from grader.learner.coding import part_for, place_of, put_to_work
 from grader.learner.debrief import debriefed
-from grader.learner.examples import counted
-from grader.learner.interview import Candidate, coding_seconds, level_of, next_candidate, outcome_of
+from grader.learner.desk import record
+from grader.learner.examples import count_passed, counted, passed_names
+from grader.learner.interview import Candidate, next_candidate, outcome_of
 from grader.learner.role import pool_of, weights_of
 from grader.records.interviews import Asked, Coding, End, Interview, Interviews
 from grader.records.progress import ProgressError
-from grader.verdicts.result import Result
-from grader.verdicts.verdict import Verdict
+from grader.verdicts.result import PartResult, Result
+from grader.verdicts.verdict import QUIET, Verdict
 
 GRACE = 2.0
 """Seconds after the end of its time in which an answer still counts: it may have been on its way."""
@@ -46,20 +47,24 @@ class Sitting:
         clock: Callable[[], float] = monotonic,
         seed: int | None = None,
     ) -> None:
-        """Begin one. unkept: told why where a step could not be kept. clock: seconds that only grow.
+        """Prepare one. unkept: told why where a step could not be kept. clock: seconds that only grow.
 
-        Raises HouseError where the role is not known, another interview goes on, or there is nothing to ask;
-        ProgressError where it could not be kept.
+        Raises HouseError where the role is not known or there is nothing to ask, ProgressError where nothing can be
+        read.
         """
         self.house, self._unkept, self._clock = house, unkept, clock
         self._kept, self._lock = Interviews(house.root), ExitStack()
         self._pool = pool_of(house, role)
         self._weights = weights_of(house, role, self._pool)
         self.interview = Interview(role, minutes, _now(), new_seed() if seed is None else seed)
-        self._lock.enter_context(self._kept.alone())
-        self.number = self._kept.begin(self.interview)
+        self.number = 0
         self._on: tuple[Candidate, Variant] | None = None
         self._ends = self._began = 0.0
+
+    def begin(self) -> None:
+        """Write down that it has begun. Raises HouseError where another one goes on, ProgressError where it cannot."""
+        self._lock.enter_context(self._kept.alone())
+        self.number = self._kept.begin(self.interview)
 
     @property
     def coding(self) -> Coding:
@@ -71,11 +76,6 @@ class Sitting:
     def exercise(self) -> Exercise:
         """That of the part."""
         return self.house.exercises[self.coding.exercise]
-
-    @property
-    def level(self) -> int:
-        """Of the next question."""
-        return level_of(self.interview.asked)
 
     @property
     def left(self) -> float:
@@ -102,6 +102,10 @@ class Sitting:
             else:
                 self._start(USUAL_SECONDS[found.listed.level])
         return shown(self._on[1])
+
+    def is_name(self, typed: str) -> bool:
+        """Whether a letter that may be a key is an answer to the question on the clock."""
+        return self._on is not None and is_name(self._on[1], typed)
 
     def take(self, typed: str | None) -> None:
         """Take the answer to the question on the clock; None: there is none. Its verdict is said at the end.
@@ -140,7 +144,7 @@ class Sitting:
 
     def begin_coding(self) -> Coding | None:
         """Put a part of an exercise on the clock; None where there is none, which `no_coding` explains."""
-        seconds = coding_seconds(self.interview.minutes)
+        seconds = self.interview.for_coding
         try:
             earned = counted(self.house)
         except ProgressError as error:
@@ -154,7 +158,11 @@ class Sitting:
             self._keep(replace(self.interview, no_coding=why))
             return None
         exercise, part = found
-        put_to_work(exercise)
+        try:
+            put_to_work(exercise)
+        except HouseError as error:
+            self._keep(replace(self.interview, no_coding=str(error)))
+            return None
         coding = Coding(
             exercise.id,
             part.name,
@@ -167,15 +175,23 @@ class Sitting:
         self._start(seconds)
         return coding
 
+    def saved(self) -> bytes:
+        """The learner's file of the part as it is on the disk; nothing where it cannot be read."""
+        try:
+            return self.exercise.attempt.read_bytes()
+        except OSError:
+            return b""
+
     def hand_in(self) -> str | None:
         """Stop the clock of the part: the text to judge, as it is on the disk now; None where it cannot be read."""
         self._coding(seconds=self._stop(), is_handed_in=True)
         try:
             return read_source(self.exercise.attempt)
-        except (OSError, UnicodeDecodeError) as error:
-            said = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
-            self.not_judged(f"{self.exercise.attempt.name} {said}.")
-            return None
+        except UnicodeDecodeError:
+            self.not_judged(f"{self.exercise.attempt.name} is not UTF-8 text.")
+        except OSError as error:
+            self.not_judged(f"{self.exercise.attempt.name} cannot be read: {error.strerror}.")
+        return None
 
     @property
     def to_judge(self) -> tuple[str, ...]:
@@ -183,19 +199,20 @@ class Sitting:
         part = self.exercise.part(self.coding.part)
         return (*self.exercise.before(part), part.name)
 
-    def judged(self, result: Result) -> None:
-        """Take the one verdict on the part."""
+    def judged(self, result: Result, text: str) -> None:
+        """Take the one verdict on the part. It counts as any other: what it earns is earned. text: that was judged."""
+        try:
+            if self.house.is_whole:
+                record(self.house, self.exercise, result, "interview", text)
+            else:
+                count_passed(self.house, self.exercise, passed_names(result))
+        except ProgressError as error:
+            self._unkept(str(error))
         part = next(one for one in result.parts if one.name == self.coding.part)
         if part.verdict in (Verdict.GRADER_ERROR, Verdict.NOT_RUN):
             self.not_judged(f"The grader could not judge it, which costs you nothing. {part.message}")
             return
-        failure = part.first_failure
-        self._coding(
-            verdict=str(part.verdict),
-            tally=part.tally,
-            property=failure.property if failure and not failure.of_file else "",
-            message=failure.message if failure and part.verdict is not Verdict.WAITING else part.message,
-        )
+        self._coding(**_found(part, self.house.is_whole))
 
     def not_judged(self, why: str) -> None:
         self._coding(problem=why)
@@ -242,6 +259,19 @@ def ended_before(house: House) -> dict[int, Interview]:
     except HouseError:  # it goes on, in another window
         return {}
     return ended
+
+
+def _found(part: PartResult, is_whole: bool) -> dict[str, str]:
+    """What a report says of a part. In a student edition its visible examples were tried."""
+    if part.verdict in QUIET:
+        return {"verdict": str(part.verdict), "message": part.message}
+    failure, tally = part.first_failure, part.tally
+    message = failure.message if failure else part.message
+    if not is_whole:
+        tally = tally.replace("checks", "examples")
+        message = message or "These are its visible examples. More checks run where it is graded."
+    about = failure.property if failure and not failure.of_file else ""
+    return {"verdict": str(part.verdict), "tally": tally, "property": about, "message": message}
 
 
 def _now() -> str:

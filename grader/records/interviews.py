@@ -19,6 +19,10 @@ Outcome = Literal["right", "wrong", "passed", "late"]
 """What became of a question. Of the last two nothing was handed in: the learner passed, or the time was over."""
 
 
+CODING_MINUTES = 20
+"""Of one part, at most."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A question that was asked, and what became of it."""
 
@@ -98,6 +102,25 @@ class Interview(msgspec.Struct, frozen=True):
     @property
     def right(self) -> int:
         return sum(one.right for one in self.asked)
+
+    @property
+    def for_questions(self) -> float:
+        """Seconds: half of it."""
+        return self.minutes * 30.0
+
+    @property
+    def for_coding(self) -> float:
+        """Seconds for one part: the other half, as far as that is not too long."""
+        return min(self.minutes * 30.0, CODING_MINUTES * 60.0)
+
+    @property
+    def by_item(self) -> dict[str, tuple[int, int]]:
+        """Each row that a question came from, to how many were right, and how many were asked; in their order."""
+        found: dict[str, tuple[int, int]] = {}
+        for one in self.asked:
+            right, of = found.get(one.item, (0, 0))
+            found[one.item] = right + one.right, of + 1
+        return found
 
 
 _TABLE = (

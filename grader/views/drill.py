@@ -21,25 +21,29 @@ _WHAT = 24
 
 
 def question_lines(asked: Shown, place: int, of: int, columns: int) -> Iterator[str]:
-    """A question. place: of it among the `of` that are due, from 1."""
-    right = f"{place} of {of} due · {asked.exercise}"
+    """A question of a drill. place: of it among the `of` that are due, from 1."""
+    return asked_lines(asked, f"{place} of {of} due · {asked.exercise}", columns)
+
+
+def asked_lines(asked: Shown, right: str, columns: int) -> Iterator[str]:
+    """A question. right: what stands at the end of its first line."""
     yield f"{asked.topic}{right.rjust(max(columns - len(asked.topic), len(right) + 2))}"
     last = f"{asked.ask}  ({asked.note})"
-    yield from _wrapped(last, columns)
+    yield from wrapped(last, columns)
     numbered = asked.kind == "bug"
     for number, line in enumerate(asked.code, 1):
         yield from _code(f"{number:>2}  {line}" if numbered else line, columns)
     for number, option in enumerate(asked.options, 1):
-        yield from _wrapped(option, columns, f"  {number}  ", "     ")
+        yield from wrapped(option, columns, f"  {number}  ", "     ")
 
 
 def hint_lines(text: str, number: int, columns: int) -> Iterator[str]:
-    yield from _wrapped(text, columns, f"  hint {number}: ", "          ")
+    yield from wrapped(text, columns, f"  hint {number}: ", "          ")
 
 
 def refusal_lines(why: str, columns: int) -> Iterator[str]:
     """Why an answer cannot be read: it is asked again."""
-    yield from _wrapped(why, columns)
+    yield from wrapped(why, columns)
 
 
 def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
@@ -49,11 +53,11 @@ def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
     if "\n" in answer or len(what) > _WHAT or 2 + _WHAT + len(answer) > columns:
         yield f"  {what}"
         for line in answer.split("\n"):
-            yield from _wrapped(line, columns, "    ", "    ")
+            yield from wrapped(line, columns, "    ", "    ")
     else:
         yield f"  {what.ljust(_WHAT)}{answer}"
-    yield from _wrapped(found.why, columns)
-    yield from _wrapped(" · ".join([found.source, *([again(days)] if days is not None else [])]), columns)
+    yield from wrapped(found.why, columns)
+    yield from wrapped(" · ".join([found.source, *([again(days)] if days is not None else [])]), columns)
 
 
 def spoken(line: str, encoding: str) -> str:
@@ -65,7 +69,7 @@ def again(days: int) -> str:
     return "again tomorrow" if days <= 1 else f"again in {days} days"
 
 
-def _wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
+def wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
     """A text in lines. A number and the sign behind it stay together: `1 %`, `8 × 8`, `2 B`."""
     whole = _ONE_THING.sub(_GLUE, text)
     lines = textwrap.wrap(whole, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)

@@ -17,10 +17,12 @@ from grader.bank.coverage import SECTIONS, CoverageTable, ItemRow, TopicRow
 from grader.bank.tracks import along, needs
 from grader.base.terminal import wants_plain
 from grader.base.text import plain
+from grader.records.interviews import Interview
 from grader.records.progress import Kept
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
 from grader.views.columns import WIDTH, terminal_columns
+from grader.views.interview import begun, coding_said
 from grader.views.words import counted
 
 _LONGEST_PROBLEM = 100
@@ -186,6 +188,20 @@ def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
         when = datetime.fromisoformat(first.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         points = f"{first.score}/{first.max_score}" if first.max_score else "kept"
         grid.add_row(numbers, when, first.door, points, ", ".join(first.earned))
+    _console().print(grid)
+
+
+def print_interviews(kept: Mapping[int, Interview | None]) -> None:
+    """One line an interview, oldest first. It fits 60 columns."""
+    grid = _table(">N", "When:10", "Role:4", ">Min:3", ">Right", "Part:19", "Ended:10")
+    for number, one in kept.items():
+        if one is None:
+            grid.add_row(str(number), "kept by a newer grader")
+            continue
+        day, coding = begun(one).split()[0], one.coding
+        part = f"{coding.part}: {coding.verdict or coding_said(coding)}" if coding else ""
+        right = f"{one.right}/{len(one.asked)}"
+        grid.add_row(str(number), day, one.role, str(one.minutes), right, part, one.ended or "goes on")
     _console().print(grid)
 
 

@@ -1,6 +1,7 @@
 """How an interview goes, without a file or a clock."""
 
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -11,14 +12,11 @@ from grader.bank.catalog import Coverage, Item, Role, Topic
 from grader.drills.heads import Head
 from grader.drills.shown import Shown, Told
 from grader.learner.interview import (
-    by_item,
     candidates,
-    coding_seconds,
     drawn,
     level_of,
     next_candidate,
     not_asked,
-    question_seconds,
     to_read_on,
     topic_weights,
 )
@@ -80,8 +78,8 @@ def test_two_right_raise_the_level_and_two_wrong_lower_it(answers, level):
 
 @pytest.mark.parametrize(("minutes", "questions", "coding"), [(45, 1350, 1200), (20, 600, 600), (120, 3600, 1200)])
 def test_half_the_time_is_for_questions_and_at_most_twenty_minutes_for_a_part(minutes, questions, coding):
-    assert question_seconds(minutes) == questions
-    assert coding_seconds(minutes) == coding
+    one = interview(minutes=minutes)
+    assert (one.for_questions, one.for_coding) == (questions, coding)
 
 
 def test_the_questions_have_the_time_of_their_levels():
@@ -96,7 +94,7 @@ def test_the_questions_have_the_time_of_their_levels():
 def test_no_question_twice_and_no_topic_again_before_all_were_asked(seed, rights, minutes):
     topics = [one.shown.topic for one in whole(lambda i: rights[i], minutes, seed).asked]
     assert len(set(topics[:5])) == len(topics[:5])
-    assert all(one != other for one, other in zip(topics, topics[1:], strict=False))
+    assert all(one != other for one, other in pairwise(topics))
     ids = [one.shown.id for one in whole(lambda i: rights[i], minutes, seed).asked]
     assert len(set(ids)) == len(ids)
 
@@ -141,7 +139,7 @@ def test_drawing_leaves_out_what_weighs_nothing():
 
 def test_right_of_asked_by_item():
     now = interview(asked(True), asked(False), asked(True, "rank", "3"))
-    assert by_item(now) == {"1": (1, 2), "3": (1, 1)}
+    assert now.by_item == {"1": (1, 2), "3": (1, 1)}
     assert now.right == 2
 
 
