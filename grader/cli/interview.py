@@ -152,7 +152,7 @@ def _answer(sitting: Sitting, asked: Shown, columns: int) -> None:
 
 def _part(house: House, sitting: Sitting, columns: int) -> None:
     """The part, from its statement to its verdict."""
-    click.echo("Those were the questions. The clock of the part begins when you see it.")
+    _say("Those were the questions. The clock of the part begins when you see it.", columns)
     _wait("  Enter begins  q end the interview ")
     coding = sitting.begin_coding()
     if coding is None:

@@ -73,11 +73,13 @@ def questions_said(interview: Interview) -> str:
     return f"{said} {', '.join(rest)}." if rest else said
 
 
-def answer_said(one: Asked) -> str:
-    """What was answered, and what is right."""
-    right = one.told.answer + (f" = {one.told.worked}" if one.told.worked else "")
-    nothing = {"passed": "passed over", "late": "out of time"}.get(one.outcome)
-    return f"{nothing or one.typed}; right is {right}"
+def given(one: Asked) -> str:
+    """What was answered."""
+    return {"passed": "passed over", "late": "out of time"}.get(one.outcome, one.typed)
+
+
+def right_answer(one: Asked) -> str:
+    return one.told.answer + (f" = {one.told.worked}" if one.told.worked else "")
 
 
 def report_lines(house: House, number: int, interview: Interview, columns: int) -> Iterator[Line]:
@@ -108,13 +110,13 @@ def _wrong_lines(interview: Interview, columns: int) -> Iterator[Line]:
         yield from _head("Traps")
         for one in trapped:
             yield Line(f"  ✗ {one.told.trap}", {"red": True})
-            yield from _prose(f"{one.shown.topic}: {answer_said(one)}", columns, 4)
+            yield from _prose(f"{one.shown.topic}: {given(one)}; right is {right_answer(one)}", columns, 4)
             yield from _prose(one.told.why, columns, 4)
     others = [one for one in missed if not one.told.trap]
     if others:
         yield from _head("Not right" if not trapped else "Not right either")
         for one in others:
-            yield from _prose(f"{one.shown.topic}: {answer_said(one)}", columns)
+            yield from _prose(f"{one.shown.topic}: {given(one)}; right is {right_answer(one)}", columns)
 
 
 def _coding_lines(house: House, interview: Interview, columns: int) -> Iterator[Line]:

@@ -9,14 +9,15 @@ from grader.records.interviews import Asked, Coding, Interview, Reading
 from grader.verdicts.verdict import Verdict
 from grader.views.interview import (
     ENDS,
-    answer_said,
     begun,
     clock,
     coding_said,
     coding_title,
     coding_used,
+    given,
     item_title,
     questions_said,
+    right_answer,
     role_title,
 )
 
@@ -70,7 +71,7 @@ def _question(number: int, one: Asked) -> str:
     return (
         f"<details{'' if one.right else ' open'}><summary>{number}. {_text(asked.topic)} · {_text(found)}"
         f" · {clock(one.seconds)}</summary><p>{_text(asked.ask)} ({_text(asked.note)})</p>{code}{options}"
-        f"<p>{_text(answer_said(one))}</p><p>{_text(told.why)}</p>"
+        f"<p>Yours: {_text(given(one))}<br>Right: {_text(right_answer(one))}</p><p>{_text(told.why)}</p>"
         f'<p class="source">{_text(told.source)}</p></details>'
     )
 
