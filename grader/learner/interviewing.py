@@ -63,8 +63,10 @@ class Sitting:
 
     def begin(self) -> None:
         """Write down that it has begun. Raises HouseError where another one goes on, ProgressError where it cannot."""
-        self._lock.enter_context(self._kept.alone())
-        self.number = self._kept.begin(self.interview)
+        with ExitStack() as held:
+            held.enter_context(self._kept.alone())
+            self.number = self._kept.begin(self.interview)
+            self._lock = held.pop_all()
 
     @property
     def coding(self) -> Coding:
@@ -143,7 +145,20 @@ class Sitting:
         self._keep(replace(self.interview, asked=(*self.interview.asked, one)), answer)
 
     def begin_coding(self) -> Coding | None:
-        """Put a part of an exercise on the clock; None where there is none, which `no_coding` explains."""
+        """The part of an exercise, whose clock begins here; None where there is none, which `no_coding` explains."""
+        if self.interview.coding:
+            return self.interview.coding
+        try:
+            coding = self._chosen()
+        except HouseError as error:
+            self._keep(replace(self.interview, no_coding=str(error)))
+            return None
+        self._keep(replace(self.interview, coding=coding))
+        self._start(coding.allowed)
+        return coding
+
+    def _chosen(self) -> Coding:
+        """The part to write, in a file that is there. Raises HouseError where there is none."""
         seconds = self.interview.for_coding
         try:
             earned = counted(self.house)
@@ -152,28 +167,12 @@ class Sitting:
             earned = {}
         found = part_for(self.house, self._weights, earned, seconds, self.interview.seed)
         if found is None:
-            why = (
-                f"No part of {seconds / 60:g} minutes or less, for this role, can be written in your files as they are."
-            )
-            self._keep(replace(self.interview, no_coding=why))
-            return None
+            most = f"{seconds / 60:g} minutes or less"
+            raise HouseError(f"No part of {most}, for this role, can be written in your files as they are.")
         exercise, part = found
-        try:
-            put_to_work(exercise)
-        except HouseError as error:
-            self._keep(replace(self.interview, no_coding=str(error)))
-            return None
-        coding = Coding(
-            exercise.id,
-            part.name,
-            part.minutes,
-            allowed=seconds,
-            was_earned=part.name in earned.get(exercise.id, set()),
-            line=place_of(exercise, part),
-        )
-        self._keep(replace(self.interview, coding=coding))
-        self._start(seconds)
-        return coding
+        put_to_work(exercise)
+        was_earned = part.name in earned.get(exercise.id, set())
+        return Coding(exercise.id, part.name, part.minutes, seconds, was_earned, place_of(exercise, part))
 
     def saved(self) -> bytes:
         """The learner's file of the part as it is on the disk; nothing where it cannot be read."""

@@ -8,11 +8,14 @@ import pytest
 from interviews import DRILLS, Clock, right_of
 
 from conftest import ID, environment
+from grader.bank.catalog import House
 from grader.base.errors import HouseError
+from grader.classroom.release import write_release
 from grader.drills.load import question_of
 from grader.drills.schedule import Answer
 from grader.drills.value import Unread
 from grader.learner.debrief import write_page
+from grader.learner.examples import counted
 from grader.learner.interviewing import Sitting, ended_before
 from grader.learner.once import judge_once
 from grader.records.interviews import Interviews
@@ -332,3 +335,19 @@ def test_a_role_that_is_not_known_or_asked_nothing_is_refused(drilling, home):
 
 def test_the_questions_of_the_tests_are_sound(drilling):
     assert question_of(drilling.house, "dl_901.sum_3").level == 3
+
+
+def test_a_student_edition_tries_the_visible_examples(drilling, tmp_path):
+    folder = tmp_path / "student"
+    write_release(folder, drilling.house, [drilling.exercise])
+    house = House(folder)
+    one = Sitting(house, "ml", 20, pytest.fail, seed=1)
+    one.begin()
+    through(one)
+    assert one.begin_coding().part == "batch_mean"
+    one.exercise.attempt.write_text(drilling.solution)
+    text = one.hand_in()
+    one.judged(judge_once(house, one.exercise, text, one.to_judge), text)
+    assert (one.coding.verdict, one.coding.tally) == ("passed", "1 of 1 examples pass")
+    assert one.coding.message == "These are its visible examples. More checks run where it is graded."
+    assert counted(house) == {ID: {"batch_mean"}}
