@@ -173,6 +173,7 @@ def test_leaving_ends_it_at_each_stage(desk, lines, asked, coding, ended):
     assert (coding or "To read") in said
     assert ("Not asked" in said) is (asked < 6)
     assert ("The part" in said) is bool(coding)
+    assert ("in 8:23 of 10:00" in said) is (500 in lines)
     assert (desk.home.root / ".grader/interviews/1.html").is_file()
 
 
