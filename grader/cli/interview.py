@@ -136,7 +136,7 @@ def _questions(sitting: Sitting, columns: int) -> None:
 def _answer(sitting: Sitting, asked: Shown, columns: int) -> None:
     """Take an answer that can be read. Raises TimeOver, and EOFError where the learner leaves."""
     while True:
-        typed = _line("> ", sitting.left)
+        typed = line_within("> ", sitting.left)
         key = "" if sitting.is_name(typed) else typed.strip().lower()
         _end_if_quit(key)
         if key in ("h", "hint", "?"):
@@ -180,7 +180,7 @@ def _write(sitting: Sitting, columns: int) -> None:
     while sitting.left > 0:
         following = next((one for one in _REMINDERS if one < sitting.left), 0)
         try:
-            typed = _line("  Enter hands in  q end the interview ", sitting.left - following)
+            typed = line_within("  Enter hands in  q end the interview ", sitting.left - following)
         except TimeOver:
             said = f"{following // 60} minutes are left." if following > 60 else "One minute is left: save your file."
             click.echo()
@@ -231,12 +231,7 @@ def _echo(lines: Iterable[Line]) -> None:
 
 def _wait(prompt: str) -> None:
     """Wait for Enter. Raises EOFError where the learner leaves."""
-    _end_if_quit(_line(prompt, None).strip().lower())
-
-
-def _line(prompt: str, seconds: float | None) -> str:
-    click.echo(prompt, nl=False)
-    return line_within(seconds)
+    _end_if_quit(line_within(prompt, None).strip().lower())
 
 
 def _end_if_quit(key: str) -> None:

@@ -1,35 +1,43 @@
-"""A line that somebody types, within a time."""
+"""A line that somebody types at a terminal, within a time."""
 
-import os
-import select
+import signal
 import sys
-import termios
 from contextlib import suppress
+from importlib import import_module
+from types import FrameType
 
 
 class TimeOver(Exception):
     """Nothing was handed in within the time."""
 
 
-def line_within(seconds: float | None) -> str:
-    """The next line of the terminal; None waits as long as it takes.
+def line_within(prompt: str, seconds: float | None) -> str:
+    """The line that is typed behind a prompt, whose keys edit it; None waits as long as it takes.
 
     Raises TimeOver, after which what was typed so far is forgotten, and EOFError at the end of the input.
     """
+    with suppress(ImportError):  # with it arrow keys edit what is typed; Windows has none
+        import_module("readline")
+    if seconds is None:
+        return _line(prompt)
+    if seconds <= 0:
+        raise TimeOver
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return _line(prompt)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _line(prompt: str) -> str:
     sys.stdout.flush()
-    typed = b""
-    descriptor = sys.stdin.fileno()
-    while not typed.endswith(b"\n"):  # a terminal gives one line at a time; Ctrl-D gives the half of one
-        if not select.select([descriptor], [], [], None if seconds is None else max(seconds, 0.0))[0]:
-            _forget(descriptor)
-            raise TimeOver
-        piece = os.read(descriptor, 1 << 16)
-        if not piece:
-            raise EOFError
-        typed += piece
-    return typed.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    try:
+        return input(prompt)
+    except UnicodeDecodeError:
+        raise EOFError from None
 
 
-def _forget(descriptor: int) -> None:
-    with suppress(termios.error):  # it is no terminal
-        termios.tcflush(descriptor, termios.TCIFLUSH)
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise TimeOver

@@ -1,6 +1,5 @@
 """`grader interview` at a terminal whose lines and clock the test sets; and once at a real one, which is killed."""
 
-import os
 import re
 import signal
 import sys
@@ -28,7 +27,11 @@ class Desk:
     def __init__(self, home):
         self.home, self.clock, self.lines, self.sitting = home, Clock(), [], None
 
-    def within(self, seconds):
+    def within(self, prompt, seconds):
+        print(prompt, end="")
+        return self._within(seconds)
+
+    def _within(self, seconds):
         """Instead of the terminal: the next line; a call is made, and gives it."""
         typed = self.lines.pop(0) if self.lines else "q"
         typed = typed(self) if callable(typed) else typed
@@ -317,22 +320,39 @@ def test_a_terminal_shows_it_plainly(desk):
     assert "\x1b" not in said
 
 
-def test_a_line_comes_whole_and_in_time(monkeypatch, tmp_path):
-    class Typed:
-        def __init__(self, data):
-            self.path = tmp_path / "typed"
-            self.path.write_bytes(data)
-            self.file = self.path.open("rb", buffering=0)
+TYPED = """
+from grader.cli.timed import TimeOver, line_within
+try:
+    print("typed", line_within("> ", 10_000))
+except TimeOver:
+    print("over")
+print("typed", line_within("again> ", None))
+"""
 
-        def fileno(self):
-            return self.file.fileno()
 
-    monkeypatch.setattr(sys, "stdin", Typed(b"2^19\n"))
-    assert line_within(1.0) == "2^19"
-    with pytest.raises(EOFError):
-        line_within(None)
-    read, write = os.pipe()
-    with os.fdopen(read) as silent, os.fdopen(write, "wb"):
-        monkeypatch.setattr(sys, "stdin", silent)
-        with pytest.raises(TimeOver):
-            line_within(0.0)
+def test_a_time_that_is_over_forgets_what_was_typed(desk):
+    settings = environment(TERM="dumb")
+    child = pexpect.spawn(sys.executable, ["-c", TYPED], env=settings, encoding="utf-8", timeout=PATIENCE)
+    child.expect("> ")
+    child.send("12")
+    child.expect("12")
+    child.kill(signal.SIGALRM)  # as the clock does
+    child.expect("over")
+    child.expect("again> ")
+    child.sendline("345")
+    child.expect("typed 345\r\n")
+    child.expect(pexpect.EOF)
+
+
+def test_arrow_keys_edit_what_is_typed(desk):
+    settings = environment(TERM="xterm")
+    child = pexpect.spawn(sys.executable, ["-c", TYPED], env=settings, encoding="utf-8", timeout=PATIENCE)
+    child.expect("> ")
+    child.send("13\x1b[D2")
+    child.sendline("")
+    child.expect("typed 123\r\n")
+
+
+def test_no_time_is_over_at_once():
+    with pytest.raises(TimeOver):
+        line_within("> ", 0.0)
