@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -40,16 +41,20 @@ def write_page(house: House, number: int, interview: Interview) -> Path:
 
 
 def _three(house: House, interview: Interview) -> tuple[Reading, ...]:
-    """Where to read, the most urgent first: the part, then what was not known, then what was not asked."""
+    """Where to read: the part and what was not known, each statement once before any again; then what was not asked."""
+    missed = list(_missed(house, interview))
+    first = {one.path: one for one in reversed(missed)}
+    missed.sort(key=lambda one: first[one.path] is not one)
     found: dict[str, Reading] = {}
-    for one in _readings(house, interview):
+    for one in chain(missed, _rest(house, interview)):
         found.setdefault(one.about, one)
         if len(found) == MOST_READ:
             break
     return tuple(found.values())
 
 
-def _readings(house: House, interview: Interview) -> Iterator[Reading]:
+def _missed(house: House, interview: Interview) -> Iterator[Reading]:
+    """The most urgent first."""
     coding = interview.coding
     if coding and coding.verdict != Verdict.PASSED and coding.exercise in house.exercises:
         exercise = house.exercises[coding.exercise]
@@ -58,16 +63,14 @@ def _readings(house: House, interview: Interview) -> Iterator[Reading]:
     questions = {one.shown.topic: one.shown.id for one in interview.asked if not one.right}
     for topic in to_read_on(interview, weights):
         yield from _of_question(house, topic, questions[topic])
+
+
+def _rest(house: House, interview: Interview) -> Iterator[Reading]:
     asked = {one.shown.topic for one in interview.asked}
-    rest = sorted(heads(house).values(), key=lambda one: -_weight(house, interview.role, one.topic))
-    for one in rest:
-        if one.topic not in asked and _weight(house, interview.role, one.topic):
+    weights = {topic.id: item.weights.get(interview.role, 0) for item in house.coverage.item for topic in item.topic}
+    for one in sorted(heads(house).values(), key=lambda one: -weights.get(one.topic, 0)):
+        if one.topic not in asked and weights.get(one.topic, 0):
             yield from _of_question(house, one.topic, one.id)
-
-
-def _weight(house: House, role: str, topic: str) -> int:
-    rows = (item for item in house.coverage.item for one in item.topic if one.id == topic)
-    return next((item.weights.get(role, 0) for item in rows), 0)
 
 
 def _of_question(house: House, topic: str, id: str) -> Iterator[Reading]:

@@ -13,13 +13,21 @@ def {name}_{level}(draw):
 """
 _TOPICS = {"mean.batch": "sum", "mean.running": "total", "order.median": "middle", "order.quantile": "part",
            "count.rows": "rows", "spread.variance": "spread"}  # fmt: skip
-DRILLS = "from grader.drills import Number, question\n" + "".join(
-    _ONE.format(
-        topic=topic, level=level, name=name, readme=', readme="dl_901/2"' if topic == "mean.batch" else ""
-    )
-    for topic, name in _TOPICS.items()
-    for level in (1, 2, 3)
-)  # fmt: skip
+
+
+def drills_on(*topics):
+    """A file of drills: one of each level on each of these topics."""
+    return "from grader.drills import Number, question\n" + "".join(
+        _ONE.format(
+            topic=topic, level=level, name=_TOPICS[topic],
+            readme=', readme="dl_901/2"' if topic == "mean.batch" else "",
+        )
+        for topic in topics
+        for level in (1, 2, 3)
+    )  # fmt: skip
+
+
+DRILLS = drills_on(*_TOPICS)
 
 
 class Clock:

@@ -1,11 +1,12 @@
 """An interview in a house, with a clock of its own: what is kept after each step, and what of a process that ended."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 
 import pytest
-from interviews import DRILLS, Clock, right_of
+from interviews import DRILLS, Clock, drills_on, right_of
 
 from conftest import ID, environment
 from grader.bank.catalog import House
@@ -351,3 +352,15 @@ def test_a_student_edition_tries_the_visible_examples(drilling, tmp_path):
     assert (one.coding.verdict, one.coding.tally) == ("passed", "1 of 1 examples pass")
     assert one.coding.message == "These are its visible examples. More checks run where it is graded."
     assert counted(house) == {ID: {"batch_mean"}}
+
+
+def test_each_statement_is_read_once_before_any_again(home):
+    other = home.root / "exercises" / "dl_800_order"
+    shutil.copytree(home.attempt.parent, other)
+    (other / "drills.py").write_text(drills_on("mean.batch"))
+    home.attempt.with_name("drills.py").write_text(drills_on("order.median", "order.quantile", "mean.running"))
+    one = sitting(home)
+    through(one)
+    paths = [reading.path for reading in one.end("finished").reading]
+    assert len(paths) == 3
+    assert len(set(paths[:2])) == 2  # though the role is asked more about all others
