@@ -292,9 +292,10 @@ def tty(home, columns=60, **env):
 
 def test_a_terminal_that_is_killed_loses_nothing(desk, monkeypatch):
     child = tty(desk.home)
-    child.expect("Enter begins")
+    child.expect("q quit ")
     child.sendline("")
     child.expect("question 1")
+    child.expect("\n> ")  # only then it listens
     child.sendline("7")
     child.expect("question 2")
     child.kill(signal.SIGKILL)
@@ -310,9 +311,10 @@ def test_a_terminal_that_is_killed_loses_nothing(desk, monkeypatch):
 
 def test_a_terminal_shows_it_plainly(desk):
     child = tty(desk.home)
-    child.expect("Enter begins")
+    child.expect("q quit ")
     child.sendline("")
     child.expect("question 1")
+    child.expect("\n> ")  # only then it listens
     child.sendeof()
     child.expect(pexpect.EOF)
     said = child.before
