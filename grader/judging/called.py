@@ -29,7 +29,7 @@ _LONGEST = 600
 """Characters of a piece of a sentence: some of it is what the learner's process says."""
 _ALL = ("number", "dtype", "shape")
 _OWN_FORM = "state_dict"
-"""What a method of this name gives back has a form of the learner's own; a check that asks for one says so itself."""
+"""What is in a dict that a method of this name gives back is the learner's own; a check that asks for more says so."""
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def _first_other(mine: Sequence[Call], right: Sequence[Call], look: Sequence[str
         for one, want in pairs:
             if one.name != want.name:
                 break
-            if not one.form or not want.form or one.name.endswith(_OWN_FORM):
+            if not one.form or not want.form or (one.name.endswith(_OWN_FORM) and one.form.kind == want.form.kind):
                 continue
             said = _other(one.form, want.form, look)
             if said:

@@ -8,20 +8,22 @@ from grader.answering.request import Request
 from grader.judging.called import called
 
 
+def table(key):
+    return Form("dict", items=(Form("number"),), keys=(key,), size=1)
+
+
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "got", "said"),
     [
-        (
-            "Monitor.observe",
-            "Monitor.observe returned a dict with the keys 'seen'; expected a dict with the keys 'best'",
-        ),
-        ("Monitor.state_dict", ""),
+        ("observe", table("seen"), "observe returned a dict with the keys seen; expected a dict with the keys best"),
+        ("Run.state_dict", table("seen"), ""),
+        ("Run.state_dict", Form("None"), "Run.state_dict returned None; expected a dict with the keys best"),
     ],
 )
-def test_a_result_of_another_kind_is_named_but_for_a_state_whose_form_is_the_learners_own(name, said):
-    def gives(key):
-        call = Call(name, "", Form("dict", items=(Form("number"),), keys=(repr(key),), size=1))
-        return lambda request: [msgspec.to_builtins(call)]
+def test_a_result_of_another_kind_is_named_but_for_what_is_in_a_state_since_that_is_the_learners_own(name, got, said):
+    def gives(form):
+        return lambda request: [msgspec.to_builtins(Call(name, "", form))]
 
     asked = [Request("call", "observe", False, (), {})]
-    assert called(asked, gives("seen"), gives("best"), AssertionError("an alarm too few"), raised=False).other == said
+    error = AssertionError("an alarm too few")
+    assert called(asked, gives(got), gives(table("best")), error, raised=False).other == said
