@@ -11,12 +11,12 @@ import msgspec
 from grader.bank.catalog import House, find_house
 from grader.base.text import plain, shortened
 from grader.cli.talk import print_json, warn
-from grader.drills.choose import A_DAY, Chosen
+from grader.drills.choose import Chosen
 from grader.drills.judge import is_name
 from grader.drills.value import Unread
 from grader.learner.drill import Turn, Wish, wanted
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines
+from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines, why_nothing
 
 
 @click.command()
@@ -42,12 +42,12 @@ def drill(topic: str, role: str, due: bool, all_: bool, count: bool, as_json: bo
 
 
 def _nothing(chosen: Chosen) -> str:
-    if chosen.topic:
-        same = f"grader drill --topic {chosen.topic}"
-        return f"Only {chosen.topic} is left, which was asked last. More of it all the same: {same}"
-    if chosen.due:
-        return f"Enough for today: {A_DAY} answers. {chosen.due} are left for tomorrow."
-    return "Nothing is due. More all the same: grader drill --all"
+    """Why nothing is asked, and what to type for more."""
+    more = {
+        "held": f" More of it all the same: grader drill --topic {chosen.topic}",
+        "none": " More all the same: grader drill --all",
+    }
+    return why_nothing(chosen) + more.get(chosen.lacks, "")
 
 
 def _sit(house: House, chosen: Chosen) -> None:

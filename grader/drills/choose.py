@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +14,10 @@ A_DAY = 30
 """Answers a day, at most."""
 NEW_A_DAY = 8
 """Questions never asked before, a day, where nothing is chosen by topic or role."""
+
+
+Lack = Literal["", "enough", "held", "skipped", "none"]
+"""Why nothing is asked: enough for today; two of a topic in a row; all that is left was skipped; nothing is due."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -37,6 +42,17 @@ class Chosen(msgspec.Struct, frozen=True):
     """How many of them are not in the queue: enough for today, or two of a topic in a row."""
     topic: str = ""
     """The one topic of what is left, where nothing can be asked because it was asked last."""
+    skipped: int = 0
+    """How many more of those asked for were skipped in this sitting."""
+
+    @property
+    def lacks(self) -> Lack:
+        """Why there is nothing to ask; "" where there is something."""
+        if self.queue:
+            return ""
+        if self.topic:
+            return "held"
+        return "enough" if self.due else "skipped" if self.skipped else "none"
 
 
 def is_due(question: Listed, standing: Standing) -> bool:
@@ -46,11 +62,17 @@ def is_due(question: Listed, standing: Standing) -> bool:
 
 
 def choose(
-    questions: Iterable[Listed], standing: Standing, *, all_: bool = False, new: int | None = NEW_A_DAY
+    questions: Iterable[Listed],
+    standing: Standing,
+    *,
+    all_: bool = False,
+    new: int | None = NEW_A_DAY,
+    but: Sequence[str] = (),
 ) -> Chosen:
     """The due ones, the longest overdue first, then new ones in their order. all_: those that are not due yet, too.
 
-    new: how many new ones a day; None for any. Two of a topic do not follow each other, unless all have that topic.
+    new: how many new ones a day; None for any. but: ids of those that this sitting asked already, answered or skipped.
+    Two of a topic do not follow each other, unless all have that topic.
     """
     asked = list(questions)
     due = sorted((one for one in asked if is_due(one, standing)), key=lambda one: standing.cards[one.id].due)
@@ -59,12 +81,20 @@ def choose(
         fresh = fresh[: max(0, new - standing.new_today)]
     later = [one for one in asked if all_ and one not in due and one.id in standing.cards]
     later.sort(key=lambda one: standing.cards[one.id].due)
-    wanted = [*due, *fresh, *later]
+    known = [*due, *fresh, *later]
+    wanted = [one for one in known if one.id not in but]
     alone = len({one.topic for one in asked}) == 1
     room = max(0, A_DAY - standing.answered_today)
-    queue = wanted[:room] if alone else _apart(wanted, standing.last_topic)[:room]
+    last = {one.id: one.topic for one in asked}.get(but[-1] if but else "", standing.last_topic)
+    queue = wanted[:room] if alone else _apart(wanted, last)[:room]
     held = wanted[0].topic if wanted and room and not queue else ""
-    return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held)
+    skipped = sum(one.id in but and not _answered_today(one, standing) for one in known)
+    return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held, skipped)
+
+
+def _answered_today(question: Listed, standing: Standing) -> bool:
+    card = standing.cards.get(question.id)
+    return card is not None and card.last_review == standing.today
 
 
 def _apart(wanted: Sequence[Listed], last: str) -> list[Listed]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -25,25 +26,36 @@ class Judged(msgspec.Struct, frozen=True):
 
 def judged(variant: Variant, typed: str) -> Judged:
     """Judge what was typed. Raises Unread where it cannot be read or measures something else: it is asked again."""
+    asked, answer = variant.asked, understood(variant, typed)
+    if isinstance(asked, Number):
+        return _number(asked, answer)
+    if isinstance(asked, Blank):
+        return _blank(asked, answer)
+    if same(asked, answer, asked.answer):
+        return Judged(True)
+    return Judged(False, next((name for name, trap in asked.traps.items() if same(asked, answer, trap)), ""))
+
+
+def understood(variant: Variant, typed: str) -> Any:
+    """What was typed, as an answer of this kind: numbers in its unit, a line, a choice, an order, or the text itself.
+
+    It does not depend on which answer is right. Raises Unread where it is none.
+    """
     if not typed.strip():
         raise Unread("Write an answer, or skip the question.")
     asked = variant.asked
     if isinstance(asked, Number):
-        return _number(asked, _readings(asked, typed))
+        return _readings(asked, typed)
     if isinstance(asked, Blank):
-        return _blank(asked, _short(typed))
+        return _short(typed)
     if isinstance(asked, Predict):
-        answer: object = _short(typed, 400)
-    elif isinstance(asked, Bug):
+        return _short(typed, 400)
+    if isinstance(asked, Bug):
         lines = asked.code.strip("\n").split("\n")
-        answer = lines[_place(typed, len(lines), "the number of a line")]
-    elif asked.kind == "choice":
-        answer = variant.options[_place(typed, len(variant.options), "the number of a choice")]
-    else:
-        answer = [variant.options[place] for place in _places(typed, len(variant.options))]
-    if same(asked, answer, asked.answer):
-        return Judged(True)
-    return Judged(False, next((name for name, trap in asked.traps.items() if same(asked, answer, trap)), ""))
+        return lines[_place(typed, len(lines), "the number of a line")]
+    if asked.kind == "choice":
+        return variant.options[_place(typed, len(variant.options), "the number of a choice")]
+    return [variant.options[place] for place in _places(typed, len(variant.options))]
 
 
 def _readings(asked: Number, typed: str) -> list[float]:
@@ -122,7 +134,7 @@ def _need_expression(asked: Blank, typed: str) -> None:
 
 def _place(typed: str, most: int, what: str) -> int:
     """The place, from 0, that a number or a letter names."""
-    word = typed.strip().lower().removeprefix("line ").strip("().")
+    word = _short(typed).lower().removeprefix("line ").strip("().")
     place = int(word) - 1 if re.fullmatch(r"[0-9]{1,3}", word) else _LETTERS.find(word) if len(word) == 1 else -1
     if not 0 <= place < most:
         raise Unread(f"Write {what}, from 1 to {most}.")

@@ -4,8 +4,8 @@ import re
 
 import msgspec
 
-from grader.drills.judge import Judged
-from grader.drills.kinds import EXACT, Blank, Bug, Kind, Number, Order, Predict
+from grader.drills.judge import Judged, understood
+from grader.drills.kinds import EXACT, GAP, Blank, Bug, Kind, Number, Order, Predict
 from grader.drills.question import Variant
 from grader.drills.units import written
 
@@ -56,6 +56,22 @@ def shown(one: Variant) -> Shown:
     code = tuple(getattr(asked, "code", "").strip("\n").split("\n")) if hasattr(asked, "code") else ()
     kind = type(asked).kind
     return Shown(card.id, one.seed, card.topic, card.exercise, kind, asked.ask, _note(asked), code, one.options)
+
+
+def read_back(one: Variant, typed: str) -> str:
+    """What an answer that is being typed is understood as: a number in its unit, the line with the gap filled.
+
+    Nothing of the verdict; empty for an output, which is taken as it stands. Raises Unread.
+    """
+    asked, answer = one.asked, understood(one, typed)
+    if isinstance(asked, Number):
+        return " or ".join(written(reading, asked.unit) for reading in answer)
+    if isinstance(asked, Blank):
+        line = next(line for line in asked.code.split("\n") if GAP in line)
+        return line.strip().replace(GAP, answer)
+    if isinstance(asked, Order):
+        return ", ".join(answer)
+    return "" if isinstance(asked, Predict) else str(answer).strip()
 
 
 def told(one: Variant, judged: Judged) -> Told:

@@ -33,6 +33,8 @@ class Wish(msgspec.Struct, frozen=True):
     """Only those answered before."""
     all: bool = False
     """Also those that are not due yet."""
+    but: tuple[str, ...] = ()
+    """Ids of those that this sitting asked already, in their order."""
 
 
 def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
@@ -48,7 +50,7 @@ def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
     latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
     asked = sorted(questions.values(), key=lambda one: latest.get(one.id.partition(".")[0], len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
-    return choose(_of(house, asked, wish), standing, all_=wish.all, new=new)
+    return choose(_of(house, asked, wish), standing, all_=wish.all, new=new, but=wish.but)
 
 
 def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
@@ -79,6 +81,14 @@ def due(house: House) -> int:
         return 0
 
 
+def new_today(house: House) -> int:
+    """How many questions that were never asked are for today; 0 where nobody can tell. Raises HouseError."""
+    try:
+        return wanted(house, Wish()).due - due(house) if heads(house) else 0
+    except ProgressError:
+        return 0
+
+
 def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
     """Each topic that has questions, to how many, and whether they are drilled. Raises HouseError."""
     questions, drilled = heads(house), Drilled(house.root)
@@ -103,11 +113,14 @@ class Turn:
     def shown(self) -> Shown:
         return shown(self.variant)
 
+    @property
+    def hints_given(self) -> tuple[str, ...]:
+        return self.variant.asked.hints[: self.hints]
+
     def hint(self) -> str:
         """The next hint; the last one again where both were given."""
-        given = self.variant.asked.hints[min(self.hints, 1)]
         self.hints = min(self.hints + 1, 2)
-        return given
+        return self.hints_given[-1]
 
     def answer(self, typed: str, unkept: Callable[[str], None]) -> tuple[Told, int | None]:
         """The verdict, and in how many days it is asked again; None where that is not known. Raises Unread.

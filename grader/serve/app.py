@@ -18,11 +18,13 @@ from starlette.staticfiles import StaticFiles
 
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError
+from grader.drills.value import Unread
 from grader.learner import desk
 from grader.learner.first import changed_parts
 from grader.learner.seat import Seat
 from grader.records.progress import Progress, ProgressError
 from grader.serve import files, reported, shown
+from grader.serve.drills import Drills, NotOpen
 from grader.serve.events import EventLog
 from grader.serve.guard import Guard, Named
 from grader.serve.runs import OpenSeat, Runs
@@ -33,10 +35,12 @@ from grader.serve.wire import (
     AttemptText,
     DiskFile,
     Done,
+    DrillWish,
     FileEvent,
     HintGiven,
     Keep,
     Kept,
+    Nothing,
     PartNamed,
     Refused,
     Reset,
@@ -46,6 +50,7 @@ from grader.serve.wire import (
     Saved,
     Solution,
     Try,
+    Typed,
     Wire,
 )
 from grader.views.picture import stylesheet
@@ -72,6 +77,7 @@ class Page:
         self.house = house
         self.log = EventLog()
         self.runs = Runs(house, self.log, open_seat)
+        self.drills = Drills(house)
         self.watched = files.Watched(self.changed_outside)
         self._at_cursor: dict[str, str] = {}
         """Exercise id to the part that was judged first when a page asked last."""
@@ -200,6 +206,22 @@ class Page:
             raise HTTPException(403, f"Not earned yet: {', '.join(missing)}.")
         return Solution(part=name, text=desk.reference_text(exercise, name or None))
 
+    async def drill(self, request: Request) -> Wire:
+        return self.drills.next(await _read(request, DrillWish))
+
+    async def drill_turn(self, request: Request) -> Wire:
+        return self.drills.turn(request.path_params["turn"])
+
+    async def drill_read(self, request: Request) -> Wire:
+        return self.drills.read(request.path_params["turn"], (await _read(request, Typed)).typed)
+
+    async def drill_hint(self, request: Request) -> Wire:
+        await _read(request, Nothing)
+        return self.drills.hint(request.path_params["turn"])
+
+    async def drill_answer(self, request: Request) -> Wire:
+        return self.drills.answer(request.path_params["turn"], (await _read(request, Typed)).typed)
+
     async def events(self, request: Request) -> Wire | Response:
         given = request.query_params.get("after")
         after = None if given is None else _number(given, "an event")
@@ -266,6 +288,8 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
             HTTPException: _refused,
             HouseError: _unusable,
             ProgressError: _unusable,
+            NotOpen: _not_open,
+            Unread: _unread,
             msgspec.DecodeError: _unreadable,
             ClientDisconnect: _cut_short,
             Exception: _broken,
@@ -295,6 +319,11 @@ def _routes(page: Page) -> list[Route]:
         ("GET", f"{kata}/attempts/{{number}}", page.attempt),
         ("GET", f"{kata}/solution", page.solution),
         ("DELETE", "/api/run/{number}", page.stop),
+        ("POST", "/api/drill", page.drill),
+        ("GET", "/api/drill/{turn}", page.drill_turn),
+        ("POST", "/api/drill/{turn}/read", page.drill_read),
+        ("POST", "/api/drill/{turn}/hint", page.drill_hint),
+        ("POST", "/api/drill/{turn}/answer", page.drill_answer),
         ("GET", "/api/events", page.events),
     ]
     return [Route(path, _speaking(handle), methods=[method]) for method, path, handle in table]
@@ -359,6 +388,15 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _unusable(request: Request, error: Exception) -> Response:
     return _answer(Refused(error=str(error)), 400)
+
+
+async def _not_open(request: Request, error: Exception) -> Response:
+    return _answer(Refused(error="This question is not open any more. Ask for the next one."), 404)
+
+
+async def _unread(request: Request, error: Exception) -> Response:
+    """What was typed is no answer: nothing is judged, and it is asked again."""
+    return _answer(Refused(error=str(error)), 422)
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from grader.bank.source import STUB, definition
 from grader.bank.tracks import along, needs
 from grader.base.errors import HouseError
 from grader.learner import desk
-from grader.learner.drill import drill_marks
+from grader.learner.drill import drill_marks, due, new_today
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 from grader.serve.standing import Standing, sections
@@ -30,7 +30,8 @@ def edition(house: House) -> wire.Edition:
 def house_map(house: House) -> wire.HouseMap:
     """The map of all that interviews ask, with what is earned of it."""
     standing = Standing(house)
-    table = coverage_table(house, standing.earned, drill_marks(house))
+    marks = drill_marks(house)
+    table = coverage_table(house, standing.earned, marks)
     return wire.HouseMap(
         edition=edition(house),
         first_visit=not standing.worked_on,
@@ -40,6 +41,9 @@ def house_map(house: House) -> wire.HouseMap:
         roles=tuple(table.roles),
         sections=sections(house, table.items, standing),
         exercises=tuple(_card(house, exercise, standing) for exercise in house.exercises.values()),
+        drills=sum(count for count, _ in marks.values()),
+        drills_due=due(house),
+        drills_new=new_today(house),
         tracks=tuple(_track(house, track) for track in house.coverage.track),
         warning=standing.warning,
     )

@@ -63,16 +63,22 @@ def _tile(house: House, row: ItemRow, standing: Standing) -> wire.Tile:
 
 def _topic(house: House, row: ItemRow, topic: TopicRow, standing: Standing) -> wire.MapTopic:
     parts = tuple(_topic_part(house, name, standing) for name in topic.parts)
-    state: wire.TopicState
-    if topic.earned:
-        state = "earned"
-    elif any((one.exercise, one.part) in standing.tried for one in parts):
-        state = "tried"
-    elif parts:
-        state = "open"
-    else:
-        state = row.status if row.status in ("coming", "elsewhere") else "gap"
-    return wire.MapTopic(id=topic.id, title=topic.title, state=state, parts=parts)
+    return wire.MapTopic(
+        id=topic.id, title=topic.title, state=_state(row, topic, parts, standing), parts=parts, drills=topic.drills,
+        drilled=topic.drilled,
+    )  # fmt: skip
+
+
+def _state(row: ItemRow, topic: TopicRow, parts: tuple[wire.TopicPart, ...], standing: Standing) -> wire.TopicState:
+    if parts and topic.earned:
+        return "earned"
+    if any((one.exercise, one.part) in standing.tried for one in parts):
+        return "tried"
+    if parts:
+        return "open"
+    if topic.drills:
+        return topic.drilled or "drills"
+    return row.status if row.status in ("coming", "elsewhere") else "gap"
 
 
 def _topic_part(house: House, name: str, standing: Standing) -> wire.TopicPart:

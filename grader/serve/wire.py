@@ -18,6 +18,11 @@ All is JSON. A request carries `Authorization: Bearer TOKEN`; what is refused is
     GET    kata/ID/attempts               Attempts
     GET    kata/ID/attempts/N             AttemptText
     GET    kata/ID/solution?part=NAME     Solution; 403 until it is earned or given up; without a part: the whole file
+    POST   drill          DrillWish       DrillNext
+    GET    drill/TURN                     DrillTurn; 404 where that question is not open any more, as of those below
+    POST   drill/TURN/read Typed          ReadBack
+    POST   drill/TURN/hint Nothing        DrillTurn
+    POST   drill/TURN/answer Typed        DrillTurn; 422 where what was typed cannot be read: it is asked again
     GET    events?after=N                 with `Accept: text/event-stream` a stream of events, each the JSON of one line
                                           `data: ...`; else `Events`, as soon as there is one, or empty after 20 s
 
@@ -28,7 +33,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from grader.bank.coverage import RoleRow
+from grader.bank.coverage import Mark, RoleRow
+from grader.drills.choose import Lack
+from grader.drills.shown import Shown, Told
 from grader.verdicts.result import CheckResult, Result
 
 GONE = "gone"
@@ -59,8 +66,10 @@ Edition = Literal["whole", "student"]
 
 # ---- the map
 
-TopicState = Literal["earned", "tried", "open", "coming", "gap", "elsewhere"]
-"""`tried`: a part of it was judged and is not earned; `coming`: an exercise is planned; `gap`: no part, and no plan."""
+TopicState = Literal["earned", "tried", "open", "drilled", "fading", "drills", "coming", "gap", "elsewhere"]
+"""`tried`: a part of it was judged and is not earned. `drills`: no part, but drills ask about it; `drilled`, `fading`:
+how those stand. `coming`: an exercise is planned; `gap`: no part, no drill, and no plan.
+"""
 
 
 class TopicPart(Wire, frozen=True):
@@ -84,6 +93,10 @@ class MapTopic(Wire, frozen=True):
     title: str
     state: TopicState
     parts: tuple[TopicPart, ...]
+    drills: int
+    """How many drills ask about it."""
+    drilled: Mark
+    """`drilled`, `fading`, or neither."""
 
 
 class Tile(Wire, frozen=True):
@@ -156,6 +169,12 @@ class HouseMap(Wire, frozen=True):
     roles: tuple[RoleRow, ...]
     sections: tuple[MapSection, ...]
     exercises: tuple[ExerciseCard, ...]
+    drills: int
+    """How many there are."""
+    drills_due: int
+    """How many of those answered before are due."""
+    drills_new: int
+    """How many that were never asked are for today."""
     tracks: tuple[Track, ...]
     """One with the id of a role is the order for who prepares for it."""
     warning: str = ""
@@ -352,6 +371,86 @@ class Solution(Wire, frozen=True):
 
     part: str
     text: str
+
+
+# ---- drills
+
+
+class DrillWish(Asked, frozen=True):
+    """`POST drill`: the next question of a sitting."""
+
+    topic: str = ""
+    """An id, or the beginning of several: `kv`. Empty: any."""
+    role: str = ""
+    """Only what this role is asked, the weightiest first."""
+    due: bool = False
+    """Only what was answered before and is due."""
+    all: bool = False
+    """Also what is not due yet."""
+    but: tuple[str, ...] = ()
+    """The ids of those that this sitting asked already, answered or skipped, in their order."""
+
+
+class Nothing(Asked, frozen=True):
+    """A request that says nothing but its address."""
+
+
+class Typed(Asked, frozen=True):
+    """An answer, whole or begun."""
+
+    typed: str
+
+
+class ReadBack(Wire, frozen=True):
+    """What was typed, as it is understood; whether it is right is not said."""
+
+    said: str
+    """`524,288 B`; empty where there is nothing to say."""
+    problem: str
+    """Why it cannot be read, as a sentence, or empty."""
+
+
+class DrillVerdict(Wire, frozen=True):
+    """What was found about an answer, and what only then may be known."""
+
+    typed: str
+    found: str
+    """`right`, `wrong`, or the mistake that gives this answer."""
+    told: Told
+    again: str
+    """`again tomorrow`; empty where that is not known."""
+    warning: str
+    """Why it could not be kept, or empty."""
+
+
+class DrillTurn(Wire, frozen=True):
+    """A question that is open."""
+
+    turn: str
+    """Its name, in addresses."""
+    place: int
+    """In the sitting, from 1."""
+    of: int
+    """How many are due, with those that this sitting asked already."""
+    asked: Shown
+    hints: tuple[str, ...]
+    """Those that were asked for, of two."""
+    verdict: DrillVerdict | None
+    """None until it is answered."""
+
+
+class DrillNext(Wire, frozen=True):
+    """The next question, or why there is none."""
+
+    turn: DrillTurn | None
+    lacks: Lack
+    """Empty where there is one. `enough`: for today; `held`: the topic that is left was asked last; `skipped`: all that
+    is left; `none`: nothing is due.
+    """
+    why: str
+    """The same as a sentence."""
+    topic: str
+    """The topic that is `held`."""
 
 
 # ---- the report
@@ -567,6 +666,7 @@ class Events(Wire, frozen=True):
 
 SPOKEN: tuple[Any, ...] = (
     Refused, Done, HouseMap, Kata, DiskFile, Save, Saved, Keep, Kept, RunAsked, Try, RunTaken, PartNamed, HintGiven,
-    Reset, Attempts, AttemptText, Solution, Report, AnyEvent, Events,
+    Reset, Attempts, AttemptText, Solution, DrillWish, Typed, ReadBack, DrillTurn, DrillNext, Report, AnyEvent,
+    Events,
 )  # fmt: skip
 """What stands in `wire.ts`, with everything that these hold."""

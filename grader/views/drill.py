@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
+from grader.drills.choose import A_DAY, Chosen, Lack
 from grader.drills.shown import Shown, Told
 from grader.views.signs import speaks
 
@@ -48,7 +49,7 @@ def refusal_lines(why: str, columns: int) -> Iterator[str]:
 
 def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
     """Whether it was right, the right answer and its why, and when it comes back."""
-    what = "✓ right" if found.right else f"✗ {found.trap or 'wrong'}"
+    what = f"{'✓' if found.right else '✗'} {what_was_found(found)}"
     answer = found.answer + (f" = {found.worked}" if found.worked else "")
     if "\n" in answer or len(what) > _WHAT or 2 + _WHAT + len(answer) > columns:
         yield f"  {what}"
@@ -58,6 +59,22 @@ def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
         yield f"  {what.ljust(_WHAT)}{answer}"
     yield from wrapped(found.why, columns)
     yield from wrapped(" · ".join([found.source, *([again(days)] if days is not None else [])]), columns)
+
+
+def what_was_found(found: Told) -> str:
+    """`right`, `wrong`, or the mistake that gives this answer."""
+    return "right" if found.right else found.trap or "wrong"
+
+
+def why_nothing(chosen: Chosen) -> str:
+    """Why nothing is asked now: a sentence."""
+    said: dict[Lack, str] = {
+        "enough": f"Enough for today: {A_DAY} answers. {chosen.due} are left for tomorrow.",
+        "held": f"Only {chosen.topic} is left, which was asked last.",
+        "skipped": f"Nothing else is due: you skipped {chosen.skipped}.",
+        "none": "Nothing is due.",
+    }
+    return said.get(chosen.lacks, "")
 
 
 def spoken(line: str, encoding: str) -> str:

@@ -3,10 +3,14 @@ import type {
   Attempts,
   AttemptText,
   DiskFile,
+  DrillNext,
+  DrillTurn,
+  DrillWish,
   HintGiven,
   HouseMap,
   Kata,
   Kept,
+  ReadBack,
   Refused,
   Report,
   RunAsked,
@@ -112,6 +116,7 @@ function send(method: string, path: string, body: unknown, more: RequestInit = {
 }
 
 const at = (id: string, rest = "") => `kata/${encodeURIComponent(id)}${rest}`;
+const drillAt = (turn: string, rest = "") => `drill/${encodeURIComponent(turn)}${rest}`;
 
 export const api = {
   map: () => ask("map") as Promise<HouseMap>,
@@ -133,6 +138,11 @@ export const api = {
   attempt: (id: string, number: number) => ask(at(id, `/attempts/${number}`)) as Promise<AttemptText>,
   solution: (id: string, part: string) =>
     ask(at(id, `/solution${part ? `?part=${encodeURIComponent(part)}` : ""}`)) as Promise<Solution>,
+  drill: (wish: DrillWish) => send("POST", "drill", wish) as Promise<DrillNext>,
+  drillTurn: (turn: string) => ask(drillAt(turn)) as Promise<DrillTurn>,
+  drillRead: (turn: string, typed: string) => send("POST", drillAt(turn, "/read"), { typed }) as Promise<ReadBack>,
+  drillHint: (turn: string) => send("POST", drillAt(turn, "/hint"), {}) as Promise<DrillTurn>,
+  drillAnswer: (turn: string, typed: string) => send("POST", drillAt(turn, "/answer"), { typed }) as Promise<DrillTurn>,
 };
 
 /** What to say of a failed request. */

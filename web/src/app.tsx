@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { token } from "./api";
 import { desk } from "./desk";
+import { DrillScreen } from "./drill";
 import { GoTo } from "./goto";
 import { Help } from "./help";
 import { KataScreen } from "./kata";
@@ -40,6 +41,7 @@ export function App() {
         {screen.name === "kata" && <KataScreen id={screen.id} part={screen.part} key={screen.id} />}
         {screen.name === "compare" && <CompareScreen id={screen.id} part={screen.part} key={screen.id} />}
         {screen.name === "report" && <ReportScreen />}
+        {screen.name === "drill" && <DrillScreen topic={screen.topic} />}
       </main>
       {open === "goto" && <GoTo close={() => setOpen("")} />}
       {open === "help" && <Help close={() => setOpen("")} />}
@@ -63,6 +65,11 @@ function Head({ open }: { open: (what: Open) => void }) {
       <a class="brand" href={to.map()}>dl-kata</a>
       <nav aria-label="Screens">
         <a href={to.map()} aria-current={name === "map" ? "page" : undefined}>Map</a>
+        {(name === "drill" || !!map?.drills) && (
+          <a href={to.drill()} aria-current={name === "drill" ? "page" : undefined}>
+            Drill{!!map?.drills_due && <> <span class="count">{map.drills_due}<span class="unseen"> due</span></span></>}
+          </a>
+        )}
         <a href={to.report()} aria-current={name === "report" ? "page" : undefined}>Report</a>
       </nav>
       <button type="button" class="quiet goto" onClick={() => open("goto")}>
@@ -110,7 +117,8 @@ function Live() {
 
 /** Whether a key pressed here is text. */
 function writes(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && !!target.closest("input, textarea, select, [contenteditable=true], dialog");
+  const fields = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable=true], dialog";
+  return target instanceof HTMLElement && !!target.closest(fields);
 }
 
 function useKeys(open: (what: Open) => void): void {
@@ -125,9 +133,11 @@ function useKeys(open: (what: Open) => void): void {
       if (event.ctrlKey || event.metaKey || event.altKey || !options.letters || writes(event.target)) return;
       const { screen } = router;
       if (key === "g") go(to.map());
+      else if (key === "d" && desk.map?.drills) go(to.drill());
       else if (event.key === "?") open("help");
       else if (key === "c" && screen.name === "kata") go(to.compare(screen.id));
-      else if (key === "h" && screen.name === "kata") document.getElementById("hint")?.click();
+      else if (key === "h") document.getElementById("hint")?.click();
+      else if (key === "s" && screen.name === "drill") document.getElementById("skip")?.click();
       else return;
       event.preventDefault();
     };

@@ -14,9 +14,16 @@ const KEYS: [string, string][] = [
   ["Esc, then Tab", "leave the editor"],
   [`${mod}-F`, "find in the file"],
 ];
+const DRILL: [string, string][] = [
+  ["Enter", "answer; then the next question"],
+  ["1 to 9", "pick a line, or one of a list"],
+  ["Esc", "leave the field, for the letters below"],
+];
 const LETTERS: [string, string][] = [
   ["g", "the map"],
+  ["d", "drill"],
   ["h", "a hint"],
+  ["s", "skip a drill"],
   ["c", "compare"],
   ["?", "this"],
 ];
@@ -49,6 +56,8 @@ export function Help({ close }: { close: () => void }) {
     <Dialog label="Keys and options" close={close} class="help">
       <h2>Keys</h2>
       <Keys of={KEYS} />
+      <h3>In a drill</h3>
+      <Keys of={DRILL} />
       <h3>Outside of fields</h3>
       <Keys of={LETTERS} />
       <h2>Options</h2>

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { HouseMap, MapTopic, Tile } from "./wire";
 import { desk } from "./desk";
 import { to } from "./router";
-import { Square, type State, STATES } from "./square";
+import { isEarned, Square, type State, STATES } from "./square";
 import { useNarrow, useStore } from "./store";
 import { plural } from "./words";
 
@@ -25,9 +25,10 @@ function Overview({ map }: { map: HouseMap }) {
     <>
       <h1 class="unseen">Map</h1>
       <NextCard map={map} />
+      <DrillCard map={map} />
       <Roles map={map} chosen={role} choose={setRole} />
       <Path map={map} role={role} />
-      <Key />
+      <Key tiles={tiles} />
       <div class="atlas">
         <div class="sections">
           {map.sections.map((section) => (
@@ -67,6 +68,21 @@ function NextCard({ map }: { map: HouseMap }) {
         {map.edition === "student" && <p class="first">The student edition: only visible examples are here, and a part whose examples pass counts as tried. Points come from hidden checks, which run where your work is graded.</p>}
       </div>
       <a class="button main" href={to.kata(next.exercise, next.part)}>{next.begun ? "Go on" : "Begin"}</a>
+    </section>
+  );
+}
+
+function DrillCard({ map }: { map: HouseMap }) {
+  if (!map.drills) return null;
+  return (
+    <section class="next drills" aria-label="Drills">
+      <div>
+        <p class="kicker">Drill</p>
+        <p class="what">
+          <b>{map.drills_due ? `${map.drills_due} due` : "nothing due"}</b> · what interviewers ask, with numbers that change; a minute each
+        </p>
+      </div>
+      <a class="button" href={to.drill()}>Drill</a>
     </section>
   );
 }
@@ -113,11 +129,13 @@ function Path({ map, role }: { map: HouseMap; role: string }) {
   );
 }
 
-function Key() {
+/** The signs that stand on this map. */
+function Key({ tiles }: { tiles: Tile[] }) {
+  const shown = new Set<State>(["earned", "tried", "open", ...tiles.flatMap(({ topics }) => topics).map(({ state }) => state)]);
   return (
     <p class="key">
-      {Object.entries(STATES).map(([state, said]) => (
-        <span key={state}><Square state={state as State} /> {said}</span>
+      {(Object.keys(STATES) as State[]).filter((state) => shown.has(state)).map((state) => (
+        <span key={state}><Square state={state} /> {STATES[state]}</span>
       ))}
       <span>bar: how often the role is asked</span>
     </p>
@@ -136,7 +154,7 @@ interface RowProps {
 
 function TileRow({ tile, role, open, choose, children }: RowProps) {
   const weight = tile.weights[role] ?? 0;
-  const earned = tile.topics.filter(({ state }) => state === "earned").length;
+  const earned = tile.topics.filter(isEarned).length;
   return (
     <li class={`tile${open ? " open" : ""}`}>
       <button type="button" aria-expanded={open} onClick={choose}>
@@ -153,6 +171,15 @@ function TileRow({ tile, role, open, choose, children }: RowProps) {
   );
 }
 
+function DrillsOf({ topic }: { topic: MapTopic }) {
+  return (
+    <a class="drills" href={to.drill(topic.id)}>
+      {plural(topic.drills, "drill")}<span class="unseen"> on {topic.title}</span>
+      {topic.drilled && topic.parts.length > 0 && <small> <Square state={topic.drilled} /> {topic.drilled}</small>}
+    </a>
+  );
+}
+
 function Panel({ tile, edition }: { tile: Tile; edition: HouseMap["edition"] }) {
   const first = tile.topics.flatMap(({ parts }) => parts).find(({ earned }) => !earned) ?? tile.topics.flatMap(({ parts }) => parts)[0];
   return (
@@ -166,7 +193,8 @@ function Panel({ tile, edition }: { tile: Tile; edition: HouseMap["edition"] }) 
             <span class="name">{topic.title}<span class="unseen">: {STATES[topic.state]}</span></span>
             <span class="where">
               {topic.parts.map(({ exercise, part, minutes }) => <a key={exercise + part} href={to.kata(exercise, part)}>{part} <small>{minutes}'</small></a>)}
-              {!topic.parts.length && <small>{STATES[topic.state]}</small>}
+              {!topic.parts.length && !topic.drills && <small>{STATES[topic.state]}</small>}
+              {topic.drills > 0 && <DrillsOf topic={topic} />}
             </span>
           </li>
         ))}

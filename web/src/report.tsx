@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { ExerciseReport, Report } from "./wire";
 import { api, why } from "./api";
 import { to } from "./router";
-import { Square, STATES } from "./square";
+import { isEarned, Square, STATES } from "./square";
 import { at, plural } from "./words";
 
 const percent = (share: number) => `${Math.round(share * 100)} %`;
@@ -168,7 +168,7 @@ function Topics({ report }: { report: Report }) {
             <tr key={tile.number}>
               <th scope="row">{tile.title}</th>
               <td><span class="squares">{tile.topics.map(({ id, title, state }) => <Square key={id} state={state} title={`${title}: ${STATES[state]}`} />)}</span></td>
-              <td class="n">{tile.topics.filter(({ state }) => state === "earned").length} of {tile.topics.length}</td>
+              <td class="n">{tile.topics.filter(isEarned).length} of {tile.topics.length}</td>
             </tr>
           ))}
         </tbody>

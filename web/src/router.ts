@@ -5,12 +5,14 @@ import { Store } from "./store";
 export type Screen =
   | { name: "map" }
   | { name: "report" }
+  | { name: "drill"; topic: string }
   | { name: "kata"; id: string; part: string }
   | { name: "compare"; id: string; part: string };
 
 function screenOf(fragment: string): Screen {
   const [name = "", id = "", part = ""] = fragment.replace(/^#?\/?/, "").split("/").map(decodeURIComponent);
   if ((name === "kata" || name === "compare") && id) return { name, id, part };
+  if (name === "drill") return { name, topic: id };
   return name === "report" ? { name } : { name: "map" };
 }
 
@@ -33,6 +35,7 @@ export const router = new Router();
 export const to = {
   map: () => "#/",
   report: () => "#/report",
+  drill: (topic = "") => `#/drill${topic && `/${encodeURIComponent(topic)}`}`,
   kata: (id: string, part = "") => `#/kata/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,
   compare: (id: string, part = "") => `#/compare/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,
 };

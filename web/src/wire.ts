@@ -38,6 +38,10 @@ export interface HouseMap {
   roles: RoleRow[];
   sections: MapSection[];
   exercises: ExerciseCard[];
+  /** How many there are. */
+  drills: number;
+  /** How many `grader drill` would ask, with the new ones for today. */
+  drills_due: number;
   /** One with the id of a role is the order for who prepares for it. */
   tracks: Track[];
   /** Why progress is not shown, where its file cannot be read. */
@@ -88,8 +92,12 @@ export interface Tile {
 export interface MapTopic {
   id: string;
   title: string;
-  state: "earned" | "tried" | "open" | "coming" | "gap" | "elsewhere";
+  state: "earned" | "tried" | "open" | "drilled" | "fading" | "drills" | "coming" | "gap" | "elsewhere";
   parts: TopicPart[];
+  /** How many drills ask about it. */
+  drills: number;
+  /** `drilled`, `fading`, or neither. */
+  drilled: "" | "drilled" | "fading";
 }
 
 /** A part that covers a topic. */
@@ -393,6 +401,102 @@ export interface AttemptText {
 export interface Solution {
   part: string;
   text: string;
+}
+
+/** `POST drill`: the next question of a sitting. */
+export interface DrillWish {
+  /** An id, or the beginning of several: `kv`. Empty: any. */
+  topic?: string;
+  /** Only what this role is asked, the weightiest first. */
+  role?: string;
+  /** Only what was answered before and is due. */
+  due?: boolean;
+  /** Also what is not due yet. */
+  all?: boolean;
+  /** The ids of those that this sitting asked already, answered or skipped, in their order. */
+  but?: string[];
+}
+
+/** An answer, whole or begun. */
+export interface Typed {
+  typed: string;
+}
+
+/** What was typed, as it is understood; whether it is right is not said. */
+export interface ReadBack {
+  /** `524,288 B`; empty where there is nothing to say. */
+  said: string;
+  /** Why it cannot be read, as a sentence, or empty. */
+  problem: string;
+}
+
+/** A question that is open. */
+export interface DrillTurn {
+  /** Its name, in addresses. */
+  turn: string;
+  /** In the sitting, from 1. */
+  place: number;
+  /** How many are due, with those that this sitting asked already. */
+  of: number;
+  asked: Shown;
+  /** Those that were asked for, of two. */
+  hints: string[];
+  /** None until it is answered. */
+  verdict: DrillVerdict | null;
+}
+
+/** A question before it is answered: nothing here tells the answer. */
+export interface Shown {
+  id: string;
+  seed: number;
+  topic: string;
+  /** Its label, as `dl_011`. */
+  exercise: string;
+  kind: string;
+  ask: string;
+  /** What is to be typed: `exact, in B`. */
+  note: string;
+  code: string[];
+  options: string[];
+}
+
+/** What was found about an answer, and what only then may be known. */
+export interface DrillVerdict {
+  typed: string;
+  /** `right`, `wrong`, or the mistake that gives this answer. */
+  found: string;
+  told: Told;
+  /** `again tomorrow`; empty where that is not known. */
+  again: string;
+  /** Why it could not be kept, or empty. */
+  warning: string;
+}
+
+/** What is said once it was answered. */
+export interface Told {
+  right: boolean;
+  /** The mistake that gives what was typed, or "". */
+  trap: string;
+  /** The right answer, in full; of several lines where it has several. */
+  answer: string;
+  /** Its formula with the numbers put in, or "". */
+  worked: string;
+  why: string;
+  source: string;
+}
+
+/** The next question, or why there is none. */
+export interface DrillNext {
+  turn: DrillTurn | null;
+  /**
+   * Empty where there is one. `enough`: for today; `held`: the topic that is left was asked last; `skipped`: all that
+   * is left; `none`: nothing is due.
+   */
+  lacks: "" | "enough" | "held" | "skipped" | "none";
+  /** The same as a sentence. */
+  why: string;
+  /** The topic that is `held`. */
+  topic: string;
 }
 
 /** `GET report`. */

@@ -1,0 +1,293 @@
+// The drill: one question after the other, its numbers new each time, and what was found about the answer.
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
+import { desk } from "./desk";
+import { drilling, type Which } from "./drilling";
+import { options } from "./options";
+import { to } from "./router";
+import { useStore } from "./store";
+import { plural } from "./words";
+
+export function DrillScreen({ topic }: { topic: string }) {
+  const { turn, nothing, trouble } = useStore(drilling);
+  const { map } = useStore(desk);
+  useEffect(() => void drilling.open(topic), [topic]);
+  return (
+    <>
+      <h1>Drill</h1>
+      {map && map.drills > 0 && <Choices map={map} />}
+      {turn && <Question key={turn.turn} turn={turn} map={map} />}
+      {nothing && <Nothing nothing={nothing} map={map} />}
+      {trouble && <Trouble said={trouble} />}
+      {!turn && !nothing && !trouble && <p class="empty" role="status">Opening…</p>}
+      {drilling.answered > 0 && <p class="tally">{drilling.right} of {drilling.answered} right in this sitting.</p>}
+    </>
+  );
+}
+
+function Trouble({ said }: { said: string }) {
+  return (
+    <div class="empty">
+      <p>{said}</p>
+      <p><button type="button" onClick={() => void drilling.next()}>Try again</button></p>
+    </div>
+  );
+}
+
+// ---- which questions
+
+function Choices({ map }: { map: HouseMap }) {
+  const { topic, role, which } = drilling.wanted;
+  return (
+    <form class="wanted" aria-label="Which questions" onSubmit={(event) => event.preventDefault()}>
+      <label>
+        Topic{" "}
+        <select value={topic} onChange={(event) => void drilling.want({ topic: event.currentTarget.value })}>
+          <option value="">any</option>
+          {map.sections.flatMap(({ tiles }) => tiles).map((tile) => <TopicGroup key={tile.number} tile={tile} />)}
+        </select>
+      </label>
+      <label>
+        Asked of{" "}
+        <select value={role} onChange={(event) => void drilling.want({ role: event.currentTarget.value })}>
+          <option value="">anybody</option>
+          {map.roles.map(({ id, title }) => <option key={id} value={id}>{title}</option>)}
+        </select>
+      </label>
+      <label>
+        Which{" "}
+        <select value={which} onChange={(event) => void drilling.want({ which: event.currentTarget.value as Which })}>
+          <option value="">what is due, and new ones</option>
+          <option value="due">only what I answered before</option>
+          <option value="all">also what is not due yet</option>
+        </select>
+      </label>
+    </form>
+  );
+}
+
+function TopicGroup({ tile }: { tile: Tile }) {
+  const topics = tile.topics.filter(({ drills }) => drills);
+  const firsts = new Set(tile.topics.map(({ id }) => id.split(".")[0]!));
+  if (!topics.length) return null;
+  return (
+    <optgroup label={tile.title}>
+      {topics.length > 1 && firsts.size === 1 && <option value={[...firsts][0]}>{tile.title}: all</option>}
+      {topics.map(({ id, title, drills }) => <option key={id} value={id}>{title} ({drills})</option>)}
+    </optgroup>
+  );
+}
+
+// ---- a question
+
+function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
+  const { asked, verdict } = turn;
+  const card = useRef<HTMLElement>(null);
+  const next = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (verdict) next.current?.focus();
+    else fieldOf(card.current)?.focus();
+  }, [verdict]);
+  const leave = (event: KeyboardEvent) => {
+    if (event.key === "Escape" && event.target !== card.current) card.current!.focus();
+    else if (event.key === "Enter" && event.target === card.current) (next.current ?? fieldOf(card.current))?.focus();
+    else return;
+    event.preventDefault();
+  };
+  return (
+    <article class="drill" ref={card} tabIndex={-1} aria-labelledby="ask" onKeyDown={leave}>
+      <header>
+        <span>{topicTitle(map, asked.topic)}</span>
+        <span class="spacer" />
+        <span class="quiet">{turn.place} of {turn.of} due · <Exercise map={map} label={asked.exercise} /></span>
+      </header>
+      <p class="ask" id="ask"><Coded text={asked.ask} /></p>
+      {asked.kind !== "bug" && asked.code.length > 0 && <Code lines={asked.code} />}
+      <form onSubmit={(event) => { event.preventDefault(); void drilling.answer(); }}>
+        <Field turn={turn} />
+        {!verdict && <Buttons turn={turn} />}
+      </form>
+      {turn.hints.length > 0 && <ol class="drill-hints" aria-label="Hints">{turn.hints.map((hint, i) => <li key={i}>{hint}</li>)}</ol>}
+      {verdict && (
+        <Verdict turn={turn}>
+          <button type="button" class="main" ref={next} onClick={() => void drilling.goOn()}>Next <kbd>Enter</kbd></button>
+        </Verdict>
+      )}
+    </article>
+  );
+}
+
+/** Where an answer is given. */
+function fieldOf(card: HTMLElement | null): HTMLElement | null {
+  return card?.querySelector<HTMLElement>("input:checked, input[type=text]") ?? card?.querySelector("input") ?? null;
+}
+
+/** A text in which `this` is code. */
+function Coded({ text }: { text: string }) {
+  return <>{text.split("`").map((piece, i) => (i % 2 ? <code key={i}>{piece}</code> : piece))}</>;
+}
+
+function Code({ lines }: { lines: string[] }) {
+  const pieces = (line: string) => line.split("____");
+  return (
+    <pre class="drill-code" id="code" tabIndex={0} aria-label="Code">
+      {lines.map((line, i) => (
+        <span key={i}>{pieces(line).map((piece, at) => <>{at > 0 && <mark class="gap">____</mark>}{piece}</>)}{"\n"}</span>
+      ))}
+    </pre>
+  );
+}
+
+function topicTitle(map: HouseMap | null, id: string): string {
+  const topics = map?.sections.flatMap(({ tiles }) => tiles).flatMap(({ topics }) => topics) ?? [];
+  return topics.find((topic) => topic.id === id)?.title ?? id;
+}
+
+/** The exercise of a question. label: as `dl_011`. */
+function Exercise({ map, label }: { map: HouseMap | null; label: string }) {
+  const found = map?.exercises.find(({ id }) => id.startsWith(`${label}_`));
+  return found ? <a href={to.kata(found.id)}>{found.title}</a> : <>{label}</>;
+}
+
+function Buttons({ turn }: { turn: DrillTurn }) {
+  const left = 2 - turn.hints.length;
+  return (
+    <p class="buttons">
+      <button type="submit" class="main">Answer <kbd>Enter</kbd></button>
+      {left > 0 && <button type="button" id="hint" onClick={() => void drilling.hint()}>Hint {3 - left} of 2 {options.letters && <kbd>h</kbd>}</button>}
+      <button type="button" id="skip" onClick={() => void drilling.skip()}>Skip {options.letters && <kbd>s</kbd>}</button>
+      {options.letters && isTyped(turn) && <small>In the field the letters are text: Esc leaves it.</small>}
+    </p>
+  );
+}
+
+// ---- how it is answered
+
+/** Whether the answer is typed as text, and not picked from a list alone. */
+const isTyped = ({ asked }: DrillTurn) => asked.kind !== "choice" && asked.kind !== "bug";
+
+function Field({ turn }: { turn: DrillTurn }) {
+  if (turn.asked.kind === "bug") return <Pick turn={turn} of={turn.asked.code} class="drill-code" />;
+  if (turn.asked.kind === "choice") return <Pick turn={turn} of={turn.asked.options} />;
+  return (
+    <>
+      {turn.asked.kind === "order" && <Items turn={turn} />}
+      <Text turn={turn} />
+    </>
+  );
+}
+
+function Text({ turn }: { turn: DrillTurn }) {
+  const { typed, back, refusal } = drilling;
+  const problem = refusal || back.problem;
+  return (
+    <div class="answer-field">
+      <label for="answer">Your answer <span class="quiet">({turn.asked.note})</span></label>
+      <input
+        type="text" id="answer" autocomplete="off" autocapitalize="off" spellcheck={false} value={turn.verdict?.typed ?? typed}
+        readOnly={!!turn.verdict} aria-describedby="ask code read-back" aria-invalid={!!refusal}
+        onInput={(event) => drilling.type(event.currentTarget.value)}
+      />
+      <p class={`read-back${problem ? " problem" : ""}${refusal ? " refused" : ""}`} id="read-back">
+        {!turn.verdict && (problem || (back.said && `= ${back.said}`))}
+      </p>
+    </div>
+  );
+}
+
+interface PickProps {
+  turn: DrillTurn;
+  of: string[];
+  class?: string;
+}
+
+/** One of a list, by its number, an arrow or a press. */
+function Pick({ turn, of, class: name }: PickProps) {
+  const picked = turn.verdict?.typed ?? drilling.typed;
+  const digit = (event: KeyboardEvent) => {
+    if (!/^[0-9]$/.test(event.key) || turn.verdict || event.ctrlKey || event.metaKey || event.altKey) return;
+    const number = [`${drilling.typed}${event.key}`, event.key].find((one) => Number(one) >= 1 && Number(one) <= of.length);
+    if (!number) return;
+    event.preventDefault();
+    drilling.type(number);
+    (event.currentTarget as HTMLElement).querySelector<HTMLElement>(`input[value="${number}"]`)?.focus();
+  };
+  return (
+    <>
+      <fieldset class={`pick-one ${name ?? ""}`} aria-labelledby="ask note" onKeyDown={digit} disabled={!!turn.verdict}>
+        {of.map((text, i) => (
+          <label key={i}>
+            <input
+              type="radio" name="answer" value={i + 1} checked={picked === `${i + 1}`} onChange={() => drilling.type(`${i + 1}`)}
+            />
+            <span class="number">{i + 1}</span>
+            <span class="text">{text || " "}</span>
+          </label>
+        ))}
+      </fieldset>
+      <p class={`read-back${drilling.refusal ? " problem refused" : ""}`} id="note">{!turn.verdict && (drilling.refusal || turn.asked.note)}</p>
+    </>
+  );
+}
+
+/** Things to be put in order: a press puts the next place on one, or takes it off. */
+function Items({ turn }: { turn: DrillTurn }) {
+  const places: string[] = (turn.verdict?.typed ?? drilling.typed).match(/[0-9]/g) ?? [];
+  const press = (number: string) => {
+    const others = places.filter((one) => one !== number);
+    drilling.type((others.length < places.length ? others : [...places, number]).join(" "));
+  };
+  return (
+    <ul class="items" aria-label="To be put in order">
+      {turn.asked.options.map((text, i) => {
+        const place = places.indexOf(`${i + 1}`) + 1;
+        return (
+          <li key={i}>
+            <button type="button" disabled={!!turn.verdict} aria-pressed={place > 0} onClick={() => press(`${i + 1}`)}>
+              <span class="number">{i + 1}</span> <span class="text">{text}</span>
+              {place > 0 && <span class="place">{place}<span class="unseen">. place</span></span>}
+            </button>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+// ---- what was found
+
+function Verdict({ turn, children }: { turn: DrillTurn; children: ComponentChildren }) {
+  const { found, told, again, warning } = turn.verdict!;
+  const several = told.answer.includes("\n");
+  return (
+    <section class={`drill-verdict ${told.right ? "passed" : "failed"}`} aria-label="Verdict">
+      <p class="found"><span aria-hidden="true">{told.right ? "✓" : "✗"}</span> {found}</p>
+      {several ? <pre class="drill-code" tabIndex={0} aria-label="The answer">{told.answer}</pre> : <p class="answer">{told.answer}{told.worked && <span class="worked"> = {told.worked}</span>}</p>}
+      <p class="because"><Coded text={told.why} /></p>
+      <p class="quiet">{[told.source, again].filter(Boolean).join(" · ")}</p>
+      {warning && <p class="trouble">{warning}</p>}
+      <p class="buttons">{children}</p>
+    </section>
+  );
+}
+
+// ---- no question
+
+function Nothing({ nothing, map }: { nothing: DrillNext; map: HouseMap | null }) {
+  const { lacks, topic } = nothing;
+  const all = drilling.wanted.which === "all";
+  return (
+    <div class="empty" role="group" aria-label="No question">
+      <p>{nothing.why}</p>
+      <p class="buttons">
+        {lacks === "held" && <button type="button" onClick={() => void drilling.want({ topic })}>More of {topicTitle(map, topic)} all the same</button>}
+        {lacks === "skipped" && <button type="button" onClick={() => void drilling.restart()}>Ask what I skipped</button>}
+        {lacks === "none" && !all && <button type="button" onClick={() => void drilling.want({ which: "all" })}>Ask what is not due yet</button>}
+        {lacks === "none" && all && <button type="button" onClick={() => void drilling.restart()}>Ask them again</button>}{" "}
+        <a class="button" href={to.map()}>To the map</a>
+      </p>
+      {map && map.drills_due > 0 && lacks === "none" && <p class="quiet">Of all topics {plural(map.drills_due, "question")} {map.drills_due === 1 ? "is" : "are"} due.</p>}
+    </div>
+  );
+}
