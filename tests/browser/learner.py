@@ -11,11 +11,14 @@ from pathlib import Path
 
 from grader.bank.catalog import House
 from grader.bank.source import read_source
+from grader.drills.schedule import Answer
 from grader.learner.desk import attempt_text
+from grader.records.drilled import Drilled
 from grader.records.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ID = "dl_901_running_mean"
+EVERY_DRILL = REPOSITORY / "tests" / "grader" / "every_drill.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120.0
 """Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
@@ -125,6 +128,14 @@ def test_waits(attempt, draw):
         facts = self.file.with_name("exercise.toml")
         facts.write_text(facts.read_text() + pictures)
         facts.with_name("pictures.py").write_text(drivers)
+
+    def lay_drills(self) -> None:
+        """Give the house a drill of every kind."""
+        shutil.copy(EVERY_DRILL, self.file.with_name("drills.py"))
+
+    def answers(self) -> list[Answer]:
+        """What was answered in drills, oldest first."""
+        return Drilled(self.root).answers()
 
     def to_student_edition(self) -> None:
         """Take away what a student edition has not."""

@@ -60,7 +60,8 @@ def test_keys_and_letters(seen):
 
 @pytest.fixture
 def worked(context, house):
-    """A house in which one part is earned, one is wrong, and two texts are in the history."""
+    """A house in which one part is earned, one is wrong, two texts are in the history, and drills are due."""
+    house.lay_drills()
     house.start()
     house.write(("self.count += len(x)", "self.count += 1"))
     seen = Seen(context.new_page(), house).open()
@@ -71,7 +72,7 @@ def worked(context, house):
     return house
 
 
-SCREENS = {"map": "/", "kata": f"/kata/{ID}", "compare": f"/compare/{ID}", "report": "/report"}
+SCREENS = {"map": "/", "kata": f"/kata/{ID}", "compare": f"/compare/{ID}", "report": "/report", "drill": "/drill"}
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: npm ci --ignore-scripts in web/")
@@ -87,6 +88,8 @@ def test_21_axe_finds_nothing(context, worked):
                 page.locator("main h1").wait_for(state="attached")
                 if name == "compare":
                     page.locator(".texts .cm-content").first.wait_for()
+                if name == "drill":
+                    page.locator("article.drill").wait_for()
                 page.evaluate(AXE.read_text())
                 said = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
                 found |= {

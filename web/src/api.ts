@@ -101,6 +101,7 @@ async function ask(path: string, init: RequestInit & { headers?: Record<string, 
     throw new OfflineError();
   }
   const body: unknown = await response.json().catch(() => null);
+  if (response.ok && body === null) throw new OfflineError(); // it went in the middle of its answer
   if (response.ok) return body;
   if (response.status === 401) token.refuse();
   if (response.status === 409 && body && typeof body === "object" && "hash" in body)

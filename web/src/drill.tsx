@@ -40,7 +40,7 @@ function Trouble({ said }: { said: string }) {
 function Choices({ map }: { map: HouseMap }) {
   const { topic, role, which } = drilling.wanted;
   return (
-    <form class="wanted" aria-label="Which questions" onSubmit={(event) => event.preventDefault()}>
+    <form class="wanted" aria-label="Questions to ask" onSubmit={(event) => event.preventDefault()}>
       <label>
         Topic{" "}
         <select value={topic} onChange={(event) => void drilling.want({ topic: event.currentTarget.value })}>
@@ -96,7 +96,7 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
     event.preventDefault();
   };
   return (
-    <article class="drill" ref={card} tabIndex={-1} aria-labelledby="ask" onKeyDown={leave}>
+    <article class="drill" data-kind={asked.kind} data-turn={turn.turn} ref={card} tabIndex={-1} aria-labelledby="ask" onKeyDown={leave}>
       <header>
         <span>{topicTitle(map, asked.topic)}</span>
         <span class="spacer" />
@@ -189,9 +189,11 @@ function Text({ turn }: { turn: DrillTurn }) {
         readOnly={!!turn.verdict} aria-describedby="ask code read-back" aria-invalid={!!refusal}
         onInput={(event) => drilling.type(event.currentTarget.value)}
       />
-      <p class={`read-back${problem ? " problem" : ""}${refusal ? " refused" : ""}`} id="read-back">
-        {!turn.verdict && (problem || (back.said && `= ${back.said}`))}
-      </p>
+      {!turn.verdict && (
+        <p class={`read-back${problem ? " problem" : ""}${refusal ? " refused" : ""}`} id="read-back">
+          {problem || (back.said && `${turn.asked.kind === "number" ? "= " : ""}${back.said}`)}
+        </p>
+      )}
     </div>
   );
 }
@@ -226,7 +228,7 @@ function Pick({ turn, of, class: name }: PickProps) {
           </label>
         ))}
       </fieldset>
-      <p class={`read-back${drilling.refusal ? " problem refused" : ""}`} id="note">{!turn.verdict && (drilling.refusal || turn.asked.note)}</p>
+      {!turn.verdict && <p class={`read-back problem${drilling.refusal ? " refused" : ""}`} id="note">{drilling.refusal || turn.asked.note}</p>}
     </>
   );
 }
@@ -246,7 +248,7 @@ function Items({ turn }: { turn: DrillTurn }) {
           <li key={i}>
             <button type="button" disabled={!!turn.verdict} aria-pressed={place > 0} onClick={() => press(`${i + 1}`)}>
               <span class="number">{i + 1}</span> <span class="text">{text}</span>
-              {place > 0 && <span class="place">{place}<span class="unseen">. place</span></span>}
+              {place > 0 && <span class="place">place {place}</span>}
             </button>
           </li>
         );

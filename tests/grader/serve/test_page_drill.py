@@ -3,8 +3,9 @@
 import shutil
 from datetime import UTC, date, datetime, timedelta
 
+import every_drill
 import pytest
-from drill_bank import lay
+from serve_page import ID
 
 from grader.drills.load import all_questions
 from grader.drills.question import variant
@@ -16,13 +17,14 @@ from grader.serve import drills
 
 pytest_plugins = ["serve_fixtures"]
 
+EVERY_DRILL = every_drill.__file__
 TODAY = datetime.now(UTC).date()
 BATCH, GAP = "dl_901.bytes_of_rows", "dl_901.gap"
 
 
 @pytest.fixture
 def drilling(home):
-    lay(home.root)
+    shutil.copy(EVERY_DRILL, home.root / "exercises" / ID / "drills.py")
     return home
 
 
