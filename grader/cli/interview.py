@@ -10,7 +10,6 @@ from grader.base.errors import HouseError, RunError
 from grader.cli.learner import from_here
 from grader.cli.talk import style, warn
 from grader.cli.timed import TimeOver, line_within
-from grader.drills.schedule import USUAL_SECONDS
 from grader.drills.shown import Shown
 from grader.drills.value import Unread
 from grader.learner.debrief import write_page
@@ -19,7 +18,7 @@ from grader.learner.interviewing import Sitting, ended_before
 from grader.records.interviews import Interview, Interviews
 from grader.views.columns import terminal_columns, width_for
 from grader.views.drill import asked_lines, spoken, wrapped
-from grader.views.interview import begun, coding_title, minutes_said, report_lines, role_title
+from grader.views.interview import begun, coding_title, minutes_said, report_lines, role_title, rules
 from grader.views.render import Line
 from grader.views.words import counted
 
@@ -106,15 +105,9 @@ def _sit(house: House, sitting: Sitting) -> None:
 
 def _open(house: House, sitting: Sitting, columns: int) -> None:
     now = sitting.interview
-    most = int(now.for_questions // USUAL_SECONDS[1])
     head = f"Interview · {role_title(house, now)} · {now.minutes} minutes"
-    rules = (
-        f"First up to {most} questions, {minutes_said(now.for_questions)} in all. Then one part of an exercise, which "
-        f"you write in your own file, in {minutes_said(now.for_coding)}. There are no hints. The verdicts come at the "
-        "end. Leaving ends it."
-    )
     _echo([Line(head, {"bold": True})])
-    _say(rules, columns)
+    _say(rules(now), columns)
     _wait("  Enter begins  q quit ")
 
 
@@ -164,11 +157,11 @@ def _part(house: House, sitting: Sitting, columns: int) -> None:
     place = f"{from_here(exercise.attempt)}{f':{coding.line}' if coding.line else ''}"
     click.echo(f"  edit   {place}\n  read   {from_here(exercise.attempt.with_name('README.md'))}")
     again = f" You have earned it before; its stub back: grader reset {exercise.number} {coding.part}"
-    rules = (
+    said = (
         "Its docstring is the task. Only this part is judged, once: as your file is saved when you press Enter, or "
         f"when the time is over.{again if coding.was_earned else ''}"
     )
-    _say(rules, columns)
+    _say(said, columns)
     _write(sitting, columns)
     click.echo("\nJudging ...")
     _judge(house, sitting)

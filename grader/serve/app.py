@@ -27,6 +27,7 @@ from grader.serve import files, reported, shown
 from grader.serve.drills import Drills, NotOpen
 from grader.serve.events import EventLog
 from grader.serve.guard import Guard, Named
+from grader.serve.interviews import NotNow, Table
 from grader.serve.runs import OpenSeat, Runs
 from grader.serve.wire import (
     Asked,
@@ -38,6 +39,8 @@ from grader.serve.wire import (
     DrillWish,
     FileEvent,
     HintGiven,
+    InterviewAnswer,
+    InterviewWish,
     Keep,
     Kept,
     Nothing,
@@ -48,6 +51,7 @@ from grader.serve.wire import (
     RunTaken,
     Save,
     Saved,
+    SeatState,
     Solution,
     Try,
     Typed,
@@ -78,6 +82,7 @@ class Page:
         self.log = EventLog()
         self.runs = Runs(house, self.log, open_seat)
         self.drills = Drills(house)
+        self.interviews = Table(house, self.log, open_seat)
         self.watched = files.Watched(self.changed_outside)
         self._at_cursor: dict[str, str] = {}
         """Exercise id to the part that was judged first when a page asked last."""
@@ -87,7 +92,7 @@ class Page:
     def changed_outside(self, exercise: Exercise, before: DiskFile, disk: DiskFile) -> None:
         """Somebody else wrote the file: tell it, and judge it as if it had been saved here."""
         self.log.say(FileEvent, id=exercise.id, hash=disk.hash, state=disk.state, by="disk")
-        if disk.state == "there" and not disk.stub:
+        if disk.state == "there" and not disk.stub and not self.interviews.holds(exercise):
             changed = changed_parts(exercise, before.text, disk.text)
             part = self._at_cursor.get(exercise.id, "")
             self.runs.start(exercise, disk, changed[0] if changed and part not in changed else part)
@@ -112,7 +117,8 @@ class Page:
     async def kata(self, request: Request) -> Wire:
         exercise = self._exercise(request)
         disk = self._disk(exercise)
-        seat, running = self.runs.warm(exercise), self.runs.running(exercise)
+        seat: SeatState = "cold" if self.interviews.holds(exercise) else self.runs.warm(exercise)
+        running = self.runs.running(exercise)
         return shown.kata(self.house, exercise, disk, seat=seat, running=running, n=self.log.n)
 
     async def file(self, request: Request) -> Wire:
@@ -136,7 +142,7 @@ class Page:
         return Kept(number=files.keep(self.house, exercise, asked.text))
 
     async def run(self, request: Request) -> Wire | Response:
-        exercise, asked = self._exercise(request), await _read(request, RunAsked)
+        exercise, asked = self._asking(request), await _read(request, RunAsked)
         part = exercise.part(asked.part).name if asked.part else ""
         if asked.only and not part:
             raise HTTPException(400, "Name the part that is to be judged alone.")
@@ -164,12 +170,12 @@ class Page:
         return Done()
 
     async def hint(self, request: Request) -> Wire:
-        exercise, asked = self._exercise(request), await _read(request, PartNamed)
+        exercise, asked = self._asking(request), await _read(request, PartNamed)
         hint = desk.next_hint(self.house, exercise, asked.part)
         return HintGiven(part=hint.part, number=hint.number, of=hint.of, text=hint.text)
 
     async def give_up(self, request: Request) -> Wire:
-        exercise, asked = self._exercise(request), await _read(request, PartNamed)
+        exercise, asked = self._asking(request), await _read(request, PartNamed)
         desk.give_up(self.house, exercise, desk.not_earned(self.house, exercise, asked.part))
         return Done()
 
@@ -197,7 +203,7 @@ class Page:
         return AttemptText(number=number, text=desk.attempt_text(self.house, self._exercise(request), number))
 
     async def solution(self, request: Request) -> Wire:
-        exercise, name = self._exercise(request), request.query_params.get("part", "")
+        exercise, name = self._asking(request), request.query_params.get("part", "")
         parts = [exercise.part(name)] if name else list(exercise.parts)
         if shown.edition(self.house) == "student":
             raise HTTPException(403, "This is a student edition, without solutions: ask your teacher.")
@@ -222,6 +228,40 @@ class Page:
     async def drill_answer(self, request: Request) -> Wire:
         return self.drills.answer(request.path_params["turn"], (await _read(request, Typed)).typed)
 
+    async def interview(self, request: Request) -> Wire:
+        return self.interviews.desk()
+
+    async def interview_begin(self, request: Request) -> Wire:
+        asked = await _read(request, InterviewWish)
+        return self.interviews.begin(asked.role, asked.minutes)
+
+    async def interview_next(self, request: Request) -> Wire:
+        await _read(request, Nothing)
+        return self.interviews.next()
+
+    async def interview_answer(self, request: Request) -> Wire:
+        asked = await _read(request, InterviewAnswer)
+        return self.interviews.answer(asked.place, None if asked.passes else asked.typed)
+
+    async def interview_coding(self, request: Request) -> Wire:
+        await _read(request, Nothing)
+        return self.interviews.coding()
+
+    async def interview_hand_in(self, request: Request) -> Wire:
+        await _read(request, Nothing)
+        return self.interviews.hand_in()
+
+    async def interview_end(self, request: Request) -> Wire:
+        await _read(request, Nothing)
+        return self.interviews.end()
+
+    async def interview_report(self, request: Request) -> Wire:
+        number = _number(request.path_params["number"], "an interview")
+        report = self.interviews.report(number)
+        if report is None:
+            raise HTTPException(404, f"There is no interview {number}.")
+        return report
+
     async def events(self, request: Request) -> Wire | Response:
         given = request.query_params.get("after")
         after = None if given is None else _number(given, "an event")
@@ -237,6 +277,13 @@ class Page:
             return self.house.find(request.path_params["id"])
         except HouseError as error:
             raise HTTPException(404, str(error)) from None
+
+    def _asking(self, request: Request) -> Exercise:
+        """The exercise that is to be judged, or told about: not while its part is on the clock of an interview."""
+        exercise = self._exercise(request)
+        if self.interviews.holds(exercise):
+            raise HTTPException(403, "An interview goes on: no hints, and the verdict comes at its end.")
+        return exercise
 
     def _meant(self, exercise: Exercise, hash: str) -> DiskFile | Response:
         """The text that a run is about; or what is on disk as the answer, where that is another one."""
@@ -274,6 +321,7 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
         yield
         looking.cancel()
         page.log.close()
+        await page.interviews.close()
         await page.runs.close()
 
     app = Starlette(
@@ -289,6 +337,7 @@ def make_app(house: House, token: str, named: Named, open_seat: Opens = Seat.ope
             HouseError: _unusable,
             ProgressError: _unusable,
             NotOpen: _not_open,
+            NotNow: _not_now,
             Unread: _unread,
             msgspec.DecodeError: _unreadable,
             ClientDisconnect: _cut_short,
@@ -324,6 +373,14 @@ def _routes(page: Page) -> list[Route]:
         ("POST", "/api/drill/{turn}/read", page.drill_read),
         ("POST", "/api/drill/{turn}/hint", page.drill_hint),
         ("POST", "/api/drill/{turn}/answer", page.drill_answer),
+        ("GET", "/api/interview", page.interview),
+        ("POST", "/api/interview", page.interview_begin),
+        ("POST", "/api/interview/next", page.interview_next),
+        ("POST", "/api/interview/answer", page.interview_answer),
+        ("POST", "/api/interview/coding", page.interview_coding),
+        ("POST", "/api/interview/hand-in", page.interview_hand_in),
+        ("POST", "/api/interview/end", page.interview_end),
+        ("GET", "/api/interview/{number}", page.interview_report),
         ("GET", "/api/events", page.events),
     ]
     return [Route(path, _speaking(handle), methods=[method]) for method, path, handle in table]
@@ -392,6 +449,10 @@ async def _unusable(request: Request, error: Exception) -> Response:
 
 async def _not_open(request: Request, error: Exception) -> Response:
     return _answer(Refused(error="This question is not open any more. Ask for the next one."), 404)
+
+
+async def _not_now(request: Request, error: Exception) -> Response:
+    return _answer(Refused(error=str(error)), 409)
 
 
 async def _unread(request: Request, error: Exception) -> Response:

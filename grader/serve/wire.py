@@ -23,6 +23,14 @@ All is JSON. A request carries `Authorization: Bearer TOKEN`; what is refused is
     POST   drill/TURN/read Typed          ReadBack
     POST   drill/TURN/hint Nothing        DrillTurn
     POST   drill/TURN/answer Typed        DrillTurn; 422 where what was typed cannot be read: it is asked again
+    GET    interview                      InterviewDesk; so answer those below, 409 where something else is on the clock
+    POST   interview      InterviewWish
+    POST   interview/next Nothing         the next question, after one whose time was over
+    POST   interview/answer InterviewAnswer; 422 where what was typed cannot be read
+    POST   interview/coding Nothing       the part, after the questions
+    POST   interview/hand-in Nothing
+    POST   interview/end  Nothing
+    GET    interview/N                    InterviewReport, once it has ended
     GET    events?after=N                 with `Accept: text/event-stream` a stream of events, each the JSON of one line
                                           `data: ...`; else `Events`, as soon as there is one, or empty after 20 s
 
@@ -453,6 +461,104 @@ class DrillNext(Wire, frozen=True):
     """The topic that is `held`."""
 
 
+# ---- interviews
+
+InterviewStep = Literal["question", "waiting", "between", "coding", "judging"]
+"""`waiting`: for the learner, after a question whose time was over; `between`: the questions and the part."""
+
+
+class InterviewWish(Asked, frozen=True):
+    """`POST interview`: begin one."""
+
+    role: str
+    minutes: int = 45
+
+
+class InterviewAnswer(Asked, frozen=True):
+    """An answer to the question on the clock. Nothing is said of it before the end."""
+
+    place: int
+    """Of that question, from 1: an answer to another one is refused."""
+    typed: str = ""
+    passes: bool = False
+    """There is no answer: the learner passes it over, or its time is over."""
+
+
+class InterviewNow(Wire, frozen=True):
+    """An interview that goes on."""
+
+    number: int
+    role: str
+    """Its title."""
+    minutes: int
+    step: InterviewStep
+    place: int
+    """Of the question on the clock, or how many were asked."""
+    asked: Shown | None
+    """The question on the clock."""
+    exercise: str
+    """Of the part on the clock, its id; empty before."""
+    part: str
+    title: str
+    """`prefill of dl_011 · KV cache`."""
+    was_earned: bool
+    """Whether it was earned before."""
+    seconds: float
+    """What is on the clock had in all."""
+    left: float
+    said: str
+    """What happened, as a sentence, or empty."""
+    warning: str
+    """Why something could not be kept, or empty."""
+
+
+class InterviewLine(Wire, frozen=True):
+    """An interview that has ended, as a line of a list."""
+
+    number: int
+    role: str
+    """Its title."""
+    begun: str
+    """ISO 8601, UTC; empty where it cannot be read."""
+    minutes: int
+    ended: str
+    """`finished`, `left before its end`; why it cannot be read."""
+    right: int
+    asked: int
+    part: str
+    """`prefill: wrong, 4 of 8 checks pass`; empty where there was none."""
+
+
+class InterviewLength(Wire, frozen=True):
+    minutes: int
+    rules: str
+    """How one of that length goes, in a few sentences."""
+
+
+class InterviewDesk(Wire, frozen=True):
+    """`GET interview`."""
+
+    now: InterviewNow | None
+    kept: tuple[InterviewLine, ...]
+    """Those that have ended, the newest first."""
+    lengths: tuple[InterviewLength, ...]
+    """What may be chosen."""
+    broken: tuple[int, ...]
+    """Those that broke off with their process, and were ended just now."""
+    warning: str
+    """Why those that have ended are not shown, or empty."""
+
+
+class InterviewReport(Wire, frozen=True):
+    """`GET interview/N`."""
+
+    number: int
+    html: str
+    """Its first heading is the title."""
+    path: str
+    """Where it lies as a file to keep, from the house."""
+
+
 # ---- the report
 
 
@@ -597,6 +703,10 @@ class Drawing(Wire, frozen=True):
     """Why there is none; the first line says it."""
 
 
+class InterviewEvent(Event, tag="interview", frozen=True):
+    """An interview began, went on or ended: ask for it again."""
+
+
 class PictureEvent(Event, tag="picture", frozen=True):
     """A picture of what a text makes that was judged: it comes after the `end` of the run. One event a picture."""
 
@@ -647,6 +757,7 @@ AnyEvent = (
     | RunEvent
     | CheckEvent
     | EndEvent
+    | InterviewEvent
     | PictureEvent
     | TriedEvent
     | CancelledEvent
@@ -666,7 +777,8 @@ class Events(Wire, frozen=True):
 
 SPOKEN: tuple[Any, ...] = (
     Refused, Done, HouseMap, Kata, DiskFile, Save, Saved, Keep, Kept, RunAsked, Try, RunTaken, PartNamed, HintGiven,
-    Reset, Attempts, AttemptText, Solution, DrillWish, Typed, ReadBack, DrillTurn, DrillNext, Report, AnyEvent,
+    Reset, Attempts, AttemptText, Solution, DrillWish, Typed, ReadBack, DrillTurn, DrillNext,
+    InterviewWish, InterviewAnswer, InterviewDesk, InterviewReport, Report, AnyEvent,
     Events,
 )  # fmt: skip
 """What stands in `wire.ts`, with everything that these hold."""

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from grader.bank.catalog import House
 from grader.base.text import plain_lines
+from grader.drills.schedule import USUAL_SECONDS
 from grader.records.interviews import Asked, Coding, Interview
 from grader.verdicts.verdict import Verdict
 from grader.views.render import Line
@@ -17,6 +18,16 @@ ENDS = {
     "broken off": "broken off: its process ended",
 }
 _LONGEST_MESSAGE = 24
+
+
+def rules(interview: Interview) -> str:
+    """How an interview goes, for who is about to begin it."""
+    most = int(interview.for_questions // USUAL_SECONDS[1])
+    return (
+        f"First up to {most} questions, {minutes_said(interview.for_questions)} in all. Then one part of an exercise, "
+        f"which you write in your own file, in {minutes_said(interview.for_coding)}. There are no hints. The verdicts "
+        "come at the end. Leaving ends it."
+    )
 
 
 def clock(seconds: float) -> str:

@@ -34,10 +34,20 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def page(house: House, number: int, interview: Interview) -> str:
     """The file."""
-    title = f"Interview {number} · {role_title(house, interview)}"
-    body = "".join(
+    title = _title(house, number, interview)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        f"{body(house, number, interview)}</html>\n"
+    )
+
+
+def body(house: House, number: int, interview: Interview) -> str:
+    """What stands in the file, and in the practice page."""
+    return "".join(
         (
-            f"<h1>{_text(title)}</h1>",
+            f"<h1>{_text(_title(house, number, interview))}</h1>",
             f"<p>{begun(interview)} · {interview.minutes} minutes · {_text(ENDS[interview.ended])}</p>",
             _questions(house, interview),
             _coding(house, interview),
@@ -45,11 +55,10 @@ def page(house: House, number: int, interview: Interview) -> str:
             _not_asked(interview.not_asked),
         )
     )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>{body}</html>\n'
-    )
+
+
+def _title(house: House, number: int, interview: Interview) -> str:
+    return f"Interview {number} · {role_title(house, interview)}"
 
 
 def _questions(house: House, interview: Interview) -> str:

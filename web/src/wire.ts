@@ -499,6 +499,92 @@ export interface DrillNext {
   topic: string;
 }
 
+/** `POST interview`: begin one. */
+export interface InterviewWish {
+  role: string;
+  minutes?: number;
+}
+
+/** An answer to the question on the clock. Nothing is said of it before the end. */
+export interface InterviewAnswer {
+  /** Of that question, from 1: an answer to another one is refused. */
+  place: number;
+  typed?: string;
+  /** There is no answer: the learner passes it over, or its time is over. */
+  passes?: boolean;
+}
+
+/** `GET interview`. */
+export interface InterviewDesk {
+  now: InterviewNow | null;
+  /** Those that have ended, the newest first. */
+  kept: InterviewLine[];
+  /** What may be chosen. */
+  lengths: InterviewLength[];
+  /** Those that broke off with their process, and were ended just now. */
+  broken: number[];
+  /** Why those that have ended are not shown, or empty. */
+  warning: string;
+}
+
+/** An interview that goes on. */
+export interface InterviewNow {
+  number: number;
+  /** Its title. */
+  role: string;
+  minutes: number;
+  step: "question" | "waiting" | "between" | "coding" | "judging";
+  /** Of the question on the clock, or how many were asked. */
+  place: number;
+  /** The question on the clock. */
+  asked: Shown | null;
+  /** Of the part on the clock, its id; empty before. */
+  exercise: string;
+  part: string;
+  /** `prefill of dl_011 · KV cache`. */
+  title: string;
+  /** Whether it was earned before. */
+  was_earned: boolean;
+  /** What is on the clock had in all. */
+  seconds: number;
+  left: number;
+  /** What happened, as a sentence, or empty. */
+  said: string;
+  /** Why something could not be kept, or empty. */
+  warning: string;
+}
+
+/** An interview that has ended, as a line of a list. */
+export interface InterviewLine {
+  number: number;
+  /** Its title. */
+  role: string;
+  /** ISO 8601, UTC; empty where it cannot be read. */
+  begun: string;
+  minutes: number;
+  /** `finished`, `left before its end`; why it cannot be read. */
+  ended: string;
+  right: number;
+  asked: number;
+  /** `prefill: wrong, 4 of 8 checks pass`; empty where there was none. */
+  part: string;
+}
+
+export interface InterviewLength {
+  minutes: number;
+  /** How one of that length goes, in a few sentences. */
+  rules: string;
+}
+
+/** `GET interview/N`. */
+export interface InterviewReport {
+  number: number;
+  /** Its first heading is the title. */
+  html: string;
+  /** Where it lies as a file to keep, from the house. */
+  path: string;
+}
+
 /** `GET report`. */
 export interface Report {
   roles: RoleRow[];
@@ -619,6 +705,12 @@ export interface Gained {
   questions: AskedInInterviews[];
 }
 
+/** An interview began, went on or ended: ask for it again. */
+export interface InterviewEvent {
+  kind: "interview";
+  n: number;
+}
+
 /** A picture of what a text makes that was judged: it comes after the `end` of the run. One event a picture. */
 export interface PictureEvent {
   kind: "picture";
@@ -698,6 +790,7 @@ export type AnyEvent =
   | RunEvent
   | CheckEvent
   | EndEvent
+  | InterviewEvent
   | PictureEvent
   | TriedEvent
   | CancelledEvent

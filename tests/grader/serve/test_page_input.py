@@ -62,6 +62,7 @@ def test_a_number_that_is_none_or_too_long_is_refused(client, method, path, numb
 ROUTES = [
     "PUT file", "POST keep", "POST run", "POST try", "POST hint", "POST give-up", "POST reset", "POST /api/drill",
     "POST /api/drill/x/read", "POST /api/drill/x/hint", "POST /api/drill/x/answer",
+    "POST /api/interview", "POST /api/interview/answer", "POST /api/interview/next", "POST /api/interview/end",
 ]  # fmt: skip
 USABLE = [("POST run", b"{}"), ("POST reset", b"{}")]
 """All that these take may be left out."""
