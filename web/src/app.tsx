@@ -5,6 +5,7 @@ import { desk } from "./desk";
 import { DrillScreen } from "./drill";
 import { GoTo } from "./goto";
 import { Help } from "./help";
+import { InterviewBar, InterviewScreen } from "./interview";
 import { KataScreen } from "./kata";
 import { MapScreen } from "./map";
 import { options, type Theme } from "./options";
@@ -36,12 +37,14 @@ export function App() {
       <a class="skip" href="#main" onClick={skip}>To the content</a>
       <Head open={setOpen} />
       <Banner />
+      {screen.name !== "interview" && <InterviewBar />}
       <main id="main" tabIndex={-1} class={screen.name}>
         {screen.name === "map" && <MapScreen />}
         {screen.name === "kata" && <KataScreen id={screen.id} part={screen.part} key={screen.id} />}
         {screen.name === "compare" && <CompareScreen id={screen.id} part={screen.part} key={screen.id} />}
         {screen.name === "report" && <ReportScreen />}
         {screen.name === "drill" && <DrillScreen topic={screen.topic} />}
+        {screen.name === "interview" && <InterviewScreen number={screen.number} />}
       </main>
       {open === "goto" && <GoTo close={() => setOpen("")} />}
       {open === "help" && <Help close={() => setOpen("")} />}
@@ -70,6 +73,7 @@ function Head({ open }: { open: (what: Open) => void }) {
             Drill{!!map?.drills_due && <> <span class="count">{map.drills_due}<span class="unseen"> due</span></span></>}
           </a>
         )}
+        {(name === "interview" || !!map?.drills) && <a href={to.interview()} aria-current={name === "interview" ? "page" : undefined}>Interview</a>}
         <a href={to.report()} aria-current={name === "report" ? "page" : undefined}>Report</a>
       </nav>
       <button type="button" class="quiet goto" onClick={() => open("goto")}>
@@ -134,10 +138,11 @@ function useKeys(open: (what: Open) => void): void {
       const { screen } = router;
       if (key === "g") go(to.map());
       else if (key === "d" && desk.map?.drills) go(to.drill());
+      else if (key === "i" && desk.map?.drills) go(to.interview());
       else if (event.key === "?") open("help");
       else if (key === "c" && screen.name === "kata") go(to.compare(screen.id));
       else if (key === "h") document.getElementById("hint")?.click();
-      else if (key === "s" && screen.name === "drill") document.getElementById("skip")?.click();
+      else if (key === "s" && (screen.name === "drill" || screen.name === "interview")) document.getElementById("skip")?.click();
       else return;
       event.preventDefault();
     };

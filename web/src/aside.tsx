@@ -9,13 +9,14 @@ import { Pictures } from "./pictures";
 import { speak } from "./words";
 import { Questions } from "./verdicts";
 
-export function Aside({ session }: { session: Session }) {
+/** held: by an interview, in which nothing is told. */
+export function Aside({ session, held }: { session: Session; held: boolean }) {
   const { kata } = session;
   const part = session.part(session.cursor) ?? kata.parts.find(({ earned }) => !earned) ?? kata.parts[0];
   return (
     <section class="aside" aria-label="Statement">
-      {part && <PartCard key={part.name} part={part} session={session} />}
-      {part && <Pictures part={part.name} session={session} />}
+      {part && <PartCard key={part.name} part={part} session={session} held={held} />}
+      {part && !held && <Pictures part={part.name} session={session} />}
       <p class="summary">{kata.summary}</p>
       {kata.edition === "student" && (
         <details class="part-card">
@@ -28,19 +29,23 @@ export function Aside({ session }: { session: Session }) {
   );
 }
 
-function PartCard({ part, session }: { part: KataPart; session: Session }) {
+function PartCard({ part, session, held }: { part: KataPart; session: Session; held: boolean }) {
   return (
-    <details class="part-card" open={part.hints_seen.length > 0 || part.earned}>
+    <details class="part-card" open={held || part.hints_seen.length > 0 || part.earned}>
       <summary>
         <b>{part.name}</b>
         <span> {part.points} points · {part.minutes} min{part.earned ? " · earned" : ""}</span>
       </summary>
       {part.after.length > 0 && <p class="after">Builds on {part.after.join(", ")}.</p>}
       <pre class="contract" tabIndex={0} aria-label={`Contract of ${part.name}`}>{part.contract}</pre>
-      <Hints part={part} session={session} />
-      {part.why && <Markup class="why" html={part.why} />}
-      <Questions questions={part.questions} />
-      <Reference part={part} session={session} />
+      {!held && (
+        <>
+          <Hints part={part} session={session} />
+          {part.why && <Markup class="why" html={part.why} />}
+          <Questions questions={part.questions} />
+          <Reference part={part} session={session} />
+        </>
+      )}
     </details>
   );
 }

@@ -2,6 +2,7 @@
 import type { AnyEvent, HouseMap } from "./wire";
 import { api, token, why } from "./api";
 import { Stream } from "./events";
+import { interviewing } from "./interviewing";
 import { Session } from "./session";
 import { Store } from "./store";
 
@@ -17,6 +18,9 @@ class Desk extends Store {
     token.subscribe(() => this.changed());
     this.stream.begin();
     void this.loadMap();
+    interviewing.save = async () => this.session?.editing.save();
+    interviewing.ended = () => void Promise.all([this.loadMap(), this.session?.reload()]);
+    void interviewing.load();
     addEventListener("pagehide", () => this.session?.editing.leave());
     document.addEventListener("visibilitychange", () => document.hidden && void this.session?.editing.save());
   }
@@ -59,10 +63,11 @@ class Desk extends Store {
   private heard(event: AnyEvent): void {
     this.session?.heard(event);
     if (event.kind === "end") void this.loadMap();
+    if (event.kind === "interview") void interviewing.load();
   }
 
   private async reload(): Promise<void> {
-    await Promise.all([this.loadMap(), this.session?.reload()]);
+    await Promise.all([this.loadMap(), this.session?.reload(), interviewing.load()]);
   }
 }
 

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
+import { Asked, Coded, Field, fieldOf, isTyped } from "./answering";
 import { desk } from "./desk";
 import { drilling, type Which } from "./drilling";
 import { options } from "./options";
@@ -102,10 +103,9 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
         <span class="spacer" />
         <span class="quiet">{turn.place} of {turn.of} due · <Exercise map={map} label={asked.exercise} /></span>
       </header>
-      <p class="ask" id="ask"><Coded text={asked.ask} /></p>
-      {asked.kind !== "bug" && asked.code.length > 0 && <Code lines={asked.code} />}
+      <Asked asked={asked} />
       <form onSubmit={(event) => { event.preventDefault(); void drilling.answer(); }}>
-        <Field turn={turn} />
+        <Field asked={asked} to={drilling} given={verdict ? verdict.typed : null} />
         {!verdict && <Buttons turn={turn} />}
       </form>
       {turn.hints.length > 0 && <ol class="drill-hints" aria-label="Hints">{turn.hints.map((hint, i) => <li key={i}>{hint}</li>)}</ol>}
@@ -115,27 +115,6 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
         </Verdict>
       )}
     </article>
-  );
-}
-
-/** Where an answer is given. */
-function fieldOf(card: HTMLElement | null): HTMLElement | null {
-  return card?.querySelector<HTMLElement>("input:checked, input[type=text]") ?? card?.querySelector("input") ?? null;
-}
-
-/** A text in which `this` is code. */
-function Coded({ text }: { text: string }) {
-  return <>{text.split("`").map((piece, i) => (i % 2 ? <code key={i}>{piece}</code> : piece))}</>;
-}
-
-function Code({ lines }: { lines: string[] }) {
-  const pieces = (line: string) => line.split("____");
-  return (
-    <pre class="drill-code" id="code" tabIndex={0} aria-label="Code">
-      {lines.map((line, i) => (
-        <span key={i}>{pieces(line).map((piece, at) => <>{at > 0 && <mark class="gap">____</mark>}{piece}</>)}{"\n"}</span>
-      ))}
-    </pre>
   );
 }
 
@@ -157,103 +136,8 @@ function Buttons({ turn }: { turn: DrillTurn }) {
       <button type="submit" class="main">Answer <kbd>Enter</kbd></button>
       {left > 0 && <button type="button" id="hint" onClick={() => void drilling.hint()}>Hint {3 - left} of 2 {options.letters && <kbd>h</kbd>}</button>}
       <button type="button" id="skip" onClick={() => void drilling.skip()}>Skip {options.letters && <kbd>s</kbd>}</button>
-      {options.letters && isTyped(turn) && <small>In the field the letters are text: Esc leaves it.</small>}
+      {options.letters && isTyped(turn.asked) && <small>In the field the letters are text: Esc leaves it.</small>}
     </p>
-  );
-}
-
-// ---- how it is answered
-
-/** Whether the answer is typed as text, and not picked from a list alone. */
-const isTyped = ({ asked }: DrillTurn) => asked.kind !== "choice" && asked.kind !== "bug";
-
-function Field({ turn }: { turn: DrillTurn }) {
-  if (turn.asked.kind === "bug") return <Pick turn={turn} of={turn.asked.code} class="drill-code" />;
-  if (turn.asked.kind === "choice") return <Pick turn={turn} of={turn.asked.options} />;
-  return (
-    <>
-      {turn.asked.kind === "order" && <Items turn={turn} />}
-      <Text turn={turn} />
-    </>
-  );
-}
-
-function Text({ turn }: { turn: DrillTurn }) {
-  const { typed, back, refusal } = drilling;
-  const problem = refusal || back.problem;
-  return (
-    <div class="answer-field">
-      <label for="answer">Your answer <span class="quiet">({turn.asked.note})</span></label>
-      <input
-        type="text" id="answer" autocomplete="off" autocapitalize="off" spellcheck={false} value={turn.verdict?.typed ?? typed}
-        readOnly={!!turn.verdict} aria-describedby="ask code read-back" aria-invalid={!!refusal}
-        onInput={(event) => drilling.type(event.currentTarget.value)}
-      />
-      {!turn.verdict && (
-        <p class={`read-back${problem ? " problem" : ""}${refusal ? " refused" : ""}`} id="read-back">
-          {problem || (back.said && `${turn.asked.kind === "number" ? "= " : ""}${back.said}`)}
-        </p>
-      )}
-    </div>
-  );
-}
-
-interface PickProps {
-  turn: DrillTurn;
-  of: string[];
-  class?: string;
-}
-
-/** One of a list, by its number, an arrow or a press. */
-function Pick({ turn, of, class: name }: PickProps) {
-  const picked = turn.verdict?.typed ?? drilling.typed;
-  const digit = (event: KeyboardEvent) => {
-    if (!/^[0-9]$/.test(event.key) || turn.verdict || event.ctrlKey || event.metaKey || event.altKey) return;
-    const number = [`${drilling.typed}${event.key}`, event.key].find((one) => Number(one) >= 1 && Number(one) <= of.length);
-    if (!number) return;
-    event.preventDefault();
-    drilling.type(number);
-    (event.currentTarget as HTMLElement).querySelector<HTMLElement>(`input[value="${number}"]`)?.focus();
-  };
-  return (
-    <>
-      <fieldset class={`pick-one ${name ?? ""}`} aria-labelledby="ask note" onKeyDown={digit} disabled={!!turn.verdict}>
-        {of.map((text, i) => (
-          <label key={i}>
-            <input
-              type="radio" name="answer" value={i + 1} checked={picked === `${i + 1}`} onChange={() => drilling.type(`${i + 1}`)}
-            />
-            <span class="number">{i + 1}</span>
-            <span class="text">{text || " "}</span>
-          </label>
-        ))}
-      </fieldset>
-      {!turn.verdict && <p class={`read-back problem${drilling.refusal ? " refused" : ""}`} id="note">{drilling.refusal || turn.asked.note}</p>}
-    </>
-  );
-}
-
-/** Things to be put in order: a press puts the next place on one, or takes it off. */
-function Items({ turn }: { turn: DrillTurn }) {
-  const places: string[] = (turn.verdict?.typed ?? drilling.typed).match(/[0-9]/g) ?? [];
-  const press = (number: string) => {
-    const others = places.filter((one) => one !== number);
-    drilling.type((others.length < places.length ? others : [...places, number]).join(" "));
-  };
-  return (
-    <ul class="items" aria-label="To be put in order">
-      {turn.asked.options.map((text, i) => {
-        const place = places.indexOf(`${i + 1}`) + 1;
-        return (
-          <li key={i}>
-            <button type="button" disabled={!!turn.verdict} aria-pressed={place > 0} onClick={() => press(`${i + 1}`)}>
-              <span class="number">{i + 1}</span> <span class="text">{text}</span>
-              {place > 0 && <span class="place">place {place}</span>}
-            </button>
-          </li>
-        );
-      })}
-    </ul>
   );
 }
 

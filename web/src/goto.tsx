@@ -16,7 +16,7 @@ function places(): Place[] {
   const found: Place[] = [
     { name: "Map", beside: "screen", address: to.map() },
     { name: "Report", beside: "screen", address: to.report() },
-    ...(desk.map?.drills ? [{ name: "Drill", beside: "screen", address: to.drill() }] : []),
+    ...(desk.map?.drills ? [{ name: "Drill", beside: "screen", address: to.drill() }, { name: "Interview", beside: "screen", address: to.interview() }] : []),
   ];
   for (const one of desk.map?.exercises ?? []) {
     found.push({ name: one.title, beside: one.id, address: to.kata(one.id) });

@@ -22,8 +22,9 @@ const DRILL: [string, string][] = [
 const LETTERS: [string, string][] = [
   ["g", "the map"],
   ["d", "drill"],
+  ["i", "interview"],
   ["h", "a hint"],
-  ["s", "skip a drill"],
+  ["s", "skip a drill; pass over a question"],
   ["c", "compare"],
   ["?", "this"],
 ];
@@ -56,7 +57,7 @@ export function Help({ close }: { close: () => void }) {
     <Dialog label="Keys and options" close={close} class="help">
       <h2>Keys</h2>
       <Keys of={KEYS} />
-      <h3>In a drill</h3>
+      <h3>In a drill and in an interview</h3>
       <Keys of={DRILL} />
       <h3>Outside of fields</h3>
       <Keys of={LETTERS} />

@@ -4,6 +4,7 @@ import type { EditorView } from "@codemirror/view";
 import { Aside } from "./aside";
 import { Bars, JudgedState, SaveState } from "./bars";
 import { desk } from "./desk";
+import { interviewing } from "./interviewing";
 import { goTo, keepVim, openEditor, showMerge, startOf } from "./editor/editor";
 import { fails } from "./judged";
 import { options } from "./options";
@@ -26,6 +27,7 @@ export function KataScreen({ id, part }: { id: string; part: string }) {
 
 function Kata({ session, part }: { session: Session; part: string }) {
   useStore(session);
+  const held = useStore(interviewing).holds(session.kata.id);
   const [pane, setPane] = useState<Pane>("code");
   const show = (name: string) => {
     setPane("code");
@@ -42,28 +44,29 @@ function Kata({ session, part }: { session: Session; part: string }) {
   );
   return (
     <>
-      <Toolbar session={session} />
+      <Toolbar session={session} held={held} />
       <div class="tabs" role="tablist" aria-label="Panes">
         {tab("text", "Text")}
         {tab("code", "Code")}
-        {tab("verdicts", failing ? `Verdicts ${failing}` : "Verdicts")}
+        {!held && tab("verdicts", failing ? `Verdicts ${failing}` : "Verdicts")}
       </div>
       <div class={`panes show-${pane}`}>
-        <div class="pane pane-text" id="pane-text"><Aside session={session} /></div>
+        <div class="pane pane-text" id="pane-text"><Aside session={session} held={held} /></div>
         <div class="pane pane-code" id="pane-code">
           <Bars session={session} />
           <Editor session={session} />
           <Try session={session} />
           <Foot session={session} />
         </div>
-        <div class="pane pane-verdicts" id="pane-verdicts" tabIndex={-1}><Verdicts session={session} show={show} /></div>
+        <div class="pane pane-verdicts" id="pane-verdicts" tabIndex={-1}>{held ? <p class="empty">An interview goes on: no hints, and the verdict comes at its end.</p> : <Verdicts session={session} show={show} />}</div>
       </div>
       <Printout session={session} />
     </>
   );
 }
 
-function Toolbar({ session }: { session: Session }) {
+/** held: by an interview, in which nothing is judged or told. */
+function Toolbar({ session, held }: { session: Session; held: boolean }) {
   const { kata, judged } = session;
   const part = session.part(session.cursor) ?? kata.parts.find(({ earned }) => !earned);
   const hints = part && part.hints > 0 && part.hints_seen.length < part.hints ? part : null;
@@ -73,15 +76,15 @@ function Toolbar({ session }: { session: Session }) {
       {kata.edition === "whole" && <span class="points"><b>{kata.points_earned}</b>/{kata.points}</span>}
       <SaveState session={session} />
       <span class="spacer" />
-      {judged.run ? (
+      {held ? null : judged.run ? (
         <button type="button" class="main" onClick={() => void session.stop()} title={`Stop (${mod}-.)`}>■ Stop</button>
       ) : (
         <button type="button" class="main" onClick={() => void session.run()} disabled={session.asked} title={`Save and run (${mod}-Enter)`}>▶ Run</button>
       )}
-      <a class="button" href={to.compare(kata.id)}>Compare</a>
-      <button type="button" id="hint" disabled={!hints} onClick={() => hints && void session.askHint(hints.name)} title={part ? `A hint for ${part.name} (h)` : ""}>
+      {!held && <a class="button" href={to.compare(kata.id)}>Compare</a>}
+      {!held && <button type="button" id="hint" disabled={!hints} onClick={() => hints && void session.askHint(hints.name)} title={part ? `A hint for ${part.name} (h)` : ""}>
         Hint{part && part.hints > 0 ? ` ${Math.min(part.hints_seen.length + 1, part.hints)}/${part.hints}` : ""}
-      </button>
+      </button>}
       <Reset session={session} part={part?.name ?? ""} />
     </div>
   );

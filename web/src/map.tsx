@@ -83,6 +83,7 @@ function DrillCard({ map }: { map: HouseMap }) {
         </p>
       </div>
       <a class="button" href={to.drill()}>Drill</a>
+      <a class="button" href={to.interview()}>Interview</a>
     </section>
   );
 }

@@ -27,7 +27,7 @@ class Options extends Store implements Chosen {
   vim = false;
   /** Run the checks after each save, also one that nobody asked for. */
   asITyped = false;
-  /** Single letters outside of fields: g, d, h, s, c, ?. */
+  /** Single letters outside of fields: g, d, i, h, s, c, ?. */
   letters = true;
 
   constructor() {

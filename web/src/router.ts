@@ -6,6 +6,7 @@ export type Screen =
   | { name: "map" }
   | { name: "report" }
   | { name: "drill"; topic: string }
+  | { name: "interview"; number: string }
   | { name: "kata"; id: string; part: string }
   | { name: "compare"; id: string; part: string };
 
@@ -13,6 +14,7 @@ function screenOf(fragment: string): Screen {
   const [name = "", id = "", part = ""] = fragment.replace(/^#?\/?/, "").split("/").map(decodeURIComponent);
   if ((name === "kata" || name === "compare") && id) return { name, id, part };
   if (name === "drill") return { name, topic: id };
+  if (name === "interview") return { name, number: id };
   return name === "report" ? { name } : { name: "map" };
 }
 
@@ -35,6 +37,7 @@ export const router = new Router();
 export const to = {
   map: () => "#/",
   report: () => "#/report",
+  interview: (number: number | "" = "") => `#/interview${number && `/${number}`}`,
   drill: (topic = "") => `#/drill${topic && `/${encodeURIComponent(topic)}`}`,
   kata: (id: string, part = "") => `#/kata/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,
   compare: (id: string, part = "") => `#/compare/${encodeURIComponent(id)}${part ? `/${encodeURIComponent(part)}` : ""}`,

@@ -4,6 +4,7 @@ import type { EditorView } from "@codemirror/view";
 import type { AnyEvent, CheckResult, Gained, Kata, KataPart, NextPart, PictureEvent, TriedEvent } from "./wire";
 import { api, ConflictError, why } from "./api";
 import { Editing } from "./editing";
+import { interviewing } from "./interviewing";
 import { Judged } from "./judged";
 import { options } from "./options";
 import { firstState, fromOutside, goTo, partAt, placesOf, showJudged } from "./editor/editor";
@@ -125,6 +126,7 @@ export class Session extends Store {
 
   /** Save and judge. part: that one first, or it alone. */
   async run(part = this.cursor, only = false): Promise<void> {
+    if (interviewing.holds(this.kata.id)) return void (await this.editing.save()); // its verdict comes at the end
     this.asked = true;
     this.trouble = "";
     this.stopped = false;
