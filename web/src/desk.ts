@@ -18,7 +18,7 @@ class Desk extends Store {
     token.subscribe(() => this.changed());
     this.stream.begin();
     void this.loadMap();
-    interviewing.save = async () => this.session?.editing.save();
+    interviewing.save = async () => this.session?.editing.save() ?? true;
     interviewing.ended = () => void Promise.all([this.loadMap(), this.session?.reload()]);
     void interviewing.load();
     addEventListener("pagehide", () => this.session?.editing.leave());

@@ -19,8 +19,8 @@ class Interviewing extends Store {
   trouble = "";
   /** Those that broke off with their process, and were ended since this page was opened. */
   broken: number[] = [];
-  /** What is in the editor goes to the disk. */
-  save: () => Promise<unknown> = async () => undefined;
+  /** What is in the editor goes to the disk; whether it is there. */
+  save: () => Promise<boolean> = async () => true;
   /** What was earned may have changed. */
   ended: () => void = () => undefined;
   /** When the time of what is on the clock is over, by `performance.now`. */
@@ -58,7 +58,7 @@ class Interviewing extends Store {
   pass = () => this.about((place) => api.interview.answer({ place, passes: true }));
   handIn = () =>
     this.doing(async () => {
-      await this.save();
+      if (!(await this.save()) && this.left > 0) throw new Error("Your text is not on disk yet, and the disk is judged.");
       return api.interview.step("hand-in");
     });
 
