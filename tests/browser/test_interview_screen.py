@@ -112,6 +112,23 @@ def test_a_reload_does_not_end_it_and_another_tab_shows_it(context, seen):
     expect(seen.page.locator("article.drill header")).to_contain_text("Question 2")
 
 
+def test_a_text_that_is_not_on_disk_is_not_handed_in(seen):
+    begin(seen)
+    answer_all(seen.page)
+    seen.page.get_by_role("button", name="Begin the part").click()
+    seen.code.wait_for()
+    seen.cannot_save()
+    seen.at("def batch_mean")
+    seen.type("  # mine")
+    bar = seen.page.get_by_role("region", name="Interview")
+    bar.get_by_role("button", name="Hand in").click()
+    expect(bar).to_contain_text("Your text is not on disk yet, and the disk is judged.")
+    seen.can_save()
+    bar.get_by_role("button", name="Hand in").click()
+    expect(seen.page.locator(".interview-report")).to_contain_text("batch_mean of dl_901")
+    assert "# mine" in seen.served.judged()[0]
+
+
 def test_leaving_ends_it(seen):
     begin(seen)
     page = seen.page
