@@ -81,14 +81,14 @@ def choose(
         fresh = fresh[: max(0, new - standing.new_today)]
     later = [one for one in asked if all_ and one not in due and one.id in standing.cards]
     later.sort(key=lambda one: standing.cards[one.id].due)
-    known = [*due, *fresh, *later]
-    wanted = [one for one in known if one.id not in but]
+    known, before = [*due, *fresh, *later], set(but)
+    wanted = [one for one in known if one.id not in before]
     alone = len({one.topic for one in asked}) == 1
     room = max(0, A_DAY - standing.answered_today)
     last = {one.id: one.topic for one in asked}.get(but[-1] if but else "", standing.last_topic)
     queue = wanted[:room] if alone else _apart(wanted, last)[:room]
     held = wanted[0].topic if wanted and room and not queue else ""
-    skipped = sum(one.id in but and not _answered_today(one, standing) for one in known)
+    skipped = sum(one.id in before and not _answered_today(one, standing) for one in known)
     return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held, skipped)
 
 

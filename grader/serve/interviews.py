@@ -83,7 +83,7 @@ class Table:
             raise HouseError(f"Interview {number} was kept by a newer grader: update this one.")
         if not one.ended:
             raise HouseError(f"Interview {number} goes on. Its report comes at its end.")
-        path = write_page(self._house, number, one).relative_to(self._house.root).as_posix()
+        path = self._written(number, one)
         return wire.InterviewReport(number=number, html=body(self._house, number, one), path=path)
 
     # ---- what is done
@@ -168,10 +168,15 @@ class Table:
         sitting, self._sitting = self._sitting, None
         assert sitting, "no interview goes on"
         ended = sitting.end(how)
-        with suppress(HouseError):  # it is written again when the report is asked for
-            write_page(self._house, sitting.number, ended)
+        self._written(sitting.number, ended)
         self._log.say(wire.InterviewEvent)
         return self.desk()
+
+    def _written(self, number: int, ended: Interview) -> str:
+        """Where its report lies as a file, from the house; empty where it cannot be written."""
+        with suppress(HouseError):
+            return write_page(self._house, number, ended).relative_to(self._house.root).as_posix()
+        return ""
 
     def _cancel(self) -> None:
         if self._task and self._task is not asyncio.current_task():
@@ -215,7 +220,7 @@ class Table:
             seconds=sitting.seconds if is_timed else 0.0,
             left=sitting.left if is_timed else 0.0,
             said=self._said,
-            warning=" ".join(self._unkept),
+            warning=" ".join(dict.fromkeys(self._unkept)),
         )
 
     def _line(self, number: int, one: Interview | None) -> wire.InterviewLine:

@@ -556,7 +556,7 @@ class InterviewReport(Wire, frozen=True):
     html: str
     """Its first heading is the title."""
     path: str
-    """Where it lies as a file to keep, from the house."""
+    """Where it lies as a file to keep, from the house; empty where that could not be written."""
 
 
 # ---- the report

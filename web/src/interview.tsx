@@ -91,7 +91,7 @@ function Report({ number }: { number: string }) {
     <>
       {!report && <p class="empty" role="status">{trouble || "Opening…"}</p>}
       {report && <div class="interview-report" ref={here} tabIndex={-1}><Markup html={report.html} /></div>}
-      {report && <p class="quiet screen-only">Kept as one file: <code>{report.path}</code></p>}
+      {report?.path && <p class="quiet screen-only">Kept as one file: <code>{report.path}</code></p>}
       <p class="screen-only"><a class="button" href={to.interview()}>All interviews</a></p>
     </>
   );

@@ -581,7 +581,7 @@ export interface InterviewReport {
   number: number;
   /** Its first heading is the title. */
   html: string;
-  /** Where it lies as a file to keep, from the house. */
+  /** Where it lies as a file to keep, from the house; empty where that could not be written. */
   path: string;
 }
 

@@ -296,6 +296,10 @@ def test_a_student_edition_has_its_drills(client, drilling, ask):
     assert client.get("/api/map").json()["drills_due"] == 5
 
 
+def test_a_long_list_of_what_was_asked_takes_no_time_of_others(client, drilling, ask):
+    assert ask(*map(str, range(200_000)))["place"] == 200_001
+
+
 def test_a_long_answer_is_refused_before_it_is_kept(client, drilling, ask):
     for id in ("dl_901.which", GAP, "dl_901.wrong_line", "dl_901.order", "dl_901.printed", BATCH):
         refused = say(client, turn_of(ask, id), "(" * 100_000 + "1")

@@ -248,6 +248,16 @@ def test_a_damaged_file_of_progress_is_said(client, interviewed):
     assert "is damaged" in do(client, "", 400, role="ml")["error"]
 
 
+def test_a_report_is_shown_where_its_file_cannot_be_written(client, interviewed, clock):
+    (interviewed.root / ".grader").mkdir(exist_ok=True)
+    (interviewed.root / ".grader" / "interviews").write_text("a file in the place of the folder")
+    begin(client)
+    do(client, "end")
+    report = client.get("/api/interview/1").json()
+    assert report["path"] == ""
+    assert "<h1>Interview 1" in report["html"]
+
+
 def test_there_is_no_report_of_what_never_was(client, interviewed):
     assert client.get("/api/interview/7").status_code == 404
     assert client.get("/api/interview/x").status_code == 400
