@@ -61,7 +61,7 @@ def answered(house, right, *names, day=TODAY):
 
 def test_by_keyboard_alone_from_the_map_to_the_next_question(seen):
     page = seen.open("/").page
-    expect(page.get_by_role("region", name="Drills")).to_contain_text("6 due")
+    expect(page.get_by_role("region", name="Drills")).to_contain_text("6 new")
     page.keyboard.press("d")
     field = page.get_by_role("textbox", name="Your answer")
     expect(field).to_be_focused()
@@ -83,10 +83,10 @@ def test_by_keyboard_alone_from_the_map_to_the_next_question(seen):
     page.keyboard.press("Enter")
     expect(page.locator("article.drill")).to_contain_text("2 of 6 due")
     expect(page.get_by_role("textbox", name="Your answer")).to_be_focused()
-    expect(page.get_by_role("link", name="Drill 5 due")).to_be_visible()
+    expect(page.get_by_role("link", name="Drill 5 to answer")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("g")
-    expect(page.get_by_role("region", name="Drills")).to_contain_text("5 due")
+    expect(page.get_by_role("region", name="Drills")).to_contain_text("5 new")
 
 
 def test_a_right_answer_in_other_words(seen):
@@ -363,7 +363,7 @@ def test_a_student_edition_has_its_drills(context, house):
     house.to_student_edition()
     house.start()
     seen = Seen(context.new_page(), house).open("/")
-    expect(seen.page.get_by_role("region", name="Drills")).to_contain_text("6 due")
+    expect(seen.page.get_by_role("region", name="Drills")).to_contain_text("6 new")
     ask(seen, "choice")
     seen.page.keyboard.press("1")
     seen.page.keyboard.press("Enter")

@@ -62,6 +62,7 @@ function Head({ open }: { open: (what: Open) => void }) {
   const { name } = useStore(router).screen;
   const { theme } = useStore(options);
   const { map } = desk;
+  const toAsk = map ? map.drills_due + map.drills_new : 0;
   const { sign, next } = THEMES[theme];
   return (
     <header class="head">
@@ -70,7 +71,7 @@ function Head({ open }: { open: (what: Open) => void }) {
         <a href={to.map()} aria-current={name === "map" ? "page" : undefined}>Map</a>
         {(name === "drill" || !!map?.drills) && (
           <a href={to.drill()} aria-current={name === "drill" ? "page" : undefined}>
-            Drill{!!map?.drills_due && <> <span class="count">{map.drills_due}<span class="unseen"> due</span></span></>}
+            Drill{toAsk > 0 && <> <span class="count">{toAsk}<span class="unseen"> to answer</span></span></>}
           </a>
         )}
         {(name === "interview" || !!map?.drills) && <a href={to.interview()} aria-current={name === "interview" ? "page" : undefined}>Interview</a>}

@@ -8,7 +8,6 @@ import { drilling, type Which } from "./drilling";
 import { options } from "./options";
 import { to } from "./router";
 import { useStore } from "./store";
-import { plural } from "./words";
 
 export function DrillScreen({ topic }: { topic: string }) {
   const { turn, nothing, trouble } = useStore(drilling);
@@ -173,7 +172,6 @@ function Nothing({ nothing, map }: { nothing: DrillNext; map: HouseMap | null })
         {lacks === "none" && all && <button type="button" onClick={() => void drilling.restart()}>Ask them again</button>}{" "}
         <a class="button" href={to.map()}>To the map</a>
       </p>
-      {map && map.drills_due > 0 && lacks === "none" && <p class="quiet">Of all topics {plural(map.drills_due, "question")} {map.drills_due === 1 ? "is" : "are"} due.</p>}
     </div>
   );
 }

@@ -74,12 +74,14 @@ function NextCard({ map }: { map: HouseMap }) {
 
 function DrillCard({ map }: { map: HouseMap }) {
   if (!map.drills) return null;
+  const { drills_due: due, drills_new: fresh } = map;
+  const counts = [due && `${due} due`, fresh && `${fresh} new`].filter(Boolean).join(", ");
   return (
     <section class="next drills" aria-label="Drills">
       <div>
         <p class="kicker">Drill</p>
         <p class="what">
-          <b>{map.drills_due ? `${map.drills_due} due` : "nothing due"}</b> · what interviewers ask, with numbers that change; a minute each
+          <b>{counts || "nothing due"}</b> · what interviewers ask, with numbers that change; a minute each
         </p>
       </div>
       <a class="button" href={to.drill()}>Drill</a>

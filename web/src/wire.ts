@@ -40,8 +40,10 @@ export interface HouseMap {
   exercises: ExerciseCard[];
   /** How many there are. */
   drills: number;
-  /** How many `grader drill` would ask, with the new ones for today. */
+  /** How many of those answered before are due. */
   drills_due: number;
+  /** How many that were never asked are for today. */
+  drills_new: number;
   /** One with the id of a role is the order for who prepares for it. */
   tracks: Track[];
   /** Why progress is not shown, where its file cannot be read. */

@@ -11,7 +11,7 @@ from grader.drills import Blank, Bug, Choice, Number, Order, Predict, question
 from grader.drills.judge import Judged
 from grader.drills.load import all_questions
 from grader.drills.question import variant
-from grader.drills.shown import shown, told
+from grader.drills.shown import read_back, shown, told
 from grader.drills.value import Unread, value_of
 
 REST = {"why": "So."}
@@ -91,3 +91,11 @@ def test_of_two_formulas_none_is_put_in():
 
     assert worked("a · b, or a + b") == ""
     assert worked("a · b²") == "2 · (-3)²"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("12.5", "12.5 % or 1250 %"), ("1/8", "0.125 % or 12.5 %"), ("12.5 %", "12.5 %")]
+)
+def test_a_bare_share_is_read_back_both_ways_in_which_it_counts(typed, said):
+    share = asked(Number(ask="?", answer=12.5, unit="%", traps={"no": 50.0}, hints=("a", "b"), **REST))
+    assert read_back(share, typed) == said

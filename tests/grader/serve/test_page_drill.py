@@ -293,7 +293,7 @@ def test_a_student_edition_has_its_drills(client, drilling, ask):
     stub.parent.mkdir(parents=True)
     stub.write_text(drilling.attempt.read_text())
     assert say(client, ask(), "7").json()["verdict"]["again"] == "again tomorrow"
-    assert client.get("/api/map").json()["drills_due"] == 5
+    assert client.get("/api/map").json()["drills_new"] == 5
 
 
 def test_a_long_list_of_what_was_asked_takes_no_time_of_others(client, drilling, ask):
@@ -318,12 +318,13 @@ def topics(client):
 
 def test_the_map_counts_drills_beside_parts(client, drilling):
     assert client.get("/api/map").json()["drills"] == 6
-    assert client.get("/api/map").json()["drills_due"] == 6
+    assert [client.get("/api/map").json()[name] for name in ("drills_due", "drills_new")] == [0, 6]
     assert [topics(client)["mean.batch"][name] for name in ("state", "drills", "drilled")] == ["open", 3, ""]
     for day in (1, 2):
         for name in ("bytes_of_rows", "which", "printed"):
             answered(drilling, f"dl_901.{name}", day=TODAY - timedelta(days=300 - day))
     assert [topics(client)["mean.batch"][name] for name in ("state", "drilled")] == ["open", "fading"]
+    assert [client.get("/api/map").json()[name] for name in ("drills_due", "drills_new")] == [3, 3]
 
 
 def test_a_topic_without_a_part_shows_its_drills_alone(client, drilling):
