@@ -65,12 +65,13 @@ def read_back(one: Variant, typed: str) -> str:
     """
     asked, answer = one.asked, understood(one, typed)
     if isinstance(asked, Number):
-        return " or ".join(written(reading, asked.unit) for reading in answer)
+        likely = answer if abs(answer[0]) <= 1 else answer[:1]  # nobody means 12.5 as a share
+        return " or ".join(written(reading, asked.unit) for reading in likely)
     if isinstance(asked, Blank):
         line = next(line for line in asked.code.split("\n") if GAP in line)
         return line.strip().replace(GAP, answer)
     if isinstance(asked, Order):
-        return ", ".join(answer)
+        return "; ".join(answer)
     return "" if isinstance(asked, Predict) else str(answer).strip()
 
 

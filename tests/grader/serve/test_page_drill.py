@@ -147,7 +147,7 @@ def test_what_is_typed_is_read_back_in_the_terms_of_the_question(client, ask, id
 def test_choices_and_orders_are_read_back_as_they_are_shown(client, ask):
     which, order = turn_of(ask, "dl_901.which"), turn_of(ask, "dl_901.order")
     assert say(client, which, "2", "read").json()["said"] == which["asked"]["options"][1]
-    assert say(client, order, "3 1 2", "read").json()["said"] == ", ".join(
+    assert say(client, order, "3 1 2", "read").json()["said"] == "; ".join(
         order["asked"]["options"][i] for i in (2, 0, 1)
     )
 
