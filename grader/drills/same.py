@@ -1,5 +1,6 @@
 """Whether two answers to a question are the same, kind by kind."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,8 +30,8 @@ def same(asked: Kind, one: Any, other: Any, apart: float = 1) -> bool:
 
 
 def close(one: float, other: float, tolerance: float) -> bool:
-    """Whether two numbers differ by no more than a share of the larger."""
-    return one == other or abs(one - other) <= tolerance * max(abs(one), abs(other))
+    """Whether two numbers differ by no more than a share of the larger. An infinite one is like itself alone."""
+    return one == other or abs(one - other) <= tolerance * max(abs(one), abs(other)) < math.inf
 
 
 def same_expression(one: str, other: str, names: Sequence[str]) -> bool:

@@ -73,6 +73,8 @@ def test_right(one, typed):
         (PAIRS, "[0, 1, 2]", "flat"),
         (SHARE, "0.5", "half"),
         (SHARE, "0.5 %", ""),
+        (PRINTS, "[1e999, -1e999] (3, 'a')", ""),
+        (PRINTS, f"[{'9' * 350}, 2.5] (3, 'a')", ""),
         (LINE, "1", "a number"),
         (LINE, "3", ""),
     ],
