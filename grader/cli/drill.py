@@ -4,17 +4,20 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 import click
 import msgspec
 
 from grader.bank.catalog import House, find_house
+from grader.base.errors import HouseError
 from grader.base.text import plain, shortened
 from grader.cli.talk import print_json, warn
 from grader.drills.choose import Chosen
 from grader.drills.judge import is_name
+from grader.drills.load import question_of
 from grader.drills.value import Unread
-from grader.learner.drill import Turn, Wish, wanted
+from grader.learner.drill import Turn, Wish, every, wanted
 from grader.views.columns import terminal_columns, width_for
 from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines, why_nothing
 
@@ -25,11 +28,16 @@ from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, 
 @click.option("--due", is_flag=True, help="Only what you have answered before and is due.")
 @click.option("--all", "all_", is_flag=True, help="Also what is not due yet.")
 @click.option("--count", is_flag=True, help="Say how many are due, and ask nothing.")
+@click.option("--anki", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
+              help="Write all, or those of --topic, --role or --due, as a deck for Anki; ask nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what would be asked, without answers; ask nothing.")
-def drill(topic: str, role: str, due: bool, all_: bool, count: bool, as_json: bool) -> None:
+def drill(topic: str, role: str, due: bool, all_: bool, count: bool, anki: Path | None, as_json: bool) -> None:
     """Answer questions whose numbers change. What you knew comes back later, what you did not tomorrow."""
-    house = find_house()
-    chosen = wanted(house, Wish(topic, role, due, all_))
+    house, wish = find_house(), Wish(topic, role, due, all_)
+    if anki:
+        _write_deck(house, wish, anki)
+        return
+    chosen = wanted(house, wish)
     if as_json:
         queue = [] if count else [msgspec.to_builtins(Turn(house, one).shown) for one in chosen.queue]
         print_json({"due": chosen.due, "now": len(chosen.queue), "questions": queue})
@@ -39,6 +47,18 @@ def drill(topic: str, role: str, due: bool, all_: bool, count: bool, as_json: bo
         click.echo(_nothing(chosen))
     else:
         _sit(house, chosen)
+
+
+def _write_deck(house: House, wish: Wish, path: Path) -> None:
+    from grader.views.anki import need_genanki, note, write_deck
+
+    need_genanki()
+    notes = [note(question_of(house, one.id)) for one in every(house, wish)]
+    if not notes:
+        raise HouseError("Nothing is due, so there is nothing to write. Leave --due away for all of them.")
+    count = write_deck(path, notes)
+    click.echo(f"{len(notes)} drills on {count} cards in {plain(str(path))}: in Anki, File, Import.")
+    click.echo("Import a newer one over it at any time: drills that are there are brought up to date.")
 
 
 def _nothing(chosen: Chosen) -> str:

@@ -1,6 +1,7 @@
 """What a learner sees of a question, and of the verdict: one source for the terminal and the page."""
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -78,7 +79,12 @@ def read_back(one: Variant, typed: str) -> str:
 def told(one: Variant, judged: Judged) -> Told:
     """A verdict with what belongs to it."""
     asked = one.asked
-    return Told(judged.right, judged.trap, _answer(one), _worked(asked), asked.why, one.question.source)
+    return Told(judged.right, judged.trap, _in_full(one, asked.answer), _worked(asked), asked.why, one.question.source)
+
+
+def mistakes(one: Variant) -> dict[str, str]:
+    """Each known mistake by its name, to the answer that it gives."""
+    return {name: _in_full(one, wrong) for name, wrong in one.asked.traps.items()}
 
 
 def _note(asked: Kind) -> str:
@@ -88,21 +94,20 @@ def _note(asked: Kind) -> str:
     return f"{how}, in {asked.unit}" if asked.unit and asked.unit != "x" else how
 
 
-def _answer(one: Variant) -> str:
+def _in_full(one: Variant, answer: Any) -> str:
+    """The right answer, or a wrong one, in the form in which it is typed; with what it stands for."""
     asked = one.asked
     if isinstance(asked, Number):
-        return written(asked.answer, asked.unit)
+        return written(answer, asked.unit)
     if isinstance(asked, Order):
-        numbers = " ".join(str(one.options.index(item) + 1) for item in asked.answer)
-        return f"{numbers}: {'; '.join(asked.answer)}"
+        numbers = " ".join(str(one.options.index(item) + 1) for item in answer)
+        return f"{numbers}: {'; '.join(answer)}"
     if isinstance(asked, Bug):
-        line = asked.code.strip("\n").split("\n").index(asked.answer) + 1
-        return f"line {line}, {asked.mended.strip()}"
-    return asked.answer.strip() if isinstance(asked, Blank | Predict) else f"{_place(one)}: {asked.answer}"
-
-
-def _place(one: Variant) -> int:
-    return one.options.index(str(one.asked.answer)) + 1
+        line = asked.code.strip("\n").split("\n").index(answer) + 1
+        return f"line {line}, {asked.mended.strip()}" if answer == asked.answer else f"line {line}"
+    if isinstance(asked, Blank | Predict):
+        return str(answer).strip()
+    return f"{one.options.index(str(answer)) + 1}: {answer}"
 
 
 def _worked(asked: Kind) -> str:

@@ -1,6 +1,6 @@
 """One sitting of drills: what is asked, what was answered, what is kept. The terminal and the page talk around it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from time import monotonic
 
@@ -11,7 +11,7 @@ from grader.bank.coverage import Mark
 from grader.base.errors import HouseError
 from grader.base.seeds import new_seed
 from grader.base.text import nearest, plain
-from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose
+from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose, is_due
 from grader.drills.heads import Listed, heads
 from grader.drills.judge import judged
 from grader.drills.load import question_of
@@ -42,15 +42,31 @@ def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
 
     Raises HouseError for what is not known, ProgressError where nothing can be read.
     """
-    questions = heads(house)
-    if not questions:
-        raise HouseError("There are no drills here yet.")
+    questions = _heads(house)
     drilled = Drilled(house.root)
     standing, begun = drilled.standing(questions, today), drilled.last_worked_on()
     latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
     asked = sorted(questions.values(), key=lambda one: latest.get(one.id.partition(".")[0], len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
     return choose(_of(house, asked, wish), standing, all_=wish.all, new=new, but=wish.but)
+
+
+def every(house: House, wish: Wish) -> list[Listed]:
+    """All questions of a topic or a role, whatever was asked today; with `due` those that are due.
+
+    Raises as `wanted`.
+    """
+    questions = _heads(house)
+    found = _of(house, questions.values(), wish)
+    standing = Drilled(house.root).standing(questions) if wish.due else None
+    return [one for one in found if standing is None or is_due(one, standing)]
+
+
+def _heads(house: House) -> Mapping[str, Listed]:
+    questions = heads(house)
+    if not questions:
+        raise HouseError("There are no drills here yet.")
+    return questions
 
 
 def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
