@@ -1,6 +1,6 @@
 """Write an nbgrader course, and bring one up to date without losing what a teacher changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -61,11 +61,24 @@ def write_course(
     A file that differs from what was written last was changed by a teacher. It is left alone, or with `overwrite` moved
     to replaced/ first.
     """
-    texts = {"nbgrader_config.py": CONFIG.format(course=folder.resolve().name, house=str(root.resolve()))}
+    texts = configuration(folder, root)
     for exercise in exercises:
         path = f"source/{exercise.id}/{exercise.stem}.ipynb"
         points = _question_points(folder / path) if question_points is None else question_points
         texts[path] = as_text(source_notebook(exercise, points))
+    return write_texts(folder, texts, overwrite)
+
+
+def configuration(folder: Path, root: Path) -> dict[str, str]:
+    """The file that lets nbgrader grade with the house at `root`, by its path in the course."""
+    return {"nbgrader_config.py": CONFIG.format(course=folder.resolve().name, house=str(root.resolve()))}
+
+
+def write_texts(folder: Path, texts: Mapping[str, str], overwrite: bool) -> list[Written]:
+    """Write files of a course, each by its path in it; what a teacher has changed as in `write_course`.
+
+    Raises HouseError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         record = _read(folder / _RECORD)

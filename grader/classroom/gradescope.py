@@ -7,6 +7,7 @@ finds the student's files in /autograder/submission and leaves /autograder/resul
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from grader.bank.catalog import Exercise, House
@@ -15,6 +16,7 @@ from grader.base.errors import HouseError
 from grader.verdicts.result import Result
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_TREES = ("exercises", "solutions", "tests")
 
 _DEEPEST = 5
 _MOST_FOLDERS = 100
@@ -39,24 +41,33 @@ _RUN = """#!/usr/bin/env bash
 # Run by Gradescope for each submission. It writes no results where the grader itself fails: nobody is charged for that.
 set -euo pipefail
 cd "$(dirname "${{BASH_SOURCE[0]}}")"
-exec source/.venv/bin/python -m grader.classroom.gradescope . {id}
+exec source/.venv/bin/python -m {module} . {name}
 """
 
 
 def write_autograder(folder: Path, house: House, exercise: Exercise) -> None:
     """Write the folder. Raises HouseError where that cannot be."""
+    trees = {tree / Path(exercise.id): house.bank / tree / exercise.id for tree in map(Path, _TREES)}
+    write_folder(folder, house, trees, "grader.classroom.gradescope", exercise.id)
+
+
+def write_folder(folder: Path, house: House, more: Mapping[Path, Path], module: str, graded: str) -> None:
+    """Write an autograder, which runs a module of the grader's for each submission. Raises HouseError.
+
+    more: what it needs besides the grader, files and folders: where in it, to where they lie. graded: its name.
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / "run_autograder").is_file():
         raise HouseError(f"{folder} is not empty, and no autograder: name a new folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _copy(_PACKAGE, folder / "grader")
-        for tree in ("exercises", "solutions", "tests"):
-            _copy(house.bank / tree / exercise.id, folder / tree / exercise.id)
+        for target, source in more.items():
+            _copy(source, folder / target)
         shutil.copy(house.bank / "exercises" / "coverage.toml", folder / "exercises")
         for name in ("pyproject.toml", "constraints.txt", "README.md"):
             shutil.copy((installed_bank() or _PACKAGE.parent) / name, folder)
         (folder / "conftest.py").write_text('pytest_plugins = ["grader.plugin"]\n')
-        for name, text in (("setup.sh", _SETUP), ("run_autograder", _RUN.format(id=exercise.id))):
+        for name, text in (("setup.sh", _SETUP), ("run_autograder", _RUN.format(module=module, name=graded))):
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
     except OSError as error:
@@ -64,6 +75,10 @@ def write_autograder(folder: Path, house: House, exercise: Exercise) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+        return
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
@@ -81,7 +96,8 @@ def judge(root: Path, id: str) -> int:
 
     house = House(root / "source")
     exercise = house.exercises[id]
-    submission = read_submission("", exercise, _place(exercise, root / "submission"))
+    names = {f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"}
+    submission = read_submission("", exercise, place_of(names, root / "submission"))
     results: list[Result] = []
     with Engine([exercise]) as engine:
         engine.judge(house, exercise, [submission], seed_of=lambda _: new_seed(), jobs=1, keep=results.append)
@@ -93,15 +109,15 @@ def judge(root: Path, id: str) -> int:
     return 0
 
 
-def _place(exercise: Exercise, folder: Path) -> Path:
-    """The folder that holds the file: where a student uploads a zip or a repository, it may lie deeper."""
+def place_of(names: Set[str], folder: Path) -> Path:
+    """The folder that holds a file of these names: where a student uploads a zip or a repository, it may lie deeper."""
     found = []
     for place, folders, files in os.walk(folder):
         deep = len(Path(place).relative_to(folder).parts)
         folders[:] = [
             name for name in folders[:_MOST_FOLDERS] if deep < _DEEPEST and name[0] not in "._" and name != "stubs"
         ]
-        if {f"{exercise.stem}.py", f"{exercise.id}.ipynb", f"{exercise.stem}.ipynb"} & {*files}:
+        if names & {*files}:
             found.append(Path(place))
     return found[0] if len(found) == 1 or found[:1] == [folder] else folder
 

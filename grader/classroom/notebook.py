@@ -36,7 +36,7 @@ except ModuleNotFoundError:
         print("To see examples pass, install the folder that your teacher gave you: pip install dl-kata-student/")
 '''
 
-_CALL = 'check("{name}")'
+_CALLED = re.compile(r'check\("([\w.]+)"\)', re.ASCII)
 
 _QUESTION = """## In your own words
 
@@ -52,7 +52,7 @@ def source_notebook(exercise: Exercise, question_points: float = 0.0) -> Noteboo
 
 def _notebook(exercise: Exercise, source: str, question_points: float = 0.0) -> NotebookNode:
     """source: the marked solution, or the stub."""
-    cells = [_markdown("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
+    cells = [markdown_cell("statement", _statement(exercise)), _locked(SETUP, _SETUP.format(id=exercise.id))]
     answers = cells_of(source, exercise.parts)
     last = {
         part.name: [c.id for c in answers if part.name == _part_of(c.names, exercise)][-1] for part in exercise.parts
@@ -67,11 +67,11 @@ def _notebook(exercise: Exercise, source: str, question_points: float = 0.0) -> 
         part = exercise.part(name)
         if name not in begun:
             begun.add(name)
-            cells.append(_markdown(f"about-{name}", _about(part)))
-        cells.append(_code(cell.id, text, solution=True))
+            cells.append(markdown_cell(f"about-{name}", _about(part)))
+        cells.append(code_cell(cell.id, text, solution=True))
         if cell.id == last[name]:
-            cells.append(_code(f"{PART}{name}", _CALL.format(name=name), points=part.points))
-    cells += [_markdown("about-question", _QUESTION), _question(question_points)]
+            cells.append(code_cell(f"{PART}{name}", called(name), points=part.points))
+    cells += [markdown_cell("about-question", _QUESTION), _question(question_points)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook: NotebookNode = v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
@@ -100,10 +100,15 @@ def practice_notebook(exercise: Exercise) -> NotebookNode:
     return notebook
 
 
+def called(name: str) -> str:
+    """The text of the graded cell of a part, or of a question of a quiz."""
+    return f'check("{name}")'
+
+
 def part_named(id: str, source: str) -> str:
-    """The part that a graded cell of such a notebook stands for, or nothing for any other cell."""
-    name = id.removeprefix(PART)
-    return name if id.startswith(PART) and source.strip() == _CALL.format(name=name) else ""
+    """The part, or the question of a quiz, that a graded cell stands for; nothing for a cell that is none of ours."""
+    found = _CALLED.fullmatch(source.strip())
+    return found[1] if found and id == f"{PART}{found[1].replace('.', '-')}" else ""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -186,7 +191,8 @@ def _cell_id(id: str) -> str:
     return re.sub(r"[^a-zA-Z0-9-]", "-", id)[:64]
 
 
-def _markdown(id: str, source: str) -> NotebookNode:
+def markdown_cell(id: str, source: str) -> NotebookNode:
+    """A cell of text. id: of nbformat, from which other characters than it allows fall away."""
     cell: NotebookNode = v4.new_markdown_cell(source, id=_cell_id(id))
     return cell
 
@@ -197,7 +203,8 @@ def _marked(cell: NotebookNode, id: str, **marks: Any) -> NotebookNode:
     return cell
 
 
-def _code(id: str, source: str, *, solution: bool = False, points: float | None = None) -> NotebookNode:
+def code_cell(id: str, source: str, *, solution: bool = False, points: float | None = None) -> NotebookNode:
+    """A cell that nbgrader knows by its id: graded where it has points, else an answer (`solution`), else locked."""
     cell = v4.new_code_cell(source, id=_cell_id(id))
     if points is None:
         return _marked(cell, id, solution=solution, locked=not solution)
@@ -205,8 +212,8 @@ def _code(id: str, source: str, *, solution: bool = False, points: float | None 
 
 
 def _locked(id: str, source: str) -> NotebookNode:
-    return _code(id, source.rstrip("\n"))
+    return code_cell(id, source.rstrip("\n"))
 
 
 def _question(points: float) -> NotebookNode:
-    return _marked(_markdown(QUESTION, _ANSWER), QUESTION, grade=True, solution=True, points=points)
+    return _marked(markdown_cell(QUESTION, _ANSWER), QUESTION, grade=True, solution=True, points=points)

@@ -8,11 +8,11 @@ score.
 import atexit
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbconvert.exporters import NotebookExporter
 from nbformat import from_dict
@@ -31,10 +31,12 @@ from grader.base.text import plain
 from grader.classroom.canonical import Expected, Texts, canonical, problem_of, texts_of, unreadable
 from grader.classroom.copies import defuse, is_markup
 from grader.classroom.notebook import part_named, shown
+from grader.classroom.quizzed import answer_text
 from grader.engine.judging import Judges, Judging, ServerError
 from grader.engine.server import Asked, Batch
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, is_of
-from grader.verdicts.result import Result
+from grader.submissions.quiz import is_of_quiz, quiz_named
+from grader.verdicts.result import PartResult, Result
 from grader.verdicts.verdict import Verdict
 from grader.views.render import part_text
 
@@ -43,6 +45,8 @@ _OURS = "grader"
 _EYES = "grader_eyes"
 """Key for why a person should look at a notebook."""
 _MOST_LOOKED_AT = 10
+_QUIZ = "grader.classroom.quizzed"
+"""What judges a quiz, in a process of its own."""
 
 
 class ReadAnything(NotebookExporter):
@@ -261,6 +265,23 @@ def _expected(db_url: str, assignment: str, name: str) -> list[Expected]:
         return found
 
 
+Tell = Callable[[PartResult, float], str]
+"""What a graded cell shows of a part, and of the points that it is worth."""
+
+
+class _Judge(NamedTuple):
+    """Who judges an assignment. name: of the exercise or the quiz. root: of the house. quiz: the folder of one."""
+
+    name: str
+    root: Path
+    tell: Tell
+    quiz: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{_QUIZ} {self.quiz}" if self.quiz else self.name
+
+
 class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
     """Takes the place of Execute. A notebook that `grader course` did not write is executed as usual."""
 
@@ -285,22 +306,32 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
     def preprocess(self, nb: Any, resources: Any) -> Any:
         if not any(part_named(_id(cell), cell.source) for cell in nb.cells):
             return super().preprocess(nb, resources)
-        exercise = self._exercise(nb)
         student, assignment = resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
+        judge = self._judge_of(nb, assignment)
         problem, result = problem_of(nb), None
         if problem:
             problem = f"The notebook that was handed in {problem}."
         else:
-            self._announce_others(exercise, assignment, student)
-            one = self._asked(exercise, student, nb.cells)
-            result = self._judge(exercise).result(Batch(exercise.id, [one]), one)
+            self._announce_others(judge, assignment, student)
+            one = self._asked(judge, student, nb.cells)
+            result = self._judging_by(judge).result(Batch(judge.name, [one]), one)
             self._trust(result)
             problem = result.problem
         if problem:
             resources[_EYES] = _safe(problem)
             self.log.warning("Needs your eyes: %s/%s: %s", plain(student), plain(assignment), _safe(problem))
-        self._fill(nb, result, problem)
+        self._fill(nb, result, problem, judge.tell)
         return nb, resources
+
+    def _judge_of(self, nb: Any, assignment: str) -> "_Judge":
+        """Who judges a notebook of ours. Raises ServerError where there is none: it is never executed."""
+        quiz = quiz_named(next((cell.source for cell in nb.cells if _id(cell) == SETUP), ""))
+        if quiz:
+            course = self.parent.parent.coursedir
+            folder = course.format_path(course.source_directory, ".", assignment)
+            return _Judge(Path(folder).name, Path(self.house), answer_text, folder)
+        exercise = self._exercise(nb)
+        return _Judge(exercise.id, exercise.root, part_text)
 
     def _exercise(self, nb: Any) -> Exercise:
         """The exercise of a notebook of ours. Raises ServerError if there is none: it is never executed."""
@@ -312,37 +343,41 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
             )
         return read_exercise(Path(self.house), id)
 
-    def _asked(self, exercise: Exercise, student: str, cells: Sequence[Mapping[str, Any]]) -> Asked:
+    def _asked(self, judge: "_Judge", student: str, cells: Sequence[Mapping[str, Any]]) -> Asked:
         seed = self._drawn if self.seed is None else self.seed
-        return Asked(student, of_submission(seed, student, exercise.id), notebook=_code_of(cells))
+        return Asked(student, of_submission(seed, student, judge.name), notebook=_code_of(cells))
 
-    def _judge(self, exercise: Exercise) -> Judges:
-        """Who judges an exercise: one process, which goes from one exercise to the next."""
-        if exercise.id not in self._judging or self._judging[exercise.id].has_ended:
-            running = next((one for one in self._judging.values() if not one.has_ended), None)
+    def _judging_by(self, judge: "_Judge") -> Judges:
+        """Who judges: one process, which goes from one exercise to the next; another one for a quiz."""
+        if judge.key not in self._judging or self._judging[judge.key].has_ended:
+            live = [key for key, one in self._judging.items() if not one.has_ended and not judge.quiz]
+            running = next((self._judging[key] for key in live if not key.startswith(_QUIZ)), None)
             self._judging.clear()
             if running:
                 running.forget()  # nbgrader has gone on to another exercise
-            self._judging[exercise.id] = running or self._started(exercise.root)
-        return self._judging[exercise.id]
+            self._judging[judge.key] = running or self._started(judge)
+        return self._judging[judge.key]
 
-    def _started(self, root: Path) -> Judges:
+    def _started(self, judge: "_Judge") -> Judges:
         """A process of this machine, or the workers of a cluster. Raises ServerError."""
         judging: Judges
-        if self.cluster:
+        if judge.quiz:
+            command = (_QUIZ, self.house, judge.quiz, self.require)
+            judging = Judging(judge.root, self.require, 1, command)
+        elif self.cluster:
             try:
                 from grader.cluster.judging import ClusterJudging
             except ImportError:
                 raise ServerError("c.GradeParts.cluster needs Dask: install the extra `cluster`") from None
-            judging = ClusterJudging(House(root), self.cluster, self.require)
+            judging = ClusterJudging(House(judge.root), self.cluster, self.require)
         else:
-            judging = Judging(root, self.require, self.jobs or len(processors()))
+            judging = Judging(judge.root, self.require, self.jobs or len(processors()))
         atexit.register(judging.close)
         return judging
 
-    def _announce_others(self, exercise: Exercise, assignment: str, student: str) -> None:
+    def _announce_others(self, judge: "_Judge", assignment: str, student: str) -> None:
         """Let the engine begin with the submissions that nbgrader will ask for next."""
-        if exercise.id in self._judging and not self._judging[exercise.id].has_ended:
+        if judge.key in self._judging and not self._judging[judge.key].has_ended:
             return
         converter = self.parent.parent
         asked = []
@@ -360,10 +395,10 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 try:
                     text = read_file(self.parent.path_of(notebook), LARGEST_NOTEBOOK).decode("utf-8-sig")
                     cells = canonical(text, self.parent.expected(facts), {})["cells"]
-                    asked.append(self._asked(exercise, other, cells))
+                    asked.append(self._asked(judge, other, cells))
                 except (NotebookError, OSError, UnicodeError):  # names of folders are not always characters
                     continue
-        self._judge(exercise).announce(Batch(exercise.id, asked))
+        self._judging_by(judge).announce(Batch(judge.name, asked))
 
     def _trust(self, result: Result) -> None:
         """Raises ServerError where the grader itself failed: nbgrader names the student, and goes on."""
@@ -373,17 +408,17 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         if result.isolation != "full":
             self.log.warning("Graded in isolation '%s', which is weaker than full: see SECURITY.md.", result.isolation)
 
-    def _fill(self, nb: Any, result: Result | None, problem: str) -> None:
+    def _fill(self, nb: Any, result: Result | None, problem: str, tell: "Tell") -> None:
         """Give each graded code cell the outputs from which nbgrader reads its score, and a student the reason."""
         parts = {part.name: part for part in result.parts} if result else {}
         for cell in nb.cells:
             marks = cell.metadata.get("nbgrader", {})
             if cell.cell_type != "code" or not marks.get("grade") or marks.get("solution"):
                 continue
-            part = parts.get(_id(cell).removeprefix(PART))
-            name = _id(cell).removeprefix(PART)
+            name = part_named(_id(cell), cell.source) or _id(cell).removeprefix(PART)
+            part = parts.get(name)
             verdict = Verdict.ERROR if problem else Verdict.NOT_RUN
-            said = part_text(part, marks["points"]) if part else _unjudged(name, marks["points"], verdict, problem)
+            said = tell(part, marks["points"]) if part else _unjudged(name, marks["points"], verdict, problem)
             share = part.earned / part.points if part and part.points else 0.0
             cell.outputs = [
                 from_dict({"output_type": "stream", "name": "stdout", "text": _safe(said) + "\n"}),
@@ -400,11 +435,13 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
 
 def _holds(path: Path, expected: Sequence[Expected]) -> bool:
-    """Whether a notebook is of the exercise whose cells are expected."""
-    id = exercise_named(next((one.source for one in expected if one.id == SETUP), ""))
+    """Whether a notebook is of the exercise or the quiz whose cells are expected."""
+    setup = next((one.source for one in expected if one.id == SETUP), "")
+    id, quiz = exercise_named(setup), quiz_named(setup)
     answers = {one.id for one in expected if one.kind == "code" and one.marks.get("solution")}
     try:
-        return is_of(cells_of_notebook(read_file(path, LARGEST_NOTEBOOK).decode("utf-8-sig")), id, answers)
+        cells = cells_of_notebook(read_file(path, LARGEST_NOTEBOOK).decode("utf-8-sig"))
+        return is_of_quiz(cells, quiz) if quiz else is_of(cells, id, answers)
     except (NotebookError, OSError, UnicodeDecodeError):
         return False
 

@@ -106,6 +106,36 @@ def report(place: Path, output: Path) -> None:
     click.echo(f"{count} student{'s' * (count != 1)} in {output}, and {output.with_suffix('.csv')}")
 
 
+@class_.command()
+@click.argument("folder", metavar="COURSE", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("roster", metavar="ROSTER.CSV", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("drills", metavar="DRILL...", nargs=-1, required=True)
+@click.option("--name", default="quiz", show_default=True, help="Of the assignment.")
+@click.option("--overwrite", is_flag=True, help="Write it anew, though it asks something else than what is there.")
+def quiz(folder: Path, roster: Path, drills: tuple[str, ...], name: str, overwrite: bool) -> None:
+    """Write a quiz: drills for points, with numbers of each student's own.
+
+    DRILL is a drill (dl_011.bytes_a_token) or a topic, for all of its drills (kv.memory, or kv for all of kv). The CSV
+    has a column `id`, as nbgrader knows students, or `email`, as Gradescope does. All get the same folder,
+    COURSE/source/NAME. Run it again when students join: whoever was asked before is asked the same.
+    """
+    house = find_bank()
+    house.need_whole()
+    _need("nbformat", "This writes a notebook")
+    from grader.classroom.quiz import SECRET, chosen_questions
+    from grader.classroom.quiz_course import write_quiz
+    from grader.classroom.roster import read_roster
+
+    column, students = read_roster(roster)
+    ids = chosen_questions(house, drills)
+    for one in write_quiz(folder, house, name, ids, students, overwrite):
+        click.echo(f"  {one.done:<11} {folder / one.path}")
+    click.echo(f"{len(ids)} drills for {len(students)} students, who are known by the column '{column}'.")
+    click.echo(f"{folder / SECRET} gives the numbers: keep it, and hand it to nobody.")
+    click.echo(f"With nbgrader:   cd {folder} && nbgrader generate_assignment {name}")
+    click.echo(f"With Gradescope: grader export gradescope-autograder DIR --quiz {folder / 'source' / name}")
+
+
 def _need(package: str, why: str) -> None:
     """Raises HouseError where a package of the classroom is not installed."""
     if importlib.util.find_spec(package) is None:

@@ -28,17 +28,24 @@ _WHOLE: dict[str, Callable[[Sequence[Result]], str]] = {"junit": as_junit, "csv"
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help="The file to write.")
 @click.option("--student", default=None, help="Results of this student only.")
 @click.option("--exercise", default=None, metavar="ID", help="Results of this exercise only.")
-def export(form: str, folder: Path, output: Path | None, student: str | None, exercise: str | None) -> None:
+@click.option("--quiz", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="COURSE/source/QUIZ",
+              help="With gradescope-autograder: the quiz that it grades, in place of an exercise.")  # fmt: skip
+def export(
+    form: str, folder: Path, output: Path | None, student: str | None, exercise: str | None, quiz: Path | None
+) -> None:
     """Write the results of `grader grade`, which lie in FOLDER, for another system.
 
     junit: JUnit XML. csv: a row for each part. canvas: a gradebook to import under Grades. gradescope: results.json of
     the one submission that --student and --exercise name; with a folder as -o, of every submission.
-    gradescope-autograder: needs no results; it builds, in FOLDER, what Gradescope runs to grade the --exercise itself.
+    gradescope-autograder: needs no results; it builds, in FOLDER, what Gradescope runs to grade the --exercise itself,
+    or the --quiz.
     Exit codes: 0 written; 2 no results there, or a name that is in none.
     """
     if form == _BUILD:
-        _build(folder, exercise)
+        _build(folder, exercise, quiz)
         return
+    if quiz:
+        raise HouseError("--quiz goes with gradescope-autograder alone.")
     if output is None:
         raise HouseError("Name the file to write: --output FILE.")
     results = results_of(folder)
@@ -70,20 +77,25 @@ def export(form: str, folder: Path, output: Path | None, student: str | None, ex
     click.echo(f"{len(results)} files in {plain(str(output))}")
 
 
-def _build(folder: Path, id: str | None) -> None:
+def _build(folder: Path, id: str | None, quiz: Path | None) -> None:
     """Write a Gradescope autograder."""
     from grader.classroom.gradescope import write_autograder
+    from grader.classroom.gradescope_quiz import write_quiz_autograder
 
-    if id is None:
-        raise HouseError("Name the exercise that it is to grade: --exercise ID.")
+    if (id is None) == (quiz is None):
+        raise HouseError(
+            "Name the exercise that it is to grade: --exercise ID. Or the quiz: --quiz COURSE/source/QUIZ."
+        )
     house = find_bank()
     house.need_whole()
-    exercise = house.find(id)
-    write_autograder(folder, house, exercise)
-    click.echo(
-        f"{plain(str(folder))} grades {exercise.id} on Gradescope. It holds the hidden checks: keep it to yourself."
-    )
-    click.echo(f"Next: cd {plain(str(folder))} && zip -qr ../{exercise.id}.zip .   and upload that as the autograder.")
+    if quiz:
+        name, holds = write_quiz_autograder(folder, house, quiz), "the secret of your course"
+    else:
+        exercise = house.find(id or "")
+        write_autograder(folder, house, exercise)
+        name, holds = exercise.id, "the hidden checks"
+    click.echo(f"{plain(str(folder))} grades {name} on Gradescope. It holds {holds}: keep it to yourself.")
+    click.echo(f"Next: cd {plain(str(folder))} && zip -qr ../{name}.zip .   and upload that as the autograder.")
 
 
 def _meant(typed: str | None) -> str | None:

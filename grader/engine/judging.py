@@ -6,6 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -47,13 +48,12 @@ class Judging:
     """The asking end of a process of its own. Several threads may ask at a time.
 
     Results are kept: a submission that was announced is judged once. root: the house. level: the least isolation. jobs:
-    submissions at a time.
+    submissions at a time. module: what runs in the place of `server`, and its arguments.
     """
 
-    def __init__(self, root: Path, level: str, jobs: int) -> None:
-        command = [sys.executable, "-m", "grader.engine.server", str(root), level, str(jobs)]
+    def __init__(self, root: Path, level: str, jobs: int, module: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *(module or ("grader.engine.server", str(root), level, str(jobs)))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -87,7 +87,7 @@ def all_versions(exercise: "Exercise") -> dict[str, str]:
     return {**versions(exercise), "python": ".".join(platform.python_version_tuple()[:2])}
 
 
-class _Questions:
+class Questions:
     """The batches that come in."""
 
     def __init__(self, descriptor: int) -> None:
@@ -136,7 +136,7 @@ class _Server:
         self._house, self._engine, self._jobs, self._say = house, engine, jobs, say
         self._askers: dict[str, Asker] = {}
 
-    def serve(self, questions: _Questions) -> None:
+    def serve(self, questions: Questions) -> None:
         """Answer until the questions are over."""
         from grader.engine.batch import Wish
 
@@ -223,7 +223,7 @@ def main() -> None:
 
     root, level, jobs = sys.argv[1:]
     house = House(Path(root))
-    questions, answers = _Questions(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
+    questions, answers = Questions(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
     os.dup2(2, 1)  # what anything prints is no result
 
     def say(answer: Answer) -> None:

@@ -56,7 +56,7 @@ def is_of(cells: Sequence[Any], id: str, answers: Set[str]) -> bool:
 
     answers: the names of its cells for answers.
     """
-    named = {exercise_named(_text_of(cell)) for cell in cells} - {""}
+    named = {exercise_named(text_of_cell(cell)) for cell in cells} - {""}
     return id in named or (not named and any(grade_id_of(cell) in answers for cell in cells))
 
 
@@ -83,7 +83,7 @@ def _known(cells: Sequence[Any], kinds: Mapping[str, str]) -> list[tuple[int, st
         if id not in kinds or last[id] != number:
             id = ""
         if (kinds[id] if id else cell.get("cell_type")) == "code":
-            found.append((number, id, _text_of(cell)))
+            found.append((number, id, text_of_cell(cell)))
     return found
 
 
@@ -225,7 +225,7 @@ def _nbgrader(cell: Any) -> dict[str, Any] | None:
     return marks if isinstance(marks, dict) else None
 
 
-def _text_of(cell: Any) -> str:
+def text_of_cell(cell: Any) -> str:
     """The text of a cell; nothing where it has none that can be read."""
     try:
         return source_of_cell(cell, 0)

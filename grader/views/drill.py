@@ -29,6 +29,11 @@ def question_lines(asked: Shown, place: int, of: int, columns: int) -> Iterator[
 def asked_lines(asked: Shown, right: str, columns: int) -> Iterator[str]:
     """A question. right: what stands at the end of its first line."""
     yield f"{asked.topic}{right.rjust(max(columns - len(asked.topic), len(right) + 2))}"
+    yield from bare_lines(asked, columns)
+
+
+def bare_lines(asked: Shown, columns: int) -> Iterator[str]:
+    """A question without its head line."""
     last = f"{asked.ask}  ({asked.note})"
     yield from wrapped(last, columns)
     numbered = asked.kind == "bug"

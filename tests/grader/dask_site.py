@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,11 +12,8 @@ from pathlib import Path
 import pytest
 from shared import PATIENCE
 
-from conftest import HERE, environment
+from conftest import environment
 from grader.base import linux
-
-STAND_IN = str(HERE / "stand_in")
-"""From where workers import an engine that only says what it is told to: see there."""
 
 
 def until(true, what):
@@ -183,21 +179,3 @@ def memory_mb(pid):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) >> 10
     return 0
-
-
-PAGE = (HERE.parents[1] / "docs/cluster.md").read_text(encoding="utf-8").split("\n## Dask\n")[1].split("\n## ")[0]
-
-
-def commands(word):
-    """The commands of the page that hold a word."""
-    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) if word in block]
-    return block
-
-
-def keys(folder):
-    """Keys and the configuration of Dask, as the page says: the settings that name its folder."""
-    make, (config,) = commands("openssl"), re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
-    folder.mkdir()
-    subprocess.run(["bash", "-ec", make.replace("/etc/dl-kata", str(folder))], check=True, capture_output=True)
-    (folder / "grading.yaml").write_text(config.replace("/etc/dl-kata", str(folder)).replace("60s", "1s"))
-    return {"DASK_CONFIG": str(folder)}

@@ -13,7 +13,7 @@ from conftest import HERE, ID, environment
 from grader.bank.catalog import House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
-from grader.classroom.gradescope import _place, write_autograder
+from grader.classroom.gradescope import place_of, write_autograder
 
 BANK = House(HERE / "house")
 EXERCISE = BANK.exercises[ID]
@@ -80,7 +80,8 @@ def test_where_a_submission_lies(tmp_path, names, found):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert _place(EXERCISE, tmp_path) == tmp_path / found
+    wanted = {"running_mean.py", "running_mean.ipynb", f"{ID}.ipynb"}
+    assert place_of(wanted, tmp_path) == tmp_path / found
 
 
 def test_a_submission_in_a_folder_of_its_own(autograder):
@@ -102,7 +103,10 @@ def test_only_this_exercise_is_in_it(autograder):
 
 def test_the_command_wants_an_exercise_and_a_folder_of_its_own(home, tmp_path):
     done = home.grader("export", "gradescope-autograder", str(tmp_path / "out"))
-    assert (done.code, done.err) == (2, "grader: Name the exercise that it is to grade: --exercise ID.\n")
+    assert (done.code, done.err) == (
+        2,
+        "grader: Name the exercise that it is to grade: --exercise ID. Or the quiz: --quiz COURSE/source/QUIZ.\n",
+    )
     done = home.grader("export", "gradescope-autograder", str(tmp_path / "out"), "--exercise", "901")
     assert done.code == 0, done.said
     assert (tmp_path / "out" / "run_autograder").is_file()

@@ -74,11 +74,11 @@ class Course:
         self.source = self.read("source")
         self.released = self.read("release")
 
-    def run(self, module, *args, cwd=None, code=0, **settings):
+    def run(self, module, *args, cwd=None, code=0):
         done = subprocess.run(
             [sys.executable, "-m", module, *args], cwd=cwd or self.folder, capture_output=True, text=True,
             timeout=PATIENCE,
-            env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **settings), check=False,
+            env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"), check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -256,34 +256,6 @@ def course(tmp_path_factory):
     for student in ("wrong", "markup"):  # those whose pages are looked at
         course.nbgrader("generate_feedback", ID, "--student", student)
     return course
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
-def test_a_cluster_gives_the_same_marks(course, tmp_path):
-    """With `c.GradeParts.cluster`, and keys as docs/cluster.md says. The engine there is a stand-in."""
-    pytest.importorskip("distributed")
-    from dask_site import STAND_IN, Site, engines, keys, until
-    from nbgrader.api import Gradebook
-
-    there = tmp_path / "course"
-    for name in ("gradebook.db", "nbgrader_config.py", *(f"submitted/{student}" for student in ("right", "wrong"))):
-        copied = shutil.copytree if (course.folder / name).is_dir() else shutil.copy
-        (there / name).parent.mkdir(parents=True, exist_ok=True)
-        copied(course.folder / name, there / name)
-    with contextlib.closing(sqlite3.connect(there / "gradebook.db")) as book:
-        book.execute("UPDATE grade SET auto_score = NULL")
-        book.commit()
-    with Site(course.house, tmp_path / "site", path=STAND_IN, **keys(tmp_path / "keys")) as site:
-        site.start_scheduler("--host", "tls://127.0.0.1")
-        worker = site.start_worker("--no-nanny")
-        with (there / "nbgrader_config.py").open("a") as config:
-            config.write(f"c.GradeParts.cluster = {str(site.file)!r}\n")
-        said = course.run("nbgrader", "autograde", ID, "--force", cwd=there, **site.settings)
-        until(lambda: not engines(worker), "no engine outlives who asked")
-    assert "[ERROR]" not in said
-    with Gradebook(f"sqlite:///{there}/gradebook.db") as book:
-        found = {student: book.find_submission(ID, student).score for student in ("right", "wrong")}
-    assert found == {student: course.points[student] for student in found}, said
 
 
 def test_the_source_validates(course):

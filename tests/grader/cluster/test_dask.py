@@ -12,18 +12,21 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from dask_site import STAND_IN, Site, commands, count, engines, facts, keys, memory_mb, until, worker_process
+from dask_site import Site, count, engines, facts, memory_mb, until, worker_process
+from notebooks import written
 from shared import PATIENCE
 
-from conftest import HERE, ID
+from conftest import HERE, ID, environment
 from grader.base.errors import HouseError
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 WHOLE = bool(os.environ.get("GRADER_WHOLE_CLUSTER"))
+STAND_IN = "" if WHOLE else str(HERE / "stand_in")
 MANY = 5000 if WHOLE else 200
 SUM = ("* len(x) / self.count", "/ 2")
 WAITS = "\n# waits\n"
@@ -57,7 +60,7 @@ def hand_in(home, student, text, name="running_mean.py"):
 
 
 def site_of(home, tmp_path, **options):
-    return Site(home.root, tmp_path / "site", path="" if WHOLE else STAND_IN, **options)
+    return Site(home.root, tmp_path / "site", path=STAND_IN, **options)
 
 
 def go(home):
@@ -267,6 +270,24 @@ def test_neither_who_asks_nor_a_worker_imports_torch_or_checks(home):
 # ---- keys and networks
 
 
+PAGE = (HERE.parents[1] / "docs/cluster.md").read_text(encoding="utf-8").split("\n## Dask\n")[1].split("\n## ")[0]
+
+
+def lines(word):
+    """The commands of the page that hold a word."""
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) if word in block]
+    return block
+
+
+def keys(folder):
+    """Keys and the configuration of Dask, as the page says: the settings that name its folder."""
+    make, (config,) = lines("openssl"), re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    folder.mkdir()
+    subprocess.run(["bash", "-ec", make.replace("/etc/dl-kata", str(folder))], check=True, capture_output=True)
+    (folder / "grading.yaml").write_text(config.replace("/etc/dl-kata", str(folder)).replace("60s", "1s"))
+    return {"DASK_CONFIG": str(folder)}
+
+
 @pytest.fixture
 def two_networks():
     """Two networks with a link between them, in namespaces that are gone with two processes: prefixes of commands."""
@@ -301,7 +322,7 @@ NETWORKS = os.getuid() == 0 and all(map(shutil.which, ("unshare", "nsenter", "ip
 def test_a_link_that_is_cut_costs_nobody_a_result(half_waiting, two_networks, tmp_path):
     """What the lost worker was at goes to the other one; all of it is encrypted."""
     home, (here, there) = half_waiting, two_networks
-    scheduler, worker = (line.split()[2:] for line in commands("dask scheduler").splitlines())
+    scheduler, worker = (line.split()[2:] for line in lines("dask scheduler").splitlines())
     assert worker[:5] == ["tls://head.example.org:8786", "--nworkers", "1", "--nthreads", "16"]
     own = ["tls://10.213.0.1:8786", "--nworkers", "1", "--nthreads", "1", *worker[5:], "--no-nanny"]
     with site_of(home, tmp_path, before=here, **keys(tmp_path / "keys")) as site:
@@ -321,18 +342,49 @@ def test_a_link_that_is_cut_costs_nobody_a_result(half_waiting, two_networks, tm
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
-def test_who_has_no_key_is_refused(home, tmp_path):
-    """Or another one. That with the key all is well, test_nbgrader.py shows."""
+def test_nbgrader_through_a_cluster_with_keys_and_nobody_without(home, tmp_path):
+    """`nbgrader autograde` gives the marks that it gives on one machine; who has no key, or another, is refused."""
+    pytest.importorskip("nbgrader")
+    from nbgrader.api import Gradebook
+
     hand_in(home, "ann", home.solution)
     with site_of(home, tmp_path, **keys(tmp_path / "keys")) as site:
         site.start_scheduler("--host", "tls://127.0.0.1")
+        worker = site.start_worker("--no-nanny")
         address = json.loads(site.file.read_text())["address"]
-        site.settings = keys(tmp_path / "others")
+        ours, site.settings = site.settings, keys(tmp_path / "others")
         code, said = site.graded()
         assert (code, f"No scheduler answers at {address}:" in said) == (2, True), said
         site.settings = {}
         code, said = site.graded()
         assert (code, "tls:// needs keys" in said, "Traceback" in said) == (2, True, False), said
+
+        course = tmp_path / "course"
+        released = course_of(home, course, f"c.GradeParts.cluster = {address!r}\n")
+        for student, text in (("right", home.solution), ("wrong", home.solution.replace(*SUM))):
+            place = course / "submitted" / student / ID
+            place.mkdir(parents=True)
+            (place / "running_mean.ipynb").write_text(json.dumps(written(released, home.exercise, text)))
+        run("nbgrader", "autograde", ID, cwd=course, **ours)
+        until(lambda: not engines(worker), "no engine outlives who asked")
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        assert [book.find_submission(ID, student).score for student in ("right", "wrong")] == [100.0, 30.0]
+
+
+def run(*args, cwd, **settings):
+    given = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **settings)
+    command = [sys.executable, "-m", *args]
+    done = subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def course_of(home, course, config):
+    """A course with one assignment; the notebook that students get."""
+    run("grader", "course", str(course), cwd=home.root)
+    with (course / "nbgrader_config.py").open("a") as file:
+        file.write(config)
+    run("nbgrader", "generate_assignment", ID, cwd=course)
+    return json.loads((course / "release" / ID / "running_mean.ipynb").read_text())
 
 
 def test_a_key_that_a_submission_could_read_is_refused():
