@@ -1,8 +1,8 @@
 """The answering process with a cage that tells of each system call that it refuses.
 
-`python watched.py FD LEVEL MODULE...` takes the place of `python -m grader.engine.answerer LEVEL MODULE...`. The same
-calls are refused with the same errors, but by a process outside, which the kernel asks: it writes one line of JSON to
-the pipe FD for each refusal that it has not told of yet, the name of the call and its arguments.
+`python watched.py FD LEVEL MODULE... --hide PATH...` takes the place of `python -m grader.engine.answerer LEVEL ...`.
+The same calls are refused with the same errors, but by a process outside, which the kernel asks: it writes one line of
+JSON to the pipe FD for each refusal that it has not told of yet, the name of the call and its arguments.
 """
 
 import array
@@ -35,7 +35,7 @@ _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 class Watched(Warm):
     """As `Warm`; `refused`, once it has ended, is what its cages refused: pairs of a call and its arguments."""
 
-    def __init__(self, level, ahead=()):
+    def __init__(self, level, ahead=(), hidden=()):
         self._told, write = os.pipe()
         popen = subprocess.Popen
 
@@ -46,7 +46,7 @@ class Watched(Warm):
 
         subprocess.Popen = start
         try:
-            super().__init__(level, ahead)
+            super().__init__(level, ahead, hidden)
         finally:
             subprocess.Popen = popen
             os.close(write)

@@ -54,7 +54,7 @@ def search():
                     yield found(memory.read(size))
 
 
-for text in search():
-    if text:
+for text in filter(None, search()):
+    with suppress(SyntaxError):  # memory that was freed holds text of which a part is written over
         exec(text)
         break

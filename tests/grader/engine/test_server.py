@@ -9,7 +9,7 @@ from dask_site import below, until
 
 from conftest import ID
 from grader.engine.judging import Judging, RefusedError, ServerError
-from grader.engine.server import Asked, Batch, _Questions, all_versions
+from grader.engine.server import Asked, Batch, Questions, all_versions
 
 SUM = ("* len(x) / self.count", "/ 2")
 
@@ -24,7 +24,7 @@ def students(batch):
 
 def test_questions_are_drawn_while_others_are_judged():
     read, write = os.pipe()
-    questions = _Questions(read)
+    questions = Questions(read)
     os.write(write, line("a", "ann") + line("a", "bob")[:9])
     first = questions.next()
     assert students(first) == ["ann"]
