@@ -55,6 +55,6 @@ def search():
 
 
 for text in filter(None, search()):
-    with suppress(SyntaxError):  # memory that was freed holds text of which a part is written over
+    with suppress(SyntaxError, ValueError):  # memory that was freed holds text of which a part is written over
         exec(text)
         break

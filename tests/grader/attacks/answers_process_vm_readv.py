@@ -56,6 +56,6 @@ with suppress(OSError):
         here, there = Span(ctypes.addressof(buffer), size), Span(start, size)
         if libc.process_vm_readv(os.getppid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0) > 0:
             if text := found(buffer.raw):
-                with suppress(SyntaxError):  # memory that was freed holds text of which a part is written over
+                with suppress(SyntaxError, ValueError):  # freed memory: a part of it may be written over
                     exec(text)
                     break
