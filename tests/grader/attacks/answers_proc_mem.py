@@ -33,15 +33,14 @@ def regions(pid):
 
 
 def found(data):
-    """The solution's text in a piece of memory."""
+    """The solution's text in a piece of memory, as often as it is there."""
     mark = data.find(b"### BEGIN " + b"SOLUTION\n")
     while mark >= 0:
         begin = data.rfind(b'"""dl_901 \xb7 Running mean', max(0, mark - 3000), mark)
         end = data.find(b"return self.mean\n", mark, mark + 3000)
         if begin >= 0 and end >= 0:
-            return data[begin : end + 17].decode("latin-1")
+            yield data[begin : end + 17].decode("latin-1")
         mark = data.find(b"### BEGIN " + b"SOLUTION\n", mark + 1)
-    return ""
 
 
 def search():
@@ -51,10 +50,10 @@ def search():
             for start, size in regions(pid):
                 with suppress(OSError, ValueError):
                     memory.seek(start)
-                    yield found(memory.read(size))
+                    yield from found(memory.read(size))
 
 
-for text in filter(None, search()):
+for text in search():
     with suppress(SyntaxError, ValueError):  # memory that was freed holds text of which a part is written over
         exec(text)
         break
