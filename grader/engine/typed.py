@@ -1,10 +1,7 @@
 """The answers of a quiz, from the code of a student that runs in the cage. What comes back is text, and no more."""
 
-import contextlib
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,9 +13,9 @@ from grader.base import fair
 from grader.base.errors import EngineError
 from grader.base.text import plain
 from grader.engine.doubt import STARVED
+from grader.judging.clock import clock
 from grader.verdicts.bounds import cut_told
 from grader.verdicts.doubt import Doubt
-from grader.verdicts.raised import Late
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
@@ -64,7 +61,7 @@ def typed_answers(engine: "Engine", text: str, stem: str, ids: Sequence[str], se
         caged = Caged(engine.control, exercise, text, drivers=drivers)
         caged.begin(_PART, seed)
         try:
-            with _clock(_LIMITS.check_seconds), caged.clock():
+            with clock(_LIMITS.check_seconds), caged.clock():
                 value = caged.ask(Request("call", "typed", driver=True, args=(list(ids),), kwargs={}))
             return _believed(value, len(ids), caged.isolation)
         except KeyboardInterrupt:
@@ -104,19 +101,3 @@ def _answer(one: Any) -> Typed | None:
         case ["odd", str(text)]:
             return Typed(odd=plain(text[:_LONGEST]))
     return None
-
-
-@contextlib.contextmanager
-def _clock(seconds: float) -> Iterator[None]:
-    """Raise inside when the time is over, and every second after that."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise Late(seconds)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

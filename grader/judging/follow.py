@@ -5,18 +5,15 @@ It runs in a process of its own when graded, and what it says is seen by nobody:
 
 import contextlib
 import io
-import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
 import pytest
 
 from grader.answering.channel import Channel
 from grader.bank.standins import standins_for
+from grader.judging.clock import clock
 from grader.judging.collect import ExerciseFile, part_of
 from grader.judging.fixtures import seed_of
-from grader.verdicts.raised import Late
 from grader.verdicts.told import Told
 from grader.verdicts.verdict import Verdict
 
@@ -57,7 +54,7 @@ def _passes(file: ExerciseFile, item: pytest.Function, channel: Channel) -> bool
             contextlib.redirect_stdout(unheard),
             contextlib.redirect_stderr(unheard),
             steady(),
-            _clock(file.exercise.limits.check_seconds),
+            clock(file.exercise.limits.check_seconds),
             channel.clock(),
         ):
             item.obj(**{name: given[name] for name in item._fixtureinfo.argnames})
@@ -66,19 +63,3 @@ def _passes(file: ExerciseFile, item: pytest.Function, channel: Channel) -> bool
     except BaseException:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _clock(seconds: float) -> Iterator[None]:
-    """Raise inside when the time is over, and every second after that: Python drops what rings in a destructor."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise Late(seconds)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

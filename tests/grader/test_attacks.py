@@ -151,6 +151,8 @@ def harm(seen, most):
     said = seen["said"]
     if said is None:
         return "it never returned" if seen["left"] is None else "the judge is gone"
+    if seen["left"] is None:
+        return "the judge had its marks, and never came to rest"
     marks = said["marks"]
     if (marks.get("attack") or 0) > most:
         return f"{marks['attack']} marks, earned {most}"
