@@ -206,7 +206,16 @@ def _run_all(jobs, patience):
         while waiting and len(running) < 2:
             job = waiting.pop(0)
             read, write = os.pipe()
-            if os.fork() == 0:
+            try:
+                child = os.fork()
+            except BlockingIOError:  # the other run has taken all processes of the machine
+                os.close(read)
+                os.close(write)
+                if not running:
+                    raise
+                waiting.insert(0, job)
+                break
+            if child == 0:
                 began = time.monotonic()
                 seconds = _SLOWEST if job["patient"] else max(patience, SHORTEST)
                 seen = world.run(lambda job=job: grade_class(job["house"], job["texts"]), keep, seconds, 0.3)
