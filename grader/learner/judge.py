@@ -3,11 +3,13 @@
 Runs come as lines of JSON on stdin, `null` for a stop; what it has to say goes to stdout the same way.
 """
 
+import multiprocessing
 import os
 import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,19 +17,19 @@ import msgspec
 from msgspec.structs import replace
 
 from grader.bank.catalog import Exercise, House
-from grader.base.child import write_all
+from grader.base.child import begin_child, write_all
 from grader.base.errors import HouseError, RunError
 from grader.base.files import digest
 from grader.learner.seat import Cancelled, Checked, Drawn, Ended, Fault, Pictured, Ready, Run, Said, TriedLines
 from grader.records.progress import Progress, ProgressError
-from grader.submissions.find import read_text
+from grader.submissions.find import Submission, read_text
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from grader.engine.batch import Asker, Engine
 
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.005
 """Somebody waits for the first check."""
 
 
@@ -61,15 +63,42 @@ class RunQueue:
         self._lines[-1:] = (self._lines[-1] + data).split(b"\n")
 
 
+class Reader:
+    """Reads texts in a process that is small, since torch is not in it: each text needs a fork, and waits for it."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self._exercise = exercise
+        fork = multiprocessing.get_context("fork")  # the others begin Python anew
+        self._asked, theirs = fork.Pipe()
+        fork.Process(target=self._serve, args=(theirs,), daemon=True).start()
+        theirs.close()
+
+    def read(self, text: str) -> Submission:
+        """A text as the engine takes it."""
+        with suppress(EOFError, OSError):  # something has ended it
+            self._asked.send(text)
+            read: Submission = self._asked.recv()
+            return read
+        return read_text(self._exercise, text)
+
+    def _serve(self, theirs: Connection) -> None:
+        begin_child()
+        self._asked.close()
+        with suppress(EOFError):
+            while True:
+                theirs.send(read_text(self._exercise, theirs.recv()))
+
+
 def main() -> None:
     """Judge what is asked for on stdin, until it closes."""
     root, id = sys.argv[1:]
     asked, say = RunQueue(os.dup(0)), spoken()  # pytest takes stdin for itself
-    from grader.engine.batch import Engine  # brings pytest, which the keeper of a seat does without
-
     try:
         house = House(Path(root))
         exercise = house.exercises[id]
+        reader = Reader(exercise)
+        from grader.engine.batch import Engine  # brings pytest, which neither the reader nor the keeper of a seat needs
+
         with Engine([exercise]) as engine:
             asker = engine.asker(house, exercise)
             say(Ready(asker.count()))
@@ -77,7 +106,7 @@ def main() -> None:
                 if run.lines:
                     try_below(engine, exercise, run, asked, say)
                 else:
-                    _judge(asker, run, asked, say)
+                    _judge(asker, run, reader, asked, say)
     except (RunError, HouseError) as error:
         say(Fault(0, str(error)))
         sys.exit(1)
@@ -104,7 +133,7 @@ def try_below(engine: "Engine", exercise: Exercise, run: Run, asked: RunQueue, s
     say(TriedLines(run.number, tried) if tried else Cancelled(run.number))
 
 
-def _judge(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None]) -> None:
+def _judge(asker: "Asker", run: Run, reader: Reader, asked: RunQueue, say: Callable[[Said], None]) -> None:
     """Judge one text; a result, or that something newer came before it, or what kept the grader from judging."""
     from grader.engine.batch import Wish
 
@@ -112,7 +141,7 @@ def _judge(asker: "Asker", run: Run, asked: RunQueue, say: Callable[[Said], None
     wish = Wish(run.first, run.only, asked.is_newer, _LOOK_SECONDS)
     try:
         asker.judge(
-            [read_text(asker.exercise, run.text)],
+            [reader.read(run.text)],
             seed_of=lambda _: run.seed,
             jobs=1,
             keep=results.append,

@@ -9,8 +9,10 @@ import msgspec
 
 from grader.base.files import read_file
 
-_LOOK_SECONDS = 0.03
-"""Between looks. An editor that takes longer to write a file is judged twice, and the newer text counts."""
+_LOOK_SECONDS = 0.02
+"""Between looks."""
+_SETTLE_SECONDS = 0.01
+"""From a change to the next look. A file that takes longer to write is judged twice, and the newer text counts."""
 
 
 _COARSE_NS = 2_000_000_000
@@ -31,6 +33,8 @@ class Look:
     def __init__(self) -> None:
         self._seen: tuple[int, ...] = ()
         self._is_read = False
+        self.is_changing = False
+        """Whether the last look saw something else than the one before it: the next may find it whole."""
 
     def is_new(self, path: Path) -> bool:
         """Whether to read it: it was written, replaced or removed, and two looks agree, so that none is half-written.
@@ -39,8 +43,9 @@ class Look:
         """
         now = _facts(path)
         before, is_read = self._seen, self._is_read
+        self.is_changing = before != now
         self._seen, self._is_read = now, is_read and before == now
-        if before != now or is_read:
+        if self.is_changing or is_read:
             return False
         self._is_read = time.time_ns() - now[0] > _COARSE_NS
         return True
@@ -53,7 +58,7 @@ async def saves(path: Path) -> AsyncIterator[FileText]:
         if look.is_new(path) and (found := read_saved(path)) != told:
             told = found
             yield found
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_SETTLE_SECONDS if look.is_changing else _LOOK_SECONDS)
 
 
 def read_saved(path: Path) -> FileText:
