@@ -170,7 +170,7 @@ class KernelSeat:
             for line in self._process.stdout:
                 said = msgspec.json.decode(line, type=Said)
                 if isinstance(said, Fault):
-                    raise NotYet(f"The grader could not judge. It is not your fault; what went wrong:\n{said.why}")
+                    raise NotYet(f"The grader could not judge. This is not your fault; what went wrong:\n{said.why}")
                 if not isinstance(said, Ready) and said.run == self._number:
                     yield said
         except KeyboardInterrupt:

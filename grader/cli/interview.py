@@ -195,7 +195,7 @@ def _judge(house: House, sitting: Sitting) -> None:
     try:
         sitting.judged(judge_once(house, sitting.exercise, text, sitting.to_judge), text)
     except RunError as error:
-        sitting.not_judged(f"The grader could not judge it, which costs you nothing. {error}")
+        sitting.grader_failed(str(error))
     except KeyboardInterrupt:
         sitting.not_judged("You left while it was judged.")
         raise

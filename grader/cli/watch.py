@@ -101,7 +101,10 @@ async def _lines(house: House, exercise: Exercise, once: bool, as_json: bool) ->
                         return 0 if event.result.earned or (passed and not house.is_whole) else 1
                 elif isinstance(event, Fault):
                     if not as_json:
-                        say(f"the grader could not judge; this costs you nothing.\n{event.why}", err=True)
+                        say(
+                            f"the grader could not judge. This is not your fault; what went wrong:\n{event.why}",
+                            err=True,
+                        )
                     if once or not event.run:
                         return 3
 

@@ -209,9 +209,13 @@ class Sitting:
             self._unkept(str(error))
         part = next(one for one in result.parts if one.name == self.coding.part)
         if part.verdict in (Verdict.GRADER_ERROR, Verdict.NOT_RUN):
-            self.not_judged(f"The grader could not judge it, which costs you nothing. {part.message}")
+            self.grader_failed(part.message)
             return
         self._coding(**_found(part, self.house.is_whole))
+
+    def grader_failed(self, why: str) -> None:
+        """The part has no verdict, and the learner did nothing wrong."""
+        self.not_judged(f"The grader could not judge it. This is not your fault; what went wrong: {why}")
 
     def not_judged(self, why: str) -> None:
         self._coding(problem=why)

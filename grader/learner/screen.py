@@ -110,9 +110,9 @@ class Screen:
             self._end(said)
         elif isinstance(said, Fault):
             self._watch.run = None
-            self._status = "the grader could not judge; this costs you nothing"
+            self._status = "the grader could not judge"
             self._say(
-                ["It is not your fault. What went wrong, in its last lines:", "", *said.why.splitlines()[-_MOST_WHY:]]
+                ["This is not your fault. What went wrong, in its last lines:", "", *said.why.splitlines()[-_MOST_WHY:]]
             )
 
     def _end(self, said: Ended) -> None:

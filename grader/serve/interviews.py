@@ -20,7 +20,6 @@ from grader.views.interview_page import body
 
 _LENGTHS = (20, 30, 45, 60, 90)
 """Minutes that the page offers."""
-_NOT_JUDGED = "The grader could not judge it, which costs you nothing."
 
 
 class NotNow(Exception):
@@ -194,7 +193,7 @@ class Table:
         try:
             result = await judged(self._house, sitting.exercise, text, sitting.to_judge, self._opens)
         except (RunError, HouseError, OSError) as error:
-            sitting.not_judged(f"{_NOT_JUDGED} {error}")
+            sitting.grader_failed(str(error))
         else:
             sitting.judged(result, text)
         if self._sitting is sitting:

@@ -198,13 +198,13 @@ def test_an_interrupt_while_it_is_judged(desk, monkeypatch):
     assert "left before its end" in said
 
 
-def test_the_graders_failure_costs_nothing(desk, monkeypatch):
+def test_the_graders_failure_is_none_of_the_learner(desk, monkeypatch):
     def once(*args):
         raise RunError("no memory")
 
     monkeypatch.setattr("grader.learner.once.judge_once", once)
     said = hold(desk, "", *["s"] * 6, "", written)
-    assert "The grader could not judge it, which costs you nothing." in said
+    assert "The grader could not judge it. This is not your fault;" in said
     assert Interviews(desk.home.root).interviews()[1].ended == "finished"
 
 

@@ -232,7 +232,7 @@ def test_checks_that_cannot_be_read_are_said_and_cost_nothing(home, tty):
     right = home.checks.read_text()
     home.checks.write_text("import no_such_package\n")
     shown = tty()
-    shown.until("It is not your fault", "no_such_package")
+    shown.until("This is not your fault", "no_such_package")
     assert home.progress.history("dl_901_running_mean") == []
     home.checks.write_text(right)
     shown.press("\r")  # a new seat
@@ -298,4 +298,4 @@ def test_the_judge_that_cannot_start_is_no_fault_of_the_learner(home):
     home.checks.write_text("import no_such_package\n")
     done = home.cold("-m", "grader", "watch", "901", "--once")
     assert done.code == 3
-    assert "this costs you nothing" in done.err
+    assert "This is not your fault" in done.err

@@ -176,13 +176,13 @@ def test_a_page_that_nobody_looks_at_hands_in_when_the_time_is_over(client, inte
     assert wait_for_the_end(client)["kept"][0]["ended"] == "finished"
 
 
-def test_a_fault_of_the_grader_costs_nothing(client, interviewed, clock, seats):
+def test_a_fault_of_the_grader_is_none_of_the_learner(client, interviewed, clock, seats):
     to_the_part(client)
     do(client, "hand-in")
     until_asked(seats)
     seats[0].say(Fault(1, "The disk is full."))
     assert wait_for_the_end(client)["kept"][0]["part"] == "batch_mean: not judged"
-    assert "which costs you nothing. The disk is full." in client.get("/api/interview/1").json()["html"]
+    assert "This is not your fault; what went wrong: The disk is full." in client.get("/api/interview/1").json()["html"]
 
 
 def test_leaving_ends_it(client, interviewed, clock):
