@@ -36,6 +36,13 @@ class Shown(msgspec.Struct, frozen=True):
     code: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
+    @property
+    def listing(self) -> tuple[str, ...]:
+        """Its code as text shows it: with numbers, where the answer is the number of a line."""
+        if self.kind != "bug":
+            return self.code
+        return tuple(f"{number:>2}  {line}" for number, line in enumerate(self.code, 1))
+
 
 class Told(msgspec.Struct, frozen=True):
     """What is said once it was answered."""

@@ -103,9 +103,7 @@ def _front(asked: Shown) -> str:
         f'<p>{_text(asked.ask)} <span class="note">({_text(asked.note)})</span></p>',
     ]
     if asked.code:
-        numbered = asked.kind == "bug"
-        code = [f"{number:>2}  {line}" if numbered else line for number, line in enumerate(asked.code, 1)]
-        lines.append(f"<pre>{_text(chr(10).join(code))}</pre>")
+        lines.append(f"<pre>{_text(chr(10).join(asked.listing))}</pre>")
     if asked.options:
         lines.append(f"<ol>{''.join(f'<li>{_text(option)}</li>' for option in asked.options)}</ol>")
     return "".join(lines)

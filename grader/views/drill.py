@@ -13,6 +13,7 @@ _ASCII = str.maketrans(
     {
         "✓": "+", "✗": "x", "·": "*", "…": ".", "×": "x", "÷": "/", "−": "-", "²": "^2", "³": "^3", "⁹": "^9",
         "√": "sqrt ", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha",
+        "○": "o",
     }
 )  # fmt: skip
 _GLUE = "\u00a0"
@@ -36,9 +37,8 @@ def bare_lines(asked: Shown, columns: int) -> Iterator[str]:
     """A question without its head line."""
     last = f"{asked.ask}  ({asked.note})"
     yield from wrapped(last, columns)
-    numbered = asked.kind == "bug"
-    for number, line in enumerate(asked.code, 1):
-        yield from _code(f"{number:>2}  {line}" if numbered else line, columns)
+    for line in asked.listing:
+        yield from _code(line, columns)
     for number, option in enumerate(asked.options, 1):
         yield from wrapped(option, columns, f"  {number}  ", "     ")
 

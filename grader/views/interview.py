@@ -7,9 +7,10 @@ from datetime import datetime
 from grader.bank.catalog import House
 from grader.base.text import plain_lines
 from grader.drills.schedule import USUAL_SECONDS
-from grader.records.interviews import Asked, Coding, Interview
+from grader.records.interviews import Asked, Coding, Interview, Outcome
 from grader.verdicts.verdict import Verdict
-from grader.views.render import Line
+from grader.views.drill import what_was_found
+from grader.views.render import Line, mark_of, style_of
 
 ENDS = {
     "": "goes on",
@@ -17,6 +18,7 @@ ENDS = {
     "left": "left before its end",
     "broken off": "broken off: its process ended",
 }
+_UNANSWERED: dict[Outcome, str] = {"passed": "passed over", "late": "out of time"}
 _LONGEST_MESSAGE = 24
 
 
@@ -77,8 +79,8 @@ def questions_said(interview: Interview) -> str:
     used = sum(one.seconds for one in interview.asked)
     said = f"{interview.right} of {len(interview.asked)} right, in {clock(used)} of {clock(interview.for_questions)}."
     rest = [
-        f"{number} {word}"
-        for outcome, word in (("passed", "passed over"), ("late", "out of time"))
+        f"{number} {said_of}"
+        for outcome, said_of in _UNANSWERED.items()
         if (number := sum(one.outcome == outcome for one in interview.asked))
     ]
     return f"{said} {', '.join(rest)}." if rest else said
@@ -86,7 +88,12 @@ def questions_said(interview: Interview) -> str:
 
 def given(one: Asked) -> str:
     """What was answered."""
-    return {"passed": "passed over", "late": "out of time"}.get(one.outcome, one.typed)
+    return _UNANSWERED.get(one.outcome, one.typed)
+
+
+def outcome_said(one: Asked) -> str:
+    """What became of a question: `right`, the mistake, or that nothing was answered."""
+    return _UNANSWERED.get(one.outcome) or what_was_found(one.told)
 
 
 def right_answer(one: Asked) -> str:
@@ -139,15 +146,13 @@ def _coding_lines(house: House, interview: Interview, columns: int) -> Iterator[
         yield from _prose(interview.no_coding, columns)
         return
     yield from _prose(f"{coding_title(house, coding)}, {coding_used(coding)}", columns)
-    passed = coding.verdict == Verdict.PASSED
-    mark = "✓" if passed else "✗" if coding.verdict else "·"
-    yield Line(f"  {mark} {coding_said(coding)}", {"green": passed, "red": bool(coding.verdict) and not passed})
+    yield Line(f"  {mark_of(coding.verdict)} {coding_said(coding)}", style_of(coding.verdict))
     yield from _prose(coding.property, columns, 4)
     lines = [line for raw in plain_lines(coding.message).splitlines() for line in _folded(raw, columns)]
     yield from (Line(line) for line in lines[:_LONGEST_MESSAGE])
     yield from _prose(coding.problem, columns, 4)
     exercise = house.exercises.get(coding.exercise)
-    if exercise and not passed:
+    if exercise and coding.verdict != Verdict.PASSED:
         yield Line(f"    again: grader check {exercise.number} {coding.part}", {"light": True})
 
 

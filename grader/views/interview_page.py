@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from grader.bank.catalog import House
 from grader.base.text import plain
 from grader.records.interviews import Asked, Coding, Interview, Reading
-from grader.verdicts.verdict import Verdict
 from grader.views.interview import (
     ENDS,
     begun,
@@ -16,10 +15,12 @@ from grader.views.interview import (
     coding_used,
     given,
     item_title,
+    outcome_said,
     questions_said,
     right_answer,
     role_title,
 )
+from grader.views.render import mark_of
 
 _STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:24px auto;max-width:760px;"
@@ -72,9 +73,9 @@ def _questions(house: House, interview: Interview) -> str:
 
 
 def _question(number: int, one: Asked) -> str:
-    found = "✓ right" if one.right else f"✗ {one.told.trap or one.outcome}"
+    found = f"{'✓' if one.right else '✗'} {outcome_said(one)}"
     asked, told = one.shown, one.told
-    code = f"<pre>{_text(chr(10).join(asked.code))}</pre>" if asked.code else ""
+    code = f"<pre>{_text(chr(10).join(asked.listing))}</pre>" if asked.code else ""
     options = "".join(f"<li>{_text(option)}</li>" for option in asked.options)
     options = f"<ol>{options}</ol>" if options else ""
     return (
@@ -89,10 +90,9 @@ def _coding(house: House, interview: Interview) -> str:
     coding = interview.coding
     if coding is None:
         return f"<h2>The part</h2><p>{_text(interview.no_coding)}</p>" if interview.no_coding else ""
-    mark = "✓" if coding.verdict == Verdict.PASSED else "✗" if coding.verdict else "·"
     return (
         f"<h2>The part</h2><p>{_text(coding_title(house, coding))}, {coding_used(coding)}</p>"
-        f"<p>{mark} {_text(coding_said(coding))}</p>{_found(coding)}"
+        f"<p>{mark_of(coding.verdict)} {_text(coding_said(coding))}</p>{_found(coding)}"
     )
 
 

@@ -18,7 +18,9 @@ _INDENT = 6
 _LONGEST_MESSAGE = 24
 _LONGEST_PRINT = 8
 _MOST_TOLD = 3  # a whole solution pasted at once is told in a few lines too
-_MARKS = {Verdict.PASSED: "✓", Verdict.NOT_STARTED: "○", Verdict.WAITING: "·", Verdict.NOT_RUN: "·"}
+_MARKS: dict[str, str] = {
+    Verdict.PASSED: "✓", Verdict.NOT_STARTED: "○", Verdict.WAITING: "·", Verdict.NOT_RUN: "·", "": "·",
+}  # fmt: skip
 _SIGNS = "✓✗○·─…"
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "○": "o", "·": "-", "─": "-", "…": "."})
 
@@ -108,7 +110,6 @@ def _broken(result: Result) -> CheckResult | None:
 
 def part_line(part: PartResult, width: int = WIDTH, checks: str = "checks") -> Line:
     """A part on one line: its mark, points, verdict, and what fits behind it. checks: what its checks are called."""
-    mark = _MARKS.get(part.verdict, "✗")
     if part.verdict in NOT_BEGUN:
         note = _brief(part)
     elif part.verdict is Verdict.PASSED:
@@ -117,8 +118,10 @@ def part_line(part: PartResult, width: int = WIDTH, checks: str = "checks") -> L
         note = part.tally.replace("checks", checks)
     name, verdict = f"{part.name:<{26 if width >= WIDTH else 16}}", f"{part.verdict:<12}"
     forms = [(name, verdict, note), (part.name, f"{part.verdict} ", note), (part.name, part.verdict, "")]
-    lines = [f"  {mark} {name} {part.points:>3}  {verdict} {note}".rstrip() for name, verdict, note in forms]
-    return Line(next((line for line in lines if len(line) <= width), lines[-1]), _style(part.verdict))
+    lines = [
+        f"  {mark_of(part.verdict)} {name} {part.points:>3}  {verdict} {note}".rstrip() for name, verdict, note in forms
+    ]
+    return Line(next((line for line in lines if len(line) <= width), lines[-1]), style_of(part.verdict))
 
 
 def _brief(part: PartResult) -> str:
@@ -241,7 +244,13 @@ def paragraph(text: str, indent: int, width: int = WIDTH) -> list[str]:
     )  # fmt: skip
 
 
-def _style(verdict: Verdict) -> dict[str, bool]:
-    if verdict is Verdict.PASSED:
+def mark_of(verdict: str) -> str:
+    """The sign beside a verdict, or beside "", which is none."""
+    return _MARKS.get(verdict, "✗")
+
+
+def style_of(verdict: str) -> dict[str, bool]:
+    """How a verdict is drawn, or "", which is none."""
+    if verdict == Verdict.PASSED:
         return {"green": True}
-    return {} if verdict in NOT_BEGUN else {"red": True}
+    return {} if verdict in ("", *NOT_BEGUN) else {"red": True}
