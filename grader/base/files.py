@@ -1,4 +1,4 @@
-"""How a submission's file is read, and its seed. Imports nothing that is slow to import."""
+"""How a file that others wrote is read, and how any is written. Imports nothing that is slow to import."""
 
 import contextlib
 import errno

@@ -12,7 +12,7 @@ import msgspec
 from grader.bank.catalog import House, find_house
 from grader.base.errors import HouseError
 from grader.base.text import plain, shortened
-from grader.cli.talk import print_json, warn
+from grader.cli.talk import print_json, tell, warn
 from grader.drills.choose import Chosen
 from grader.drills.judge import is_name
 from grader.drills.load import question_of
@@ -20,6 +20,7 @@ from grader.drills.value import Unread
 from grader.learner.drill import Turn, Wish, every, wanted
 from grader.views.columns import terminal_columns, width_for
 from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines, why_nothing
+from grader.views.words import counted
 
 
 @click.command()
@@ -44,7 +45,7 @@ def drill(topic: str, role: str, due: bool, all_: bool, count: bool, anki: Path 
     elif count:
         click.echo(f"{chosen.due} due")
     elif not chosen.queue:
-        click.echo(_nothing(chosen))
+        _tell_nothing(chosen)
     else:
         _sit(house, chosen)
 
@@ -57,17 +58,19 @@ def _write_deck(house: House, wish: Wish, path: Path) -> None:
     if not notes:
         raise HouseError("Nothing is due, so there is nothing to write. Leave --due away for all of them.")
     count = write_deck(path, notes)
-    click.echo(f"{len(notes)} drills on {count} cards in {plain(str(path))}: in Anki, File, Import.")
-    click.echo("Import a newer one over it at any time: drills that are there are brought up to date.")
+    tell(f"{counted(len(notes), 'drill')} on {counted(count, 'card')} in {path}: in Anki, File, Import.")
+    tell("Import a newer one over it at any time: drills that are there are brought up to date.")
 
 
-def _nothing(chosen: Chosen) -> str:
+def _tell_nothing(chosen: Chosen) -> None:
     """Why nothing is asked, and what to type for more."""
-    more = {
-        "held": f" More of it all the same: grader drill --topic {chosen.topic}",
-        "none": " More all the same: grader drill --all",
-    }
-    return why_nothing(chosen) + more.get(chosen.lacks, "")
+    why = why_nothing(chosen)
+    if chosen.lacks == "held":
+        tell(f"{why} More of it all the same:", f"grader drill --topic {chosen.topic}")
+    elif chosen.lacks == "none":
+        tell(f"{why} More all the same:", "grader drill --all")
+    else:
+        tell(why)
 
 
 def _sit(house: House, chosen: Chosen) -> None:

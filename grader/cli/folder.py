@@ -1,5 +1,6 @@
 """The commands `grader init` and `grader update`: a practice folder, without a clone."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,15 @@ import click
 from grader import __version__
 from grader.bank.catalog import Exercise, find_house
 from grader.base.text import plain
+from grader.cli.talk import tell
 from grader.learner import folder
 from grader.learner.folder import Change
+from grader.views.words import counted
+
+_BECAME = {
+    "written": "new", "replaced": "brought up to date", "kept": "it has a new form, but you changed yours, which stays"
+}  # fmt: skip
+"""What became of a file that belongs to no exercise."""
 
 
 @click.command()
@@ -21,8 +29,8 @@ def init(place: Path) -> None:
     """
     house = folder.init(place)
     first = next(iter(house.exercises.values()))
-    click.echo(f"{plain(str(place))} holds {len(house.exercises)} exercises. Next:")
-    click.echo(f"  cd {plain(str(place))}")
+    tell(f"{place} holds {counted(len(house.exercises), 'exercise')}. Next:")
+    click.echo(f"  cd {shlex.quote(plain(str(place)))}")
     click.echo("  grader                           what to do first")
     click.echo(f"  pytest exercises/{first.id}")
 
@@ -33,9 +41,9 @@ def update() -> None:
     house = find_house()
     done = folder.update(house)
     for line in _said(done):
-        click.echo(line)
+        tell(line)
     if not done:
-        click.echo(f"All is as in dl-kata {__version__}.")
+        tell(f"All is as in dl-kata {__version__}.")
 
 
 def _said(done: Sequence[Change]) -> list[str]:
@@ -48,8 +56,7 @@ def _said(done: Sequence[Change]) -> list[str]:
 
 def _said_of(exercise: Exercise | None, changes: Sequence[Change]) -> list[str]:
     if exercise is None:
-        kept = "it has a new form, but you changed yours, which stays" if changes[0].done == "kept" else "brought"
-        return [f"{changes[0].path}: {kept}"]
+        return [f"{changes[0].path}: {_BECAME[changes[0].done]}"]
     stub = exercise.attempt.relative_to(exercise.root).as_posix()
     by = {one.path: one.done for one in changes}
     if by.get(stub) == "kept":

@@ -8,7 +8,7 @@ import click
 from grader.bank.catalog import House, find_house
 from grader.base.errors import HouseError, RunError
 from grader.cli.learner import from_here
-from grader.cli.talk import style, warn
+from grader.cli.talk import style, tell, warn
 from grader.cli.timed import TimeOver, line_within
 from grader.drills.shown import Shown
 from grader.drills.value import Unread
@@ -61,12 +61,12 @@ def _has_terminal() -> bool:
 def _list(house: House) -> None:
     kept = Interviews(house.root).interviews()
     if not kept:
-        click.echo("No interview yet. The first: grader interview --role llm")
+        tell("No interview yet. The first:", "grader interview --role llm")
         return
     from grader.views.tables import print_interviews
 
     print_interviews(kept)
-    click.echo("A report again: grader interview --report N")
+    tell("A report again:", "grader interview --report N")
 
 
 def _show(house: House, number: int) -> None:
@@ -205,10 +205,10 @@ def _print_report(house: House, number: int, ended: Interview) -> None:
     _echo(report_lines(house, number, ended, width_for(terminal_columns())))
     click.echo()
     try:
-        click.echo(f"Kept, with every question: {from_here(write_page(house, number, ended))}")
+        tell("Kept, with every question:", from_here(write_page(house, number, ended)))
     except HouseError as error:
         warn(str(error))
-    click.echo(f"Once more: grader interview --report {number}")
+    tell("Once more:", f"grader interview --report {number}")
 
 
 def _say(sentence: str, columns: int) -> None:

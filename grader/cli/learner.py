@@ -10,7 +10,7 @@ from grader.bank.catalog import Exercise, House, find_house
 from grader.bank.tracks import along, find_track
 from grader.base.errors import HouseError, RunError
 from grader.base.text import plain_lines
-from grader.cli.talk import print_json, say, stop, style
+from grader.cli.talk import print_json, say, stop, style, tell
 from grader.learner import desk, drill
 from grader.learner.examples import counted
 from grader.learner.folder import is_behind
@@ -29,8 +29,8 @@ def desk_() -> None:
         click.echo(f"{points} of {sum(part.points for part, _ in parts)} points")
     else:
         passed = sum(counts for _, counts in parts)
-        click.echo(f"Student edition: the visible examples of {passed} of {len(parts)} parts pass.")
-        click.echo("Points come from hidden checks, which run where your work is graded.")
+        tell(f"Student edition: the visible examples of {passed} of {len(parts)} parts pass.")
+        tell("Points come from hidden checks, which run where your work is graded.")
     following = desk.following(house, earned, worked_on(house))
     if following is None:
         every = "You have earned every exercise of this collection." if house.is_whole else "All examples pass."
@@ -46,7 +46,7 @@ def desk_() -> None:
         click.echo(f"  check  pytest {from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
     if is_behind(house):
-        click.echo("Other exercises or revisions are installed than this folder holds: grader update brings them")
+        tell("Other exercises or revisions are installed than this folder holds. To bring them:", "grader update")
     if due := drill.due(house):
         click.echo(f"{due} drill{' is' if due == 1 else 's are'} due: grader drill --due")
     click.echo("More: grader drill · grader status · grader list · grader -h")

@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from grader.base.text import nearest, plain, plain_lines
+from grader.views.columns import terminal_columns, width_for
+from grader.views.drill import wrapped
+from grader.views.render import with_command
 
 
 class Commands(click.Group):
@@ -38,6 +41,13 @@ def stop(message: str, code: int) -> NoReturn:
 def warn(sentence: str) -> None:
     """Say what somebody should know; strangers' text in it is made harmless."""
     click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
+
+
+def tell(sentences: str, command: str = "") -> None:
+    """Say something in lines that fit the terminal, and behind it what one may type."""
+    width = width_for(terminal_columns())
+    for line in with_command(sentences, command, width, 0) if command else wrapped(sentences, width, "", "  "):
+        click.echo(plain(line))
 
 
 def print_json(value: Any) -> None:

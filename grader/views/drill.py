@@ -18,6 +18,7 @@ _ASCII = str.maketrans(
 )  # fmt: skip
 _GLUE = "\u00a0"
 _ONE_THING = re.compile(r"(?<=\d) (?=[%×·/]|[kMGT]?i?B\b)|(?<=[×·/]) (?=\d)")
+_COMMAND = re.compile(r"`grader [^`]+`")
 _WHAT = 24
 """Columns of what was found; the right answer stands behind it."""
 
@@ -57,7 +58,7 @@ def verdict_lines(found: Told, days: int | None, columns: int) -> Iterator[str]:
     what = f"{'✓' if found.right else '✗'} {what_was_found(found)}"
     answer = found.answer + (f" = {found.worked}" if found.worked else "")
     if "\n" in answer or len(what) > _WHAT or 2 + _WHAT + len(answer) > columns:
-        yield f"  {what}"
+        yield from wrapped(what, columns)
         for line in answer.split("\n"):
             yield from wrapped(line, columns, "    ", "    ")
     else:
@@ -74,7 +75,7 @@ def what_was_found(found: Told) -> str:
 def why_nothing(chosen: Chosen) -> str:
     """Why nothing is asked now: a sentence."""
     said: dict[Lack, str] = {
-        "enough": f"Enough for today: {A_DAY} answers. {chosen.due} are left for tomorrow.",
+        "enough": f"Enough for today: {A_DAY} answers. Left for tomorrow: {chosen.due}.",
         "held": f"Only {chosen.topic} is left, which was asked last.",
         "skipped": f"Nothing else is due: you skipped {chosen.skipped}.",
         "none": "Nothing is due.",
@@ -92,8 +93,8 @@ def again(days: int) -> str:
 
 
 def wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
-    """A text in lines. A number and the sign behind it stay together: `1 %`, `8 × 8`, `2 B`."""
-    whole = _ONE_THING.sub(_GLUE, text)
+    """A text in lines. What is one thing stays together: `1 %`, `8 × 8`, `2 B`, a command that one may type."""
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), _ONE_THING.sub(_GLUE, text))
     lines = textwrap.wrap(whole, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
     return [line.replace(_GLUE, " ") for line in lines]
 

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from grader.bank.catalog import House
-from grader.base.text import plain_lines
 from grader.drills.schedule import USUAL_SECONDS
 from grader.records.interviews import Asked, Coding, Interview, Outcome
 from grader.verdicts.verdict import Verdict
-from grader.views.drill import what_was_found
-from grader.views.render import Line, mark_of, style_of
+from grader.views.drill import what_was_found, wrapped
+from grader.views.render import Line, mark_of, message_lines, style_of, with_command
 
 ENDS = {
     "": "goes on",
@@ -19,7 +18,6 @@ ENDS = {
     "broken off": "broken off: its process ended",
 }
 _UNANSWERED: dict[Outcome, str] = {"passed": "passed over", "late": "out of time"}
-_LONGEST_MESSAGE = 24
 
 
 def rules(interview: Interview) -> str:
@@ -102,9 +100,10 @@ def right_answer(one: Asked) -> str:
 
 def report_lines(house: House, number: int, interview: Interview, columns: int) -> Iterator[Line]:
     """The report of an interview, which goes by a number."""
-    yield Line(f"Interview {number} · {role_title(house, interview)} · {begun(interview)}", {"bold": True})
+    title = f"Interview {number} · {role_title(house, interview)} · {begun(interview)}"
+    yield from _prose(title, columns, 0, {"bold": True})
     ended = "" if interview.ended == "finished" else f", {ENDS[interview.ended]}"
-    yield Line(f"{interview.minutes} minutes{ended}")
+    yield from _prose(f"{interview.minutes} minutes{ended}", columns, 0)
     yield from _head("Questions")
     yield from _prose(questions_said(interview), columns)
     for item, (right, of) in interview.by_item.items():
@@ -127,7 +126,7 @@ def _wrong_lines(interview: Interview, columns: int) -> Iterator[Line]:
     if trapped:
         yield from _head("Traps")
         for one in trapped:
-            yield Line(f"  ✗ {one.told.trap}", {"red": True})
+            yield from _prose(f"✗ {one.told.trap}", columns, markup={"red": True})
             yield from _prose(f"{one.shown.topic}: {given(one)}; right is {right_answer(one)}", columns, 4)
             yield from _prose(one.told.why, columns, 4)
     others = [one for one in missed if not one.told.trap]
@@ -146,21 +145,21 @@ def _coding_lines(house: House, interview: Interview, columns: int) -> Iterator[
         yield from _prose(interview.no_coding, columns)
         return
     yield from _prose(f"{coding_title(house, coding)}, {coding_used(coding)}", columns)
-    yield Line(f"  {mark_of(coding.verdict)} {coding_said(coding)}", style_of(coding.verdict))
+    yield from _prose(f"{mark_of(coding.verdict)} {coding_said(coding)}", columns, markup=style_of(coding.verdict))
     yield from _prose(coding.property, columns, 4)
-    lines = [line for raw in plain_lines(coding.message).splitlines() for line in _folded(raw, columns)]
-    yield from (Line(line) for line in lines[:_LONGEST_MESSAGE])
+    yield from map(Line, message_lines(coding.message, columns, 4))
     yield from _prose(coding.problem, columns, 4)
     exercise = house.exercises.get(coding.exercise)
     if exercise and coding.verdict != Verdict.PASSED:
-        yield Line(f"    again: grader check {exercise.number} {coding.part}", {"light": True})
+        again = with_command("again:", f"grader check {exercise.number} {coding.part}", columns, 4)
+        yield from (Line(line, {"light": True}) for line in again)
 
 
 def _reading_lines(interview: Interview, columns: int) -> Iterator[Line]:
     if interview.reading:
         yield from _head("To read")
     for number, one in enumerate(interview.reading, 1):
-        yield from (Line(line) for line in _wrapped(one.about, columns, f"  {number}  ", "     "))
+        yield from map(Line, wrapped(one.about, columns, f"  {number}  ", "     "))
         yield from _prose(f"{one.path}: {one.section}", columns, 5)
         yield from _prose(one.asks, columns, 5)
         yield from _prose(one.source, columns, 5)
@@ -171,25 +170,6 @@ def _head(title: str) -> Iterator[Line]:
     yield Line(title, {"bold": True})
 
 
-def _prose(text: str, columns: int, indent: int = 2) -> Iterator[Line]:
-    return (Line(line) for line in _wrapped(text, columns, " " * indent, " " * indent))
-
-
-def _wrapped(text: str, columns: int, first: str, others: str) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()), columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
-    )
-
-
-def _folded(raw: str, columns: int) -> list[str]:
-    """A line of a check's message, with its own indentation kept."""
-    indent = " " * (4 + len(raw) - len(raw.lstrip()))
-    return textwrap.wrap(
-        raw.strip(),
-        max(columns, len(indent) + 20),
-        initial_indent=indent,
-        subsequent_indent=indent + "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-    ) or [""]
+def _prose(text: str, columns: int, indent: int = 2, markup: dict[str, bool] | None = None) -> Iterator[Line]:
+    space = " " * indent
+    return (Line(line, markup or {}) for line in wrapped(" ".join(text.split()), columns, space, space))

@@ -92,12 +92,7 @@ def part_text(part: PartResult, points: float | None = None) -> str:
         lines.append(f"  {plain(part.message)}")
     failure = part.first_failure
     if failure and part.verdict not in (Verdict.WAITING, Verdict.NOT_STARTED, Verdict.NOT_RUN):
-        message = [line for raw in plain_lines(failure.message).splitlines() for line in _fold(raw)]
-        lines += [
-            *_fold(failure.property),
-            *message[:_LONGEST_MESSAGE],
-            *["      …"][: len(message) > _LONGEST_MESSAGE],
-        ]
+        lines += [*_fold(failure.property), *message_lines(failure.message)]
         lines += [f"  {part.tally}"] if part.tally else []
     return "\n".join(lines)
 
@@ -139,16 +134,18 @@ def failure_lines(check: CheckResult, width: int = WIDTH, path: str = "") -> lis
 
     path: to the learner's file from here, for places that a terminal can open; by default its name alone.
     """
-    message = plain_lines(check.message)
-    said = _opened(message, path) if path else message
+    said = _opened(check.message, path) if path else check.message
     lines = [] if check.of_file else [Line(text, {"bold": True}) for text in _fold(check.property, width)]
-    folded = [line for raw in said.splitlines() for line in _fold(raw, width)]
-    if len(folded) > _LONGEST_MESSAGE:
-        folded = [*folded[:_LONGEST_MESSAGE], " " * _INDENT + "…"]
-    lines += [Line(text) for text in folded]
+    lines += [Line(text) for text in message_lines(said, width)]
     printed = plain_lines(check.printed).rstrip().splitlines()[-_LONGEST_PRINT:]
     lines += [Line(" " * _INDENT + "printed  " + text, {"light": True}) for text in printed]
     return lines
+
+
+def message_lines(message: str, width: int = WIDTH, indent: int = _INDENT) -> list[str]:
+    """What a check found; the end of a long message is left out."""
+    folded = [line for raw in plain_lines(message).splitlines() for line in _fold(raw, width, indent)]
+    return folded if len(folded) <= _LONGEST_MESSAGE else [*folded[:_LONGEST_MESSAGE], " " * indent + "…"]
 
 
 def _again_line(exercise: Exercise, check: CheckResult, tree: str) -> Line:
@@ -191,10 +188,11 @@ def _folder(exercise: Exercise, tree: str) -> str:
     return "" if folder == "." else f"{folder}/"
 
 
-def _with_command(said: str, command: str, width: int) -> list[str]:
+def with_command(said: str, command: str, width: int, indent: int = 2) -> list[str]:
     """A sentence and what one may type after it, on a line of its own where one line is too short."""
-    line = f"  {said} {command}"
-    return [line] if len(line) <= width else [*paragraph(said, 2, width), f"    {command}"]
+    space = " " * indent
+    line = f"{space}{said} {command}"
+    return [line] if len(line) <= width else [*paragraph(said, indent, width), f"{space}  {command}"]
 
 
 def _next_lines(exercise: Exercise, result: Result, tree: str, width: int) -> list[Line]:
@@ -202,10 +200,10 @@ def _next_lines(exercise: Exercise, result: Result, tree: str, width: int) -> li
     if not result.complete:
         ran = sum(part.ran_in_full for part in result.parts)
         said = f"{ran} of {len(result.parts)} parts ran in full. All of them:"
-        return [Line(text) for text in _with_command(said, f"pytest {path}", width)]
+        return [Line(text) for text in with_command(said, f"pytest {path}", width)]
     if result.earned:
         said, compare = f"All {result.max_score} points.", f"grader solution {exercise.number}"
-        lines = _with_command(f"{said} Compare with the reference:", compare, width)
+        lines = with_command(f"{said} Compare with the reference:", compare, width)
         return [Line(text, {"green": True}) for text in (lines if tree == "exercises" else [f"  {said}"])]
     following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
     if following is None or tree != "exercises":
@@ -224,10 +222,10 @@ def _line_of(part: PartResult) -> str:
     return f":{place.line}" if place and place.line and place.file.endswith(".py") else ""
 
 
-def _fold(text: str, width: int = WIDTH) -> list[str]:
+def _fold(text: str, width: int = WIDTH, indent: int = _INDENT) -> list[str]:
     """One line of a message, indented, folded at the width with its own indentation kept."""
-    inner = " " * (_INDENT + len(text) - len(text.lstrip()))
-    if len(inner) >= _INDENT + 4 and len(inner + text.strip()) > width:
+    inner = " " * (indent + len(text) - len(text.lstrip()))
+    if len(inner) >= indent + 4 and len(inner + text.strip()) > width:
         return [(inner + text.strip())[: width - 1] + "…"]  # a line of code: cut, not folded
     return textwrap.wrap(
         text.strip(), width, initial_indent=inner, subsequent_indent=inner + "  ", break_long_words=False,

@@ -320,7 +320,7 @@ def test_enough_for_today_is_said(seen):
         answered(seen.served, True, "dl_901.gap", "dl_901.which", "dl_901.order")
     page = seen.open("/drill").page
     expect(page.get_by_role("group", name="No question")).to_contain_text(
-        "Enough for today: 30 answers. 3 are left for tomorrow."
+        "Enough for today: 30 answers. Left for tomorrow: 3."
     )
     expect(page.locator("[role=status][aria-live=polite]")).to_contain_text("Enough for today")
     seen.keep("drill-enough")

@@ -46,6 +46,7 @@ def drilling(home, monkeypatch):
     (home.root / "exercises" / "dl_901_running_mean" / "drills.py").write_text(DRILLS)
     monkeypatch.chdir(home.root)
     monkeypatch.setattr("grader.cli.drill.terminal_columns", lambda: 60)
+    monkeypatch.setattr("grader.cli.talk.terminal_columns", lambda: 60)
     return home
 
 
@@ -123,7 +124,9 @@ def test_new_questions_on_what_was_worked_on_last_come_first(drilling):
 def test_what_was_asked_last_waits(drilling):
     drill("--topic", "mean.running", typed="s - 1\n")
     drill(typed="5\n")
-    assert drill().output.startswith("Only mean.batch is left, which was asked last.")
+    assert drill().output == (
+        "Only mean.batch is left, which was asked last. More of it\nall the same:\n  grader drill --topic mean.batch\n"
+    )
     assert "1 of 1 due" in drill("--topic", "mean.batch", typed="q\n").output
 
 

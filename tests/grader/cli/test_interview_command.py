@@ -71,6 +71,7 @@ def desk(home, monkeypatch):
     monkeypatch.setattr("grader.cli.interview.line_within", desk.within)
     monkeypatch.setattr("grader.cli.interview._has_terminal", lambda: True)
     monkeypatch.setattr("grader.cli.interview.terminal_columns", lambda: 60)
+    monkeypatch.setattr("grader.cli.talk.terminal_columns", lambda: 60)
     return desk
 
 
@@ -141,7 +142,7 @@ def test_what_is_not_answered(desk, monkeypatch):
     assert "5 minutes are left." in said
     assert "One minute is left: save your file." in said
     assert "The time is over." in said
-    assert "✗ not started\n" in said
+    assert "○ not started\n" in said
     assert "in 10:00 of 10:00" in said
 
 

@@ -4,6 +4,7 @@ import html
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from grader.drills.judge import Judged
 from grader.drills.kinds import Bug
@@ -64,3 +65,31 @@ def test_a_verdict_has_the_mark_that_it_has_everywhere(home, variant, verdict, s
 
 def test_code_whose_line_is_asked_for_has_numbers(home, variant):
     assert " 3  a += 1\n" in text_of(body(home.house, 1, interview(variant)))
+
+
+def test_every_line_of_it_fits(home, variant):
+    long = "the mean of the means of several batches of unlike sizes, taken for the mean of all of their rows at once"
+    one = interview(
+        variant, trap=long, typed="1 and 2 and 3 and 4 and 5 and 6 and 7 and 8 and 9", verdict="wrong",
+        tally="1234 of 5678 checks pass in all of them", property=long, message=f"x is\n  {long}",
+    )  # fmt: skip
+    broken = replace(one, role="somebody who is asked about nearly everything", ended="broken off")
+    for columns in (40, 60):
+        for kept in (one, broken):
+            assert max(map(len, printed(home, kept, columns))) <= columns
+
+
+def test_a_long_message_is_cut_and_says_so(home, variant):
+    lines = printed(home, interview(variant, verdict="wrong", message="\n".join(f"line {n}" for n in range(90))))
+    assert "    line 23" in lines
+    assert "    line 24" not in lines
+    assert lines[lines.index("    line 23") + 1] == "    …"
+
+
+def test_a_number_and_its_sign_stay_in_one_line(home, variant):
+    one = interview(variant)
+    asked = replace(one.asked[0], told=replace(one.asked[0].told, trap="x", why="1 % of a word 1 % " * 9))
+    for columns in range(40, 60):
+        whys = [line for line in printed(home, replace(one, asked=(asked,)), columns) if "word" in line]
+        assert len(whys) > 1
+        assert not any(line.endswith("1") for line in whys)
