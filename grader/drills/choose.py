@@ -23,11 +23,11 @@ Lack = Literal["", "enough", "held", "skipped", "none"]
 class Standing(msgspec.Struct, frozen=True):
     """What is known of earlier answers."""
 
-    cards: Mapping[str, Card]
-    """By question, of those answered before."""
     today: date
-    answered_today: int
-    new_today: int
+    cards: Mapping[str, Card] = {}
+    """By question, of those answered before."""
+    answered_today: int = 0
+    new_today: int = 0
     """How many of these were first answers."""
     last_topic: str = ""
 

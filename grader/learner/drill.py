@@ -1,7 +1,6 @@
 """One sitting of drills: what is asked, what was answered, what is kept. The terminal and the page talk around it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
 from time import monotonic
 
 import msgspec
@@ -9,6 +8,7 @@ import msgspec
 from grader.bank.catalog import House, label_of
 from grader.bank.coverage import Mark
 from grader.base.errors import HouseError
+from grader.base.now import now, today
 from grader.base.seeds import new_seed
 from grader.base.text import nearest, plain
 from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose, is_due
@@ -37,14 +37,14 @@ class Wish(msgspec.Struct, frozen=True):
     """Ids of those that this sitting asked already, in their order."""
 
 
-def wanted(house: House, wish: Wish, today: date | None = None) -> Chosen:
+def wanted(house: House, wish: Wish) -> Chosen:
     """The questions for now; of new ones first those of the exercise that was worked on last.
 
     Raises HouseError for what is not known, ProgressError where nothing can be read.
     """
     questions = _heads(house)
     drilled = Drilled(house.root)
-    standing, begun = drilled.standing(questions, today), drilled.last_worked_on()
+    standing, begun = drilled.standing(questions), drilled.last_worked_on()
     latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
     asked = sorted(questions.values(), key=lambda one: latest.get(one.id.partition(".")[0], len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
@@ -111,7 +111,7 @@ def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
     try:
         standing, answers = drilled.standing(questions), drilled.answers()
     except ProgressError:  # said where what is earned was asked for
-        standing, answers = Standing({}, datetime.now(UTC).date(), 0, 0), []
+        standing, answers = Standing(today()), []
     topics = drilled_topics(questions.values(), answers, standing.cards, standing.today)
     return {topic: (one.questions, one.mark) for topic, one in topics.items()}
 
@@ -148,7 +148,7 @@ class Turn:
             question=card.id,
             revision=card.revision,
             seed=self.variant.seed,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            at=now(),
             typed=plain(typed.strip()),
             verdict="right" if found.right else "wrong",
             trap=found.trap,

@@ -4,7 +4,6 @@ talk around it. After each step it stands in the progress file, so that a crash 
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from time import monotonic
 
 from msgspec.structs import replace
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from grader.bank.catalog import Exercise, House
 from grader.bank.source import read_source
 from grader.base.errors import HouseError
+from grader.base.now import now
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
 from grader.drills.judge import Judged, is_name, judged
@@ -56,7 +56,7 @@ class Sitting:
         self._kept, self._lock = Interviews(house.root), ExitStack()
         self._pool = pool_of(house, role)
         self._weights = weights_of(house, role, self._pool)
-        self.interview = Interview(role, minutes, _now(), new_seed() if seed is None else seed)
+        self.interview = Interview(role, minutes, now(), new_seed() if seed is None else seed)
         self.number = 0
         self._on: tuple[Candidate, Variant] | None = None
         self._ends = self._began = 0.0
@@ -124,7 +124,7 @@ class Sitting:
             question=candidate.listed.id,
             revision=candidate.listed.revision,
             seed=asked.seed,
-            at=_now(),
+            at=now(),
             typed=plain(typed.strip()) if found and typed else "",
             verdict="right" if outcome == "right" else "wrong",
             trap=found.trap if found else "",
@@ -275,7 +275,3 @@ def _found(part: PartResult, is_whole: bool) -> dict[str, str]:
         message = message or "These are its visible examples. More checks run where it is graded."
     about = failure.property if failure and not failure.of_file else ""
     return {"verdict": str(part.verdict), "tally": tally, "property": about, "message": message}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

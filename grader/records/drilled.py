@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 
+from grader.base import now
 from grader.drills.choose import Standing
 from grader.drills.heads import Listed
 from grader.drills.schedule import Answer, Card, card_of
@@ -43,9 +44,9 @@ class Drilled(Progress):
 
     def standing(self, questions: Mapping[str, Listed], today: date | None = None) -> Standing:
         """What decides about the next questions. questions: those there are, by id."""
-        today = today or datetime.now(UTC).date()
+        today = today or now.today()
         if not self.path.exists():
-            return Standing({}, today, 0, 0)
+            return Standing(today)
         with self._tables() as db:
             try:
                 cards = _cards(db, questions)
@@ -57,7 +58,7 @@ class Drilled(Progress):
             (new,) = db.execute(first, (f"{today}",)).fetchone()
             last = db.execute("select question from drill_answer order by id desc limit 1").fetchone()
         topic = questions[last[0]].topic if last and last[0] in questions else ""
-        return Standing({card.question: card for card in cards}, today, answered, new, topic)
+        return Standing(today, {card.question: card for card in cards}, answered, new, topic)
 
     @contextmanager
     def _tables(self) -> Iterator[sqlite3.Connection]:

@@ -6,13 +6,13 @@ Nothing is computed ahead: what is earned is read from the attempts, so a part o
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from grader.bank.source import read_source
 from grader.base.files import digest
+from grader.base.now import now
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import Verdict
 
@@ -73,7 +73,7 @@ class Progress:
             if text is not None:
                 _keep(db, text)
             worth = sum(part.points for part in ran)  # of those that were run, as `-k prefill` runs one
-            row = (_now(), result.exercise, result.revision, door, result.score, worth, result.source)
+            row = (now(), result.exercise, result.revision, door, result.score, worth, result.source)
             cursor = db.execute(
                 "insert into attempts (at, exercise, revision, door, score, max_score, source, result)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -89,7 +89,7 @@ class Progress:
         """Keep an event (`hint`, `give up`, `reset`, EXAMPLES), with the learner's file if it is about to go."""
         with self._open() as db:
             source = _keep(db, text) if text is not None else ""
-            db.execute("insert into events values (?, ?, ?, ?, ?)", (_now(), exercise, part, kind, source))
+            db.execute("insert into events values (?, ?, ?, ?, ?)", (now(), exercise, part, kind, source))
 
     def earned(self) -> dict[str, set[str]]:
         """Exercise to the parts that any attempt earned."""
@@ -246,7 +246,3 @@ def _keep(db: sqlite3.Connection, text: str) -> str:
     hash = digest(text)
     db.execute("insert or ignore into sources values (?, ?)", (hash, text))
     return hash
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -32,7 +32,7 @@ def kept(one, days, revision=1):
 
 
 def standing(*known, **more):
-    return Standing({card.question: card for card in known}, TODAY, **{"answered_today": 0, "new_today": 0, **more})
+    return Standing(TODAY, {card.question: card for card in known}, **more)
 
 
 def names(chosen):
