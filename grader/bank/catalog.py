@@ -154,6 +154,11 @@ class Exercise(msgspec.Struct, frozen=True):
         return self.given / "README.md"
 
     @property
+    def own_statement(self) -> Path:
+        """The statement that lies beside the learner's file: in a practice folder a copy."""
+        return self.attempt.with_name(self.statement.name)
+
+    @property
     def examples(self) -> Path:
         """The visible ones."""
         return self.given / "test_examples.py"

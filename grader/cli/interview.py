@@ -155,7 +155,7 @@ def _part(house: House, sitting: Sitting, columns: int) -> None:
     click.echo()
     _echo([Line(f"{coding_title(house, coding)} · {minutes_said(coding.allowed)}", {"bold": True})])
     place = f"{from_here(exercise.attempt)}{f':{coding.line}' if coding.line else ''}"
-    click.echo(f"  edit   {place}\n  read   {from_here(exercise.attempt.with_name('README.md'))}")
+    click.echo(f"  edit   {place}\n  read   {from_here(exercise.own_statement)}")
     again = f" You have earned it before; its stub back: grader reset {exercise.number} {coding.part}"
     said = (
         "Its docstring is the task. Only this part is judged, once: as your file is saved when you press Enter, or "

@@ -42,7 +42,7 @@ def desk_() -> None:
             f"  about {part.minutes} minutes, {part.points} points{following.said and f' · last: {following.said}'}"
         )
         click.echo(f"  edit   {from_here(exercise.attempt)}")
-        click.echo(f"  read   {from_here(exercise.attempt.parent / 'README.md')}")
+        click.echo(f"  read   {from_here(exercise.own_statement)}")
         click.echo(f"  check  pytest {from_here(exercise.attempt.parent)}")
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
     if is_behind(house):

@@ -19,7 +19,8 @@ from grader.verdicts.verdict import Verdict
 from grader.views.interview_page import page
 
 MOST_READ = 3
-_TRIPS = "Where people trip"
+_TRIPS, _ANSWERS = "Where people trip", "Questions this answers"
+"""Of headings of a statement, how they begin."""
 
 
 def debriefed(house: House, interview: Interview, how: End) -> Interview:
@@ -57,8 +58,7 @@ def _missed(house: House, interview: Interview) -> Iterator[Reading]:
     """The most urgent first."""
     coding = interview.coding
     if coding and coding.verdict != Verdict.PASSED and coding.exercise in house.exercises:
-        exercise = house.exercises[coding.exercise]
-        yield Reading(coding.part, _statement(exercise), _section(exercise, _TRIPS))
+        yield _reading(house, house.exercises[coding.exercise], coding.part, _TRIPS)
     weights = {one.number: one.weights.get(interview.role, 0) for one in house.coverage.item}
     questions = {one.shown.topic: one.shown.id for one in interview.asked if not one.right}
     for topic in to_read_on(interview, weights):
@@ -85,18 +85,18 @@ def _of_question(house: House, topic: str, id: str) -> Iterator[Reading]:
     except (HouseError, IndexError, ValueError):
         return
     title = house.coverage.topics[topic].title if topic in house.coverage.topics else topic
-    section = _section(exercise, "Questions this answers") if asks else _section(exercise, _TRIPS)
-    yield Reading(title, _statement(exercise), section, asks.asks if asks else "", question.source)
+    yield _reading(house, exercise, title, _ANSWERS if asks else _TRIPS, asks.asks if asks else "", question.source)
 
 
-def _statement(exercise: Exercise) -> str:
-    return f"exercises/{exercise.id}/README.md"
+def _reading(house: House, exercise: Exercise, about: str, section: str, asks: str = "", source: str = "") -> Reading:
+    path = exercise.own_statement.relative_to(house.root).as_posix()
+    return Reading(about, path, _heading(exercise, section), asks, source)
 
 
-def _section(exercise: Exercise, begins: str) -> str:
+def _heading(exercise: Exercise, begins: str) -> str:
     """The heading of a statement that begins so; else its first one, or ""."""
     try:
-        text = exercise.attempt.with_name("README.md").read_text(encoding="utf-8")
+        text = exercise.statement.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)

@@ -80,6 +80,11 @@ class Reading(msgspec.Struct, frozen=True):
     source: str = ""
     """Author, year and section."""
 
+    @property
+    def place(self) -> str:
+        """`exercises/dl_011_kv_cache/README.md: Where people trip`."""
+        return f"{self.path}: {self.section}" if self.section else self.path
+
 
 class Interview(msgspec.Struct, frozen=True):
     """An interview so far, and once it has ended its report."""

@@ -1,6 +1,7 @@
 """What the page shows of house, exercises and progress, as data. Reads; writes nothing."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from grader.bank.catalog import Exercise, House, Part, Track
 from grader.bank.coverage import coverage_table
@@ -110,7 +111,7 @@ def kata(
         file_name=exercise.attempt.name,
         path=exercise.attempt.relative_to(house.root).as_posix(),
         statement=_statement(exercise),
-        examples=_text_of(exercise, "test_examples.py"),
+        examples=_text_of(exercise.examples),
         file=disk,
         points=exercise.points,
         points_earned=sum(part.points for part in mine),
@@ -199,11 +200,11 @@ def _contract(exercise: Exercise, part: Part) -> str:
 
 
 def _statement(exercise: Exercise) -> str:
-    return statement_html(_text_of(exercise, "README.md"), exercise)
+    return statement_html(_text_of(exercise.statement), exercise)
 
 
-def _text_of(exercise: Exercise, name: str) -> str:
+def _text_of(path: Path) -> str:
     try:
-        return (exercise.given / name).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""

@@ -160,7 +160,7 @@ def _reading_lines(interview: Interview, columns: int) -> Iterator[Line]:
         yield from _head("To read")
     for number, one in enumerate(interview.reading, 1):
         yield from map(Line, wrapped(one.about, columns, f"  {number}  ", "     "))
-        yield from _prose(f"{one.path}: {one.section}", columns, 5)
+        yield from _prose(one.place, columns, 5)
         yield from _prose(one.asks, columns, 5)
         yield from _prose(one.source, columns, 5)
 

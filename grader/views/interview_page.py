@@ -104,7 +104,7 @@ def _found(coding: Coding) -> str:
 
 def _reading(reading: Iterable[Reading]) -> str:
     each = "".join(
-        f"<li>{_text(one.about)}<br>{_text(one.path)}: {_text(one.section)}"
+        f"<li>{_text(one.about)}<br>{_text(one.place)}"
         + (f"<br>{_text(one.asks)}" if one.asks else "")
         + (f'<br><span class="source">{_text(one.source)}</span>' if one.source else "")
         + "</li>"

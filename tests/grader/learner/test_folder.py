@@ -15,7 +15,9 @@ from grader.base.files import digest
 from grader.cli.main import main
 from grader.judging.collect import _need_attempt
 from grader.learner import desk, folder
+from grader.learner.debrief import debriefed
 from grader.learner.folder import HandedOut
+from grader.records.interviews import Coding, Interview
 from grader.records.progress import Progress
 
 STUB = f"exercises/{ID}/running_mean.py"
@@ -206,6 +208,13 @@ def test_notes_in_a_statement_move_aside_for_the_new_one(practice, bank):
     assert (practice.root / f"{README}.1.kept").read_text() == "older notes"
     assert (practice.root / f"{README}.2.kept").read_text() == "my notes"
     assert "Since revision 2." in (practice.root / README).read_text()
+
+
+def test_a_report_names_the_section_though_the_learners_copy_is_gone(practice):
+    (practice.root / README).unlink()
+    told = Interview("ml", 20, "2026-11-30T12:00:00+00:00", 1, coding=Coding(ID, "batch_mean", 10, 600.0))
+    first = debriefed(practice, told, "left").reading[0]
+    assert (first.path, first.section) == (README, "Parts")
 
 
 def test_settings_of_ones_own_stay(practice, monkeypatch):
