@@ -264,6 +264,21 @@ class Coverage(Facts, frozen=True):
     def tasks_of(self, item: Item) -> list[Task]:
         return [task for task in self.task if item.number in task.gaps]
 
+    def find_role(self, id: str) -> Role:
+        """Raises HouseError for a role that there is not."""
+        known = {role.id: role for role in self.role}
+        if id not in known:
+            raise HouseError(f"There is no role '{id}'. Roles: {', '.join(known)}.{nearest(id, known)}")
+        return known[id]
+
+    def asked_of(self, role: str) -> list[Item]:
+        """The items that a role is asked about, the weightiest first."""
+        return sorted((item for item in self.item if item.weights.get(role)), key=lambda item: -item.weights[role])
+
+    def topic_weights(self, role: str) -> dict[str, int]:
+        """Each topic that a role is asked about to its weight, 1 to 3."""
+        return {topic.id: item.weights[role] for item in self.asked_of(role) for topic in item.topic}
+
     @property
     def topics(self) -> dict[str, Topic]:
         return {topic.id: topic for item in self.item for topic in item.topic}

@@ -59,7 +59,7 @@ def _missed(house: House, interview: Interview) -> Iterator[Reading]:
     coding = interview.coding
     if coding and coding.verdict != Verdict.PASSED and coding.exercise in house.exercises:
         yield _reading(house, house.exercises[coding.exercise], coding.part, _TRIPS)
-    weights = {one.number: one.weights.get(interview.role, 0) for one in house.coverage.item}
+    weights = {item.number: item.weights[interview.role] for item in house.coverage.asked_of(interview.role)}
     questions = {one.shown.topic: one.shown.id for one in interview.asked if not one.right}
     for topic in to_read_on(interview, weights):
         yield from _of_question(house, topic, questions[topic])
@@ -67,10 +67,10 @@ def _missed(house: House, interview: Interview) -> Iterator[Reading]:
 
 def _rest(house: House, interview: Interview) -> Iterator[Reading]:
     asked = {one.shown.topic for one in interview.asked}
-    weights = {topic.id: item.weights.get(interview.role, 0) for item in house.coverage.item for topic in item.topic}
-    for one in sorted(heads(house).values(), key=lambda one: -weights.get(one.topic, 0)):
-        if one.topic not in asked and weights.get(one.topic, 0):
-            yield from _of_question(house, one.topic, one.id)
+    weights = house.coverage.topic_weights(interview.role)
+    left = [one for one in heads(house).values() if one.topic in weights and one.topic not in asked]
+    for one in sorted(left, key=lambda one: -weights[one.topic]):
+        yield from _of_question(house, one.topic, one.id)
 
 
 def _of_question(house: House, topic: str, id: str) -> Iterator[Reading]:

@@ -73,18 +73,17 @@ def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
     """Of a topic or a role; those of a role by its weights, the weightiest first."""
     found = list(questions)
     if wish.topic:
-        topics = {one.topic for one in found}
+        topics = [one.topic for one in found]
         found = [one for one in found if one.topic == wish.topic or one.topic.startswith(f"{wish.topic}.")]
         if not found and wish.topic in house.coverage.topics:
             raise HouseError(f"There is no drill on {wish.topic} yet.")
         if not found:
-            raise HouseError(f"There is no topic '{wish.topic}'.{nearest(wish.topic, topics)} grader status --topics")
+            known = dict.fromkeys([*(topic.partition(".")[0] for topic in topics), *topics])
+            meant = nearest(wish.topic, known)
+            raise HouseError(f"There is no topic '{wish.topic}'.{meant} `grader status --topics` names them all.")
     if wish.role:
-        roles = [role.id for role in house.coverage.role]
-        if wish.role not in roles:
-            raise HouseError(f"There is no role '{wish.role}'. Roles: {', '.join(roles)}.")
-        weights = {topic.id: item.weights.get(wish.role, 0) for item in house.coverage.item for topic in item.topic}
-        found = [one for one in found if weights.get(one.topic, 0)]
+        weights = house.coverage.topic_weights(house.coverage.find_role(wish.role).id)
+        found = [one for one in found if one.topic in weights]
         found.sort(key=lambda one: -weights[one.topic])
     return found
 

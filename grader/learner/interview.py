@@ -42,7 +42,7 @@ def candidates(
     coverage: Coverage, role: str, questions: Iterable[Listed], recalls: Mapping[str, float]
 ) -> list[Candidate]:
     """The questions that a role may be asked. recalls: by question; those never asked are missing."""
-    rows = {topic.id: item for item in coverage.item for topic in item.topic if item.weights.get(role, 0)}
+    rows = {topic.id: item for item in coverage.asked_of(role) for topic in item.topic}
     return [
         Candidate(one, rows[one.topic].number, rows[one.topic].weights[role], recalls.get(one.id, 0.0))
         for one in questions
@@ -50,7 +50,7 @@ def candidates(
     ]
 
 
-def topic_weights(pool: Iterable[Candidate]) -> dict[str, float]:
+def likelihoods(pool: Iterable[Candidate]) -> dict[str, float]:
     """Each topic to how likely it is asked, against the others: role weight x (1.1 - recall of its questions)."""
     by_topic: dict[str, list[Candidate]] = {}
     for one in pool:
@@ -77,7 +77,7 @@ def next_candidate(interview: Interview, pool: Sequence[Candidate]) -> Candidate
     yet and have a question of the level; where there is none, the nearest level counts.
     """
     left = interview.for_questions - sum(USUAL_SECONDS[one.level] for one in interview.asked)
-    weights, level = topic_weights(pool), level_of(interview.asked)
+    weights, level = likelihoods(pool), level_of(interview.asked)
     before = {one.shown.id for one in interview.asked}
     open_ = [one for one in pool if one.listed.id not in before and USUAL_SECONDS[one.listed.level] <= left]
     open_ = _fresh(open_, [one.shown.topic for one in interview.asked])
@@ -110,8 +110,7 @@ def outcome_of(right: bool | None, is_late: bool) -> Outcome:
 
 def not_asked(coverage: Coverage, role: str, items: Collection[str]) -> tuple[str, ...]:
     """The titles of the rows that a role is asked about and that are not among `items`, the weightiest first."""
-    left = [one for one in coverage.item if one.weights.get(role, 0) and one.number not in items]
-    return tuple(one.title for one in sorted(left, key=lambda one: -one.weights[role]))
+    return tuple(one.title for one in coverage.asked_of(role) if one.number not in items)
 
 
 def to_read_on(interview: Interview, weights: Mapping[str, int]) -> list[str]:

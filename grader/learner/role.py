@@ -4,15 +4,13 @@ from grader.bank.catalog import House
 from grader.base.errors import HouseError
 from grader.drills.heads import heads
 from grader.drills.schedule import recall
-from grader.learner.interview import KNOWN, Candidate, candidates, topic_weights
+from grader.learner.interview import KNOWN, Candidate, candidates, likelihoods
 from grader.records.drilled import Drilled
 
 
 def pool_of(house: House, role: str) -> list[Candidate]:
     """The questions that a role may be asked. Raises HouseError where there is no such role, or no question."""
-    roles = [one.id for one in house.coverage.role]
-    if role not in roles:
-        raise HouseError(f"There is no role '{role}'. Roles: {', '.join(roles)}.")
+    house.coverage.find_role(role)
     questions = heads(house)
     standing = Drilled(house.root).standing(questions)
     recalls = {
@@ -28,5 +26,5 @@ def pool_of(house: House, role: str) -> list[Candidate]:
 
 def weights_of(house: House, role: str, pool: list[Candidate]) -> dict[str, float]:
     """Every topic that a role is asked about to its weight; nothing is known of those without a question."""
-    rows = [item for item in house.coverage.item if item.weights.get(role, 0)]
-    return {topic.id: KNOWN * item.weights[role] for item in rows for topic in item.topic} | topic_weights(pool)
+    unknown = {topic: KNOWN * weight for topic, weight in house.coverage.topic_weights(role).items()}
+    return unknown | likelihoods(pool)

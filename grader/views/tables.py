@@ -74,15 +74,17 @@ def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
 
 
 def print_topics(house: House, table: CoverageTable) -> None:
-    """Each topic of each item, with the part that covers it and how many drills ask about it."""
+    """Each topic of each item, the part that covers it and how many drills ask about it. It fits 60 columns."""
     console, drills = _console(), any(row.with_drills for row in table.items)
+    title_width, part_width = (27, 14) if console.width < WIDTH else (34, 25)
     for row in table.items:
-        heads = (f"{row.number}. {row.title}:34", "Covered by:25", "You:6", "Drills:9")
-        grid = _table(*heads) if drills else _table(f"{row.number}. {row.title}:44", *heads[1:3])
+        head = f"{row.number}. {row.title}:{title_width if drills else title_width + 10}"
+        grid = _table(head, f"Covered by:{part_width}", "You:6", *(["Drills:9"] if drills else []))
         for topic in row.topics:
             by = "\n".join(part.split(".", 1)[1] for part in topic.parts) or ("" if topic.drills else _uncovered(row))
-            cells = [topic.title, by, _done(house) if topic.earned and topic.parts else ""]
-            grid.add_row(*cells, *([_drilled_cell(topic)] if drills else []))
+            title = Text.assemble(topic.title, "\n", (topic.id, "dim"))  # which `grader drill --topic` takes
+            done = _done(house) if topic.earned and topic.parts else ""
+            grid.add_row(title, by, done, *([_drilled_cell(topic)] if drills else []))
         console.print(grid)
         console.print()
 
@@ -220,12 +222,15 @@ def print_class(results: Sequence[Result]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    """A table with these headings: one that begins with `>` is set right, `:9` fixes its width."""
+    """A table with these headings: one that begins with `>` is set right, `:9` fixes its width.
+
+    A word that is too long goes on in the next line: it may be a name that somebody types.
+    """
     grid = Table(box=SIMPLE_HEAD if _unicode() else ASCII, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         name, _, width = column.lstrip(">").rpartition(":")
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
-        grid.add_column(Text(name or width), justify=justify, width=int(width) if name else None)
+        grid.add_column(Text(name or width), justify=justify, width=int(width) if name else None, overflow="fold")
     return grid
 
 

@@ -140,7 +140,11 @@ def test_enough_for_a_day(drilling, monkeypatch):
     ("args", "said"),
     [
         (("--topic", "mean.runing"), "There is no topic 'mean.runing'. Did you mean 'mean.running'?"),
-        (("--role", "chef"), "There is no role 'chef'. Roles: "),
+        (
+            ("--topic", "meen"),
+            "There is no topic 'meen'. Did you mean 'mean'? `grader status --topics` names them all.",
+        ),
+        (("--role", "m"), "There is no role 'm'. Roles: ml, llm. Did you mean 'ml'?"),
     ],
 )
 def test_what_is_not_known_is_refused(drilling, args, said):
@@ -180,6 +184,7 @@ def test_the_coverage_table_counts_drills_beside_parts(drilling):
     assert "Drills: topics drilled / with drills;" in table
     assert max(map(len, table.split("\n"))) <= 80
     topics = runner.invoke(main, ["status", "--topics"], catch_exceptions=False).output
+    assert "\nmean.batch " in topics
     assert re.search(r"Mean of a batch +batch_mean +\S fading", topics)
     assert re.search(r"Mean of a stream +RunningMean +1 *\n", topics)
     made = json.loads(runner.invoke(main, ["status", "--json"], catch_exceptions=False).output)

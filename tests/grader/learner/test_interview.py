@@ -15,10 +15,10 @@ from grader.learner.interview import (
     candidates,
     drawn,
     level_of,
+    likelihoods,
     next_candidate,
     not_asked,
     to_read_on,
-    topic_weights,
 )
 from grader.records.interviews import Asked, Interview
 
@@ -110,7 +110,7 @@ def test_a_role_is_asked_only_what_it_is_asked_about():
 
 def test_topics_weigh_what_the_role_asks_and_what_is_not_known():
     known = {f"quantile_{level}{copy}": 1.0 for level in (1, 2, 3) for copy in "ab"}
-    weights = topic_weights(pool(**known, mean_1a=0.6))
+    weights = likelihoods(pool(**known, mean_1a=0.6))
     want = {"mean": 2 * 1.0, "median": 2 * 1.1, "variance": 1.1, "quantile": 3 * 0.1, "rank": 3 * 1.1}
     assert weights == pytest.approx(want)
 
