@@ -19,7 +19,16 @@ from grader.drills.load import question_of
 from grader.drills.value import Unread
 from grader.learner.drill import Turn, Wish, every, wanted
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import KEYS, hint_lines, question_lines, refusal_lines, spoken, verdict_lines, why_nothing
+from grader.views.drill import (
+    KEYS,
+    counts_said,
+    hint_lines,
+    question_lines,
+    refusal_lines,
+    spoken,
+    verdict_lines,
+    why_nothing,
+)
 from grader.views.words import counted
 
 
@@ -28,7 +37,7 @@ from grader.views.words import counted
 @click.option("--role", default="", metavar="ROLE", help="Only what a role is asked, the weightiest first: ml or llm.")
 @click.option("--due", is_flag=True, help="Only what you have answered before and is due.")
 @click.option("--all", "all_", is_flag=True, help="Also what is not due yet.")
-@click.option("--count", is_flag=True, help="Say how many are due, and ask nothing.")
+@click.option("--count", is_flag=True, help="Say how many are due and how many are new; ask nothing.")
 @click.option("--anki", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
               help="Write all, or those of --topic, --role or --due, as a deck for Anki; ask nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what would be asked, without answers; ask nothing.")
@@ -41,9 +50,9 @@ def drill(topic: str, role: str, due: bool, all_: bool, count: bool, anki: Path 
     chosen = wanted(house, wish)
     if as_json:
         queue = [] if count else [msgspec.to_builtins(Turn(house, one).shown) for one in chosen.queue]
-        print_json({"due": chosen.due, "now": len(chosen.queue), "questions": queue})
+        print_json({"due": chosen.due, "new": chosen.new, "now": len(chosen.queue), "questions": queue})
     elif count:
-        click.echo(f"{chosen.due} due")
+        click.echo(counts_said(chosen))
     elif not chosen.queue:
         _tell_nothing(chosen)
     else:
@@ -83,7 +92,7 @@ def _sit(house: House, chosen: Chosen) -> None:
     try:
         for place, question in enumerate(chosen.queue, 1):
             turn = Turn(house, question)
-            _echo(question_lines(turn.shown, place, chosen.due, columns))
+            _echo(question_lines(turn.shown, place, chosen.to_ask, columns))
             answered = _ask(turn, columns)
             answers += answered
             if answered and sys.stdin.isatty() and place < len(chosen.queue):

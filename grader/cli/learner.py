@@ -47,7 +47,7 @@ def desk_() -> None:
         click.echo(f"  hint   grader hint {exercise.number} {part.name}")
     if is_behind(house):
         tell("Other exercises or revisions are installed than this folder holds. To bring them:", "grader update")
-    if due := drill.due(house):
+    if due := drill.for_today(house).due:
         click.echo(f"{due} drill{' is' if due == 1 else 's are'} due: grader drill --due")
     click.echo("More: grader drill · grader status · grader list · grader -h")
 

@@ -1,7 +1,7 @@
 """Which questions are asked now, and in which order."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date
 from typing import Literal
 
@@ -36,14 +36,22 @@ class Chosen(msgspec.Struct, frozen=True):
     """The questions of one sitting."""
 
     queue: tuple[Listed, ...]
+    """May be shorter than what there is to ask: enough for today, or two of a topic in a row."""
     due: int
-    """How many of those asked for are due, or were never asked."""
-    left: int
-    """How many of them are not in the queue: enough for today, or two of a topic in a row."""
+    """How many of those to ask were answered before, and are due."""
+    new: int
+    """How many of them were never asked."""
+    early: int = 0
+    """How many of them are not due yet."""
     topic: str = ""
     """The one topic of what is left, where nothing can be asked because it was asked last."""
     skipped: int = 0
     """How many more of those asked for were skipped in this sitting."""
+
+    @property
+    def to_ask(self) -> int:
+        """How many there are to ask, now or later."""
+        return self.due + self.new + self.early
 
     @property
     def lacks(self) -> Lack:
@@ -52,7 +60,10 @@ class Chosen(msgspec.Struct, frozen=True):
             return ""
         if self.topic:
             return "held"
-        return "enough" if self.due else "skipped" if self.skipped else "none"
+        return "enough" if self.to_ask else "skipped" if self.skipped else "none"
+
+
+NOTHING = Chosen((), 0, 0)
 
 
 def is_due(question: Listed, standing: Standing) -> bool:
@@ -79,9 +90,9 @@ def choose(
     fresh = [one for one in asked if one.id not in standing.cards]
     if new is not None:
         fresh = fresh[: max(0, new - standing.new_today)]
-    later = [one for one in asked if all_ and one not in due and one.id in standing.cards]
-    later.sort(key=lambda one: standing.cards[one.id].due)
-    known, before = [*due, *fresh, *later], set(but)
+    early = [one for one in asked if all_ and one not in due and one.id in standing.cards]
+    early.sort(key=lambda one: standing.cards[one.id].due)
+    known, before = [*due, *fresh, *early], set(but)
     wanted = [one for one in known if one.id not in before]
     alone = len({one.topic for one in asked}) == 1
     room = max(0, A_DAY - standing.answered_today)
@@ -89,7 +100,14 @@ def choose(
     queue = wanted[:room] if alone else _apart(wanted, last)[:room]
     held = wanted[0].topic if wanted and room and not queue else ""
     skipped = sum(one.id in before and not _answered_today(one, standing) for one in known)
-    return Chosen(tuple(queue), len(wanted), len(wanted) - len(queue), held, skipped)
+    return Chosen(
+        queue=tuple(queue), due=_not_in(before, due), new=_not_in(before, fresh), early=_not_in(before, early),
+        topic=held, skipped=skipped,
+    )  # fmt: skip
+
+
+def _not_in(before: Set[str], questions: Iterable[Listed]) -> int:
+    return sum(one.id not in before for one in questions)
 
 
 def _answered_today(question: Listed, standing: Standing) -> bool:

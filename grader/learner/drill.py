@@ -11,7 +11,7 @@ from grader.base.errors import HouseError
 from grader.base.now import now, today
 from grader.base.seeds import new_seed
 from grader.base.text import nearest, plain
-from grader.drills.choose import NEW_A_DAY, Chosen, Standing, choose, is_due
+from grader.drills.choose import NEW_A_DAY, NOTHING, Chosen, Standing, choose, is_due
 from grader.drills.heads import Listed, heads
 from grader.drills.judge import judged
 from grader.drills.load import question_of
@@ -88,20 +88,12 @@ def _of(house: House, questions: Iterable[Listed], wish: Wish) -> list[Listed]:
     return found
 
 
-def due(house: House) -> int:
-    """How many questions answered before are due today; 0 where nobody can tell. Raises HouseError."""
+def for_today(house: House) -> Chosen:
+    """What there is to ask today; nothing where nobody can tell. Raises HouseError."""
     try:
-        return wanted(house, Wish(due=True)).due if heads(house) else 0
+        return wanted(house, Wish()) if heads(house) else NOTHING
     except ProgressError:  # said where what is earned was asked for
-        return 0
-
-
-def new_today(house: House) -> int:
-    """How many questions that were never asked are for today; 0 where nobody can tell. Raises HouseError."""
-    try:
-        return wanted(house, Wish()).due - due(house) if heads(house) else 0
-    except ProgressError:
-        return 0
+        return NOTHING
 
 
 def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:

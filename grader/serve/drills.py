@@ -31,7 +31,7 @@ class Drills:
         if not chosen.queue:
             return wire.DrillNext(turn=None, lacks=chosen.lacks, why=why_nothing(chosen), topic=chosen.topic)
         place = len(asked.but) + 1
-        one = _Open(Turn(self._house, chosen.queue[0]), place, place - 1 + chosen.due)
+        one = _Open(Turn(self._house, chosen.queue[0]), place, place - 1 + chosen.to_ask)
         while len(self._open) >= _MOST_OPEN:
             del self._open[next(iter(self._open))]
         self._open[one.name] = one

@@ -11,7 +11,7 @@ from grader.bank.source import STUB, definition
 from grader.bank.tracks import along, needs
 from grader.base.errors import HouseError
 from grader.learner import desk
-from grader.learner.drill import drill_marks, due, new_today
+from grader.learner.drill import drill_marks, for_today
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 from grader.serve.standing import Standing, sections
@@ -31,7 +31,7 @@ def edition(house: House) -> wire.Edition:
 def house_map(house: House) -> wire.HouseMap:
     """The map of all that interviews ask, with what is earned of it."""
     standing = Standing(house)
-    marks = drill_marks(house)
+    marks, today = drill_marks(house), for_today(house)
     table = coverage_table(house, standing.earned, marks)
     return wire.HouseMap(
         edition=edition(house),
@@ -43,8 +43,8 @@ def house_map(house: House) -> wire.HouseMap:
         sections=sections(house, table.items, standing),
         exercises=tuple(_card(house, exercise, standing) for exercise in house.exercises.values()),
         drills=sum(count for count, _ in marks.values()),
-        drills_due=due(house),
-        drills_new=new_today(house),
+        drills_due=today.due,
+        drills_new=today.new,
         tracks=tuple(_track(house, track) for track in house.coverage.track),
         warning=standing.warning,
     )

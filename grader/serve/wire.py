@@ -439,7 +439,7 @@ class DrillTurn(Wire, frozen=True):
     place: int
     """In the sitting, from 1."""
     of: int
-    """How many are due, with those that this sitting asked already."""
+    """How many there are to ask, with those that this sitting asked already."""
     asked: Shown
     hints: tuple[str, ...]
     """Those that were asked for, of two."""

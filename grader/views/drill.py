@@ -24,8 +24,8 @@ _WHAT = 24
 
 
 def question_lines(asked: Shown, place: int, of: int, columns: int) -> Iterator[str]:
-    """A question of a drill. place: of it among the `of` that are due, from 1."""
-    return asked_lines(asked, f"{place} of {of} due · {asked.exercise}", columns)
+    """A question of a drill. place: of it among the `of` that there are to ask, from 1."""
+    return asked_lines(asked, f"{place} of {of} · {asked.exercise}", columns)
 
 
 def asked_lines(asked: Shown, right: str, columns: int) -> Iterator[str]:
@@ -72,10 +72,16 @@ def what_was_found(found: Told) -> str:
     return "right" if found.right else found.trap or "wrong"
 
 
+def counts_said(chosen: Chosen) -> str:
+    """How many there are to ask: `3 due, 5 new`."""
+    more = [f"{chosen.new} new"] * bool(chosen.new) + [f"{chosen.early} not due yet"] * bool(chosen.early)
+    return ", ".join([f"{chosen.due} due", *more])
+
+
 def why_nothing(chosen: Chosen) -> str:
     """Why nothing is asked now: a sentence."""
     said: dict[Lack, str] = {
-        "enough": f"Enough for today: {A_DAY} answers. Left for tomorrow: {chosen.due}.",
+        "enough": f"Enough for today: {A_DAY} answers. Left for tomorrow: {chosen.to_ask}.",
         "held": f"Only {chosen.topic} is left, which was asked last.",
         "skipped": f"Nothing else is due: you skipped {chosen.skipped}.",
         "none": "Nothing is due.",

@@ -65,7 +65,7 @@ def test_by_keyboard_alone_from_the_map_to_the_next_question(seen):
     page.keyboard.press("d")
     field = page.get_by_role("textbox", name="Your answer")
     expect(field).to_be_focused()
-    expect(page.locator("article.drill")).to_contain_text("1 of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("1 of 6 ·")
     n = rows(seen)
     page.keyboard.type(f"{n} KB")
     expect(page.locator("#read-back")).to_have_text(f"= {1000 * n:,} B")
@@ -81,7 +81,7 @@ def test_by_keyboard_alone_from_the_map_to_the_next_question(seen):
     assert (kept.question, kept.typed, kept.trap) == ("dl_901.bytes_of_rows", f"{n} KB", "SECRET: KB for KiB")
     expect(page.get_by_role("button", name="Next")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("article.drill")).to_contain_text("2 of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("2 of 6 ·")
     expect(page.get_by_role("textbox", name="Your answer")).to_be_focused()
     expect(page.get_by_role("link", name="Drill 5 to answer")).to_be_visible()
     page.keyboard.press("Escape")
@@ -133,10 +133,10 @@ def test_hint_and_skip_by_their_letters(seen):
     page.locator(".drill-verdict").wait_for()
     assert seen.served.answers()[0].hints == 2
     page.keyboard.press("Enter")
-    expect(page.locator("article.drill")).to_contain_text("2 of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("2 of 6 ·")
     page.keyboard.press("Escape")
     page.keyboard.press("s")
-    expect(page.locator("article.drill")).to_contain_text("3 of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("3 of 6 ·")
     assert len(seen.served.answers()) == 1
 
 
@@ -150,7 +150,7 @@ def test_the_letters_stand_in_the_help(seen):
     help.get_by_label("Single letters as keys").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("s")
-    expect(page.locator("article.drill")).to_contain_text("1 of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("1 of 6 ·")
     expect(page.locator("#skip kbd")).to_have_count(0)
 
 
@@ -242,7 +242,7 @@ def test_no_answer_trap_or_why_is_in_the_browser_before_the_answer(seen):
     seen.page.on("response", hear)
     page = seen.open("/drill").page
     for place in range(1, 7):
-        expect(page.locator("article.drill")).to_contain_text(f"{place} of 6 due")
+        expect(page.locator("article.drill")).to_contain_text(f"{place} of 6 ·")
         if page.locator("[data-kind=number]").count():
             page.locator("#answer").fill("1")
             expect(page.locator("#read-back")).to_have_text("= 1 B")
@@ -301,7 +301,7 @@ def test_a_server_that_was_started_anew_asks_another(seen):
 def test_a_topic_and_a_role_are_chosen(seen):
     page = seen.open("/drill").page
     page.get_by_label("Topic").select_option("mean.running")
-    expect(page.locator("article.drill")).to_contain_text("1 of 3 due")
+    expect(page.locator("article.drill")).to_contain_text("1 of 3 ·")
     expect(page.locator("article.drill header")).to_contain_text("Mean of a stream")
     page.get_by_label("Topic").select_option("")
     page.get_by_label("Which").select_option("due")
@@ -387,7 +387,7 @@ def test_axe_finds_nothing_in_any_kind_nor_in_a_verdict(seen):
             seen.keep(f"drill-{name}-{theme}")
 
     for place in range(1, 7):
-        expect(page.locator("article.drill")).to_contain_text(f"{place} of 6 due")
+        expect(page.locator("article.drill")).to_contain_text(f"{place} of 6 ·")
         kinds.add(page.locator("article.drill").get_attribute("data-kind"))
         look(page.locator("article.drill").get_attribute("data-kind"))
         page.locator("#skip").click()

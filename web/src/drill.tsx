@@ -100,7 +100,7 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
       <header>
         <span>{topicTitle(map, asked.topic)}</span>
         <span class="spacer" />
-        <span class="quiet">{turn.place} of {turn.of} due · <Exercise map={map} label={asked.exercise} /></span>
+        <span class="quiet">{turn.place} of {turn.of} · <Exercise map={map} label={asked.exercise} /></span>
       </header>
       <Asked asked={asked} />
       <form onSubmit={(event) => { event.preventDefault(); void drilling.answer(); }}>

@@ -438,7 +438,7 @@ export interface DrillTurn {
   turn: string;
   /** In the sitting, from 1. */
   place: number;
-  /** How many are due, with those that this sitting asked already. */
+  /** How many there are to ask, with those that this sitting asked already. */
   of: number;
   asked: Shown;
   /** Those that were asked for, of two. */

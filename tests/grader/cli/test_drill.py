@@ -59,7 +59,7 @@ def test_a_sitting(drilling):
     assert done.exit_code == 0
     lines = done.output.split("\n")
     assert max(map(len, lines)) <= 60
-    assert lines[2] == "mean.batch                               1 of 3 due · dl_901"
+    assert lines[2] == "mean.batch                                   1 of 3 · dl_901"
     assert "  hint 1: Add, then divide." in lines
     assert "  A comma only stands between thousands" in done.output
     assert "'s' measures s; asked is a number without a unit." in done.output
@@ -94,11 +94,12 @@ def test_right_answers_and_traps_are_told(drilling):
 
 
 def test_what_was_answered_is_due_no_more(drilling):
-    assert drill("--count").output == "3 due\n"
+    assert drill("--count").output == "0 due, 3 new\n"
     drill("--topic", "mean.running", typed="s - 1\n")
-    assert drill("--count").output == "2 due\n"
+    assert drill("--count").output == "0 due, 2 new\n"
     assert drill("--due", "--count").output == "0 due\n"
-    assert json.loads(drill("--json", "--count").output) == {"due": 2, "now": 1, "questions": []}
+    assert drill("--all", "--count").output == "0 due, 2 new, 1 not due yet\n"
+    assert json.loads(drill("--json", "--count").output) == {"due": 0, "new": 2, "now": 1, "questions": []}
     assert drill("--topic", "mean.running").output == "Nothing is due. More all the same: grader drill --all\n"
 
 
@@ -127,7 +128,7 @@ def test_what_was_asked_last_waits(drilling):
     assert drill().output == (
         "Only mean.batch is left, which was asked last. More of it\nall the same:\n  grader drill --topic mean.batch\n"
     )
-    assert "1 of 1 due" in drill("--topic", "mean.batch", typed="q\n").output
+    assert "1 of 1 ·" in drill("--topic", "mean.batch", typed="q\n").output
 
 
 def test_enough_for_a_day(drilling, monkeypatch):

@@ -43,7 +43,7 @@ def test_due_ones_come_first_the_longest_overdue_before_the_others():
     a, b, c, d = cards(a=1, b=1, c=1, d=1)
     chosen = choose([a, b, c, d], standing(kept(b, 0), kept(c, -3), kept(d, 1)))
     assert names(chosen) == ["c0", "b0", "a0"]
-    assert (chosen.due, chosen.left) == (3, 0)
+    assert (chosen.due, chosen.new, chosen.to_ask) == (2, 1, 3)
 
 
 def test_all_asks_what_is_not_due_too_and_due_nothing_new():
@@ -67,7 +67,7 @@ def test_eight_new_ones_a_day_and_thirty_answers():
     assert len(choose(many, known).queue) == A_DAY
     later = standing(*(kept(one, 0) for one in many), answered_today=A_DAY - 4)
     assert len(choose(many, later).queue) == 4
-    assert choose(many, later).left == 46
+    assert choose(many, later).to_ask == 50
 
 
 @pytest.mark.parametrize("last", ["", "a", "b"])
@@ -81,7 +81,7 @@ def test_never_two_of_a_topic_in_a_row(last):
 def test_what_would_follow_its_own_topic_is_left():
     chosen = choose(cards(a=4, b=1), standing(), new=None)
     assert names(chosen) == ["a0", "b0", "a1"]
-    assert chosen.left == 2
+    assert chosen.to_ask - len(chosen.queue) == 2
 
 
 def test_one_topic_alone_is_asked_whole():

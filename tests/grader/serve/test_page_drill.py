@@ -228,7 +228,7 @@ def test_enough_for_a_day_is_said(client, drilling, monkeypatch):
     nothing = client.post("/api/drill", json={}).json()
     assert (nothing["turn"], nothing["lacks"]) == (None, "enough")
     assert nothing["why"].startswith("Enough for today: ")
-    assert nothing["why"].endswith("5 are left for tomorrow.")
+    assert nothing["why"].endswith(" Left for tomorrow: 5.")
 
 
 def test_two_of_a_topic_never_follow_each_other(client, drilling):
