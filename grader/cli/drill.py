@@ -2,8 +2,6 @@
 
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -12,7 +10,9 @@ import msgspec
 from grader.bank.catalog import House, find_house
 from grader.base.errors import HouseError
 from grader.base.text import plain, shortened
-from grader.cli.talk import print_json, tell, warn
+from grader.cli.keys import key_of
+from grader.cli.talk import print_json, show, tell, warn
+from grader.cli.timed import line_within
 from grader.drills.choose import Chosen
 from grader.drills.judge import is_name
 from grader.drills.load import question_of
@@ -25,10 +25,10 @@ from grader.views.drill import (
     hint_lines,
     question_lines,
     refusal_lines,
-    spoken,
     verdict_lines,
     why_nothing,
 )
+from grader.views.render import Line
 from grader.views.words import counted
 
 
@@ -85,9 +85,6 @@ def _tell_nothing(chosen: Chosen) -> None:
 def _sit(house: House, chosen: Chosen) -> None:
     """Ask one question after the other, until the learner or the input ends."""
     columns, answers = width_for(terminal_columns()), list[bool]()
-    if sys.stdin.isatty():
-        with suppress(ImportError):  # arrow keys then edit what is typed
-            import_module("readline")
     click.echo(f"{KEYS}\n")
     try:
         for place, question in enumerate(chosen.queue, 1):
@@ -96,7 +93,7 @@ def _sit(house: House, chosen: Chosen) -> None:
             answered = _ask(turn, columns)
             answers += answered
             if answered and sys.stdin.isatty() and place < len(chosen.queue):
-                _end_if_quit(_line("  Enter next  q quit ").strip().lower())
+                key_of(_line("  Enter next  q quit "))
             click.echo()
     except (EOFError, KeyboardInterrupt):
         click.echo()
@@ -107,11 +104,10 @@ def _ask(turn: Turn, columns: int) -> list[bool]:
     """Whether it was answered rightly; nothing where it was skipped. Raises EOFError where no more is wanted."""
     while True:
         typed = _line("> ")
-        key = "" if is_name(turn.variant, typed) else typed.strip().lower()
-        _end_if_quit(key)
-        if key in ("s", "skip"):
+        key = "" if is_name(turn.variant, typed) else key_of(typed)
+        if key == "skip":
             return []
-        if key in ("h", "hint", "?"):
+        if key == "hint":
             _echo(hint_lines(turn.hint(), turn.hints, columns))
             continue
         try:
@@ -124,22 +120,12 @@ def _ask(turn: Turn, columns: int) -> list[bool]:
 
 
 def _echo(lines: Iterable[str]) -> None:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    for line in lines:
-        click.echo(plain(spoken(line, encoding)))
+    show(map(Line, lines))
 
 
 def _line(prompt: str) -> str:
     """What is typed. Raises EOFError at the end of the input."""
-    try:
-        typed = input(prompt)
-    except UnicodeDecodeError:
-        raise EOFError from None
+    typed = line_within(prompt, None)
     if not sys.stdin.isatty():
         click.echo(plain(shortened(typed, 200)))
     return typed
-
-
-def _end_if_quit(key: str) -> None:
-    if key in ("q", "quit"):
-        raise EOFError

@@ -1,14 +1,14 @@
 """`grader interview`: half an hour or so of questions and one part of an exercise, on a clock."""
 
 import sys
-from collections.abc import Iterable
 
 import click
 
 from grader.bank.catalog import House, find_house
 from grader.base.errors import HouseError, RunError
+from grader.cli.keys import key_of
 from grader.cli.learner import from_here
-from grader.cli.talk import style, tell, warn
+from grader.cli.talk import show, tell, warn
 from grader.cli.timed import TimeOver, line_within
 from grader.drills.shown import Shown
 from grader.drills.value import Unread
@@ -17,7 +17,7 @@ from grader.learner.interview import LONGEST, SHORTEST
 from grader.learner.interviewing import Sitting, ended_before
 from grader.records.interviews import Interview, Interviews
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import asked_lines, spoken, wrapped
+from grader.views.drill import asked_lines, wrapped
 from grader.views.interview import begun, coding_title, minutes_said, report_lines, role_title, rules
 from grader.views.render import Line
 from grader.views.words import counted
@@ -106,7 +106,7 @@ def _sit(house: House, sitting: Sitting) -> None:
 def _open(house: House, sitting: Sitting, columns: int) -> None:
     now = sitting.interview
     head = f"Interview · {role_title(house, now)} · {now.minutes} minutes"
-    _echo([Line(head, {"bold": True})])
+    show([Line(head, {"bold": True})])
     _say(rules(now), columns)
     _wait("  Enter begins  q quit ")
 
@@ -115,7 +115,7 @@ def _questions(sitting: Sitting, columns: int) -> None:
     click.echo("s pass over  q end the interview\n")
     while asked := sitting.ask():
         place = len(sitting.interview.asked) + 1
-        _echo(map(Line, asked_lines(asked, f"question {place} · {sitting.seconds:g} s", columns)))
+        show(map(Line, asked_lines(asked, f"question {place} · {sitting.seconds:g} s", columns)))
         try:
             _answer(sitting, asked, columns)
         except TimeOver:
@@ -130,13 +130,12 @@ def _answer(sitting: Sitting, asked: Shown, columns: int) -> None:
     """Take an answer that can be read. Raises TimeOver, and EOFError where the learner leaves."""
     while True:
         typed = line_within("> ", sitting.left)
-        key = "" if sitting.is_name(typed) else typed.strip().lower()
-        _end_if_quit(key)
-        if key in ("h", "hint", "?"):
+        key = "" if sitting.is_name(typed) else key_of(typed)
+        if key == "hint":
             _say("There are no hints in an interview. s passes it over.", columns)
             continue
         try:
-            sitting.take(None if key in ("s", "skip") else typed)
+            sitting.take(None if key == "skip" else typed)
         except Unread as error:
             _say(f"{error} {max(sitting.left, 0):.0f} s are left.", columns)
             continue
@@ -153,7 +152,7 @@ def _part(house: House, sitting: Sitting, columns: int) -> None:
         return
     exercise = sitting.exercise
     click.echo()
-    _echo([Line(f"{coding_title(house, coding)} · {minutes_said(coding.allowed)}", {"bold": True})])
+    show([Line(f"{coding_title(house, coding)} · {minutes_said(coding.allowed)}", {"bold": True})])
     place = f"{from_here(exercise.attempt)}{f':{coding.line}' if coding.line else ''}"
     click.echo(f"  edit   {place}\n  read   {from_here(exercise.own_statement)}")
     again = f" You have earned it before; its stub back: grader reset {exercise.number} {coding.part}"
@@ -179,7 +178,7 @@ def _write(sitting: Sitting, columns: int) -> None:
             click.echo()
             _say(said if following else "The time is over.", columns)
             continue
-        _end_if_quit(typed.strip().lower())
+        key_of(typed)
         if sitting.saved() != before or asked_again:
             return
         asked_again = True
@@ -202,7 +201,7 @@ def _judge(house: House, sitting: Sitting) -> None:
 
 
 def _print_report(house: House, number: int, ended: Interview) -> None:
-    _echo(report_lines(house, number, ended, width_for(terminal_columns())))
+    show(report_lines(house, number, ended, width_for(terminal_columns())))
     click.echo()
     try:
         tell("Kept, with every question:", from_here(write_page(house, number, ended)))
@@ -212,21 +211,9 @@ def _print_report(house: House, number: int, ended: Interview) -> None:
 
 
 def _say(sentence: str, columns: int) -> None:
-    _echo(map(Line, wrapped(sentence, columns)))
-
-
-def _echo(lines: Iterable[Line]) -> None:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    for line in lines:
-        text = spoken(line.text, encoding)
-        click.echo(click.style(text, **style(line.markup)) if line.markup else text)
+    show(map(Line, wrapped(sentence, columns)))
 
 
 def _wait(prompt: str) -> None:
     """Wait for Enter. Raises EOFError where the learner leaves."""
-    _end_if_quit(line_within(prompt, None).strip().lower())
-
-
-def _end_if_quit(key: str) -> None:
-    if key in ("q", "quit"):
-        raise EOFError
+    key_of(line_within(prompt, None))

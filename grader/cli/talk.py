@@ -5,14 +5,15 @@ Exit codes: 0 all well, 1 something is not earned or not healthy, 2 wrong usage 
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import click
 
 from grader.base.text import nearest, plain, plain_lines
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import wrapped
-from grader.views.render import with_command
+from grader.views.drill import spoken, wrapped
+from grader.views.render import Line, with_command
 
 
 class Commands(click.Group):
@@ -53,6 +54,14 @@ def tell(sentences: str, command: str = "") -> None:
 def print_json(value: Any) -> None:
     """Print data as JSON, in ASCII: some of it is strangers' text."""
     click.echo(json.dumps(value, indent=2))
+
+
+def show(lines: Iterable[Line]) -> None:
+    """Print lines as the terminal can show them."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    for line in lines:
+        text = spoken(line.text, encoding)
+        click.echo(click.style(text, **style(line.markup)) if line.markup else text)
 
 
 def style(markup: dict[str, bool]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A line that somebody types at a terminal, within a time."""
+"""A line that somebody types, at a terminal or into a pipe; if need be within a time."""
 
 import signal
 import sys
@@ -16,8 +16,9 @@ def line_within(prompt: str, seconds: float | None) -> str:
 
     Raises TimeOver, after which what was typed so far is forgotten, and EOFError at the end of the input.
     """
-    with suppress(ImportError):  # with it arrow keys edit what is typed; Windows has none
-        import_module("readline")
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # with it arrow keys edit what is typed; Windows has none
+            import_module("readline")
     if seconds is None:
         return _line(prompt)
     if seconds <= 0:
