@@ -12,7 +12,7 @@ from grader.cli.talk import show, tell, warn
 from grader.cli.timed import TimeOver, line_within
 from grader.drills.shown import Shown
 from grader.drills.value import Unread
-from grader.learner.debrief import write_page
+from grader.learner.debrief import reported, write_page
 from grader.learner.interview import LONGEST, SHORTEST
 from grader.learner.interviewing import Sitting, ended_before
 from grader.records.interviews import Interview, Interviews
@@ -70,15 +70,11 @@ def _list(house: House) -> None:
 
 
 def _show(house: House, number: int) -> None:
-    kept = Interviews(house.root).interviews()
-    if number not in kept:
-        last = f"The last one is {max(kept)}." if kept else "There was none yet."
-        raise HouseError(f"There is no interview {number}. {last}")
-    one = kept[number]
+    one = reported(house, number)
     if one is None:
-        raise HouseError(f"Interview {number} was kept by a newer grader: update this one.")
-    if not one.ended:
-        raise HouseError(f"Interview {number} goes on in another window. Its report comes at its end.")
+        last = max(Interviews(house.root).interviews(), default=0)
+        said = f"The last one is {last}." if last else "There was none yet."
+        raise HouseError(f"There is no interview {number}. {said}")
     _print_report(house, number, one)
 
 

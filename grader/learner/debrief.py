@@ -14,7 +14,7 @@ from grader.base.files import write_file
 from grader.drills.heads import heads
 from grader.drills.load import question_of
 from grader.learner.interview import not_asked, to_read_on
-from grader.records.interviews import End, Interview, Reading
+from grader.records.interviews import End, Interview, Interviews, Reading
 from grader.verdicts.verdict import Verdict
 from grader.views.interview_page import page
 
@@ -28,6 +28,19 @@ def debriefed(house: House, interview: Interview, how: End) -> Interview:
     items = {one.item for one in interview.asked}
     left = not_asked(house.coverage, interview.role, items)
     return replace(interview, ended=how, reading=_three(house, interview), not_asked=left)
+
+
+def reported(house: House, number: int) -> Interview | None:
+    """The interview of that number, for its report; None where there is none. Raises HouseError, ProgressError."""
+    kept = Interviews(house.root).interviews()
+    if number not in kept:
+        return None
+    one = kept[number]
+    if one is None:
+        raise HouseError(f"Interview {number} was kept by a newer grader: update this one.")
+    if not one.ended:
+        raise HouseError(f"Interview {number} goes on. Its report comes at its end.")
+    return one
 
 
 def write_page(house: House, number: int, interview: Interview) -> Path:

@@ -7,7 +7,7 @@ from time import monotonic
 
 from grader.bank.catalog import Exercise, House
 from grader.base.errors import HouseError, RunError
-from grader.learner.debrief import write_page
+from grader.learner.debrief import reported, write_page
 from grader.learner.interview import LONGEST, SHORTEST
 from grader.learner.interviewing import GRACE, Sitting, ended_before
 from grader.learner.once import Judge, judged
@@ -74,14 +74,9 @@ class Table:
 
     def report(self, number: int) -> wire.InterviewReport | None:
         """The report of one that has ended; None where there is none of that number. Raises HouseError."""
-        kept = Interviews(self._house.root).interviews()
-        if number not in kept:
-            return None
-        one = kept[number]
+        one = reported(self._house, number)
         if one is None:
-            raise HouseError(f"Interview {number} was kept by a newer grader: update this one.")
-        if not one.ended:
-            raise HouseError(f"Interview {number} goes on. Its report comes at its end.")
+            return None
         path = self._written(number, one)
         return wire.InterviewReport(number=number, html=body(self._house, number, one), path=path)
 

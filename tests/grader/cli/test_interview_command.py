@@ -2,7 +2,9 @@
 
 import re
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from functools import partial
 
 import pexpect
@@ -16,7 +18,7 @@ from grader.base.errors import RunError
 from grader.cli.main import main
 from grader.cli.timed import TimeOver, line_within
 from grader.learner.interviewing import Sitting
-from grader.records.interviews import Interviews
+from grader.records.interviews import Interview, Interviews
 from grader.verdicts.result import CheckResult, assemble
 from grader.verdicts.verdict import Verdict
 
@@ -264,6 +266,25 @@ def test_what_cannot_be_is_refused(desk, args, said):
     done = interview(*args)
     assert done.exit_code == 2
     assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("report", "said", "listed"),
+    [
+        ('{"role": 7}', "Interview 1 was kept by a newer grader: update this one.", "kept by a"),
+        (None, "Interview 1 goes on. Its report comes at its end.", "goes on"),
+    ],
+)
+def test_what_has_no_report(desk, report, said, listed):
+    kept = Interviews(desk.home.root)
+    with kept.alone():  # as another window holds it
+        kept.begin(Interview("ml", 20, "2026-11-30T12:00:00+00:00", 1))
+        if report:
+            with closing(sqlite3.connect(kept.path)) as db, db:
+                db.execute("update interview set report = ?", (report,))
+        done = interview("--report", "1")
+        assert (done.exit_code, done.output) == (2, f"grader: {said}\n")
+        assert listed in interview("--history").output
 
 
 def test_without_a_terminal_it_says_so(desk, monkeypatch):
