@@ -195,7 +195,7 @@ def _chance(asked: Kind) -> float:
     if isinstance(asked, Order):
         return 1 / math.factorial(len(asked.answer))
     if isinstance(asked, Bug):
-        return 1 / len(asked.code.strip("\n").split("\n"))
+        return 1 / len(asked.lines)
     return 1e-3
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from grader.audit.claims import wrong_claims
 from grader.audit.mutated import TooLong, within
 from grader.drills.judge import judged
-from grader.drills.kinds import GAP, Blank, Bug, Choice, Kind, Number, Order, Predict
+from grader.drills.kinds import GAP, Blank, Bug, Choice, Kind, Number, OfCode, Order, Predict
 from grader.drills.question import Variant
 from grader.drills.same import points, same_output
 from grader.drills.units import unit_of, written
@@ -33,7 +33,7 @@ def amiss(one: Variant) -> Iterator[str]:
     for name, text in (("ask", asked.ask), ("why", asked.why)):
         if not 1 <= len(text.split()) <= WORDS:
             yield f"`{name}` has {len(text.split())} words; 1 to {WORDS}."
-    lines = getattr(asked, "code", "").strip("\n").split("\n")
+    lines = asked.lines if isinstance(asked, OfCode) else [""]
     if len(lines) > _LINES or max(map(len, lines)) > _COLUMNS:
         yield f"the code has {len(lines)} lines of up to {max(map(len, lines))} columns; {_LINES} of {_COLUMNS}."
     if isinstance(asked, Predict) and len(asked.answer.strip().split("\n")) > _LINES:
@@ -105,7 +105,7 @@ def _predict(one: Variant, asked: Predict) -> Iterator[str]:
 
 
 def _bug(one: Variant, asked: Bug) -> Iterator[str]:
-    lines = asked.code.strip("\n").split("\n")
+    lines = asked.lines
     for line in (asked.answer, *asked.traps.values()):
         if lines.count(line) != 1:
             yield f"its code has the line `{line.strip()}` {lines.count(line)} times, with that indentation; once."

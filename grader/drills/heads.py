@@ -38,11 +38,15 @@ class Head(msgspec.Struct, frozen=True):
     revision: int
 
 
+def drill_files(house: House) -> list[Path]:
+    """The files of all exercises that have questions, in order."""
+    paths = sorted((house.bank / "exercises").glob("*/drills.py"))
+    return [path for path in paths if EXERCISE_ID.fullmatch(path.parent.name)]
+
+
 def heads(house: House) -> dict[str, Head]:
     """Every question of the house by its id, in the order of the files. Raises HouseError."""
-    paths = sorted((house.bank / "exercises").glob("*/drills.py"))
-    found = [one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in heads_of(path)]
-    return {one.id: one for one in found}
+    return {one.id: one for path in drill_files(house) for one in heads_of(path)}
 
 
 def heads_of(path: Path) -> list[Head]:

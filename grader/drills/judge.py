@@ -51,8 +51,7 @@ def understood(variant: Variant, typed: str) -> Any:
     if isinstance(asked, Predict):
         return _short(typed, 400)
     if isinstance(asked, Bug):
-        lines = asked.code.strip("\n").split("\n")
-        return lines[_place(typed, len(lines), "the number of a line")]
+        return asked.lines[_place(typed, len(asked.lines), "the number of a line")]
     if asked.kind == "choice":
         return variant.options[_place(typed, len(variant.options), "the number of a choice")]
     return [variant.options[place] for place in _places(typed, len(variant.options))]
@@ -105,7 +104,7 @@ _BITS = (("bits for bytes", 8), ("bytes for bits", 1 / 8))
 
 
 def _blank(asked: Blank, typed: str) -> Judged:
-    names, typed = tuple(asked.given), _of_the_gap(asked.code, typed)
+    names, typed = tuple(asked.given), _of_the_gap(asked.line, typed)
     if any(same_expression(typed, right, names) for right in (asked.answer, *asked.also)):
         return Judged(True)
     trap = next((name for name, wrong in asked.traps.items() if same_expression(typed, wrong, names)), "")
@@ -114,10 +113,10 @@ def _blank(asked: Blank, typed: str) -> Judged:
     return Judged(False, trap)
 
 
-def _of_the_gap(code: str, typed: str) -> str:
+def _of_the_gap(line: str, typed: str) -> str:
     """What stands in the gap, where somebody typed the whole line, with `return` or without."""
-    line = next(line for line in code.split("\n") if GAP in line).partition("#")[0]
-    before, after = (r"\s*".join(map(re.escape, "".join(part.split()))) for part in line.split(GAP, 1))
+    before, _, after = line.partition(GAP)
+    before, after = (r"\s*".join(map(re.escape, "".join(part.split()))) for part in (before, after.partition("#")[0]))
     found = re.fullmatch(f"{before.replace(_RETURN, f'(?:{_RETURN})?')}(.+){after}", typed) if before else None
     return found[1].strip() if found else typed
 

@@ -61,7 +61,17 @@ class Order(Asked, frozen=True, kw_only=True):
     traps: Mapping[str, Sequence[str]]
 
 
-class Blank(Asked, frozen=True, kw_only=True):
+class OfCode(Asked, frozen=True, kw_only=True):
+    """What every kind has that shows code, or a formula."""
+
+    code: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.code.strip("\n").split("\n")
+
+
+class Blank(OfCode, frozen=True, kw_only=True):
     """A gap `____` in code or in a formula.
 
     Where the answer is arithmetic of the names in `given`, whatever has the same value for all their values is right.
@@ -69,31 +79,33 @@ class Blank(Asked, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "blank"
-    code: str
     answer: str
     traps: Mapping[str, str]
     also: Sequence[str] = ()
     prints: str = ""
     """What the code prints once the gap is filled; needed where the answer is no arithmetic, and the audit runs it."""
 
+    @property
+    def line(self) -> str:
+        """The one with the gap."""
+        return next(line for line in self.lines if GAP in line)
 
-class Predict(Asked, frozen=True, kw_only=True):
+
+class Predict(OfCode, frozen=True, kw_only=True):
     """What a piece of code prints: the audit runs it."""
 
     kind: ClassVar[str] = "predict"
-    code: str
     answer: str
     traps: Mapping[str, str]
 
 
-class Bug(Asked, frozen=True, kw_only=True):
+class Bug(OfCode, frozen=True, kw_only=True):
     """The one wrong line of a piece of code. The audit runs it as it is, and with the line mended.
 
     `ask` says what it should print; the mended code prints `prints`, the code as it is does not.
     """
 
     kind: ClassVar[str] = "bug"
-    code: str
     answer: str
     """The wrong line, as it stands in the code."""
     mended: str

@@ -4,8 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from grader.bank.catalog import EXERCISE_ID, Exercise, House, label_of
+from grader.bank.catalog import Exercise, House, label_of
 from grader.base.errors import HouseError
+from grader.drills.heads import drill_files
 from grader.drills.question import Question
 
 
@@ -26,8 +27,7 @@ def question_of(house: House, id: str) -> Question:
 
 def all_questions(house: House) -> dict[str, Question]:
     """Every question of the house, by its id. Raises HouseError."""
-    paths = sorted((house.bank / "exercises").glob("*/drills.py"))
-    return {one.id: one for path in paths if EXERCISE_ID.fullmatch(path.parent.name) for one in _read(path)}
+    return {one.id: one for path in drill_files(house) for one in _read(path)}
 
 
 def _read(path: Path) -> list[Question]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from grader.drills.judge import Judged, understood
-from grader.drills.kinds import EXACT, GAP, Blank, Bug, Kind, Number, Order, Predict
+from grader.drills.kinds import EXACT, GAP, Blank, Bug, Kind, Number, OfCode, Order, Predict
 from grader.drills.question import Variant
 from grader.drills.units import written
 
@@ -61,7 +61,7 @@ class Told(msgspec.Struct, frozen=True):
 def shown(one: Variant) -> Shown:
     """A variant as it is asked."""
     card, asked = one.question, one.asked
-    code = tuple(getattr(asked, "code", "").strip("\n").split("\n")) if hasattr(asked, "code") else ()
+    code = tuple(asked.lines) if isinstance(asked, OfCode) else ()
     kind = type(asked).kind
     return Shown(card.id, one.seed, card.topic, card.exercise, kind, asked.ask, _note(asked), code, one.options)
 
@@ -76,8 +76,7 @@ def read_back(one: Variant, typed: str) -> str:
         likely = answer if abs(answer[0]) <= 1 else answer[:1]  # nobody means 12.5 as a share
         return " or ".join(written(reading, asked.unit) for reading in likely)
     if isinstance(asked, Blank):
-        line = next(line for line in asked.code.split("\n") if GAP in line)
-        return line.strip().replace(GAP, answer)
+        return asked.line.strip().replace(GAP, answer)
     if isinstance(asked, Order):
         return "; ".join(answer)
     return "" if isinstance(asked, Predict) else str(answer).strip()
@@ -110,7 +109,7 @@ def _in_full(one: Variant, answer: Any) -> str:
         numbers = " ".join(str(one.options.index(item) + 1) for item in answer)
         return f"{numbers}: {'; '.join(answer)}"
     if isinstance(asked, Bug):
-        line = asked.code.strip("\n").split("\n").index(answer) + 1
+        line = asked.lines.index(answer) + 1
         return f"line {line}, {asked.mended.strip()}" if answer == asked.answer else f"line {line}"
     if isinstance(asked, Blank | Predict):
         return str(answer).strip()

@@ -124,3 +124,10 @@ def test_what_cannot_be_read_is_asked_again(one, typed, said):
     with pytest.raises(Unread) as caught:
         judged(one, typed)
     assert said in str(caught.value)
+
+
+def test_a_sign_of_a_comment_before_the_gap_is_text():
+    code = 'print("#", ____)  # one #'
+    one = asked(Blank(ask="?", code=code, given={"p": 3}, answer="p + 1", traps={"p alone": "p"}, **REST))
+    assert judged(one, 'print("#", 1 + p)').right
+    assert judged(one, "p").trap == "p alone"
