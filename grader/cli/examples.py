@@ -11,7 +11,7 @@ from grader.bank.source import read_source
 from grader.base.errors import RunError
 from grader.cli.talk import print_json, stop, style, warn
 from grader.learner import desk
-from grader.learner.examples import count_passed, counted, passed_names
+from grader.learner.examples import count_passed, done_parts, passed_names
 from grader.learner.once import judge_once
 from grader.records.progress import ProgressError
 from grader.verdicts.result import Result
@@ -46,7 +46,7 @@ def counting(house: House, exercise: Exercise, result: Result) -> set[str]:
     """Count the parts whose examples passed; all that count by now."""
     try:
         count_passed(house, exercise, passed_names(result))
-        return set(counted(house).get(exercise.id, ()))
+        return set(done_parts(house).get(exercise.id, ()))
     except ProgressError as error:
         warn(str(error))
         return set()

@@ -12,7 +12,7 @@ from grader.base.errors import HouseError, RunError
 from grader.base.text import plain_lines
 from grader.cli.talk import print_json, say, stop, style, tell
 from grader.learner import desk, drill
-from grader.learner.examples import counted
+from grader.learner.examples import done_parts
 from grader.learner.folder import is_behind
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import Result
@@ -273,7 +273,7 @@ def earned_of(house: House) -> dict[str, set[str]]:
     counts as empty.
     """
     try:
-        return dict(counted(house))
+        return dict(done_parts(house))
     except ProgressError as error:
         say(f"Progress not shown: {error.why}", fg="yellow", err=True)
         return {}

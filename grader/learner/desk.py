@@ -10,7 +10,7 @@ from grader.bank.derived import stub_of
 from grader.bank.source import BEGIN, END, definition, definitions, read_source, replace_definition
 from grader.bank.tracks import needs, study_order
 from grader.base.errors import HouseError
-from grader.learner.examples import counted
+from grader.learner.examples import done_parts
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import QUIET, Verdict
@@ -69,7 +69,7 @@ def _last_said(house: House, exercise: Exercise, part: Part) -> str:
 def next_hint(house: House, exercise: Exercise, name: str | None) -> Hint:
     """The hint after the last one seen; it counts as seen. name: of the part; None for the first one not earned."""
     progress = Progress(house.root)
-    known = counted(house).get(exercise.id, set())
+    known = done_parts(house).get(exercise.id, set())
     open_parts = [one for one in exercise.parts if one.name not in known]
     if not name and not open_parts:
         done = "You have earned every part" if house.is_whole else "The examples pass of every part"

@@ -68,7 +68,7 @@ def _said(report: Any) -> str:
     return "\n".join(lines) or str(report.longreprtext)
 
 
-def counted(house: House) -> Mapping[str, set[str]]:
+def done_parts(house: House) -> Mapping[str, set[str]]:
     """Exercise id to the parts that count: those earned; in a student edition those whose examples passed.
 
     Raises ProgressError.
@@ -80,7 +80,7 @@ def counted(house: House) -> Mapping[str, set[str]]:
 def count_passed(house: House, exercise: Exercise, passed: Collection[str]) -> None:
     """Keep which parts have all their examples among those that passed. Raises ProgressError."""
     text = exercise.examples.read_text(encoding="utf-8")
-    known = counted(house).get(exercise.id, set())
+    known = done_parts(house).get(exercise.id, set())
     for part in exercise.parts:
         own = examples_of(text, exercise, part)
         if own and set(own) <= set(passed) and part.name not in known:
@@ -94,5 +94,5 @@ def passed_names(result: Result) -> list[str]:
 
 def said_of(house: House, exercise: Exercise) -> str:
     """How many parts of an exercise count in a student edition, in a line. Raises ProgressError."""
-    passed = len(counted(house).get(exercise.id, set()))
+    passed = len(done_parts(house).get(exercise.id, set()))
     return f"{exercise.id} · {exercise.title}: the examples of {passed} of {len(exercise.parts)} parts pass"

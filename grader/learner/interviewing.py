@@ -22,7 +22,7 @@ from grader.drills.shown import Shown, shown, told
 from grader.learner.coding import part_for, place_of, put_to_work
 from grader.learner.debrief import debriefed
 from grader.learner.desk import record
-from grader.learner.examples import count_passed, counted, passed_names
+from grader.learner.examples import count_passed, done_parts, passed_names
 from grader.learner.interview import Candidate, next_candidate, outcome_of
 from grader.learner.role import pool_of, weights_of
 from grader.records.interviews import Asked, Coding, End, Interview, Interviews
@@ -161,7 +161,7 @@ class Sitting:
         """The part to write, in a file that is there. Raises HouseError where there is none."""
         seconds = self.interview.for_coding
         try:
-            earned = counted(self.house)
+            earned = done_parts(self.house)
         except ProgressError as error:
             self._unkept(str(error))
             earned = {}

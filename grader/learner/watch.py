@@ -9,7 +9,7 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House
 from grader.learner import desk
-from grader.learner.examples import count_passed, counted, passed_names
+from grader.learner.examples import count_passed, done_parts, passed_names
 from grader.learner.first import changed_parts, first_parts
 from grader.learner.saved import FileText, saves
 from grader.learner.seat import Cancelled, Fault, Ready, Run, Said, Seat
@@ -77,7 +77,7 @@ class Watch:
         cannot be read, those that pass now.
         """
         with suppress(ProgressError):
-            return frozenset(counted(self.house).get(self.exercise.id, ()))
+            return frozenset(done_parts(self.house).get(self.exercise.id, ()))
         return frozenset(name for name, part in self.parts.items() if part.verdict is Verdict.PASSED)
 
     def take(self, saved: FileText) -> None:

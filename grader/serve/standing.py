@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.coverage import SECTIONS, ItemRow, TopicRow
+from grader.learner.examples import done_parts
 from grader.records.progress import Progress, ProgressError
 from grader.serve import wire
 
@@ -22,7 +23,7 @@ class Standing:
         self.warning = ""
         try:
             self.earned = progress.earned()
-            self.done = self.earned if house.is_whole else progress.with_examples()
+            self.done = done_parts(house)
             self.tried = progress.tried() | _with_examples(progress)
             self.worked_on = progress.last_worked_on()
         except ProgressError as error:

@@ -16,7 +16,7 @@ from grader.drills.load import question_of
 from grader.drills.schedule import Answer
 from grader.drills.value import Unread
 from grader.learner.debrief import write_page
-from grader.learner.examples import counted
+from grader.learner.examples import done_parts
 from grader.learner.interviewing import Sitting, ended_before
 from grader.learner.once import judge_once
 from grader.records.interviews import Interviews
@@ -351,7 +351,7 @@ def test_a_student_edition_tries_the_visible_examples(drilling, tmp_path):
     one.judged(judge_once(house, one.exercise, text, one.to_judge), text)
     assert (one.coding.verdict, one.coding.tally) == ("passed", "1 of 1 examples pass")
     assert one.coding.message == "These are its visible examples. More checks run where it is graded."
-    assert counted(house) == {ID: {"batch_mean"}}
+    assert done_parts(house) == {ID: {"batch_mean"}}
 
 
 def test_each_statement_is_read_once_before_any_again(home):
