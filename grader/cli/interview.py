@@ -38,8 +38,8 @@ def interview(role: str, minutes: int, history: bool, report: int | None) -> Non
     house = find_house()
     for number, broken in ended_before(house).items():
         asked = counted(len(broken.asked), "question")
-        said = f"Interview {number} of {begun(broken)} broke off after {asked}. It is ended"
-        warn(f"{said}, and nothing is lost: grader interview --report {number}")
+        said = f"Interview {number} of {begun(broken)} broke off after {asked}. Nothing of it is lost:"
+        warn(f"{said} grader interview --report {number}")
     if history:
         _list(house)
     elif report is not None:

@@ -23,6 +23,7 @@ from grader.verdicts.result import CheckResult
 from grader.views.board import HELP, Board, screen
 from grader.views.columns import WIDTH
 from grader.views.render import Line, gained_lines, paragraph
+from grader.views.words import counted
 
 _MOST_WHY = 12
 """Lines of why the grader could not judge."""
@@ -98,8 +99,8 @@ class Screen:
 
     def _hear(self, said: Said) -> None:
         if isinstance(said, Ready):
-            noun = "checks" if self.house.is_whole else "examples"
-            self._status = f"{said.total} {noun}" if self._watch.run is None else self._status
+            noun = "check" if self.house.is_whole else "example"
+            self._status = counted(said.total, noun) if self._watch.run is None else self._status
         elif isinstance(said, Checked):
             self._heard.append(said.check)
             self._total = said.total

@@ -27,7 +27,7 @@ from grader.serve import files, reported, shown
 from grader.serve.drills import Drills, NotOpen
 from grader.serve.events import EventLog
 from grader.serve.guard import Guard, Named
-from grader.serve.interviews import NotNow, Table
+from grader.serve.interviews import InterviewHost, NotNow
 from grader.serve.runs import OpenSeat, Runs
 from grader.serve.wire import (
     Asked,
@@ -82,7 +82,7 @@ class Page:
         self.log = EventLog()
         self.runs = Runs(house, self.log, open_seat)
         self.drills = Drills(house)
-        self.interviews = Table(house, self.log, open_seat)
+        self.interviews = InterviewHost(house, self.log, open_seat)
         self.watched = files.Watched(self.changed_outside)
         self._at_cursor: dict[str, str] = {}
         """Exercise id to the part that was judged first when a page asked last."""

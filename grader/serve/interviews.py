@@ -26,7 +26,7 @@ class NotNow(Exception):
     """Something else is on the clock than what was asked about."""
 
 
-class Table:
+class InterviewHost:
     """The one interview that may go on in a server, and those that have ended.
 
     opens: opens a seat that judges. clock: seconds that only grow. pause: waits that many of them.

@@ -15,7 +15,7 @@ ENDS = {
     "": "goes on",
     "finished": "finished",
     "left": "left before its end",
-    "broken off": "broken off: its process ended",
+    "broken off": "broken off: its window or server was closed",
 }
 _UNANSWERED: dict[Outcome, str] = {"passed": "passed over", "late": "out of time"}
 

@@ -147,7 +147,7 @@ def test_a_server_that_is_killed_loses_nothing(seen):
     seen.served.stop(signal.SIGKILL)
     seen.served.start()
     page = seen.open("/interview").page
-    expect(page.locator(".interview-report")).to_contain_text("broken off: its process ended")
+    expect(page.locator(".interview-report")).to_contain_text("broken off: its window or server was closed")
     page.get_by_role("link", name="All interviews").click()
     expect(page.get_by_role("status").filter(has_text="Interview 1 broke off")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("broken off"))).to_contain_text("0 of 1")

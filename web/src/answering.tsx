@@ -1,5 +1,7 @@
 // A question of an interview, and where it is answered: in a drill, and in an interview.
+import type { RefObject } from "preact";
 import type { ReadBack, Shown } from "./wire";
+import { options } from "./options";
 
 /** What a field shows and tells: a sitting of drills, or an interview. */
 export interface Answering {
@@ -19,7 +21,7 @@ interface Props {
 }
 
 /** Whether the answer is typed as text, and not picked from a list alone. */
-export const isTyped = ({ kind }: Shown) => kind !== "choice" && kind !== "bug";
+const isTyped = ({ kind }: Shown) => kind !== "choice" && kind !== "bug";
 
 /** A question and the code that it is about. */
 export function Asked({ asked }: { asked: Shown }) {
@@ -125,6 +127,22 @@ function Items({ asked, to, given }: Props) {
 /** Where an answer is given. */
 export function fieldOf(card: HTMLElement | null): HTMLElement | null {
   return card?.querySelector<HTMLElement>("input:checked, input[type=text]") ?? card?.querySelector("input") ?? null;
+}
+
+/** Keys of a question: Esc leaves its field, so that letters are keys; Enter goes back to it, or on to the next one. */
+export function keysOf(card: RefObject<HTMLElement | null>, next?: RefObject<HTMLElement | null>): (event: KeyboardEvent) => void {
+  return (event) => {
+    const outside = event.target === card.current;
+    if (event.key === "Escape" && !outside) card.current!.focus();
+    else if (event.key === "Enter" && outside) (next?.current ?? fieldOf(card.current))?.focus();
+    else return;
+    event.preventDefault();
+  };
+}
+
+/** What a field says of letters that are keys elsewhere. */
+export function LettersAreText({ asked }: { asked: Shown }) {
+  return options.letters && isTyped(asked) ? <small>In the field the letters are text: Esc leaves it.</small> : null;
 }
 
 /** A text in which `this` is code. */

@@ -157,6 +157,10 @@ export const api = {
   drillAnswer: (turn: string, typed: string) => send("POST", drillAt(turn, "/answer"), { typed }) as Promise<DrillTurn>,
 };
 
+/** Whether an answer was not taken and may be given again: it cannot be read, or the server is away. */
+export const asksAgain = (error: unknown) =>
+  error instanceof OfflineError || (error instanceof RefusedError && error.status === 422);
+
 /** What to say of a failed request. */
 export function why(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

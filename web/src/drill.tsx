@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
-import { Asked, Coded, Field, fieldOf, isTyped } from "./answering";
+import { Asked, Coded, Field, fieldOf, keysOf, LettersAreText } from "./answering";
 import { desk } from "./desk";
 import { drilling, type Which } from "./drilling";
 import { options } from "./options";
@@ -89,14 +89,8 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
     if (verdict) next.current?.focus();
     else fieldOf(card.current)?.focus();
   }, [verdict]);
-  const leave = (event: KeyboardEvent) => {
-    if (event.key === "Escape" && event.target !== card.current) card.current!.focus();
-    else if (event.key === "Enter" && event.target === card.current) (next.current ?? fieldOf(card.current))?.focus();
-    else return;
-    event.preventDefault();
-  };
   return (
-    <article class="drill" data-kind={asked.kind} data-turn={turn.turn} ref={card} tabIndex={-1} aria-labelledby="ask" onKeyDown={leave}>
+    <article class="drill" data-kind={asked.kind} data-turn={turn.turn} ref={card} tabIndex={-1} aria-labelledby="ask" onKeyDown={keysOf(card, next)}>
       <header>
         <span>{topicTitle(map, asked.topic)}</span>
         <span class="spacer" />
@@ -135,7 +129,7 @@ function Buttons({ turn }: { turn: DrillTurn }) {
       <button type="submit" class="main">Answer <kbd>Enter</kbd></button>
       {left > 0 && <button type="button" id="hint" onClick={() => void drilling.hint()}>Hint {3 - left} of 2 {options.letters && <kbd>h</kbd>}</button>}
       <button type="button" id="skip" onClick={() => void drilling.skip()}>Skip {options.letters && <kbd>s</kbd>}</button>
-      {options.letters && isTyped(turn.asked) && <small>In the field the letters are text: Esc leaves it.</small>}
+      <LettersAreText asked={turn.asked} />
     </p>
   );
 }

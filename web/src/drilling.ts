@@ -1,6 +1,6 @@
 // A sitting of drills: what is asked, typed and answered. It outlives its screen, and a reload of the page.
 import type { DrillNext, DrillTurn, DrillWish, ReadBack } from "./wire";
-import { api, OfflineError, RefusedError, why } from "./api";
+import { api, asksAgain, RefusedError, why } from "./api";
 import { desk } from "./desk";
 import { Store } from "./store";
 import { speak } from "./words";
@@ -164,8 +164,7 @@ class Drilling extends Store {
   }
 
   private failed(error: unknown): void {
-    const asksAgain = this.turn && (error instanceof OfflineError || (error instanceof RefusedError && error.status === 422));
-    if (asksAgain) this.refusal = why(error);
+    if (this.turn && asksAgain(error)) this.refusal = why(error);
     else Object.assign(this, { turn: null, nothing: null, trouble: why(error) });
     speak(why(error));
   }

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { HouseMap, InterviewDesk, InterviewLine, InterviewNow, InterviewReport } from "./wire";
 import { api, why } from "./api";
-import { Asked, Field, fieldOf, isTyped } from "./answering";
+import { Asked, Field, fieldOf, keysOf, LettersAreText } from "./answering";
 import { desk } from "./desk";
 import { interviewing } from "./interviewing";
 import { Markup } from "./markup";
@@ -34,7 +34,7 @@ function Begin({ map, now }: { map: HouseMap; now: InterviewDesk }) {
   const rules = now.lengths.find((one) => one.minutes === minutes)?.rules;
   return (
     <>
-      {interviewing.broken.map((one) => <p key={one} class="trouble" role="status">Interview {one} broke off with its process. It is ended, and nothing is lost: <a href={to.interview(one)}>its report</a>.</p>)}
+      {interviewing.broken.map((one) => <p key={one} class="trouble" role="status">Interview {one} broke off. Nothing of it is lost: <a href={to.interview(one)}>its report</a>.</p>)}
       <form class="begin-interview" onSubmit={(event) => { event.preventDefault(); void interviewing.begin(role, minutes); }}>
         <fieldset class="roles">
           <legend>As</legend>
@@ -112,14 +112,8 @@ function Question({ now }: { now: InterviewNow }) {
   const card = useRef<HTMLElement>(null);
   const asked = now.asked!;
   useEffect(() => fieldOf(card.current)?.focus(), []);
-  const leave = (event: KeyboardEvent) => {
-    if (event.key === "Escape" && event.target !== card.current) card.current!.focus();
-    else if (event.key === "Enter" && event.target === card.current) fieldOf(card.current)?.focus();
-    else return;
-    event.preventDefault();
-  };
   return (
-    <article class="drill" ref={card} tabIndex={-1} aria-labelledby="ask" data-kind={asked.kind} onKeyDown={leave}>
+    <article class="drill" ref={card} tabIndex={-1} aria-labelledby="ask" data-kind={asked.kind} onKeyDown={keysOf(card)}>
       <header>
         <span>Question {now.place}</span>
         <span class="spacer" />
@@ -132,7 +126,7 @@ function Question({ now }: { now: InterviewNow }) {
           <button type="submit" class="main">Answer <kbd>Enter</kbd></button>
           <button type="button" id="skip" onClick={() => void interviewing.pass()}>Pass over {options.letters && <kbd>s</kbd>}</button>
           <Leave />
-          {options.letters && isTyped(asked) && <small>In the field the letters are text: Esc leaves it.</small>}
+          <LettersAreText asked={asked} />
         </p>
       </form>
     </article>

@@ -1,6 +1,6 @@
 // The interview: what is on its clock, and what has ended. Its verdicts come from the server at the end, not before.
 import type { InterviewDesk, InterviewNow, ReadBack } from "./wire";
-import { api, OfflineError, RefusedError, why } from "./api";
+import { api, asksAgain, RefusedError, why } from "./api";
 import { go, router, to } from "./router";
 import { Store } from "./store";
 import { speak } from "./words";
@@ -91,8 +91,7 @@ class Interviewing extends Store {
       }
       return;
     }
-    const asksAgain = this.now && (error instanceof OfflineError || (error instanceof RefusedError && error.status === 422));
-    if (asksAgain) this.refusal = why(error);
+    if (this.now && asksAgain(error)) this.refusal = why(error);
     else this.trouble = why(error);
     speak(why(error));
   }

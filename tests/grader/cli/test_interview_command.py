@@ -324,11 +324,11 @@ def test_a_terminal_that_is_killed_loses_nothing(desk, monkeypatch):
     child.wait()
     monkeypatch.setattr("grader.cli.interview.terminal_columns", lambda: 80)
     done = interview("--history")
-    assert re.search(r"Interview 1 of .* broke off after 1 question\. It is ended, and nothing is lost", done.output)
+    assert re.search(r"Interview 1 of .* broke off after 1 question\. Nothing of it is lost: grader", done.output)
     assert "broken off" in done.output
     said = interview("--report", "1").output
     assert "0 of 1 right" in said
-    assert "20 minutes, broken off: its process ended" in said
+    assert "20 minutes, broken off: its window or server was closed" in said
 
 
 def test_a_terminal_shows_it_plainly(desk):

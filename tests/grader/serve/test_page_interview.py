@@ -237,7 +237,7 @@ def test_one_that_broke_off_is_ended_and_said_when_the_page_is_opened(client, in
     sitting.begin()
     sitting._lock.close()  # as the end of its process does
     desk = client.get("/api/interview").json()
-    assert (desk["broken"], desk["kept"][0]["ended"]) == ([1], "broken off: its process ended")
+    assert (desk["broken"], desk["kept"][0]["ended"]) == ([1], "broken off: its window or server was closed")
     assert client.get("/api/interview").json()["broken"] == []
 
 
