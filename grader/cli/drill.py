@@ -97,7 +97,7 @@ def _sit(house: House, chosen: Chosen) -> None:
             click.echo()
     except (EOFError, KeyboardInterrupt):
         click.echo()
-    click.echo(f"{sum(answers)} of {len(answers)} right.")
+    click.echo(f"{sum(answers)} of {len(answers)} right." if answers else "Nothing was answered.")
 
 
 def _ask(turn: Turn, columns: int) -> list[bool]:

@@ -133,7 +133,7 @@ def _answer(sitting: Sitting, asked: Shown, columns: int) -> None:
         try:
             sitting.take(None if key == "skip" else typed)
         except Unread as error:
-            _say(f"{error} {max(sitting.left, 0):.0f} s are left.", columns)
+            _say(f"{error} Left: {max(sitting.left, 0):.0f} s.", columns)
             continue
         return
 

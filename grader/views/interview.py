@@ -74,6 +74,8 @@ def coding_used(coding: Coding) -> str:
 
 def questions_said(interview: Interview) -> str:
     """How the questions went, in a sentence or two."""
+    if not interview.asked:
+        return "No question was answered."
     used = sum(one.seconds for one in interview.asked)
     said = f"{interview.right} of {len(interview.asked)} right, in {clock(used)} of {clock(interview.for_questions)}."
     rest = [

@@ -138,7 +138,7 @@ def test_what_is_not_answered(desk, monkeypatch):
     judging(monkeypatch, Verdict.NOT_STARTED)
     said = hold(desk, "", "s", 90, "", "h", "1,5", "s", 90, "", "s", "s", "", 601)
     assert "There are no hints in an interview. s passes it over." in said
-    assert "84 s are left." in said.replace("\n  ", " ")
+    assert "Left: 84 s." in said.replace("\n  ", " ")
     assert said.count("The time of this question is over.") == 2
     assert "0 of 6 right, in 3:18 of 10:00. 4 passed over, 2 out of" in said
     assert "5 minutes are left." in said
