@@ -9,6 +9,7 @@ import msgspec
 
 from grader.bank.catalog import EXERCISE_ID, House, label_of
 from grader.bank.source import read_source
+from grader.base.errors import HouseError
 
 _HEAD = re.compile(r"^@question\((.*?)\)\ndef (\w+)\(", re.MULTILINE | re.DOTALL)
 _TOPIC = re.compile(r"\btopic=\"([^\"]*)\"")
@@ -50,8 +51,14 @@ def heads(house: House) -> dict[str, Head]:
 
 
 def heads_of(path: Path) -> list[Head]:
-    """The questions of one file."""
-    return _heads(label_of(path.parent.name), read_source(path))
+    """The questions of one file. Raises HouseError."""
+    try:
+        text = read_source(path)
+    except UnicodeDecodeError:
+        raise HouseError(f"exercises/{path.parent.name}/drills.py cannot be read: it is not UTF-8 text.") from None
+    except OSError as error:
+        raise HouseError(f"exercises/{path.parent.name}/drills.py cannot be read: {error.strerror}.") from None
+    return _heads(label_of(path.parent.name), text)
 
 
 @lru_cache(maxsize=64)

@@ -253,14 +253,15 @@ def ended_before(house: House) -> dict[int, Interview]:
     kept = Interviews(house.root)
     if all(one is None or one.ended for one in kept.interviews().values()):
         return {}
-    try:
-        with kept.alone():
-            broken = {number: one for number, one in kept.interviews().items() if one and not one.ended}
-            ended = {number: debriefed(house, one, "broken off") for number, one in broken.items()}
-            for number, one in ended.items():
-                kept.keep(number, one)
-    except HouseError:  # it goes on, in another window
-        return {}
+    with ExitStack() as held:
+        try:
+            held.enter_context(kept.alone())
+        except HouseError:  # it goes on, in another window
+            return {}
+        broken = {number: one for number, one in kept.interviews().items() if one and not one.ended}
+        ended = {number: debriefed(house, one, "broken off") for number, one in broken.items()}
+        for number, one in ended.items():
+            kept.keep(number, one)
     return ended
 
 

@@ -161,6 +161,14 @@ def test_a_house_without_drills_says_so(home, monkeypatch):
     assert "There are no drills here yet." in drill().output
 
 
+@pytest.mark.parametrize("args", [[], ["status"], ["drill"], ["interview", "--role", "ml"]])
+def test_drills_that_cannot_be_read_are_a_sentence(drilling, args):
+    (drilling.root / "exercises" / "dl_901_running_mean" / "drills.py").write_bytes(b"\xff")
+    done = CliRunner().invoke(main, args, catch_exceptions=False)
+    assert done.exit_code == 2
+    assert "exercises/dl_901_running_mean/drills.py cannot be read: it is not UTF-8 text." in done.output
+
+
 def test_a_damaged_file_of_progress_is_said_and_kept(drilling):
     path = Drilled(drilling.root).path
     path.parent.mkdir(exist_ok=True)

@@ -330,6 +330,16 @@ def test_a_step_that_cannot_be_kept_is_said_and_the_interview_goes_on(drilling, 
         Sitting(drilling.house, "ml", 20, said.append)
 
 
+def test_drills_that_are_damaged_meanwhile_cost_no_report(drilling):
+    one = sitting(drilling)
+    one.ask()
+    one.take("0")
+    drilling.attempt.with_name("drills.py").write_bytes(b"\xff")
+    assert one.end("left").ended == "left"
+    assert kept(drilling).asked[0].outcome == "wrong"
+    assert kept(drilling).not_asked
+
+
 def test_a_role_that_is_not_known_or_asked_nothing_is_refused(drilling, home):
     with pytest.raises(HouseError, match="There is no role 'chef'"):
         Sitting(drilling.house, "chef", 20, print)
