@@ -33,14 +33,12 @@ def desk_() -> None:
         tell("Points come from hidden checks, which run where your work is graded.")
     following = desk.following(house, earned, worked_on(house))
     if following is None:
-        every = "You have earned every exercise of this collection." if house.is_whole else "All examples pass."
-        click.echo(every)
+        tell("You have earned every exercise of this collection." if house.is_whole else "All examples pass.")
     else:
         exercise, part = following.exercise, following.part
-        click.echo(f"{'Continue' if following.begun else 'Begin'} with {part.name} · {exercise.title}")
-        click.echo(
-            f"  about {part.minutes} minutes, {part.points} points{following.said and f' · last: {following.said}'}"
-        )
+        tell(f"{'Continue' if following.begun else 'Begin'} with {part.name} · {exercise.title}")
+        last = following.said and f" · last: {following.said}"
+        tell(f"about {part.minutes} minutes, {part.points} points{last}", indent=2)
         click.echo(f"  edit   {from_here(exercise.attempt)}")
         click.echo(f"  read   {from_here(exercise.own_statement)}")
         click.echo(f"  check  pytest {from_here(exercise.attempt.parent)}")

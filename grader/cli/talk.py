@@ -44,10 +44,11 @@ def warn(sentence: str) -> None:
     click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
 
 
-def tell(sentences: str, command: str = "") -> None:
+def tell(sentences: str, command: str = "", indent: int = 0) -> None:
     """Say something in lines that fit the terminal, and behind it what one may type."""
-    width = width_for(terminal_columns())
-    for line in with_command(sentences, command, width, 0) if command else wrapped(sentences, width, "", "  "):
+    width, space = width_for(terminal_columns()), " " * indent
+    lines = wrapped(sentences, width, space, f"{space}  ")
+    for line in with_command(sentences, command, width, indent) if command else lines:
         click.echo(plain(line))
 
 

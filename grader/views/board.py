@@ -10,7 +10,7 @@ from grader.verdicts.verdict import NOT_BEGUN, Verdict
 from grader.views.columns import WIDTH
 from grader.views.examples import examples_said
 from grader.views.picture import text_lines, where_it_differs
-from grader.views.render import Line, failure_lines, part_line, spoken, title_of
+from grader.views.render import Line, failure_lines, part_line, spoken_lines, title_of
 
 KEYS = (
     "Enter run · n next · p part · l list · h hint · d diff · o open · s stop · ? keys · q quit",
@@ -73,7 +73,7 @@ def screen(board: Board, width: int, height: int, scroll: int = 0, encoding: str
     shown += [Line("")] * (room - len(shown))
     keys = next((text for text in KEYS if len(text) <= width), "")
     lines = [title_line(board, width), *shown, Line(board.status), Line(keys, {"light": True})]
-    return spoken([Line(_cut(line.text, width), line.markup) for line in lines], encoding)
+    return spoken_lines([Line(_cut(line.text, width), line.markup) for line in lines], encoding)
 
 
 def _cut(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ from grader.bank.catalog import Exercise
 from grader.verdicts.result import Result
 from grader.verdicts.verdict import NOT_BEGUN
 from grader.views.columns import WIDTH, width_for
-from grader.views.render import Line, failure_lines, part_line, spoken, title_of
+from grader.views.render import Line, failure_lines, part_line, spoken_lines, title_of
 
 WORD = "examples"
 """What checks are called that a learner sees."""
@@ -47,4 +47,4 @@ def example_lines(
     open_part = next((part for part in result.parts if part.checks and part.first_failure), None)
     if open_part:
         lines.append(Line(f"  Stuck? grader hint {exercise.number} {open_part.name}"))
-    return spoken(lines, encoding)
+    return spoken_lines(lines, encoding)

@@ -68,7 +68,7 @@ def result_lines(
         lines += [Line(""), *failure_lines(broken, width, path)]
     lines += gained_lines(exercise, gained, width)
     lines += [Line(""), *_next_lines(exercise, result, tree, width)]
-    return spoken(lines, encoding)
+    return spoken_lines(lines, encoding)
 
 
 def title_of(exercise: Exercise) -> str:
@@ -76,7 +76,7 @@ def title_of(exercise: Exercise) -> str:
     return f"{exercise.label} · {exercise.title}"
 
 
-def spoken(lines: list[Line], encoding: str) -> list[Line]:
+def spoken_lines(lines: list[Line], encoding: str) -> list[Line]:
     """The lines as a terminal of that encoding can show them."""
     return lines if speaks(_SIGNS, encoding) else [Line(line.text.translate(_ASCII), line.markup) for line in lines]
 

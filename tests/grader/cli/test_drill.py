@@ -13,6 +13,8 @@ from grader.drills.schedule import Answer
 from grader.learner.drill import Turn
 from grader.records.drilled import Drilled
 from grader.records.progress import EXAMPLES
+from grader.verdicts.result import CheckResult, assemble
+from grader.verdicts.verdict import Verdict
 
 LONG_AGO = date.today() - timedelta(days=300)
 
@@ -113,6 +115,15 @@ def test_the_desk_says_how_many_are_due(drilling):
     card = questions_of(drilling.exercise)[0].id
     Drilled(drilling.root).answer(Answer(card, 1, 0, f"{LONG_AGO}T12:00:00.000+00:00", "1", "right", "", 0, 5.0))
     assert "1 drill is due: grader drill --due" in desk().split("\n")
+
+
+def test_the_desk_fits_the_terminal(drilling):
+    checks = [CheckResult("test_a", "batch_mean", Verdict.OUTPUT_LIMIT, "It prints on and on.", "It holds.")]
+    result = assemble(drilling.exercise, checks, {"batch_mean": ["test_a"]}, seed=0, isolation="full")
+    drilling.progress.record(result, None, "check")
+    said = CliRunner().invoke(main, [], catch_exceptions=False).output
+    assert "last: output limit, 0 of 1 checks pass" in " ".join(said.split())
+    assert max(map(len, said.split("\n"))) <= 60
 
 
 def test_new_questions_on_what_was_worked_on_last_come_first(drilling):
