@@ -188,7 +188,7 @@ def _judge(house: House, sitting: Sitting) -> None:
     if text is None:
         return
     try:
-        sitting.judged(judge_once(house, sitting.exercise, text, sitting.to_judge), text)
+        sitting.take_result(judge_once(house, sitting.exercise, text, sitting.to_judge), text)
     except RunError as error:
         sitting.grader_failed(str(error))
     except KeyboardInterrupt:

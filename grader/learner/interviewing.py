@@ -198,7 +198,7 @@ class Sitting:
         part = self.exercise.part(self.coding.part)
         return (*self.exercise.before(part), part.name)
 
-    def judged(self, result: Result, text: str) -> None:
+    def take_result(self, result: Result, text: str) -> None:
         """Take the one verdict on the part. It counts as any other: what it earns is earned. text: that was judged."""
         try:
             if self.house.is_whole:

@@ -190,7 +190,7 @@ class InterviewHost:
         except (RunError, HouseError, OSError) as error:
             sitting.grader_failed(str(error))
         else:
-            sitting.judged(result, text)
+            sitting.take_result(result, text)
         if self._sitting is sitting:
             self._finish("finished")
 

@@ -132,7 +132,7 @@ def test_a_part_is_written_in_the_learners_own_file_and_judged_once(drilling):
     clock.now += 250
     text = one.hand_in()
     assert text == drilling.attempt.read_text()
-    one.judged(judge_once(drilling.house, one.exercise, text, one.to_judge), text)
+    one.take_result(judge_once(drilling.house, one.exercise, text, one.to_judge), text)
     done = kept(drilling).coding
     assert (done.verdict, done.tally, done.seconds) == ("passed", "3 of 3 checks pass", 250)
     assert drilling.progress.earned() == {ID: {"batch_mean"}}
@@ -145,7 +145,7 @@ def test_what_it_builds_on_is_judged_with_it(drilling):
     assert one.begin_coding().part == "RunningMean"
     text = one.hand_in()
     assert one.to_judge == ("batch_mean", "RunningMean")
-    one.judged(judge_once(drilling.house, one.exercise, text, one.to_judge), text)
+    one.take_result(judge_once(drilling.house, one.exercise, text, one.to_judge), text)
     assert one.coding.verdict == "passed"
     assert one.coding.message == "with the reference's batch_mean"
 
@@ -172,7 +172,7 @@ def result_of(exercise, **verdicts):
 def test_a_wrong_part_is_told_with_its_message_and_is_read_about_first(drilling):
     one = sitting(drilling)
     one.begin_coding()
-    one.judged(result_of(drilling.exercise, batch_mean="wrong"), one.hand_in())
+    one.take_result(result_of(drilling.exercise, batch_mean="wrong"), one.hand_in())
     assert (one.coding.verdict, one.coding.tally) == ("wrong", "0 of 1 checks pass")
     assert (one.coding.property, one.coding.message) == ("It holds.", "Found 7.")
     assert one.end("finished").reading[0].about == "batch_mean"
@@ -181,7 +181,7 @@ def test_a_wrong_part_is_told_with_its_message_and_is_read_about_first(drilling)
 def test_a_failure_of_the_grader_is_no_verdict(drilling):
     one = sitting(drilling)
     one.begin_coding()
-    one.judged(result_of(drilling.exercise, batch_mean="grader error"), one.hand_in())
+    one.take_result(result_of(drilling.exercise, batch_mean="grader error"), one.hand_in())
     assert one.coding.verdict == ""
     assert one.coding.problem.startswith("The grader could not judge it. This is not your fault;")
 
@@ -358,7 +358,7 @@ def test_a_student_edition_tries_the_visible_examples(drilling, tmp_path):
     assert one.begin_coding().part == "batch_mean"
     one.exercise.attempt.write_text(drilling.solution)
     text = one.hand_in()
-    one.judged(judge_once(house, one.exercise, text, one.to_judge), text)
+    one.take_result(judge_once(house, one.exercise, text, one.to_judge), text)
     assert (one.coding.verdict, one.coding.tally) == ("passed", "1 of 1 examples pass")
     assert one.coding.message == "These are its visible examples. More checks run where it is graded."
     assert done_parts(house) == {ID: {"batch_mean"}}
