@@ -288,8 +288,7 @@ def gradient_of_a_score(draw):
         traps={"the sum forgotten": p * g, "a sigmoid's": p * (1 - p) * g, "the weight forgotten": float(g - s)},
         hints=("A softmax passes on what exceeds the weighted mean of the gradients.", "p · (g - s)"),
         why="Weights add up to one, so a gradient that is the same for all keys changes nothing. FlashAttention gets "
-        "that "
-        "sum as the product of the output and its gradient.",
+        "that sum as the product of the output and its gradient.",
     )
 
 
@@ -374,8 +373,7 @@ def work_of_additive_scores(draw):
     t, s, m, a = draw(32, 64, 128), draw(48, 96, 256), draw(128, 256, 512), draw(64, 100, 160)
     return Number(
         ask=f"Additive attention: {t} queries and {s} keys of width {m} are each projected once to width {a}, a score "
-        f"is "
-        "w · tanh(query + key). Multiplications of all scores, projections included?",
+        "is w · tanh(query + key). Multiplications of all scores, projections included?",
         given=dict(t=t, s=s, m=m, a=a),
         answer=(t + s) * m * a + t * s * a,
         unit="multiplications",

@@ -52,8 +52,7 @@ def second_step(draw):
         traps={f"as with {name}": value for name, value in by.items() if name != kind},
         hints=("The buffer begins with the first gradient, whole.", "b = m · g + h; Nesterov: h + m · b"),
         why="Nesterov steps as if the next buffer were known. Dampening weighs what is new, but the first buffer is "
-        "the "
-        "gradient itself.",
+        "the gradient itself.",
     )
 
 

@@ -217,8 +217,7 @@ def loss_by_chance(draw):
         traps={"two classes": log(2), "binary logarithm": log(n) / log(2), "the square root": log(n) / 2},
         hints=("A softmax over how many candidates?", "ln n"),
         why="It is a classification of as many classes as there are candidates. A larger batch starts higher, and can "
-        "tell "
-        "more.",
+        "tell more.",
     )
 
 
@@ -298,8 +297,7 @@ def which_kl(draw):
             "Σ q log(q/p) against Σ p log(p/q)",
         ),
         why="KL(q ‖ p) punishes q where p has nothing: it picks a mode. KL(p ‖ q) punishes q for missing what p has. "
-        "The "
-        "ELBO holds the first.",
+        "The ELBO holds the first.",
     )
 
 

@@ -258,8 +258,7 @@ def length_through_layers(draw):
         traps={"gain counted once": r * g, "gain squared": r * g ** (2 * L), "gains added": r * L * g},
         hints=("An orthogonal matrix keeps every length.", "r · g^L"),
         why="All singular values are the same, for every vector. Of Gaussian matrices only the average is kept, and "
-        "the "
-        "directions spread.",
+        "the directions spread.",
     )
 
 

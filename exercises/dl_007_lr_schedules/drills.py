@@ -368,8 +368,7 @@ def larger_batch(draw):
         },
         hints=("By the factor of the batch, or by its root.", "lr · k, or lr · sqrt(k)"),
         why="For SGD, k small steps are about one that is k times as long. For Adam the root of the factor is nearer, "
-        "and "
-        "both end where noise no longer rules.",
+        "and both end where noise no longer rules.",
     )
 
 

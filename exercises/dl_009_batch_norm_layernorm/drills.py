@@ -33,8 +33,7 @@ def output_in_evaluation(draw):
     g, b = draw(1.5, 2.0, 0.5), draw(0.5, 1.0)
     return Number(
         ask=f"BatchNorm in evaluation: running mean {mu:g}, running variance {v:g}, weight {g:g}, bias {b:g}, eps 0. "
-        f"What "
-        f"becomes of an entry {x:g}?",
+        f"What becomes of an entry {x:g}?",
         given=dict(x=x, mu=mu, v=v, g=g, b=b),
         answer=g * (x - mu) / sqrt(v) + b,
         within=0.001,
@@ -468,15 +467,13 @@ def longest_gradient(draw):
     order = [name for _, name in sorted(zip(lengths, names, strict=True), reverse=True)]
     return Order(
         ask="Weight norm with the same g, the same direction of v and the same gradient by the weight. Whose v gets "
-        "the "
-        "shortest gradient? Shortest first.",
+        "the shortest gradient? Shortest first.",
         given=dict(lengths=lengths),
         answer=order,
         traps={"longest first": order[::-1]},
         hints=("How far does the direction turn when v moves by a small step?", "gradient by v ∝ g / length of v"),
         why="The longer v is, the less a step turns it. Steps are at right angles to v, so it only grows: a learning "
-        "rate "
-        "that falls by itself.",
+        "rate that falls by itself.",
     )
 
 

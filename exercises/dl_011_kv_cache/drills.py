@@ -210,8 +210,7 @@ def batch_grows(draw):
     fewer, equal, more = f"1/{f} of them", "as many", f"{f} times as many"
     return Choice(
         ask=f"Decoding, all sequences equally long. The batch grows {f}-fold. How many bytes of {what} are read for "
-        "each "
-        "token that is generated, against before?",
+        "each token that is generated, against before?",
         given=dict(what=what, f=f),
         answer=fewer if what == "weights" else equal,
         traps={
@@ -282,8 +281,7 @@ def latent_against_heads(draw):
     c, r, H, h = draw(256, 384, 512), draw(32, 64), draw(32, 64, 128), draw(64, 128)
     return Number(
         ask=f"MLA keeps a latent of {c} and a rotary key of {r}. MHA keeps keys and values of {H} heads of width {h}. "
-        "How "
-        "many times larger is the cache of MHA?",
+        "How many times larger is the cache of MHA?",
         given=dict(c=c, r=r, H=H, h=h),
         answer=2 * H * h / (c + r),
         unit="x",
@@ -466,8 +464,7 @@ print(table, owners)
 """
     return Bug(
         ask=f"Two sequences share block {shared}; one of them writes to it. The line printed should say that it now "
-        "owns "
-        f"block {new} instead. Which line is wrong?",
+        f"owns block {new} instead. Which line is wrong?",
         code=code.replace(mended, wrong),
         answer=wrong,
         mended=mended,
@@ -539,8 +536,7 @@ def bytes_with_scales(draw):
     L, kv, h = draw(28, 32, 40, 48, 80), draw(2, 4, 8), draw(64, 128)
     return Number(
         ask=f"{L} layers, {kv} KV heads of width {h}. Keys and values are int8, with a float16 scale for each token, "
-        "head "
-        "and side. Cache, bytes a token?",
+        "head and side. Cache, bytes a token?",
         given=dict(L=L, kv=kv, h=h),
         answer=2 * L * kv * (h + 2),
         unit="B",
@@ -566,8 +562,7 @@ def scale_a_token(draw):
     o, x = draw(6.0, 8.0, 10.0, 12.0, 20.0, 30.0, 50.0), draw(0.5, 1.5, 2.0)
     return Number(
         ask=f"One channel of the keys reaches {o:g}, all others {x:g}. int8, scale = largest / 127. By what factor is "
-        "the "
-        "error bound of the others larger with a scale a token than with one a channel?",
+        "the error bound of the others larger with a scale a token than with one a channel?",
         given=dict(o=o, x=x),
         answer=o / x,
         unit="x",

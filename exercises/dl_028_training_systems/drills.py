@@ -288,8 +288,7 @@ def what_was_left_out(draw):
         traps={same[other]: text for other, text in names.items() if other != case},
         hints=("Which of the states would give exactly this?", "data, rate, buffer"),
         why="Optimizer, schedule, random states and the place in the data belong into a checkpoint. On another number "
-        "of "
-        "ranks sums are rounded otherwise.",
+        "of ranks sums are rounded otherwise.",
     )
 
 

@@ -114,8 +114,7 @@ def best_step(draw):
     too_small, fits, too_large = "rounding drowns it", "it fits", "the curvature shows"
     return Choice(
         ask=f"You check a gradient of sin(3x) near 1 by central differences in {dtype} with a step of {step}. What do "
-        f"you "
-        "find?",
+        "you find?",
         given=dict(dtype=dtype, step=float(step)),
         answer={"float64 at 1e-5": fits, "float64 at 1": too_large}.get(case, too_small),
         traps={
@@ -124,8 +123,7 @@ def best_step(draw):
         },
         hints=("Two errors add: one falls with the step, one grows when it gets small.", "h² against rounding / h"),
         why="The error of the formula falls with the square of the step, that of rounding grows as one over the step. "
-        "In "
-        "double precision they meet near the cube root of the rounding.",
+        "In double precision they meet near the cube root of the rounding.",
     )
 
 
@@ -363,10 +361,8 @@ def values_kept(draw):
     both = {"forward": 2 * B * d, "reverse": (L + 1) * B * d}
     return Number(
         ask=f"{L} layers, each from {B} rows of {d} numbers to as many, whose derivative needs the layer's input. How "
-        f"many "
-        f"numbers does {mode} mode hold at most, with the {'tangent' if mode == 'forward' else 'gradient'} of the "
-        f"current "
-        "layer?",
+        f"many numbers does {mode} mode hold at most, with the {'tangent' if mode == 'forward' else 'gradient'} of the "
+        "current layer?",
         given=dict(L=L, d=d, B=B, mode=mode),
         answer=both[mode],
         traps={

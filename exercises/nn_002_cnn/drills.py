@@ -17,8 +17,7 @@ def size_of_the_output(draw):
         },
         hints=("How many places has a window of d · (k - 1) + 1?", "⌊(n + 2 · P - d · (k - 1) - 1) / s⌋ + 1"),
         why="A stride that does not fit leaves pixels at the end unread. Odd kernels keep the size with half a window "
-        "of "
-        "padding.",
+        "of padding.",
     )
 
 

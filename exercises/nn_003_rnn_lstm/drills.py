@@ -171,8 +171,7 @@ print(round(h, 4), round(c, 4))
         },
         hints=("What is kept, what is let in, what is shown?", "f · c + i · g, then o · tanh(c)"),
         why="The input gate weighs the candidate, the output gate a squashed cell, and every gate reads the input and "
-        "the "
-        "state.",
+        "the state.",
     )
 
 
