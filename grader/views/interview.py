@@ -79,8 +79,8 @@ def questions_said(interview: Interview) -> str:
     used = sum(one.seconds for one in interview.asked)
     said = f"{interview.right} of {len(interview.asked)} right, in {clock(used)} of {clock(interview.for_questions)}."
     rest = [
-        f"{number} {said_of}"
-        for outcome, said_of in _UNANSWERED.items()
+        f"{number} {words}"
+        for outcome, words in _UNANSWERED.items()
         if (number := sum(one.outcome == outcome for one in interview.asked))
     ]
     return f"{said} {', '.join(rest)}." if rest else said
