@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import linecache
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FunctionType
@@ -35,6 +36,9 @@ JUDGED = pytest.StashKey[Told]()
 TREES = ("exercises", "solutions")
 _VS_CODE = "vscode_pytest"
 """The plugin with which VS Code's test view runs pytest."""
+_PYCHARM = ("teamcity.pytest_plugin", "pytest-teamcity")
+"""The plugin of PyCharm's test view, as PyCharm brings it and as pip installs it. It speaks where `_SPEAKS` is set."""
+_SPEAKS = "TEAMCITY_VERSION"
 
 
 class ExerciseFile(pytest.Module):
@@ -137,7 +141,7 @@ class ExerciseFile(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         items = [item for item in super().collect() if isinstance(item, pytest.Function)]
         lines = _lines_of_parts(self.path, self.exercise)
-        groups = PartOfFile.around(self, items, lines) if self.config.pluginmanager.hasplugin(_VS_CODE) else []
+        groups = PartOfFile.around(self, items, lines) if _has_view(self.config) else []
         items = [check for group in groups for check in group.checks] or items
         self.planned = {part.name: [] for part in self.exercise.parts}
         for item in items:
@@ -166,7 +170,7 @@ class ExerciseFile(pytest.Module):
 
 
 class PartOfFile(pytest.Class):
-    """The checks of one part, for VS Code, whose test view shows as groups what is a class to pytest."""
+    """The checks of one part, for the test views of editors, which show as groups what is a class to pytest."""
 
     checks: list[pytest.Function]
     line: int
@@ -228,8 +232,9 @@ def _as_attempt(arg: str, folder: Path) -> str:
     return "::".join([str(attempt), *rest]) if attempt.is_file() else arg
 
 
-def _need_attempt(folder: Path) -> None:
+def _need_attempt(named: Path) -> None:
     """Say that the file of an exercise is missing: pytest would find nothing to collect and not say why."""
+    folder = named.parent if named.suffix == ".py" and not named.exists() else named
     if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
         return
     _, number, stem = folder.name.split("_", 2)
@@ -272,6 +277,12 @@ def part_of(item: pytest.Item) -> str:
     """The name of the part that a check belongs to."""
     marker = item.get_closest_marker("part")
     return str(marker.args[0]) if marker else ""
+
+
+def _has_view(config: pytest.Config) -> bool:
+    """Whether the test view of an editor listens, which shows as groups what is a class to pytest."""
+    has = config.pluginmanager.hasplugin
+    return has(_VS_CODE) or (_SPEAKS in os.environ and any(map(has, _PYCHARM)))
 
 
 def _lines_of_parts(path: Path, exercise: Exercise) -> dict[str, int]:

@@ -59,6 +59,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report.outcome = "passed" if told.verdict is Verdict.PASSED else "failed"
     if hasattr(report, "wasxfail"):
         del report.wasxfail  # pytest would not count it as failed: nobody's code may call pytest.xfail its way out
+    if told.verdict not in (Verdict.PASSED, Verdict.GRADER_ERROR):
+        report.longrepr = told.message  # of what is skipped pytest makes no text
+        report.when = "call"  # the check failed, not what stands around it: that is an error to editors and to CI
     if told.verdict is Verdict.TIMEOUT:
         file.hung.add(part_of(item))
     followed = follow(file, item, told)
