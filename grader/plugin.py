@@ -4,5 +4,6 @@ pytest_plugins = [
     "grader.judging.collect",
     "grader.judging.fixtures",
     "grader.judging.verdict_of",
+    "grader.learner.examples_file",
     "grader.learner.reporter",
 ]

@@ -1,8 +1,8 @@
-"""What an editor's test view makes of an exercise: groups, lines in the learner's own file, ids that it can run, and what
-became of each.
+"""What an editor's test view makes of an exercise: groups, lines in the learner's own file, ids that it can run, and
+what became of each.
 
-VS Code runs pytest with a plugin of its own, `vscode_pytest`, that builds its tree from the fields that are read here, and
-takes the first that it hears of an id. PyCharm's, of TeamCity, reads ids and places.
+VS Code runs pytest with a plugin of its own, `vscode_pytest`, that builds its tree from the fields that are read here,
+and takes the first that it hears of an id. PyCharm's, of TeamCity, reads ids and places.
 """
 
 import json
