@@ -14,10 +14,10 @@ from secrets import token_hex
 
 import msgspec
 
-from grader.bank.catalog import House
+from grader.bank.catalog import PREFIXES, House
 from grader.base.errors import HouseError
 from grader.base.files import read_file
-from grader.base.text import plain
+from grader.base.text import nearest, plain
 from grader.drills.heads import heads
 from grader.drills.own import known_as, own_variant
 from grader.drills.question import Variant
@@ -56,9 +56,11 @@ def chosen_questions(house: House, words: Iterable[str]) -> list[str]:
     for word in words:
         of_topic = [id for id, one in known.items() if one.topic == word or one.topic.startswith(f"{word}.")]
         if word not in known and not of_topic:
+            names = known if word.startswith(PREFIXES) else sorted({one.topic for one in known.values()})
             raise HouseError(
-                f"'{word}' is neither a drill, as dl_011.bytes_a_token, nor a topic with drills, as kv.memory. "
-                "grader drill --all --json lists drills; grader status --topics lists topics."
+                f"'{word}' is no drill, as dl_011.bytes_a_token, and no topic with drills, as kv.memory."
+                f"{nearest(word, names)} `grader status --topics --json` has the topics by these names; drills are "
+                "called as the functions in exercises/<id>/drills.py."
             )
         found |= dict.fromkeys([word] if word in known else of_topic)
     return list(found)

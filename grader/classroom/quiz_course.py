@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from grader.bank.catalog import EXERCISE_ID, House
 from grader.base.errors import HouseError
@@ -19,36 +20,55 @@ from grader.submissions.quiz import STEM
 
 def write_quiz(
     course: Path, house: House, name: str, ids: Sequence[str], students: Sequence[str], overwrite: bool
-) -> list[Written]:
+) -> tuple[list[Written], int]:
     """Write the notebook of a quiz, and what each student is asked. Raises HouseError where that cannot be.
 
-    Who was asked before is asked the same: what would ask anything else is refused, unless `overwrite`.
+    Who was asked before is asked the same, be it somebody who is not among `students` any more: how many these are
+    comes back, too. What would ask anything else is refused, unless `overwrite`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or EXERCISE_ID.fullmatch(name):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name) or EXERCISE_ID.fullmatch(name):
         raise HouseError(f"'{plain(name)}' cannot be the name of a quiz. Use letters, digits, '-' and '_', as week_3.")
     folder = course / "source" / name
+    notebooks = [path.stem for path in folder.glob("*.ipynb")]
+    if notebooks and STEM not in notebooks:
+        raise HouseError(f"{plain(str(folder))} is an assignment already, and no quiz. Give the quiz another --name.")
     try:
         secret = new_secret(course)
     except OSError as error:
         raise HouseError(f"{plain(str(course))} cannot be written: {error.strerror}.") from None
     now = handed_out(house, name, ids, students, secret)
-    if (folder / QUESTIONS).exists() and not overwrite:
-        _need_same(read_handed_out(folder), now)
+    before = _read_before(folder, overwrite)
+    if before and (other := _other(before, now)):
+        if not overwrite:
+            raise HouseError(
+                f"The quiz '{name}' is there already, and asks {other}. Give this one another --name; or, if nobody "
+                "has begun, write it anew with --overwrite."
+            )
+    elif before:
+        now = replace(now, students=before.students | now.students)
     notebook = as_text(quiz_notebook(name, ids, QUESTIONS))
-    texts = {**configuration(course, house.root), f"source/{name}/{STEM}.ipynb": notebook}
+    texts = {**configuration(course, house.bank), f"source/{name}/{STEM}.ipynb": notebook}
     done = write_texts(course, texts, overwrite)
     write_file(folder / QUESTIONS, msgspec.json.encode(now).decode())
-    return done
+    return done, len(now.students) - len(students)
 
 
-def _need_same(before: HandedOut, now: HandedOut) -> None:
-    """Raises HouseError where a student is asked something else than before."""
-    for key, texts in before.students.items():
-        old = dict(zip(before.questions, texts, strict=True))
-        new = dict(zip(now.questions, now.students.get(key, ()), strict=False))
-        changed = [id for id in before.questions if key in now.students and old[id] != new.get(id)]
-        if changed:
-            raise HouseError(
-                f"The quiz '{now.quiz}' is there already, and asks something else for {changed[0]}. Give this one "
-                "another --name; or, if nobody has begun, write it anew with --overwrite."
-            )
+def _read_before(folder: Path, overwrite: bool) -> HandedOut | None:
+    """What was handed out so far, if anything was. A damaged file is as none with `overwrite`, else a HouseError."""
+    try:
+        return read_handed_out(folder) if (folder / QUESTIONS).exists() else None
+    except HouseError:
+        if overwrite:
+            return None
+        raise
+
+
+def _other(before: HandedOut, now: HandedOut) -> str:
+    """What else was asked before, or nothing."""
+    if before.questions != now.questions:
+        return f"other drills, or in another order: {' '.join(before.questions)}"
+    for key in before.students.keys() & now.students.keys():
+        for id, old, new in zip(now.questions, before.students[key], now.students[key], strict=True):
+            if old != new:
+                return f"something else for {id}"
+    return ""

@@ -1,13 +1,19 @@
-"""The commands of a classroom: `grader course`, `grader release`, `grader class report`."""
+"""The commands of a classroom: `grader course`, `grader notebook`, `grader release`, `grader class report|quiz`."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from grader.bank.catalog import find_bank, find_house
 from grader.base.errors import HouseError
 from grader.base.files import write_file
+from grader.views.words import counted
+
+if TYPE_CHECKING:
+    from grader.classroom.course import Written
 
 
 @click.command()
@@ -29,15 +35,7 @@ def course(folder: Path, only: tuple[str, ...], question_points: float | None, o
 
     chosen = house.chosen(only)
     done = write_course(folder, house.bank, chosen, question_points=question_points, overwrite=overwrite)
-    for one in done:
-        click.echo(f"  {one.done:<11} {folder / one.path}")
-    kept = [one for one in done if one.done == "kept"]
-    if kept:
-        click.secho(
-            f"{len(kept)} changed by you, and left as they are. --overwrite moves yours to {folder}/replaced/.",
-            fg="yellow",
-        )
-    again = " --force" if any(one.done in ("updated", "replaced") for one in done) else ""
+    again = _tell_written(folder, done)
     click.echo(f"Next: cd {folder}")
     click.echo(f"      nbgrader generate_assignment {chosen[0].id}{again}")
 
@@ -103,7 +101,7 @@ def report(place: Path, output: Path) -> None:
     from grader.classroom.report import write_report
 
     count = write_report(find_bank(), place, output)
-    click.echo(f"{count} student{'s' * (count != 1)} in {output}, and {output.with_suffix('.csv')}")
+    click.echo(f"{counted(count, 'student')} in {output}, and {output.with_suffix('.csv')}")
 
 
 @class_.command()
@@ -117,7 +115,7 @@ def quiz(folder: Path, roster: Path, drills: tuple[str, ...], name: str, overwri
 
     DRILL is a drill (dl_011.bytes_a_token) or a topic, for all of its drills (kv.memory, or kv for all of kv). The CSV
     has a column `id`, as nbgrader knows students, or `email`, as Gradescope does. All get the same folder,
-    COURSE/source/NAME. Run it again when students join: whoever was asked before is asked the same.
+    COURSE/source/NAME. Run it again, with the same drills, when students join: who was asked before is asked the same.
     """
     house = find_bank()
     house.need_whole()
@@ -128,12 +126,26 @@ def quiz(folder: Path, roster: Path, drills: tuple[str, ...], name: str, overwri
 
     column, students = read_roster(roster)
     ids = chosen_questions(house, drills)
-    for one in write_quiz(folder, house, name, ids, students, overwrite):
-        click.echo(f"  {one.done:<11} {folder / one.path}")
-    click.echo(f"{len(ids)} drills for {len(students)} students, who are known by the column '{column}'.")
+    done, left = write_quiz(folder, house, name, ids, students, overwrite)
+    again = _tell_written(folder, done)
+    who = f"{counted(len(students), 'student')}, known by the column '{column}'"
+    click.echo(f"{counted(len(ids), 'drill')} for {who}.")
+    if left:
+        click.echo(f"{counted(left, 'student')} of before, not in {roster} now, can still be graded.")
     click.echo(f"{folder / SECRET} gives the numbers: keep it, and hand it to nobody.")
-    click.echo(f"With nbgrader:   cd {folder} && nbgrader generate_assignment {name}")
+    click.echo(f"With nbgrader:   cd {folder} && nbgrader generate_assignment {name}{again}")
     click.echo(f"With Gradescope: grader export gradescope-autograder DIR --quiz {folder / 'source' / name}")
+
+
+def _tell_written(folder: Path, done: Sequence["Written"]) -> str:
+    """Say what became of each file of a course; what `nbgrader generate_assignment` needs to take what is new."""
+    for one in done:
+        click.echo(f"  {one.done:<11} {folder / one.path}")
+    kept = sum(one.done == "kept" for one in done)
+    if kept:
+        left = "left as it is" if kept == 1 else "left as they are"
+        click.secho(f"{kept} changed by you, and {left}. --overwrite moves yours to {folder}/replaced/.", fg="yellow")
+    return " --force" if any(one.done in ("updated", "replaced") for one in done) else ""
 
 
 def _need(package: str, why: str) -> None:

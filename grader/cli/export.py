@@ -13,6 +13,7 @@ from grader.base.text import nearest, plain
 from grader.records.results import results_of
 from grader.verdicts.result import Result
 from grader.views.export import as_canvas, as_csv, as_gradescope, as_junit, file_name
+from grader.views.words import counted
 
 _BUILD = "gradescope-autograder"
 _WHOLE: dict[str, Callable[[Sequence[Result]], str]] = {"junit": as_junit, "csv": as_csv, "canvas": as_canvas}
@@ -58,7 +59,7 @@ def export(
         if output.is_dir():
             raise HouseError(f"{plain(str(output))} is a folder: name a file.")
         write_file(output, _WHOLE[form](results))
-        click.echo(f"{len(results)} results in {plain(str(output))}")
+        click.echo(f"{counted(len(results), 'result')} in {plain(str(output))}")
         return
     if len(results) == 1 and not output.is_dir():
         write_file(output, as_gradescope(results[0]))
@@ -74,7 +75,7 @@ def export(
         raise HouseError(f"{plain(str(output))} cannot be made: {error.strerror}.") from None
     for result in results:
         write_file(output / file_name(result), as_gradescope(result))
-    click.echo(f"{len(results)} files in {plain(str(output))}")
+    click.echo(f"{counted(len(results), 'file')} in {plain(str(output))}")
 
 
 def _build(folder: Path, id: str | None, quiz: Path | None) -> None:

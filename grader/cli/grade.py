@@ -25,6 +25,7 @@ from grader.submissions.eyes import needs_eyes
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
 from grader.views.export import as_summary
+from grader.views.words import counted
 
 LEVELS = ("process", "landlock", "full")
 
@@ -148,7 +149,7 @@ def _grade_alone(
         if not holds(results.of(one.student, one.exercise), one, house.exercises[one.exercise], level, seed)
     ]
     total = len(found.submissions)
-    click.echo(f"{total} submission{'s' * (total != 1)}, {total - len(waiting)} of them graded already.")
+    click.echo(f"{counted(total, 'submission')}, {total - len(waiting)} of them graded already.")
     drawn = new_seed() if seed is None else seed
     if waiting and not _judge(house, waiting, results, how, drawn):
         return 1
@@ -292,7 +293,7 @@ def merge_(folders: tuple[Path, ...], out: Path) -> None:
         added = merge(folders, results)
         keep_submitted(out, [place for folder in folders for place in submitted_folders(folder)])
     latest = results.latest()
-    click.echo(f"{len(latest)} result{'s' * (len(latest) != 1)}, {added} of them new.")
+    click.echo(f"{counted(len(latest), 'result')}, {added} of them new.")
     _sum_up(latest, results.path)
     _warn_of(needs_eyes(Found([], []), latest))
     if any(result.grader_failed for result in latest):

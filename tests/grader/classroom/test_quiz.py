@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from quiz_world import DRILLS, IDS, STUDENTS, Judge, cells_of, course_in, house_with_drills, notebook
 
 from conftest import ID
+from grader.bank import places
+from grader.bank.catalog import House
 from grader.base.errors import HouseError
 from grader.classroom.quiz import SECRET, chosen_questions, read_handed_out, read_secret
+from grader.classroom.quiz_course import write_quiz
 from grader.classroom.roster import read_roster
 from grader.cli.main import main
 from grader.drills.own import own_variant
@@ -117,12 +120,14 @@ def test_the_notebook_shows_an_answer_and_gives_no_points_where_a_kernel_runs_it
         printed(quiz, call, monkeypatch)
 
 
-def test_who_joins_is_asked_too_and_nobody_else_is_asked_anything_new(house, tmp_path):
-    quiz = course_in(tmp_path, house)
-    before = read_handed_out(quiz)
-    after = read_handed_out(course_in(tmp_path, house, [*STUDENTS, "eve"]))
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_who_joins_is_asked_too_and_nobody_else_is_asked_anything_new(house, tmp_path, overwrite):
+    """Nor does anybody lose the quiz where the command is run with the roster of another group, or of who is left."""
+    before = read_handed_out(course_in(tmp_path, house))
+    after = read_handed_out(course_in(tmp_path, house, ["bob", "eve"], overwrite=overwrite))
     assert after.of("eve")
     assert before.students.items() <= after.students.items()
+    assert len(after.students) == 4
 
 
 def test_a_quiz_that_is_out_is_not_changed_unawares(house, tmp_path):
@@ -133,7 +138,11 @@ def test_a_quiz_that_is_out_is_not_changed_unawares(house, tmp_path):
     path.write_text(DRILLS.replace("Half of", "The half of"))
     with pytest.raises(HouseError, match=r"asks something else for dl_901\.half"):
         course_in(tmp_path / "course", changed)
-    course_in(tmp_path / "course", changed, overwrite=True)
+    for ids in (IDS[:-1], IDS[::-1]):
+        with pytest.raises(HouseError, match=r"asks other drills, or in another order: dl_901\.cache dl_901\.half"):
+            write_quiz(tmp_path / "course", house, "week_1", ids, STUDENTS, False)
+    course_in(tmp_path / "course", changed, ["ann"], overwrite=True)
+    assert len(read_handed_out(tmp_path / "course/source/week_1").students) == 1, "the others were asked something else"
     (tmp_path / "course" / SECRET).unlink()
     with pytest.raises(HouseError, match="put it back from"):
         course_in(tmp_path / "course", changed, name="week_2")
@@ -150,6 +159,31 @@ def test_a_damaged_file_of_questions_is_named(house, tmp_path):
         path.write_text(text)
         with pytest.raises(HouseError, match=r"questions\.json is damaged"):
             read_handed_out(quiz)
+        with pytest.raises(HouseError, match=r"questions\.json is damaged"):
+            course_in(tmp_path, house)
+    course_in(tmp_path, house, overwrite=True)
+    assert path.read_text() == whole
+    path.unlink()
+    course_in(tmp_path, house)
+    assert path.read_text() == whole
+
+
+def test_a_quiz_takes_no_other_assignments_place(house, tmp_path):
+    (tmp_path / "source" / "week_1").mkdir(parents=True)
+    (tmp_path / "source" / "week_1" / "running_mean.ipynb").write_text("{}")  # renamed, as docs/classroom.md allows
+    with pytest.raises(HouseError, match="is an assignment already, and no quiz"):
+        course_in(tmp_path, house)
+    assert len(list(tmp_path.rglob("*.*"))) == 1
+
+
+def test_a_course_is_of_one_house_whatever_is_written_into_it(house, monkeypatch):
+    """From a practice folder, too: there the exercises are those that are installed."""
+    mine = house.root.parent / "mine"
+    (mine / "exercises").mkdir(parents=True)
+    (mine / "exercises" / "handed_out.json").write_text("{}")
+    monkeypatch.setattr(places, "ABOVE", house.root)
+    course_in(mine / "course", House(mine))
+    assert f"c.GradeParts.house = {str(house.root)!r}" in (mine / "course" / "nbgrader_config.py").read_text()
 
 
 # ---- the command
@@ -166,17 +200,36 @@ def test_the_command_takes_drills_and_topics(house, tmp_path, monkeypatch):
     roster.write_text("First Name,Email,SID\nAnn,ann@uni.edu,7\n")
     code, said = quiz_command(house, monkeypatch, tmp_path / "course", roster, "mean.running", "dl_901.half")
     assert code == 0, said
-    assert "6 drills for 1 students, who are known by the column 'email'." in said
+    assert "6 drills for 1 student, known by the column 'email'." in said
     assert read_handed_out(tmp_path / "course" / "source" / "quiz").questions == (
         "dl_901.place", "dl_901.which", "dl_901.order", "dl_901.prints", "dl_901.line", "dl_901.half",
     )  # fmt: skip
     assert len(chosen_questions(house, ["mean"])) == len(IDS)
     code, said = quiz_command(house, monkeypatch, tmp_path / "course", roster, "kv")
     assert code == 2
-    assert "'kv' is neither a drill" in said
-    code, said = quiz_command(house, monkeypatch, tmp_path / "course", roster, "mean", "--name", ID)
-    assert code == 2
-    assert "cannot be the name of a quiz" in said
+    assert "'kv' is no drill" in said
+    for typed, meant in (("mean.runing", "mean.running"), ("dl_901", "dl_901.cache"), ("dl_901.hlaf", "dl_901.half")):
+        said = quiz_command(house, monkeypatch, tmp_path / "course", roster, typed)[1]
+        assert f"Did you mean '{meant}'?" in said
+    for name in (ID, "-x", "a/b", ""):
+        code, said = quiz_command(house, monkeypatch, tmp_path / "course", roster, "mean", f"--name={name}")
+        assert code == 2
+        assert "cannot be the name of a quiz" in said
+
+
+def test_the_command_says_what_became_of_each_file(house, tmp_path, monkeypatch):
+    roster, course = tmp_path / "roster.csv", tmp_path / "course"
+    roster.write_text("id\nann\n")
+    code, said = quiz_command(house, monkeypatch, course, roster, "mean", "--name", "w")
+    assert (code, said.endswith(f"--quiz {course}/source/w\n"), "generate_assignment w\n" in said) == (0, True, True)
+    path = course / "source/w/quiz.ipynb"
+    path.write_text(path.read_text().replace('"points": 1.0', '"points": 2.0'))
+    roster.write_text("id\nbob\n")
+    code, said = quiz_command(house, monkeypatch, course, roster, "mean", "--name", "w")
+    assert (code, "1 changed by you, and left as it is. --overwrite moves yours to" in said) == (0, True), said
+    assert f"1 student of before, not in {roster} now, can still be graded." in said
+    code, said = quiz_command(house, monkeypatch, course, roster, "mean", "--name", "w", "--overwrite")
+    assert (code, "generate_assignment w --force" in said) == (0, True), said
 
 
 @pytest.mark.parametrize(
