@@ -84,9 +84,9 @@ def grade(
     """
     if shard and seed is None:
         raise click.UsageError("--shard needs --seed: one number for all shards of a batch, such as --seed 7.")
-    if cluster and jobs:
+    if cluster is not None and jobs:
         raise click.UsageError("--jobs is for this machine: each worker of a cluster judges as many as its --nthreads.")
-    if cluster and require == "process":
+    if cluster is not None and require == "process":
         require = "landlock"  # below it a submission has the network, and so the scheduler
     try:
         sys.exit(_grade(submitted, out, only, _How(require, jobs, cluster, (submitted, out)), seed, shard))
@@ -183,12 +183,12 @@ def _judge(house: House, waiting: list[Submission], results: Results, how: _How,
         return submission_seed(seed, one)
 
     try:
-        if how.cluster:
+        if how.cluster is not None:
             _judge_there(house, waiting, how.require, how.cluster, seed_of, keep)
         else:
             _judge_here(house, waiting, how, seed_of, keep)
     except RunError as error:
-        if how.cluster and isinstance(error, EngineError):
+        if how.cluster is not None and isinstance(error, EngineError):
             say(f"grader: {error}. What was graded is kept: run the same command to go on.", err=True)
         else:
             say(f"grader: the checks could not run; what went wrong:\n{error}", err=True)

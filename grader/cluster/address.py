@@ -18,7 +18,7 @@ class _SchedulerFile(msgspec.Struct):
 
 def scheduler_address(where: str) -> str:
     """The address that someone means: `tls://host:8786`, or the name of a scheduler file. Raises HouseError."""
-    address = where if "://" in where else _address_in(Path(where))
+    address = where if "://" in where else _address_in(where)
     need_safe(address, "the scheduler")
     return address
 
@@ -28,11 +28,14 @@ def need_safe(address: str, whose: str) -> None:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname or "", parts.port
+        host.encode("idna")  # as it is asked for
+    except UnicodeError:
+        raise HouseError(f"'{plain(address)}' is no address of {whose}: no machine can have that name.") from None
     except ValueError as error:
         raise HouseError(f"'{plain(address)}' is no address of {whose}: {error}.") from None
-    if parts.scheme == "tls" or (parts.scheme == "tcp" and _is_loopback(host)):
+    if host and (parts.scheme == "tls" or (parts.scheme == "tcp" and _is_loopback(host))):
         return
-    if parts.scheme != "tcp":
+    if not host or parts.scheme != "tcp":
         raise HouseError(f"'{plain(address)}' is no address of {whose}: write tls://HOST:PORT.")
     raise HouseError(
         f"{plain(address)}, the address of {whose}, is not encrypted: who reaches that port could run code on the "
@@ -47,12 +50,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _address_in(file: Path) -> str:
+def _address_in(file: str) -> str:
+    """The address in a scheduler file. Raises HouseError."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_SchedulerFile).address
-    except FileNotFoundError:
+        return msgspec.json.decode(Path(file).read_bytes(), type=_SchedulerFile).address
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that is no name of a file"
         raise HouseError(
-            f"'{plain(str(file))}' is neither an address, such as tls://host:8786, nor a scheduler file that is there."
+            f"'{plain(file)}' is no address, such as tls://host:8786, and no scheduler file that can be read: {why}."
         ) from None
-    except (OSError, msgspec.DecodeError) as error:
-        raise HouseError(f"{plain(str(file))} is no scheduler file: {error}.") from None
+    except msgspec.DecodeError as error:
+        raise HouseError(f"{plain(file)} is no scheduler file: {error}.") from None

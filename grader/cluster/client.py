@@ -40,7 +40,7 @@ def connected(where: str, require: Level, wanted: Callable[[str], dict[str, str]
         _reach(address, security)
         client = Client(address, security=security, timeout=_CONNECT_SECONDS, set_as_default=False, name="dl-kata")
     except OSError as error:
-        raise HouseError(f"No scheduler answers at {plain(address)}: {plain(str(error))}.") from None
+        raise HouseError(f"No scheduler answers at {plain(address)}: {plain(str(error.strerror or error))}.") from None
     name = f"dl-kata-{token_hex(4)}"  # of this run alone: others may ask the same workers
     try:
         yield Flow(client, name, wanted), _prepared(client, name, level)

@@ -69,10 +69,11 @@ def _run_of(folder: Path) -> ShardRun | None:
     path = _file(folder)
     try:
         return msgspec.json.decode(path.read_bytes(), type=ShardRun)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise HouseError(f"{path} cannot be read: {error}. Grade that shard again.") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise HouseError(f"{path} cannot be read: {why}. Grade that shard again.") from None
 
 
 def merge(folders: Sequence[Path], results: Results) -> int:

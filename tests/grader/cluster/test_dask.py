@@ -236,10 +236,13 @@ def test_workers_that_are_refused_by_name(home, homes, tmp_path):
         ("tcp://localhost.example.org:8786", "is not encrypted"),
         ("ws://127.0.0.1:8786", "write tls://HOST:PORT"),
         ("tls://host:many", "is no address of the scheduler"),
-        ("nowhere.json", "is neither an address, such as tls://host:8786, nor a scheduler file"),
+        ("tls://", "write tls://HOST:PORT"),
+        (f"tls://{'a' * 70}:8786", "is no address of the scheduler: no machine can have that name."),
+        ("", "and no scheduler file that can be read: Is a directory."),  # "$SCHEDULER", which is not set
+        ("nowhere.json", "such as tls://host:8786, and no scheduler file that can be read: No such file"),
         ("list.json", "is no scheduler file"),
         ("lan.json", "is not encrypted"),
-        ("tcp://127.0.0.1:9", "No scheduler answers at tcp://127.0.0.1:9"),
+        ("tcp://127.0.0.1:9", "No scheduler answers at tcp://127.0.0.1:9: Connection refused."),
     ],
 )
 def test_addresses_that_are_refused(home, cli, where, says):
@@ -248,6 +251,7 @@ def test_addresses_that_are_refused(home, cli, where, says):
     (home.root / "lan.json").write_text(json.dumps({"address": "tcp://192.168.1.2:8786"}))
     done = cli("grade", "submitted", "--out", "results", "--cluster", where)
     assert (done.code, says in done.err) == (2, True), done.err
+    assert not count(home.root / "results"), "nor is anything graded on this machine instead"
 
 
 def test_jobs_are_the_workers_own(cli):

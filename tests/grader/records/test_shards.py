@@ -111,6 +111,9 @@ def test_a_student_with_two_files(graded, tmp_path):
 def test_what_cannot_be_read(graded, tmp_path):
     with pytest.raises(HouseError, match=r"nowhere.*results\.jsonl is missing"):
         merge([tmp_path / "nowhere"], Results(tmp_path / "all"))
+    (tmp_path / "file").touch()
+    with pytest.raises(HouseError, match=r"file/results\.jsonl cannot be read: Not a directory\.$"):
+        merge([tmp_path / "file"], Results(tmp_path / "all"))
     folder = graded("1", result())
     (folder / "shard.json").write_text("{")
     with pytest.raises(HouseError, match=r"shard\.json cannot be read: .* Grade that shard again"):
