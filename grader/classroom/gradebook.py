@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.bank.catalog import Exercise, House
-from grader.bank.layout import PART, SETUP, exercise_named
+from grader.bank.layout import SETUP, exercise_named
 from grader.base.errors import HouseError
 from grader.base.files import read_file
 from grader.classroom.alike import told
 from grader.classroom.marks import Graded, Marks, said_versions
-from grader.classroom.notebook import Shown, read_shown
+from grader.classroom.notebook import Shown, part_named, read_shown
 from grader.submissions.find import Handed, read_all
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, grade_id_of
+from grader.submissions.quiz import quiz_named
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -29,14 +30,15 @@ def read_course(house: House, course: Path) -> Marks:
     try:
         with Gradebook(url.render_as_string(hide_password=False)) as book:
             for assignment in book.assignments:
-                exercise = _exercise(house, assignment)
-                if exercise is None:
+                exercise, quiz = _meant(house, assignment)
+                if not exercise and not quiz:
                     continue
+                id, parts = exercise.id if exercise else quiz, _parts(assignment, exercise)
                 for submission in assignment.submissions:
-                    graded += _read_submission(course, exercise, submission)
-                    handed += _handed(course, exercise, submission)
+                    graded += _read_submission(course, id, parts, submission)
+                    handed += _handed(course, exercise, submission) if exercise else []
                     if submission.late_submission_penalty:
-                        penalties[submission.student.id, exercise.id] = submission.late_submission_penalty
+                        penalties[submission.student.id, id] = submission.late_submission_penalty
     except ModuleNotFoundError as error:
         raise HouseError(
             f"{_place(url)} needs the package {error.name}, which is not installed; nbgrader needs it, too. For "
@@ -46,7 +48,7 @@ def read_course(house: House, course: Path) -> Marks:
         said = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
         raise HouseError(f"{_place(url)} cannot be read: {said}.") from None
     if not graded:
-        raise HouseError(f"{course} has no graded submission of these exercises: run nbgrader autograde there first.")
+        raise HouseError(f"{course} has no graded submission of an exercise or a quiz: run nbgrader autograde first.")
     graded.sort(key=lambda one: (one.exercise, one.student))
     eyes = _needs_eyes(course, graded) + told(house, read_all(handed))
     return Marks(course.resolve().name, "nbgrader's gradebook", graded, eyes, penalties)
@@ -96,26 +98,39 @@ def _place(url: "URL") -> str:
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
-def _exercise(house: House, assignment: Any) -> Exercise | None:
-    """The exercise that an assignment is of, whatever it is called, as the setup cell of its notebook says."""
-    cells = [cell for notebook in assignment.notebooks for cell in notebook.source_cells]
-    named = (exercise_named(cell.source) for cell in cells if cell.name == SETUP)
-    return next((house.exercises[id] for id in named if id in house.exercises), None)
+def _meant(house: House, assignment: Any) -> tuple[Exercise | None, str]:
+    """The exercise or the quiz that an assignment is of, whatever it is called, as the setup cell of its notebook says.
+
+    A quiz is known by the name of its assignment.
+    """
+    setups = [cell.source for cell in _cells(assignment) if cell.name == SETUP]
+    exercise = next((house.exercises[id] for id in map(exercise_named, setups) if id in house.exercises), None)
+    return exercise, assignment.name if any(map(quiz_named, setups)) else ""
 
 
-def _read_submission(course: Path, exercise: Exercise, submission: Any) -> list[Graded]:
+def _parts(assignment: Any, exercise: Exercise | None) -> dict[str, str]:
+    """Of each graded cell of ours, by its name: the part of the exercise, or else the question of a quiz."""
+    known = [part.name for part in exercise.parts] if exercise else None
+    named = {cell.name: part_named(cell.name, cell.source) for cell in _cells(assignment)}
+    return {cell: part for cell, part in named.items() if part and (known is None or part in known)}
+
+
+def _cells(assignment: Any) -> list[Any]:
+    return [cell for notebook in assignment.notebooks for cell in notebook.source_cells]
+
+
+def _read_submission(course: Path, id: str, parts: dict[str, str], submission: Any) -> list[Graded]:
     found = []
     student = submission.student.id
     for notebook in submission.notebooks:
         said = _said(_autograded(course, submission, notebook))
         for grade in notebook.grades:
-            name = grade.cell.name.removeprefix(PART)
-            if grade.cell.name == name or all(part.name != name for part in exercise.parts):
+            if grade.cell.name not in parts:
                 continue
             score = grade.manual_score if grade.manual_score is not None else grade.auto_score or 0.0
-            told = said.get(name, Shown())
+            told = said.get(grade.cell.name, Shown())
             one = Graded(
-                student, exercise.id, name, score + (grade.extra_credit or 0.0), grade.max_score, told.verdict,
+                student, id, parts[grade.cell.name], score + (grade.extra_credit or 0.0), grade.max_score, told.verdict,
                 told.mistake, told.problem, told.source, told.seed, told.isolation, said_versions(told.versions),
             )  # fmt: skip
             found.append(one)
@@ -137,12 +152,12 @@ def _autograded(course: Path, submission: Any, notebook: Any) -> Path:
 
 
 def _said(path: Path) -> dict[str, Shown]:
-    """Part to what its cell shows."""
+    """What each graded cell shows, by its name."""
     try:
         cells = cells_of_notebook(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, NotebookError):
         return {}
-    return {grade_id_of(cell).removeprefix(PART): read_shown(cell) for cell in cells if grade_id_of(cell)}
+    return {grade_id_of(cell): read_shown(cell) for cell in cells if grade_id_of(cell)}
 
 
 def _needs_eyes(course: Path, graded: Sequence[Graded]) -> list[str]:

@@ -25,12 +25,16 @@ from grader.drills.value import Unread
 from grader.engine.server import Answer, Batch, Judged, Questions, Refused, keys_of
 from grader.submissions.find import Submission
 from grader.submissions.quiz import STEM, HandedQuiz, read_quizzes
+from grader.verdicts.finding import Finding
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from grader.engine.batch import Engine
     from grader.engine.typed import Handed, Typed
+
+
+_UNREAD = "an answer that cannot be read"
 
 
 class Quiz:
@@ -98,28 +102,29 @@ def _parts(ids: Sequence[str], variants: Sequence[Variant], handed: "Handed") ->
 
 def _answered(id: str, one: Variant, typed: "Typed") -> PartResult:
     """The verdict on one answer; what is wrong stands above the question, which a notebook does not show."""
-    verdict, said = _verdict(one, typed)
-    return _part(id, verdict, f"{said}\n{text_of(one)}" if verdict is not Verdict.PASSED else "")
+    verdict, said, mistake = _verdict(one, typed)
+    return _part(id, verdict, f"{said}\n{text_of(one)}" if verdict is not Verdict.PASSED else "", mistake=mistake)
 
 
-def _verdict(one: Variant, typed: "Typed") -> tuple[Verdict, str]:
+def _verdict(one: Variant, typed: "Typed") -> tuple[Verdict, str, str]:
+    """The verdict, a sentence for who answered, and the mistake in words that fit everybody's numbers."""
     if typed.odd:
-        return Verdict.ERROR, f"The answer is {typed.odd}. Write a text, or a number."
+        return Verdict.ERROR, f"The answer is {typed.odd}. Write a text, or a number.", _UNREAD
     if not typed.text.strip():
-        return Verdict.NOT_STARTED, "No answer."
+        return Verdict.NOT_STARTED, "No answer.", ""
     written = f"'{plain(typed.text.strip())}'"
     try:
         found = judged(one, typed.text)
     except Unread as error:
-        return Verdict.ERROR, f"{written} cannot be read. {plain(str(error))}"
+        return Verdict.ERROR, f"{written} cannot be read. {plain(str(error))}", _UNREAD
     if found.right:
-        return Verdict.PASSED, ""
-    mistake = f" The mistake: {found.trap}." if found.trap else ""
-    return Verdict.WRONG, f"{written} is not right.{mistake}"
+        return Verdict.PASSED, "", ""
+    return Verdict.WRONG, f"{written} is not right.{f' The mistake: {found.trap}.' if found.trap else ''}", found.trap
 
 
-def _part(id: str, verdict: Verdict, message: str, of_file: bool = False) -> PartResult:
-    check = CheckResult("the answer", id, verdict, message, of_file=of_file)
+def _part(id: str, verdict: Verdict, message: str, of_file: bool = False, mistake: str = "") -> PartResult:
+    finding = Finding(kind="unread" if mistake == _UNREAD else "values", mistake=mistake) if mistake else None
+    check = CheckResult("the answer", id, verdict, message, finding=finding, of_file=of_file)
     return PartResult(id, 1, int(verdict is Verdict.PASSED), verdict, message, [check], 1)
 
 

@@ -13,8 +13,13 @@ from grader.base.files import write_file
 from grader.base.text import defused, plain
 from grader.classroom.marks import Graded, Marks, read_batch
 from grader.classroom.spread import BINS, discrimination, points_of, spreads
+from grader.drills.heads import heads
 
 _MOST_MISTAKES = 3
+
+
+Place = tuple[str, str]
+"""An exercise and a part of it; or a quiz and one of its questions."""
 
 
 class PartRow(msgspec.Struct, frozen=True):
@@ -43,39 +48,48 @@ def part_rows(house: House, graded: Sequence[Graded]) -> list[PartRow]:
     rows, ours_of = [], defaultdict[str, list[Graded]](list)
     for one in graded:
         ours_of[one.exercise].append(one)
-    for exercise in house.exercises.values():
-        for part in exercise.parts:
-            ours = [one for one in ours_of[exercise.id] if one.part == part.name]
-            if ours:
-                verdicts = Counter(one.verdict or "no verdict" for one in ours if not one.passed)
-                mistakes = Counter(one.mistake for one in ours if not one.passed and one.mistake)
-                rows.append(
-                    PartRow(
-                        exercise.id,
-                        part.name,
-                        len(ours),
-                        sum(one.passed for one in ours),
-                        verdicts.most_common(),
-                        mistakes.most_common(_MOST_MISTAKES),
-                        discrimination(ours_of[exercise.id], exercise.id, part.name),
-                    )
+    of_house = [(exercise.id, part.name) for exercise in house.exercises.values() for part in exercise.parts]
+    for id, part in [*of_house, *_of_quizzes(house, graded)]:
+        ours = [one for one in ours_of[id] if one.part == part]
+        if ours:
+            verdicts = Counter(one.verdict or "no verdict" for one in ours if not one.passed)
+            mistakes = Counter(one.mistake for one in ours if not one.passed and one.mistake)
+            rows.append(
+                PartRow(
+                    id,
+                    part,
+                    len(ours),
+                    sum(one.passed for one in ours),
+                    verdicts.most_common(),
+                    mistakes.most_common(_MOST_MISTAKES),
+                    discrimination(ours_of[id], id, part),
                 )
+            )
     return rows
+
+
+def _of_quizzes(house: House, graded: Sequence[Graded]) -> list[Place]:
+    """Each question of a quiz that somebody handed in."""
+    return list(dict.fromkeys((one.exercise, one.part) for one in graded if one.exercise not in house.exercises))
 
 
 def topic_tables(house: House, graded: Sequence[Graded]) -> list[TopicTable]:
     """Students by topic, for each item of the coverage table of which something was handed in."""
     students = sorted({one.student for one in graded})
-    covering: dict[str, list[tuple[str, str]]] = {}
+    covering = defaultdict[str, list[Place]](list)
     for exercise in house.exercises.values():
         for part in exercise.parts:
             for id in part.topics:
-                covering.setdefault(id, []).append((exercise.id, part.name))
+                covering[id].append((exercise.id, part.name))
+    drills = heads(house)
+    for quiz, question in _of_quizzes(house, graded):
+        if question in drills:
+            covering[drills[question].topic].append((quiz, question))
     passed = {(one.student, one.exercise, one.part): one.passed for one in graded}
     handed = {(one.exercise, one.part) for one in graded}
     tables = []
     for item in house.coverage.item:
-        topics = [topic for topic in item.topic if any(place in handed for place in covering.get(topic.id, ()))]
+        topics = [topic for topic in item.topic if any(place in handed for place in covering[topic.id])]
         rows = []
         for student in students:
             marks = []
@@ -95,13 +109,16 @@ def as_page(house: House, marks: Marks) -> str:
     def said(value: object) -> str:
         return plain(str(value))
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=said)
     points = points_of(marks)
+    titles = {one.id: one.title for one in house.exercises.values() if one.id in points.worth}
+    titles |= {id: id for id in sorted(points.worth.keys() - titles.keys())}  # quizzes
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=said)
     return environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).render(
         marks=marks,
-        exercises=[one for one in house.exercises.values() if one.id in points.worth],
+        titles=titles,
+        quizzes=len(titles.keys() - house.exercises.keys()),
         points=points,
-        spreads=spreads(points, {one.id: one.title for one in house.exercises.values()}),
+        spreads=spreads(points, titles),
         bins=BINS,
         parts=part_rows(house, marks.graded),
         topics=topic_tables(house, marks.graded),

@@ -4,6 +4,7 @@ import csv
 import html
 
 import pytest
+from msgspec.structs import replace
 
 from conftest import ID
 from grader.classroom.marks import Graded, Marks
@@ -104,6 +105,16 @@ def test_a_report_of_what_grader_grade_wrote(home):
     cyd = rows["cyd", "RunningMean"]
     assert (cyd["mistake"], cyd["seed"], cyd["isolation"]) == ("a mean of means", "7", "full")
     assert cyd["versions"] == "torch 2.13"
+
+
+def test_results_of_an_exercise_that_this_house_does_not_have(home):
+    kept = Results(home.root / "results")
+    both = part("batch_mean", 30, Verdict.PASSED), part("RunningMean", 70, Verdict.PASSED)
+    kept.add(result("ann", *both))
+    kept.add(replace(result("ann", *both), exercise="dl_999_of_a_newer_release"))
+    done = home.grader("class", "report", "results", "-o", "report.html")
+    assert (done.code, "Traceback" in done.said) == (0, False), done.said
+    assert "dl_999_of_a_newer_release</th>" in (home.root / "report.html").read_text()
 
 
 def test_a_folder_that_holds_neither(home):

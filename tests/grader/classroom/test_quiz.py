@@ -374,6 +374,8 @@ def test_the_mistake_is_named_and_the_answer_is_not(judge, right):
     (part, *_) = judge("ann", f"answer = {{'dl_901.cache': {answer // 2}}}").parts
     assert f"'{answer // 2}' is not right. The mistake: one B." in part.message
     assert f"{answer // 2} values of 2 B: how much?" in part.message
+    assert part.mistake == "one B"  # which a report counts
+    assert judge("ann", "answer = {'dl_901.cache': '1,5'}").parts[0].mistake == "an answer that cannot be read"
     assert str(answer) not in part.message
     assert f"{answer:,}" not in part.message
 

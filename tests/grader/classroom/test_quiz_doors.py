@@ -1,5 +1,7 @@
 """A quiz through the real nbgrader, and as Gradescope runs it."""
 
+import csv
+import html
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ from shared import PATIENCE
 from conftest import environment
 from grader.classroom.gradescope_quiz import write_quiz_autograder
 from grader.classroom.quiz import SECRET, read_secret
+from grader.classroom.report import write_report
 from grader.drills.own import own_variant
 
 QUIZ = "week_1"
@@ -77,6 +80,7 @@ def test_a_quiz_through_nbgrader(house, quiz):
     assert "is not right." in shown
     assert read_secret(course) not in shown
     assert f"{answers(house, quiz, 'bob')[IDS[0]]}" not in shown
+    the_report_of_the_class(house, course)
     secret = course / SECRET
     kept = secret.read_text()
     secret.unlink()
@@ -87,6 +91,24 @@ def test_a_quiz_through_nbgrader(house, quiz):
         assert not (course / "autograded" / "ann" / QUIZ / "quiz.ipynb").exists()  # nor was a cell executed
     finally:
         secret.write_text(kept)
+
+
+def the_report_of_the_class(house, course):
+    """A quiz stands in it beside exercises: points, mistakes, topics, and who needs a person."""
+    page = course / "report.html"
+    assert write_report(house, course, page) == 3
+    said = html.unescape(page.read_text())
+    assert "3 students, 0 exercises, 1 quiz." in said
+    assert "2 of 7" in said.split('<h2 id="points">')[1]
+    rows = {(row["student"], row["part"]): row for row in csv.DictReader((course / "report.csv").open())}
+    assert {row["exercise"] for row in rows.values()} == {QUIZ}
+    assert {part for _, part in rows} == {*IDS}
+    assert [rows["ann", id]["verdict"] for id in IDS[:3]] == ["passed", "passed", "not started"]
+    assert rows["bob", IDS[0]]["verdict"] == "wrong"
+    parts, _, topics = said.partition('<h2 id="parts">')[2].partition("<h2>Topics</h2>")
+    assert f'<td>{QUIZ}</td><th scope="row">{IDS[0]}</th>\n<td class="n">1 of 3 (33 %)</td>' in parts
+    assert 'aria-label="earned"' in topics
+    assert "bobby" in said.split("Needs your eyes")[1].split('<h2 id="points">')[0]
 
 
 @pytest.fixture(scope="module")
