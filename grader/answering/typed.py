@@ -20,10 +20,11 @@ def typed(module: ModuleType, ids: Sequence[str]) -> Any:
         answer = answer()  # what stands for a cell that is no Python raises a sentence here
     if not isinstance(answer, dict):
         return f"`answer` is {_named(answer)}. Keep the dict that the quiz begins with: {{question: answer}}."
-    return [_one(answer[id]) if id in answer else None for id in ids]
+    return [as_typed(answer[id]) if id in answer else None for id in ids]
 
 
-def _one(value: Any) -> list[str] | None:
+def as_typed(value: Any) -> list[str] | None:
+    """One answer, as of `typed`."""
     kind = type(value)
     if hasattr(kind, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         value = value.item()

@@ -12,6 +12,7 @@ from grader.base.files import read_file
 from grader.classroom.alike import told
 from grader.classroom.marks import Graded, Marks, said_versions
 from grader.classroom.notebook import Shown, part_named, read_shown
+from grader.submissions.eyes import letter_for_letter
 from grader.submissions.find import Handed, read_all
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, grade_id_of
 from grader.submissions.quiz import quiz_named
@@ -164,13 +165,8 @@ def _needs_eyes(course: Path, graded: Sequence[Graded]) -> list[str]:
     """What a person should look at: sentences about what could not be read, was not graded, or is the same twice."""
     unread = {(one.student, one.exercise): one.problem for one in graded if one.problem}
     out = [f"{student}, {id}: {problem}" for (student, id), problem in unread.items()]
-    same: dict[tuple[str, str], list[str]] = {}
-    for one in graded:
-        if one.source and one.student not in same.setdefault((one.exercise, one.source), []):
-            same[one.exercise, one.source].append(one.student)
-    out += [f"{id}: {' and '.join(students)} handed in the same, letter for letter."
-            for (id, _), students in same.items() if len(students) > 1]  # fmt: skip
-    return out + _not_graded(course)
+    same = letter_for_letter((one.exercise, one.source, one.student) for one in graded if one.source)
+    return out + same + _not_graded(course)
 
 
 def _not_graded(course: Path) -> list[str]:
@@ -186,5 +182,7 @@ def _not_graded(course: Path) -> list[str]:
         if not graded:
             out.append(f"{student}, {assignment}: handed in, but not graded. The log of nbgrader autograde says why.")
         elif not graded & handed:
-            out.append(f"{student}, {assignment}: {' and '.join(sorted(handed))} counts as {' and '.join(graded)}.")
+            out.append(
+                f"{student}, {assignment}: {' and '.join(sorted(handed))} counts as {' and '.join(sorted(graded))}."
+            )
     return out

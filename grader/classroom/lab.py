@@ -1,17 +1,27 @@
-"""What a notebook of `grader course` calls in the student's kernel: `check("KVCache")` runs a part's visible examples.
+"""What a notebook of a course calls in the student's kernel: `check("KVCache")` runs a part's visible examples.
 
-The hidden checks are not here, and are not needed: they run when the teacher grades.
+The hidden checks are not here, and are not needed: they run when the teacher grades. In a quiz `check` says how a
+number will be read.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from grader.answering.typed import as_typed
 from grader.bank.catalog import Exercise, Part, find_bank
 from grader.bank.examples import examples_of
 from grader.bank.places import INSTALLED
+from grader.base.errors import HouseError
 from grader.base.text import plain_lines
+from grader.classroom.quiz import WRITE
+from grader.drills.kinds import Number
+from grader.drills.load import question_of
+from grader.drills.question import Variant, variant
+from grader.drills.shown import read_back
+from grader.drills.value import Unread
 from grader.learner.examples import count_passed, run_examples
 from grader.records.progress import ProgressError
 
@@ -70,6 +80,29 @@ def _check(exercise: Exercise, part: Part, namespace: dict[str, Any]) -> list[st
     print(picture)
     print("More checks run when it is graded.")
     return chosen
+
+
+def read_as(question: str, value: Any) -> str:
+    """How an answer of a quiz will be read, in a sentence; nothing where there is nothing to say.
+
+    It is a number in the unit that is asked for, which is the same for all students. Nothing of the verdict.
+    """
+    match as_typed(value):
+        case ["odd", said]:
+            return f"It is {said}. {WRITE}"
+        case ["typed", text]:
+            with contextlib.suppress(HouseError):  # no drills here, or others
+                return _read_as(variant(question_of(find_bank(), question), 0), text)
+    return ""
+
+
+def _read_as(one: Variant, typed: str) -> str:
+    if not isinstance(one.asked, Number):
+        return ""
+    try:
+        return f"It is read as {read_back(one, typed)}."
+    except Unread as error:
+        return f"It cannot be read. {error}"
 
 
 class _Unwritten:

@@ -28,6 +28,8 @@ QUESTIONS = "questions.json"
 """Lies beside the notebook, and is handed out with it."""
 SECRET = "quiz.secret"
 """Lies in the folder of the course, and is handed out to nobody."""
+WRITE = "Write a text, or a number."
+"""Said to who wrote anything else."""
 _COLUMNS = 90
 _LARGEST = 64 << 20
 

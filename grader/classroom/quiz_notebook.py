@@ -27,6 +27,8 @@ _HOW = """## Your answers
 | a gap, or what is printed | the text: `"n - 1"` |
 
 You may compute an answer in Python, with numpy or torch. Decimals have a point: `1.5`. Leave `""` where you have none.
+
+The cells below show what you answer, and, if the student edition of the katas is installed, how a number will be read.
 """
 
 _SETUP = '''# Run this cell first: it brings `questions` and `check`. It is not graded.
@@ -55,13 +57,22 @@ def questions(name):
 
 
 def check(question):
-    """Show the answer to a question as it will be handed in."""
+    """Show the answer to a question; and, where the student edition is installed, how a number will be read."""
     import os
 
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         raise RuntimeError("this notebook is graded by grader.classroom: see docs/classroom.md")
-    given = globals().get("answer", {{}}).get(question, "")
-    print(f"{{question}}: no answer yet" if given == "" else f"{{question}}: you answer {{given!r}}")
+    answers = globals().get("answer")
+    given = answers.get(question) if isinstance(answers, dict) else None
+    if given is None or str(given).strip() == "":
+        print(f"{{question}}: no answer yet")
+        return
+    try:
+        from grader.lab import read_as
+    except ImportError:  # the student edition is not installed, or an older one
+        print(f"{{question}}: you answer {{given!r}}")
+    else:
+        print(f"{{question}}: you answer {{given!r}}. {{read_as(question, given)}}".strip())
 '''
 
 

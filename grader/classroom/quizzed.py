@@ -17,7 +17,7 @@ from grader.bank.catalog import House
 from grader.base.child import write_all
 from grader.base.errors import EngineError, HouseError, RunError
 from grader.base.text import plain
-from grader.classroom.quiz import HandedOut, read_handed_out, read_secret, text_of
+from grader.classroom.quiz import WRITE, HandedOut, read_handed_out, read_secret, text_of
 from grader.drills.judge import judged
 from grader.drills.own import own_variant
 from grader.drills.question import Variant
@@ -109,7 +109,7 @@ def _answered(id: str, one: Variant, typed: "Typed") -> PartResult:
 def _verdict(one: Variant, typed: "Typed") -> tuple[Verdict, str, str]:
     """The verdict, a sentence for who answered, and the mistake in words that fit everybody's numbers."""
     if typed.odd:
-        return Verdict.ERROR, f"The answer is {typed.odd}. Write a text, or a number.", _UNREAD
+        return Verdict.ERROR, f"The answer is {typed.odd}. {WRITE}", _UNREAD
     if not typed.text.strip():
         return Verdict.NOT_STARTED, "No answer.", ""
     written = f"'{plain(typed.text.strip())}'"

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import sys
 import unicodedata
 
 import pytest
@@ -15,6 +16,7 @@ from conftest import ID
 from grader.bank import places
 from grader.bank.catalog import House
 from grader.base.errors import HouseError
+from grader.classroom import lab
 from grader.classroom.quiz import SECRET, chosen_questions, read_handed_out, read_secret
 from grader.classroom.quiz_course import write_quiz
 from grader.classroom.roster import read_roster
@@ -113,11 +115,30 @@ def test_the_notebook_shows_a_student_their_questions_without_the_grader(quiz, m
 
 
 def test_the_notebook_shows_an_answer_and_gives_no_points_where_a_kernel_runs_it(quiz, monkeypatch):
-    call = "answer = {'a': '5 B'}\ncheck('a')\ncheck('b')"
-    assert printed(quiz, call, monkeypatch) == "a: you answer '5 B'\nb: no answer yet\n"
+    call = "answer = {'a': '5 B', 'c': ' '}\ncheck('a')\ncheck('b')\ncheck('c')"
+    assert printed(quiz, call, monkeypatch) == "a: you answer '5 B'.\nb: no answer yet\nc: no answer yet\n"
+    assert printed(quiz, "check('a')\nanswer = 5\ncheck('a')", monkeypatch) == "a: no answer yet\n" * 2
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # nbgrader gives all points to a cell that only prints
     with pytest.raises(RuntimeError, match="docs/classroom"):
         printed(quiz, call, monkeypatch)
+
+
+def test_the_notebook_says_how_a_number_will_be_read_where_it_can(house, quiz, monkeypatch):
+    monkeypatch.setattr(lab, "find_bank", lambda: house)
+    for value, said in (
+        ("'512 KiB'", "'512 KiB'. It is read as 524,288 B."),
+        ("2 * 32", "64. It is read as 64 B."),
+        ("'1,5'", "'1,5'. It cannot be read. A comma only stands between thousands"),
+        ("'5 s'", "'5 s'. It cannot be read. 's' measures s; asked is B."),
+        ("True", "True. It is a value of the type bool. Write a text, or a number."),
+    ):
+        asked = printed(quiz, f"answer = {{'dl_901.cache': {value}}}\ncheck('dl_901.cache')", monkeypatch)
+        assert asked.startswith(f"dl_901.cache: you answer {said}")
+    call = "answer = {'dl_901.which': '99', 'dl_901.gone': 5}\ncheck('dl_901.which')\ncheck('dl_901.gone')"
+    assert printed(quiz, call, monkeypatch) == "dl_901.which: you answer '99'.\ndl_901.gone: you answer 5.\n"
+    monkeypatch.setitem(sys.modules, "grader.lab", None)  # as where it is not installed
+    call = "answer = {'dl_901.cache': '1,5'}\ncheck('dl_901.cache')"
+    assert printed(quiz, call, monkeypatch) == "dl_901.cache: you answer '1,5'\n"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
