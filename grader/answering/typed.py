@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-_LONGEST = 400
+LONGEST = 400
+"""Characters of a text that is an answer."""
 _LARGEST = 10**40
 _MOST = 12
 
@@ -30,8 +31,8 @@ def as_typed(value: Any) -> list[str] | None:
         value = value.item()
         kind = type(value)
     if kind is str:
-        if len(value) > _LONGEST:
-            return ["odd", f"a text of {len(value):,} characters; write at most {_LONGEST}"]
+        if len(value) > LONGEST:
+            return ["odd", f"a text of {len(value):,} characters; write at most {LONGEST}"]
         return ["typed", value.encode("utf-8", "replace").decode()]  # half a character cannot be sent
     if kind is int:
         return ["typed", str(value)] if abs(value) <= _LARGEST else ["odd", "a number larger than 10^40"]

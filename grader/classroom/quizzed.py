@@ -4,17 +4,13 @@ FOLDER is the quiz in the folder of a course, `source/<quiz>`. Questions and ans
 `grader.engine.server`. A student's code runs in the cage; what comes out is text, judged as if it had been typed.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from grader import __version__
 from grader.bank.catalog import House
-from grader.base.child import write_all
 from grader.base.errors import EngineError, HouseError, RunError
 from grader.base.text import plain
 from grader.classroom.quiz import WRITE, HandedOut, read_handed_out, read_secret, text_of
@@ -22,7 +18,7 @@ from grader.drills.judge import judged
 from grader.drills.own import own_variant
 from grader.drills.question import Variant
 from grader.drills.value import Unread
-from grader.engine.server import Answer, Batch, Judged, Questions, Refused, keys_of
+from grader.engine.server import Answer, Batch, Judged, Refused, open_ends, refuse_all
 from grader.submissions.find import Submission
 from grader.submissions.quiz import STEM, HandedQuiz, read_quizzes
 from grader.verdicts.finding import Finding
@@ -31,7 +27,7 @@ from grader.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from grader.engine.batch import Engine
-    from grader.engine.typed import Handed, Typed
+    from grader.engine.typed import AnswerSheet, Typed
 
 
 _UNREAD = "an answer that cannot be read"
@@ -81,10 +77,10 @@ class Quiz:
         if variants is None or problem:
             return self._result([_part(id, Verdict.ERROR, problem, of_file=True) for id in self.ids], submission, level)
         try:
-            handed = typed_answers(engine, submission.text, STEM, self.ids, seed)
+            sheet = typed_answers(engine, submission.text, STEM, self.ids, seed)
         except EngineError as error:
             return self._result([_part(id, Verdict.GRADER_ERROR, str(error)) for id in self.ids], submission, level)
-        return self._result(_parts(self.ids, variants, handed), submission, handed.isolation)
+        return self._result(_parts(self.ids, variants, sheet), submission, sheet.isolation)
 
     def _result(self, parts: list[PartResult], submission: Submission, isolation: str) -> Result:
         score = sum(part.earned for part in parts)
@@ -94,10 +90,10 @@ class Quiz:
         )  # fmt: skip
 
 
-def _parts(ids: Sequence[str], variants: Sequence[Variant], handed: "Handed") -> list[PartResult]:
-    if handed.told:
-        return [_part(id, handed.told.verdict, handed.told.message, of_file=True) for id in ids]
-    return [_answered(*each) for each in zip(ids, variants, handed.answers, strict=True)]
+def _parts(ids: Sequence[str], variants: Sequence[Variant], sheet: "AnswerSheet") -> list[PartResult]:
+    if sheet.told:
+        return [_part(id, sheet.told.verdict, sheet.told.message, of_file=True) for id in ids]
+    return [_answered(*each) for each in zip(ids, variants, sheet.answers, strict=True)]
 
 
 def _answered(id: str, one: Variant, typed: "Typed") -> PartResult:
@@ -140,22 +136,14 @@ def main() -> None:
     from grader.engine.cage import Level
 
     root, folder, level = sys.argv[1:]
-    questions, answers = Questions(os.dup(0)), os.dup(1)
-    os.dup2(2, 1)  # what anything prints is no result
-
-    def say(answer: Answer) -> None:
-        write_all(answers, msgspec.json.encode(answer) + b"\n")
-
+    questions, say = open_ends()
     try:
         quiz = Quiz(House(Path(root)), Path(folder))
         with Engine([], Level(level)) as engine:
             while batch := questions.next():
                 _judge(quiz, engine, batch, say)
     except (RunError, HouseError) as error:
-        while batch := questions.next():
-            say(Refused(keys_of(batch), f"the quiz could not be graded; what went wrong:\n{error}"))
-    except BrokenPipeError:
-        return  # nobody is there any more
+        refuse_all(questions, say, f"the quiz could not be graded; what went wrong:\n{error}")
 
 
 def _judge(quiz: Quiz, engine: "Engine", batch: Batch, say: Callable[[Answer], None]) -> None:

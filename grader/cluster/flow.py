@@ -33,7 +33,7 @@ class Failed(msgspec.Struct, frozen=True):
     why: str
 
 
-Answer = tuple[str, Asked, Result | Failed]
+Settled = tuple[str, Asked, Result | Failed]
 """An exercise, what was asked, and what came of it."""
 
 
@@ -53,7 +53,7 @@ class Flow:
         self._waiting.extend((exercise, one) for one in asked)
         self._fill()
 
-    def some(self) -> list[Answer]:
+    def some(self) -> list[Settled]:
         """What comes back next; nothing once all is there.
 
         Raises EngineError where the cluster is gone, and HouseError where a worker cannot judge.
@@ -102,14 +102,14 @@ class Flow:
         self._flying[key] = batch
         return self._client.submit(judge_batch, self._plugin, msgspec.json.encode(batch), key=key, pure=False)
 
-    def _landed(self, future: Future[bytes]) -> list[Answer]:
+    def _landed(self, future: Future[bytes]) -> list[Settled]:
         """What a batch came to; what has no result is a suspect."""
         batch = self._flying.pop(str(future.key))
         came = list(zip(batch.asked, self._reply(batch, future).results, strict=True))
         self._suspects.extend((batch.exercise, one) for one, result in came if not result)
         return [(batch.exercise, one, result) for one, result in came if result]
 
-    def _alone(self, exercise: str, one: Asked) -> Answer:
+    def _alone(self, exercise: str, one: Asked) -> Settled:
         """What comes of a suspect, asked with nothing else in flight."""
         why = ""
         for _ in range(_MOST_TRIES):

@@ -216,13 +216,8 @@ def keys_of(batch: Batch) -> list[Key]:
     return [batch.key(one) for one in batch.asked]
 
 
-def main() -> None:
-    """Serve until stdin closes, or until no question has come for too long."""
-    from grader.engine.batch import Engine
-    from grader.engine.cage import Level
-
-    root, level, jobs = sys.argv[1:]
-    house = House(Path(root))
+def open_ends() -> tuple[Questions, Callable[[Answer], None]]:
+    """The questions that come in on stdin, and what writes an answer to stdout; to nothing else, from now on."""
     questions, answers = Questions(os.dup(0)), os.dup(1)  # pytest takes stdin for itself
     os.dup2(2, 1)  # what anything prints is no result
 
@@ -230,12 +225,28 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody is there any more, which the next look sees
             write_all(answers, msgspec.json.encode(answer) + b"\n")
 
+    return questions, say
+
+
+def refuse_all(questions: Questions, say: Callable[[Answer], None], why: str) -> None:
+    """Say why nothing can be judged here, for as long as somebody asks."""
+    while batch := questions.next():
+        say(Refused(keys_of(batch), why))
+
+
+def main() -> None:
+    """Serve until stdin closes, or until no question has come for too long."""
+    from grader.engine.batch import Engine
+    from grader.engine.cage import Level
+
+    root, level, jobs = sys.argv[1:]
+    house = House(Path(root))
+    questions, say = open_ends()
     try:
         with Engine(house.exercises.values(), Level(level)) as engine:
             _Server(house, engine, int(jobs), say).serve(questions)
     except HouseError as error:  # the machine isolates less than is wanted
-        while batch := questions.next():
-            say(Refused(keys_of(batch), str(error)))
+        refuse_all(questions, say, str(error))
 
 
 if __name__ == "__main__":

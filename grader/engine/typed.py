@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _PART = Part(name="answer", points=1, minutes=1, topics=(), hints=())
 _LIMITS = Limits(check_seconds=5.0, exercise_seconds=30.0)
-_LONGEST = 400
 _MOST_TRIES = 3
 
 
@@ -37,8 +36,8 @@ class Typed(msgspec.Struct, frozen=True):
     """What is there in the place of an answer."""
 
 
-class Handed(msgspec.Struct, frozen=True):
-    """What was handed in for the questions of a quiz."""
+class AnswerSheet(msgspec.Struct, frozen=True):
+    """What a student's text answers to the questions of a quiz."""
 
     answers: tuple[Typed, ...]
     isolation: str
@@ -46,7 +45,7 @@ class Handed(msgspec.Struct, frozen=True):
     """Why nothing of it can be read: what the code raised, or what ended it."""
 
 
-def typed_answers(engine: "Engine", text: str, stem: str, ids: Sequence[str], seed: int) -> Handed:
+def typed_answers(engine: "Engine", text: str, stem: str, ids: Sequence[str], seed: int) -> AnswerSheet:
     """Run a student's text, which defines `answer`, and take its answers to these questions.
 
     stem: the file is called `<stem>.py` in messages. What the machine may be to blame for is tried again.
@@ -74,30 +73,30 @@ def typed_answers(engine: "Engine", text: str, stem: str, ids: Sequence[str], se
             found = caged.doubts.get(_PART.name)
             if not found or (attempt == _MOST_TRIES and not found.proved):
                 told = cut_told(caged.explainer.learner(error, _PART))
-                return Handed((), caged.isolation or str(engine.level), told)
+                return AnswerSheet((), caged.isolation or str(engine.level), told)
             doubt = found
         finally:
             caged.close()
     raise EngineError(doubt.said)
 
 
-def _believed(value: Any, count: int, isolation: str) -> Handed:
+def _believed(value: Any, count: int, isolation: str) -> AnswerSheet:
     """What a reply says, if it has the form of one: hostile code may send any data."""
     if type(value) is str:
-        return Handed((), isolation, Told(Verdict.ERROR, plain(value[:_LONGEST])))
+        return AnswerSheet((), isolation, Told(Verdict.ERROR, plain(value[:driver.LONGEST])))
     if isinstance(value, list) and len(value) == count:
         answers = tuple(_answer(one) for one in value)
         if None not in answers:
-            return Handed(tuple(filter(None, answers)), isolation)
-    return Handed((), isolation, Told(Verdict.ERROR, "what the code says of `answer` cannot be read"))
+            return AnswerSheet(tuple(filter(None, answers)), isolation)
+    return AnswerSheet((), isolation, Told(Verdict.ERROR, "what the code says of `answer` cannot be read"))
 
 
 def _answer(one: Any) -> Typed | None:
     match one:
         case None:
             return Typed()
-        case ["typed", str(text)] if len(text) <= _LONGEST:
+        case ["typed", str(text)] if len(text) <= driver.LONGEST:
             return Typed(text=text)
         case ["odd", str(text)]:
-            return Typed(odd=plain(text[:_LONGEST]))
+            return Typed(odd=plain(text[:driver.LONGEST]))
     return None
