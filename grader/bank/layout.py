@@ -18,10 +18,10 @@ SETUP = "setup"
 ANSWER = "answer-"
 PART = "part-"
 """The name of a part's graded cell begins with this."""
-
-
 QUESTION = "question"
 """The name of the free-text cell."""
+QUIZ = "quiz"
+"""The notebook of a quiz is `quiz.ipynb`; a script may take its place, `quiz.py`."""
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from grader.bank.catalog import House, label_of
+from grader.bank.layout import QUIZ
 from grader.base.errors import HouseError
 from grader.classroom.gradescope import place_of, write_folder
 from grader.classroom.quiz import QUESTIONS, SECRET, read_handed_out, read_secret
@@ -44,12 +45,12 @@ def judge(root: Path, name: str) -> int:
     from grader.base.seeds import new_seed
     from grader.classroom.quizzed import Quiz
     from grader.engine.batch import Engine
-    from grader.submissions.quiz import STEM, HandedQuiz, read_quizzes
+    from grader.submissions.quiz import HandedQuiz, read_quizzes
     from grader.views.export import as_gradescope
 
     quiz = Quiz(House(root / "source"), root / "source" / _COURSE / "source" / name)
     student, problem = _student(root / "submission_metadata.json", quiz)
-    place = place_of({f"{STEM}.py", f"{STEM}.ipynb"}, root / "submission")
+    place = place_of({f"{QUIZ}.py", f"{QUIZ}.ipynb"}, root / "submission")
     (submission,) = read_quizzes([HandedQuiz(student, name, quiz.ids, place=place)])
     if problem:
         submission = msgspec.structs.replace(submission, problem=problem)

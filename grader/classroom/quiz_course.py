@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from grader.bank.catalog import EXERCISE_ID, House
+from grader.bank.layout import QUIZ
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.base.text import plain
@@ -15,7 +16,6 @@ from grader.classroom.course import Written, configuration, write_texts
 from grader.classroom.notebook import as_text
 from grader.classroom.quiz import QUESTIONS, HandedOut, handed_out, new_secret, read_handed_out
 from grader.classroom.quiz_notebook import quiz_notebook
-from grader.submissions.quiz import STEM
 
 
 def write_quiz(
@@ -30,7 +30,7 @@ def write_quiz(
         raise HouseError(f"'{plain(name)}' cannot be the name of a quiz. Use letters, digits, '-' and '_', as week_3.")
     folder = course / "source" / name
     notebooks = [path.stem for path in folder.glob("*.ipynb")]
-    if notebooks and STEM not in notebooks:
+    if notebooks and QUIZ not in notebooks:
         raise HouseError(f"{plain(str(folder))} is an assignment already, and no quiz. Give the quiz another --name.")
     try:
         secret = new_secret(course)
@@ -47,7 +47,7 @@ def write_quiz(
     elif before:
         now = replace(now, students=before.students | now.students)
     notebook = as_text(quiz_notebook(name, ids, QUESTIONS))
-    texts = {**configuration(course, house.bank), f"source/{name}/{STEM}.ipynb": notebook}
+    texts = {**configuration(course, house.bank), f"source/{name}/{QUIZ}.ipynb": notebook}
     done = write_texts(course, texts, overwrite)
     write_file(folder / QUESTIONS, msgspec.json.encode(now).decode())
     return done, len(now.students) - len(students)

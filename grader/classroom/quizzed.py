@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from grader import __version__
 from grader.bank.catalog import House
+from grader.bank.layout import QUIZ
 from grader.base.errors import EngineError, HouseError, RunError
 from grader.base.text import plain
 from grader.classroom.quiz import WRITE, HandedOut, read_handed_out, read_secret, text_of
@@ -20,7 +21,7 @@ from grader.drills.question import Variant
 from grader.drills.value import Unread
 from grader.engine.server import Answer, Batch, Judged, Refused, open_ends, refuse_all
 from grader.submissions.find import Submission
-from grader.submissions.quiz import STEM, HandedQuiz, read_quizzes
+from grader.submissions.quiz import HandedQuiz, read_quizzes
 from grader.verdicts.finding import Finding
 from grader.verdicts.result import CheckResult, PartResult, Result
 from grader.verdicts.verdict import Verdict
@@ -77,7 +78,7 @@ class Quiz:
         if variants is None or problem:
             return self._result([_part(id, Verdict.ERROR, problem, of_file=True) for id in self.ids], submission, level)
         try:
-            sheet = typed_answers(engine, submission.text, STEM, self.ids, seed)
+            sheet = typed_answers(engine, submission.text, QUIZ, self.ids, seed)
         except EngineError as error:
             return self._result([_part(id, Verdict.GRADER_ERROR, str(error)) for id in self.ids], submission, level)
         return self._result(_parts(self.ids, variants, sheet), submission, sheet.isolation)

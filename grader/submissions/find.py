@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from grader.bank.catalog import Exercise, House
-from grader.bank.layout import layout_of
+from grader.bank.layout import QUIZ, layout_of
 from grader.bank.source import survey
 from grader.base.errors import HouseError
 from grader.base.files import LARGEST_FILE, digest, read_file
@@ -74,7 +74,9 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
             continue
         for place in _folders(student, f"{student.name}/", found):
             exercise = house.exercises.get(place.name)
-            if exercise is None:
+            if exercise is None and any((place / f"{QUIZ}{suffix}").exists() for suffix in _SUFFIXES):
+                found.refused.append(f"{student.name}/{place.name} is a quiz, which nbgrader or Gradescope grades.")
+            elif exercise is None:
                 known = nearest(place.name, house.exercises)
                 found.refused.append(f"{student.name}/{place.name}: there is no exercise '{place.name}'.{known}")
             elif not only or exercise.id in only:

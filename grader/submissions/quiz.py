@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from grader.bank.layout import Cell
+from grader.bank.layout import QUIZ, Cell
 from grader.bank.source import survey
 from grader.base.files import LARGEST_FILE, read_file
 from grader.base.text import plain
@@ -23,8 +23,6 @@ from grader.submissions.notebook import (
 )
 from grader.submissions.script import ScriptError, text_of_script
 
-STEM = "quiz"
-"""The notebook of a quiz is `quiz.ipynb`; a script may take its place, `quiz.py`."""
 _ANSWER = "answer"
 _NAMED = re.compile(r'^quiz = "([\w-]+)"$', re.MULTILINE)
 _ANSWERS = re.compile(r"^answer\b", re.MULTILINE)
@@ -85,12 +83,12 @@ def _read(one: HandedQuiz) -> Submission:
 
 def _text_in(one: HandedQuiz, place: Path) -> str:
     """The text in a folder: of the script, or of the one notebook, whatever its name is."""
-    if (place / f"{STEM}.py").exists():
-        return text_of_script(read_file(place / f"{STEM}.py", LARGEST_FILE), {_ANSWER})
+    if (place / f"{QUIZ}.py").exists():
+        return text_of_script(read_file(place / f"{QUIZ}.py", LARGEST_FILE), {_ANSWER})
     names = sorted(path.name for path in place.iterdir() if path.suffix == ".ipynb" and path.name[0] != ".")
-    name = f"{STEM}.ipynb" if f"{STEM}.ipynb" in names else names[0] if len(names) == 1 else ""
+    name = f"{QUIZ}.ipynb" if f"{QUIZ}.ipynb" in names else names[0] if len(names) == 1 else ""
     if not name:
-        raise NotebookError(f"has neither {STEM}.ipynb nor {STEM}.py in it")
+        raise NotebookError(f"has neither {QUIZ}.ipynb nor {QUIZ}.py in it")
     return _text_of(one, read_file(place / name, LARGEST_NOTEBOOK).decode("utf-8-sig"))
 
 
@@ -103,7 +101,7 @@ def _text_of(one: HandedQuiz, notebook: str) -> str:
         {**cell, "metadata": {"nbgrader": {"grade_id": _ANSWER if number == chosen else ""}}}
         for number, cell in enumerate(cells)
     ]
-    return source_of_notebook(json.dumps({"cells": marked}), STEM, LARGEST_FILE, layout)
+    return source_of_notebook(json.dumps({"cells": marked}), QUIZ, LARGEST_FILE, layout)
 
 
 def _chosen(cells: Sequence[Any], stub: str) -> int:

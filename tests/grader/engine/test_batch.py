@@ -86,12 +86,14 @@ def test_hidden_folders_and_other_files_are_passed_over(home):
 
 def test_an_unknown_exercise_is_refused_by_name(home):
     hand_in(home, "ann", "a = 1", exercise="dl_901_runing_mean")
+    hand_in(home, "ann", "{}", "quiz.ipynb", exercise="week_3")
     hand_in(home, "bob", "a = 1")
     got = found(home)
     assert [one.student for one in got.submissions] == ["bob"]
     assert got.refused == [
-        f"ann/dl_901_runing_mean: there is no exercise 'dl_901_runing_mean'. Did you mean '{ID}'?"
-    ]  # fmt: skip
+        f"ann/dl_901_runing_mean: there is no exercise 'dl_901_runing_mean'. Did you mean '{ID}'?",
+        "ann/week_3 is a quiz, which nbgrader or Gradescope grades.",
+    ]
 
 
 @pytest.mark.parametrize("where", ["running_mean.py", "ann/dl_901_running_mean.ipynb"])
