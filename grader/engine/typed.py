@@ -83,7 +83,7 @@ def typed_answers(engine: "Engine", text: str, stem: str, ids: Sequence[str], se
 def _believed(value: Any, count: int, isolation: str) -> AnswerSheet:
     """What a reply says, if it has the form of one: hostile code may send any data."""
     if type(value) is str:
-        return AnswerSheet((), isolation, Told(Verdict.ERROR, plain(value[:driver.LONGEST])))
+        return AnswerSheet((), isolation, Told(Verdict.ERROR, plain(value[: driver.LONGEST])))
     if isinstance(value, list) and len(value) == count:
         answers = tuple(_answer(one) for one in value)
         if None not in answers:
@@ -98,5 +98,5 @@ def _answer(one: Any) -> Typed | None:
         case ["typed", str(text)] if len(text) <= driver.LONGEST:
             return Typed(text=text)
         case ["odd", str(text)]:
-            return Typed(odd=plain(text[:driver.LONGEST]))
+            return Typed(odd=plain(text[: driver.LONGEST]))
     return None
