@@ -54,7 +54,7 @@ def judge(root: Path, name: str) -> int:
     (submission,) = read_quizzes([HandedQuiz(student, name, quiz.ids, place=place)])
     if problem:
         submission = msgspec.structs.replace(submission, problem=problem)
-    with Engine([]) as engine:
+    with Engine([], hidden=quiz.hidden) as engine:
         result = quiz.judge(engine, submission, student, new_seed())
     if result.grader_failed:
         print("the grader failed; nobody is charged for it", file=sys.stderr)

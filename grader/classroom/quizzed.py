@@ -19,6 +19,7 @@ from grader.drills.judge import judged
 from grader.drills.own import own_variant
 from grader.drills.question import Variant
 from grader.drills.value import Unread
+from grader.engine.hidden import hidden_paths
 from grader.engine.server import Answer, Batch, Judged, Refused, open_ends, refuse_all
 from grader.submissions.find import Submission
 from grader.submissions.quiz import HandedQuiz, read_quizzes
@@ -41,11 +42,17 @@ class Quiz:
         self.house = house
         self.name = folder.name
         self.handed_out: HandedOut = read_handed_out(folder)
-        self._secret = read_secret(folder.resolve().parents[1])
+        self._course = folder.resolve().parents[1]
+        self._secret = read_secret(self._course)
 
     @property
     def ids(self) -> tuple[str, ...]:
         return self.handed_out.questions
+
+    @property
+    def hidden(self) -> list[Path]:
+        """What no cage may read, wherever it lies: who could read the secret could compute every answer."""
+        return [self._course, *hidden_paths(self.house.exercises.values())]
 
     def variants(self, student: str) -> list[Variant] | None:
         """What a student is asked; None for one who is not on the roster.
@@ -140,7 +147,7 @@ def main() -> None:
     questions, say = open_ends()
     try:
         quiz = Quiz(House(Path(root)), Path(folder))
-        with Engine([], Level(level)) as engine:
+        with Engine([], Level(level), quiz.hidden) as engine:
             while batch := questions.next():
                 _judge(quiz, engine, batch, say)
     except (RunError, HouseError) as error:
