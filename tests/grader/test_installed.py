@@ -190,6 +190,7 @@ def test_every_command_of_a_learner_works_in_it(place):
     assert "earned" in place.grader("status", "17")
     assert "what an interviewer asks" in place.grader("questions", "17")
     assert "due" in place.grader("drill", "--count")
+    assert "No interview yet." in place.grader("interview", "--history")
     assert "the reference" in place.grader("picture", "17", EXERCISE.pictures[0].part)
     assert "wrote report.html" in place.grader("report")
     assert "is the stub again" in place.grader("reset", "17")
@@ -198,6 +199,14 @@ def test_every_command_of_a_learner_works_in_it(place):
     assert place.grader("history", "17", "--show", "2").splitlines() == read_source(EXERCISE.solution).splitlines()
     assert (place.folder / ".grader" / "progress.sqlite").is_file()
     assert not (place.packages / "dl_kata" / ".grader").exists()
+
+
+def test_every_command_of_the_readme_is_among_these():
+    """It says that each works in a practice folder."""
+    table = (REPOSITORY / "README.md").read_text().partition("| command | does |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`grader ([a-z]+)", table))
+    assert {"check", "interview", "update"} <= named
+    assert named - set(re.findall(r'grader"?(?:\(|, )"([a-z]+)"', Path(__file__).read_text())) == set()
 
 
 def test_pytest_runs_the_hidden_checks_and_the_examples(place):
