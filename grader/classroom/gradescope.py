@@ -17,6 +17,8 @@ from grader.verdicts.result import Result
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TREES = ("exercises", "solutions", "tests")
+COURSE = "course"
+"""Where a quiz lies in an autograder, as in the folder of a course."""
 
 _DEEPEST = 5
 _MOST_FOLDERS = 100
@@ -54,12 +56,16 @@ def write_autograder(folder: Path, house: House, exercise: Exercise) -> None:
 def write_folder(folder: Path, house: House, more: Mapping[Path, Path], module: str, graded: str) -> None:
     """Write an autograder, which runs a module of the grader's for each submission. Raises HouseError.
 
-    more: what it needs besides the grader, files and folders: where in it, to where they lie. graded: its name.
+    more: what it needs besides the grader, files and folders: where in it, to where they lie. graded: its name. What an
+    autograder in this folder held of another exercise or quiz goes: nobody uploads checks or a secret unawares.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "run_autograder").is_file():
         raise HouseError(f"{folder} is not empty, and no autograder: name a new folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for tree in (*_TREES, COURSE):
+            shutil.rmtree(folder / tree, ignore_errors=True)
+        (folder / "exercises").mkdir()
         _copy(_PACKAGE, folder / "grader")
         for target, source in more.items():
             _copy(source, folder / target)

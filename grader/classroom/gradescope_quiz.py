@@ -13,11 +13,8 @@ import msgspec
 from grader.bank.catalog import House, label_of
 from grader.bank.layout import QUIZ
 from grader.base.errors import HouseError
-from grader.classroom.gradescope import place_of, write_folder
+from grader.classroom.gradescope import COURSE, place_of, write_folder
 from grader.classroom.quiz import QUESTIONS, SECRET, read_handed_out, read_secret
-
-_COURSE = Path("course")
-"""Where the quiz lies in the autograder, as in the folder of a course."""
 
 
 def write_quiz_autograder(folder: Path, house: House, quiz: Path) -> str:
@@ -31,7 +28,7 @@ def write_quiz_autograder(folder: Path, house: House, quiz: Path) -> str:
         for path in (house.bank / "exercises").glob("*/drills.py")
         if label_of(path.parent.name) in labels
     }
-    own = {_COURSE / "source" / quiz.name / QUESTIONS: quiz / QUESTIONS, _COURSE / SECRET: course / SECRET}
+    own = {Path(COURSE, "source", quiz.name, QUESTIONS): quiz / QUESTIONS, Path(COURSE, SECRET): course / SECRET}
     write_folder(folder, house, {**drills, **own}, "grader.classroom.gradescope_quiz", quiz.name)
     return quiz.name
 
@@ -48,7 +45,7 @@ def judge(root: Path, name: str) -> int:
     from grader.submissions.quiz import HandedQuiz, read_quizzes
     from grader.views.export import as_gradescope
 
-    quiz = Quiz(House(root / "source"), root / "source" / _COURSE / "source" / name)
+    quiz = Quiz(House(root / "source"), root / "source" / COURSE / "source" / name)
     student, problem = _student(root / "submission_metadata.json", quiz)
     place = place_of({f"{QUIZ}.py", f"{QUIZ}.ipynb"}, root / "submission")
     (submission,) = read_quizzes([HandedQuiz(student, name, quiz.ids, place=place)])

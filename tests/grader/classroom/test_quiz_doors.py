@@ -182,6 +182,11 @@ def test_the_command_builds_it(house, quiz, tmp_path, monkeypatch):
     done = export("--quiz", quiz)
     assert done.exit_code == 0, done.output
     assert f"grades {QUIZ} on Gradescope. It holds the secret of your course: keep it to yourself." in done.output
+    assert export("--exercise", "901").exit_code == 0
+    assert not list((tmp_path / "out").glob(f"**/{SECRET}")), "nor does the secret stay, where another one is built"
+    assert list((tmp_path / "out").glob("solutions/*/*.py"))
+    assert export("--quiz", quiz).exit_code == 0
+    assert not (tmp_path / "out" / "solutions").exists()
     done = export("--quiz", quiz, "--exercise", "901")
     assert done.exit_code == 2
     done = export("--quiz", tmp_path)
