@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from grader.bank.catalog import House
+from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.base.text import defused, plain
 from grader.classroom.marks import Graded, Marks, read_batch
@@ -141,6 +142,8 @@ def write_report(house: House, place: Path, page: Path) -> int:
 
     place: what `grader grade` wrote, or a course of nbgrader.
     """
+    if not place.is_dir():
+        raise HouseError(f"{place} is no folder: name a course of nbgrader, or what `grader grade --out` wrote.")
     if (place / "results.jsonl").is_file():
         marks = read_batch(house, place)
     else:

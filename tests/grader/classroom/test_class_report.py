@@ -117,7 +117,15 @@ def test_results_of_an_exercise_that_this_house_does_not_have(home):
     assert "dl_999_of_a_newer_release</th>" in (home.root / "report.html").read_text()
 
 
+def test_what_is_no_folder(home):
+    (home.root / "roster.csv").touch()
+    for name in ("roster.csv", "nowhere"):
+        done = home.grader("class", "report", name, "-o", "report.html")
+        assert (done.code, f"{name} is no folder: name a course of nbgrader, or" in done.err) == (2, True), done.said
+
+
 def test_a_folder_that_holds_neither(home):
+    (home.root / "submitted").mkdir(exist_ok=True)
     done = home.grader("class", "report", "submitted", "-o", "report.html")
     assert done.code == 2
     assert "submitted has no gradebook.db: run nbgrader autograde there first" in done.err
