@@ -1,8 +1,8 @@
 """Students who wrote nearly the same, for a person to look at: it may be a copy, or the way that everybody is taught.
 
 Each function is compared with the same function of the others, by the longest common subsequence of their tokens
-(RapidFuzz); only what both have begun counts. Four exercises that two
-authors wrote whole, neither seeing the other's, are 59 to 73 % alike.
+(RapidFuzz); only what both have begun counts. Four exercises that two authors wrote whole, neither seeing the other's,
+are 59 to 73 % alike.
 """
 
 from collections import defaultdict

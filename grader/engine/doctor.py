@@ -38,7 +38,9 @@ def facts() -> Iterator[Fact]:
     for name in ("processes", "memory"):
         how = by.get(means[name], f"counted by the kernel, in a {means[name]}")
         yield Fact(f"{name} of a submission", how)
-    yield Fact("processors of a submission", means["processors"])
+    own, _, cores = means["processors"].rpartition(", ")
+    fair_share = "; the kernel gives each submission a share like any other program's" if own else ""
+    yield Fact("processors of a submission", f"{cores} at a time{fair_share}")
 
 
 def _python() -> Fact:

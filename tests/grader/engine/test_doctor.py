@@ -27,6 +27,7 @@ def test_it_says_what_this_machine_gives(home):
     assert found["torch"]["value"].startswith("2.")
     assert done.code == int(any(fact["todo"] for fact in found.values()))
     assert {"processes of a submission", "memory of a submission", "processors of a submission"} <= found.keys()
+    assert "session" not in done.out, "the word of the record, which says nothing to a teacher"
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])
