@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -471,4 +470,3 @@ def test_nothing_is_graded_where_the_secret_or_the_drills_are_others(house, tmp_
         with pytest.raises(ServerError, match=said):
             judge("ann", "answer = {}")
         judge.close()
-    assert os.listdir(quiz)  # noqa: PTH208 - it is there
