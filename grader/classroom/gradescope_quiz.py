@@ -20,7 +20,7 @@ from grader.classroom.quiz import QUESTIONS, SECRET, read_handed_out, read_secre
 def write_quiz_autograder(folder: Path, house: House, quiz: Path) -> str:
     """Write the folder, and return the name of the quiz. quiz: its folder. Raises HouseError where that cannot be."""
     quiz = quiz.resolve()
-    course, handed_out = quiz.parents[1], read_handed_out(quiz)
+    course, handed_out = quiz.parent.parent, read_handed_out(quiz)
     read_secret(course)
     labels = {id.partition(".")[0] for id in handed_out.questions}
     drills = {

@@ -42,7 +42,7 @@ class Quiz:
         self.house = house
         self.name = folder.name
         self.handed_out: HandedOut = read_handed_out(folder)
-        self._course = folder.resolve().parents[1]
+        self._course = folder.resolve().parent.parent
         self._secret = read_secret(self._course)
 
     @property

@@ -71,6 +71,7 @@ class Flow:
     def _fill(self) -> None:
         """Send as much as may be in flight."""
         threads = self._threads()
+        # Of a worker with many threads twice what they judge at a time, and one more batch on its way.
         most = sum(max(_BATCHES_A_WORKER, 1 + 2 * count // _MOST_IN_BATCH) for count in threads)
         while self._waiting and len(self._flying) < max(most, _BATCHES_A_WORKER):
             size = len(self._waiting) // (4 * max(len(threads), 1))  # smaller at the end, so that all end together

@@ -25,7 +25,7 @@ class ClusterJudging:
         self._open = contextlib.ExitStack()
         self.has_ended = False
 
-        def wanted(id: str) -> dict[str, str]:
+        def wanted(id: str) -> dict[str, str]:  # each time: who asks may live for days, and checks change meanwhile
             return all_versions(house.exercises[id])
 
         with self._told():

@@ -189,6 +189,7 @@ def test_the_command_builds_it(house, quiz, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "solutions").exists()
     done = export("--quiz", quiz, "--exercise", "901")
     assert done.exit_code == 2
-    done = export("--quiz", tmp_path)
-    assert done.exit_code == 2
-    assert "questions.json cannot be read: No such file or directory." in done.output
+    for nowhere in (tmp_path, "/"):
+        done = export("--quiz", nowhere)
+        assert done.exit_code == 2
+        assert "questions.json cannot be read: No such file or directory." in done.output
