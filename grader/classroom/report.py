@@ -144,6 +144,8 @@ def write_report(house: House, place: Path, page: Path) -> int:
     """
     if not place.is_dir():
         raise HouseError(f"{place} is no folder: name a course of nbgrader, or what `grader grade --out` wrote.")
+    if page.suffix == ".csv":
+        raise HouseError(f"{page} would be the table beside the page: let --output name the page, as report.html.")
     if (place / "results.jsonl").is_file():
         marks = read_batch(house, place)
     else:

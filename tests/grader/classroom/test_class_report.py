@@ -117,6 +117,13 @@ def test_results_of_an_exercise_that_this_house_does_not_have(home):
     assert "dl_999_of_a_newer_release</th>" in (home.root / "report.html").read_text()
 
 
+def test_the_table_does_not_take_the_page_s_place(home):
+    Results(home.root / "results").add(result("ann", part("batch_mean", 30, Verdict.PASSED)))
+    done = home.grader("class", "report", "results", "-o", "report.csv")
+    assert (done.code, "let --output name the page" in done.err) == (2, True), done.said
+    assert not (home.root / "report.csv").exists()
+
+
 def test_what_is_no_folder(home):
     (home.root / "roster.csv").touch()
     for name in ("roster.csv", "nowhere"):
