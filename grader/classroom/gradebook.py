@@ -12,7 +12,7 @@ from grader.base.files import read_file
 from grader.classroom.alike import told
 from grader.classroom.marks import Graded, Marks, said_versions
 from grader.classroom.notebook import Shown, part_named, read_shown
-from grader.submissions.eyes import letter_for_letter
+from grader.submissions.eyes import identical, letter_for_letter
 from grader.submissions.find import Handed, read_all
 from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_of_notebook, grade_id_of
 from grader.submissions.quiz import quiz_named
@@ -165,8 +165,9 @@ def _needs_eyes(course: Path, graded: Sequence[Graded]) -> list[str]:
     """What a person should look at: sentences about what could not be read, was not graded, or is the same twice."""
     unread = {(one.student, one.exercise): one.problem for one in graded if one.problem}
     out = [f"{student}, {id}: {problem}" for (student, id), problem in unread.items()]
-    same = letter_for_letter((one.exercise, one.source, one.student) for one in graded if one.source)
-    return out + same + _not_graded(course)
+    same = identical((one.exercise, one.source, one.student) for one in graded if one.source)
+    out += [letter_for_letter(exercise, names) for exercise, names in same]
+    return out + _not_graded(course)
 
 
 def _not_graded(course: Path) -> list[str]:

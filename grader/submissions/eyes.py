@@ -15,26 +15,31 @@ def needs_eyes(found: Found, results: Iterable[Result]) -> list[str]:
     out = [f"{one.student}/{one.exercise}: {one.problem}." for one in found.submissions if one.problem]
     out += [f"{one.student}/{one.exercise}: {one.note}." for one in found.submissions if one.note]
     out += [f"{sentence} It is left out." for sentence in found.refused]
-    out += letter_for_letter(
+    same = identical(
         (one.exercise, one.source, one.student)
         for one in results
         if not one.problem and any(part.verdict not in NOT_BEGUN for part in one.parts)
     )
+    out += [letter_for_letter(exercise, some(names)) for exercise, names in same]
     out += [f"{one.student}/{one.exercise}: the grader failed on it. Grade it again." for one in results
             if one.grader_failed]  # fmt: skip
     return out
 
 
-def letter_for_letter(handed: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Who handed in one and the same text. handed: an exercise, the hash of what is more than its stub, a student."""
+def identical(handed: Iterable[tuple[str, str, str]]) -> list[tuple[str, list[str]]]:
+    """Exercises with the students who handed in one and the same text.
+
+    handed: an exercise, the hash of a text that is more than its stub, and a student.
+    """
     same: dict[tuple[str, str], dict[str, None]] = {}
     for exercise, source, student in handed:
         same.setdefault((exercise, source), {})[student] = None
-    return [
-        f"{' and '.join(some([*names]))} handed in the same for {exercise}, letter for letter."
-        for (exercise, _), names in same.items()
-        if len(names) > 1
-    ]
+    return [(exercise, [*names]) for (exercise, _), names in same.items() if len(names) > 1]
+
+
+def letter_for_letter(exercise: str, names: Sequence[str]) -> str:
+    """The sentence for such students."""
+    return f"{' and '.join(names)} handed in the same for {exercise}, letter for letter."
 
 
 def some(names: Sequence[str]) -> list[str]:
