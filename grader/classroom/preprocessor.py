@@ -363,7 +363,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         judging: Judges
         if judge.quiz:
             command = (_QUIZ, self.house, judge.quiz, self.require)
-            judging = Judging(judge.root, self.require, 1, command)
+            judging = Judging(judge.root, self.require, 1, module=command)
         elif self.cluster:
             try:
                 from grader.cluster.judging import ClusterJudging
@@ -371,7 +371,8 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 raise ServerError("c.GradeParts.cluster needs Dask: install the extra `cluster`") from None
             judging = ClusterJudging(House(judge.root), self.cluster, self.require)
         else:
-            judging = Judging(judge.root, self.require, self.jobs or len(processors()))
+            course = Path(self.parent.parent.coursedir.root)  # what others handed in, and their marks
+            judging = Judging(judge.root, self.require, self.jobs or len(processors()), [course])
         atexit.register(judging.close)
         return judging
 

@@ -48,12 +48,16 @@ class Judging:
     """The asking end of a process of its own. Several threads may ask at a time.
 
     Results are kept: a submission that was announced is judged once. root: the house. level: the least isolation. jobs:
-    submissions at a time. module: what runs in the place of `server`, and its arguments.
+    submissions at a time. hidden: what no cage may read, besides the house. module: what runs in the place of `server`,
+    and its arguments.
     """
 
-    def __init__(self, root: Path, level: str, jobs: int, module: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: Path, level: str, jobs: int, hidden: Sequence[Path] = (), module: Sequence[str] = ()
+    ) -> None:
+        server = ("grader.engine.server", str(root), level, str(jobs), *map(str, hidden))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *(module or ("grader.engine.server", str(root), level, str(jobs)))],
+            [sys.executable, "-m", *(module or server)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,8 +1,9 @@
-"""Judges submissions for as long as somebody asks: `python -m grader.engine.server ROOT LEVEL JOBS`.
+"""Judges submissions for as long as somebody asks: `python -m grader.engine.server ROOT LEVEL JOBS HIDDEN...`.
 
 Who asks must not run torch or hold the checks: nbgrader's own process, or a worker of a cluster. This process reads
 batches from stdin, one JSON line each, and writes each result to stdout as it comes. One serves all exercises of a
-house: it collects the checks of each once. It ends when the other side does, whatever it is at.
+house: it collects the checks of each once. It ends when the other side does, whatever it is at. HIDDEN: what no cage
+may read, besides the house.
 
 `Judging` is the other side.
 """
@@ -239,11 +240,11 @@ def main() -> None:
     from grader.engine.batch import Engine
     from grader.engine.cage import Level
 
-    root, level, jobs = sys.argv[1:]
+    root, level, jobs, *hidden = sys.argv[1:]
     house = House(Path(root))
     questions, say = open_ends()
     try:
-        with Engine(house.exercises.values(), Level(level)) as engine:
+        with Engine(house.exercises.values(), Level(level), map(Path, hidden)) as engine:
             _Server(house, engine, int(jobs), say).serve(questions)
     except HouseError as error:  # the machine isolates less than is wanted
         refuse_all(questions, say, str(error))

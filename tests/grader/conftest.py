@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,6 +198,18 @@ def homes(built, warm, tmp_path_factory):
 def home(homes) -> Home:
     """A house of the test's own; the learner's file is the untouched stub."""
     return homes()
+
+
+@pytest.fixture
+def in_view():
+    """A folder that a cage may read: as below /usr, or below the environment, where somebody may keep a course."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="in-view-", dir=sys.prefix))
+    except OSError:
+        pytest.skip("this environment is closed")
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

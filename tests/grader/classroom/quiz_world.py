@@ -100,7 +100,7 @@ class Judge:
     def __init__(self, house, quiz):
         self.quiz = quiz
         self.judging = Judging(
-            house.root, "process", 1, ("grader.classroom.quizzed", str(house.root), str(quiz), "process")
+            house.root, "process", 1, module=("grader.classroom.quizzed", str(house.root), str(quiz), "process")
         )
 
     def __call__(self, student, source, *more):

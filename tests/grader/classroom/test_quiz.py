@@ -4,11 +4,8 @@ import contextlib
 import io
 import json
 import re
-import shutil
 import sys
-import tempfile
 import unicodedata
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -435,30 +432,21 @@ def test_who_is_not_on_the_roster_is_told_so(judge, right):
     assert "'anne' is not on the roster of this quiz. If the name has changed" in result.problem
 
 
-def test_no_secret_and_no_drill_is_there_where_a_cage_may_read(tmp_path):
-    """As where a course and a house lie below /usr, or below the environment."""
-    try:
-        root = Path(tempfile.mkdtemp(prefix="quiz-test-", dir=sys.prefix))
-    except OSError:
-        pytest.skip("this environment is closed")
-    try:
-        house = house_with_drills(root / "house")
-        quiz = course_in(root / "course", house)
-        judge = Judge(house, quiz)
-        paths = [root / "course" / SECRET, quiz / "questions.json", house.exercises[ID].solution]
-        root.chmod(0o755)
-        paths[0].chmod(0o644)  # as its owner sees it: a cage of root's is another user
-        assert all(path.is_file() for path in paths)
-        for path in paths:
-            told = f"try:\n    told = open({str(path)!r}).read(300)\nexcept OSError as error:\n    told = repr(error)"
-            result = judge("ann", f"{told}\nanswer = {{'dl_901.prints': told}}")
-            if result.isolation == "process":
-                pytest.skip("this machine hides nothing")
-            (said,) = [part.message for part in result.parts if part.name == "dl_901.prints"]
-            assert "Error(" in said.split("is not right")[0]
-        judge.close()
-    finally:
-        shutil.rmtree(root)
+def test_no_secret_and_no_drill_is_there_where_a_cage_may_read(in_view):
+    house = house_with_drills(in_view / "house")
+    quiz = course_in(in_view / "course", house)
+    judge = Judge(house, quiz)
+    paths = [in_view / "course" / SECRET, quiz / "questions.json", house.exercises[ID].solution]
+    paths[0].chmod(0o644)  # as its owner sees it: a cage of root's is another user
+    assert all(path.is_file() for path in paths)
+    for path in paths:
+        told = f"try:\n    told = open({str(path)!r}).read(300)\nexcept OSError as error:\n    told = repr(error)"
+        result = judge("ann", f"{told}\nanswer = {{'dl_901.prints': told}}")
+        if result.isolation == "process":
+            pytest.skip("this machine hides nothing")
+        (said,) = [part.message for part in result.parts if part.name == "dl_901.prints"]
+        assert "Error(" in said.split("is not right")[0]
+    judge.close()
 
 
 def test_nothing_is_graded_where_the_secret_or_the_drills_are_others(house, tmp_path):

@@ -80,6 +80,26 @@ def test_one_process_for_all_that_is_asked(home):
         judging.close()
 
 
+def test_what_is_to_be_hidden_is_not_there_where_a_cage_may_read(home, in_view):
+    """A course below the environment: nobody reads what others handed in."""
+    other = in_view / "submitted" / "bob.py"
+    other.parent.mkdir()
+    other.write_text("secret = 1\n")
+    reads = f"try:\n    open({str(other)!r})\nexcept OSError:\n    pass\nelse:\n    raise RuntimeError('it is there')\n"
+    scores = []
+    for hidden in ([], [in_view]):
+        judging = Judging(home.root, "process", 1, hidden)
+        try:
+            batch = Batch(ID, [Asked("ann", 7, home.solution + reads)])
+            result = judging.result(batch, batch.asked[0])
+        finally:
+            judging.close()
+        if result.isolation == "process":
+            pytest.skip("this machine hides nothing")
+        scores.append(result.score)
+    assert scores == [0, 100]
+
+
 def test_it_ends_with_who_asked(home):
     """Whatever it is at: here at a submission that takes for ever."""
     judging = Judging(home.root, "process", 1)
