@@ -6,23 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from shared import PATIENCE
+from shared import PATIENCE, until
 
 from conftest import environment
 from grader.base import linux
-
-
-def until(true, what):
-    """Wait for something that no descriptor tells of: what other processes do."""
-    ends = time.monotonic() + PATIENCE
-    while not (found := true()):
-        assert time.monotonic() < ends, f"it never came to this: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def end_with_test():

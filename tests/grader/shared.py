@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,6 +39,15 @@ def once(tmp_path_factory, name, work):
     made = json.loads(kept.read_text())
     assert "failed" not in made, made["failed"]
     return made["made"]
+
+
+def until(true, what):
+    """Wait for something that no descriptor tells of: what other processes and threads do."""
+    ends = time.monotonic() + PATIENCE
+    while not (found := true()):
+        assert time.monotonic() < ends, f"it never came to this: {what}"
+        time.sleep(0.02)
+    return found
 
 
 def said(command, folder, seconds=PATIENCE):

@@ -10,12 +10,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from hostile_markup import TRAP, hostile
 from nbgrader.api import Gradebook
+from shared import until
 from test_nbgrader import Course, cell_of, notebook_wrong
 
 from conftest import ID, environment
@@ -43,6 +43,12 @@ def course(tmp_path_factory):
     return course
 
 
+def answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def address(course, tmp_path_factory):
     """JupyterLab in the course's folder, with nbgrader's extensions, as its installation enables them."""
@@ -60,11 +66,8 @@ def address(course, tmp_path_factory):
             JUPYTER_RUNTIME_DIR=str(own / "runtime"), IPYTHONDIR=str(own / "ipython"),
         ),
     )  # fmt: skip
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        assert process.poll() is None, Path(log.name).read_text()
+    until(lambda: answers(port) or process.poll() is not None, "JupyterLab answers")
+    assert process.poll() is None, Path(log.name).read_text()
     yield f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait(timeout=30)

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from dask_site import Site, count, engines, facts, memory_mb, until, worker_process
+from dask_site import Site, count, engines, facts, memory_mb, worker_process
 from notebooks import written
-from shared import PATIENCE
+from shared import PATIENCE, until
 
 from conftest import HERE, ID, environment
 from grader.base.errors import HouseError

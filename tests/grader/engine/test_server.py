@@ -5,7 +5,8 @@ import signal
 
 import msgspec
 import pytest
-from dask_site import below, until
+from dask_site import below
+from shared import until
 
 from conftest import ID
 from grader.engine.judging import Judging, RefusedError, ServerError

@@ -2,11 +2,11 @@
 
 import asyncio
 import shutil
-import time
 
 import every_drill
 import pytest
 from serve_page import HOME, ID, PORT, TOKEN, ended
+from shared import until
 from starlette.testclient import TestClient
 
 from grader.learner.interviewing import GRACE
@@ -97,10 +97,7 @@ def test_a_whole_interview(client, interviewed, clock, seats, until):
 
 def until_asked(seats):
     """Wait until a seat was opened and asked, which the server does by itself."""
-    ends = time.monotonic() + 60
-    while not (seats and seats[0].asked):
-        assert time.monotonic() < ends, "nothing was asked"
-        time.sleep(0.005)
+    until(lambda: seats and seats[0].asked, "something was asked")
 
 
 def wait_for_the_end(client):
