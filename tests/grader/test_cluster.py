@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dask_site import facts
 from shared import PATIENCE
 
 from conftest import ID, environment
@@ -43,18 +44,6 @@ def shell(home, script, *args, **variables):
     done = subprocess.run(command, cwd=home.root, env=given, text=True, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def facts(folder):
-    """What the results of a folder say, without how long it took."""
-
-    def timeless(value):
-        if isinstance(value, dict):
-            return {name: timeless(inner) for name, inner in value.items() if name != "seconds"}
-        return [timeless(inner) for inner in value] if isinstance(value, list) else value
-
-    lines = (folder / "results.jsonl").read_text().splitlines()
-    return sorted((timeless(json.loads(line)) for line in lines), key=lambda one: one["student"])
 
 
 def blocks(heading):
