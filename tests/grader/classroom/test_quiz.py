@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from quiz_world import DRILLS, IDS, STUDENTS, Judge, cells_of, course_in, house_with_drills, notebook
 
-from conftest import ID
+from conftest import HERE, ID
 from grader.bank import places
 from grader.bank.catalog import House
 from grader.base.errors import HouseError
@@ -250,6 +250,14 @@ def test_the_command_says_what_became_of_each_file(house, tmp_path, monkeypatch)
     assert f"1 student of before, not in {roster} now, can still be graded." in said
     code, said = quiz_command(house, monkeypatch, course, roster, "mean", "--name", "w", "--overwrite")
     assert (code, "generate_assignment w --force" in said) == (0, True), said
+
+
+def test_the_command_of_the_page_and_its_answers_are_of_drills_that_there_are():
+    house, page = House(HERE.parents[1]), (HERE.parents[1] / "docs/classroom.md").read_text()
+    (words,) = re.findall(r"^grader class quiz ~/course roster.csv (.*) --name", page, re.M)
+    chosen = chosen_questions(house, words.split())
+    assert len(chosen) > len(words.split()), "some are topics"
+    assert {*re.findall(r'^    "(dl_.*?)": ', page, re.M)} <= {*chosen}
 
 
 @pytest.mark.parametrize(
