@@ -900,5 +900,6 @@ def test_pool_then_pca(attempt, draw, how):
     got = np.asarray(attempt.pool_embeddings(tokens, mask, how, 2))
     of = f"pool_embeddings, how={how!r}, k=2, up to the sign of each column"
     agree(like(got.T, want.T).T, want, axes="n k", of=of, tol=1e-6)
-    with refusal(ValueError, of="pool_embeddings, how='max'"):
-        attempt.pool_embeddings(tokens, mask, "max")
+    for other in ("max", "average", "median"):
+        with refusal(ValueError, of=f"pool_embeddings, how={other!r}"):
+            attempt.pool_embeddings(tokens, mask, other)
