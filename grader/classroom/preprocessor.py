@@ -277,10 +277,6 @@ class _Judge(NamedTuple):
     tell: Tell
     quiz: str = ""
 
-    @property
-    def key(self) -> str:
-        return f"{_QUIZ} {self.quiz}" if self.quiz else self.name
-
 
 class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
     """Takes the place of Execute. A notebook that `grader course` did not write is executed as usual."""
@@ -300,7 +296,11 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
         help="Judge on the workers of this Dask scheduler (tls://HOST:PORT, or its file), as `grader grade --cluster`.",
     ).tag(config=True)
 
-    _judging: dict[str, Judges] = {}  # noqa: RUF012  # shared on purpose: nbconvert makes a new object now and then
+    # Both are shared on purpose: nbconvert makes a new object now and then.
+    _judging: dict[str, Judges] = {}  # noqa: RUF012
+    """Who judges exercises, under "", and each quiz, under its folder."""
+    _announced: dict[str, tuple[str, Judges]] = {}  # noqa: RUF012
+    """The exercise or the quiz whose submissions each of these was told of last."""
     _drawn = new_seed()
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
@@ -349,14 +349,9 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
     def _judging_by(self, judge: "_Judge") -> Judges:
         """Who judges: one process, which goes from one exercise to the next; another one for a quiz."""
-        if judge.key not in self._judging or self._judging[judge.key].has_ended:
-            live = [key for key, one in self._judging.items() if not one.has_ended and not judge.quiz]
-            running = next((self._judging[key] for key in live if not key.startswith(_QUIZ)), None)
-            self._judging.clear()
-            if running:
-                running.forget()  # nbgrader has gone on to another exercise
-            self._judging[judge.key] = running or self._started(judge)
-        return self._judging[judge.key]
+        if judge.quiz not in self._judging or self._judging[judge.quiz].has_ended:
+            self._judging[judge.quiz] = self._started(judge)
+        return self._judging[judge.quiz]
 
     def _started(self, judge: "_Judge") -> Judges:
         """A process of this machine, or the workers of a cluster. Raises ServerError."""
@@ -378,8 +373,11 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
 
     def _announce_others(self, judge: "_Judge", assignment: str, student: str) -> None:
         """Let the engine begin with the submissions that nbgrader will ask for next."""
-        if judge.key in self._judging and not self._judging[judge.key].has_ended:
+        judging = self._judging_by(judge)
+        if self._announced.get(judge.quiz) == (judge.name, judging):
             return
+        self._announced[judge.quiz] = judge.name, judging
+        judging.forget()  # nbgrader has gone on to another exercise
         converter = self.parent.parent
         asked = []
         for folder, notebooks in sorted(converter.assignments.items()):
@@ -399,7 +397,7 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                     asked.append(self._asked(judge, other, cells))
                 except (NotebookError, OSError, UnicodeError):  # names of folders are not always characters
                     continue
-        self._judging_by(judge).announce(Batch(judge.name, asked))
+        judging.announce(Batch(judge.name, asked))
 
     def _trust(self, result: Result) -> None:
         """Raises ServerError where the grader itself failed: nbgrader names the student, and goes on."""
