@@ -61,8 +61,8 @@ def chosen_questions(house: House, words: Iterable[str]) -> list[str]:
             names = known if word.startswith(PREFIXES) else sorted({one.topic for one in known.values()})
             raise HouseError(
                 f"'{word}' is no drill, as dl_011.bytes_a_token, and no topic with drills, as kv.memory."
-                f"{nearest(word, names)} `grader status --topics --json` has the topics by these names; drills are "
-                "called as the functions in exercises/<id>/drills.py."
+                f"{nearest(word, names)} `grader status --topics` names the topics; drills are called as the functions "
+                "in exercises/<id>/drills.py."
             )
         found |= dict.fromkeys([word] if word in known else of_topic)
     return list(found)
