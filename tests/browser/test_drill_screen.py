@@ -307,7 +307,7 @@ def test_a_topic_and_a_role_are_chosen(seen):
     page.get_by_label("Which").select_option("due")
     expect(page.get_by_role("group", name="No question")).to_contain_text("Nothing is due.")
     page.get_by_role("button", name="Ask what is not due yet").click()
-    expect(page.locator("article.drill")).to_contain_text("of 6 due")
+    expect(page.locator("article.drill")).to_contain_text("of 6 ·")
     page.get_by_label("Asked of").select_option("llm")
     page.locator("article.drill").wait_for()
     seen.open("/")
