@@ -46,6 +46,7 @@ def run_examples(path: Path, names: Sequence[str], module: ModuleType) -> list[R
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-oaddopts=", "-c", os.devnull]
+    options.append("--noconftest")  # it brings a collector that loads the learner's file in the place of `module`
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

@@ -4,6 +4,7 @@ A file that does not load fails each example with the sentence that a check woul
 the stub. All else is pytest's: an example is the learner's to read, with the values that pytest shows.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ class ExamplesFile(pytest.Module):
         if not path.is_file():
             gone = FileNotFoundError(f"{path.name} is missing: `grader reset {self.exercise.number}` writes it again.")
             return self._stand_in(explainer.loading(gone).told)
+        importlib.import_module("torch")  # seconds, which are not the learner's
         try:
             explainer.text = read_source(path)
             with clock(self.exercise.limits.check_seconds):

@@ -67,6 +67,13 @@ def test_a_file_that_does_not_load_keeps_its_examples_and_is_told_in_a_sentence(
     assert "examples_file.py" not in done.said
 
 
+def test_the_time_that_torch_takes_to_load_is_not_the_learners(home):
+    home.edit(f"{FOLDER}/exercise.toml", ("check_seconds = 2", "check_seconds = 0.5"))
+    home.solve()
+    done = home.cold("-m", "pytest", EXAMPLES)
+    assert "1 passed" in done.out, done.said
+
+
 def test_an_example_of_a_part_that_stands_as_in_the_stub_says_what_is_to_write(home):
     done = home.pytest(EXAMPLES)
     assert "to write: batch_mean (running_mean.py:" in done.out
