@@ -26,7 +26,7 @@ import time
 import traceback
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 import msgspec
@@ -116,7 +116,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1) -> NoReturn:
     """The keeper: it stands outside the cage, runs no code of the learner's, and outlives the answerer."""
-    folder, group = "", None
+    folder, group, init = "", None, 0
     try:
         os.setpgid(0, 0)
         status = socket.socket(fileno=status_end)
@@ -148,6 +148,8 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
                 wire.send(status, msgspec.json.encode(ended))
     except BaseException:
         traceback.print_exc()  # the grader's own fault, for an author to see
+        if init:
+            _kill(init)  # nobody would hold its limits
     finally:
         if group:
             group.remove()
@@ -245,6 +247,9 @@ def _init(job: Job, place: _Place, data: socket.socket, write_end: int, outside:
         theirs.close()
         for descriptor in (write_end, outside):
             os.close(descriptor)
+        if sys.platform == "linux":
+            signal.signal(signal.SIGTERM, _end_all)  # the answerer, forked before, has no part in it
+            linux.die_with_parent(signal.SIGTERM)
         share.admit(place.share, place.slot, answerer, ours)
         ours.close()
         if sys.platform == "linux":
@@ -260,6 +265,13 @@ def _init(job: Job, place: _Place, data: socket.socket, write_end: int, outside:
             os.write(outside, _reason(error))
     finally:
         os._exit(code)
+
+
+def _end_all(number: int, frame: FrameType | None) -> NoReturn:
+    """What `_init` does when its keeper is killed: nobody would hold the limits any more, nor end what runs."""
+    with contextlib.suppress(OSError):
+        os.killpg(0, signal.SIGKILL)  # with this process, but in a pid namespace of its own, which ends with it
+    os._exit(1)
 
 
 def _answer(job: Job, place: _Place, folder: str, held_open: tuple[int, int, int, int]) -> NoReturn:

@@ -13,8 +13,8 @@ from grader.engine.cgroup import Group
 _LEDGER = struct.Struct("dI")
 _EXACT_SECONDS = 0.25
 """Between two exact looks at memory: each walks through the page tables."""
-_SIZES = ("RssAnon:", "RssShmem:", "VmPTE:", "VmSwap:", "HugetlbPages:")
-_SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:", "Private_Hugetlb:", "Shared_Hugetlb:")
+_SIZES = (b"RssAnon:", b"RssShmem:", b"VmPTE:", b"VmSwap:", b"HugetlbPages:")
+_SHARES = (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:", b"Private_Hugetlb:", b"Shared_Hugetlb:")
 
 
 class Held:
@@ -82,14 +82,17 @@ def _proportional_mb(threads: list[int], own_mb: int) -> int:
     kib = _sum(threads, "smaps_rollup", _SHARES)
     if not kib:
         return max(0, _written_mb(threads) - own_mb)
-    return (kib + _sum(threads, "status", ("VmPTE:",))) >> 10
+    return (kib + _sum(threads, "status", (b"VmPTE:",))) >> 10
 
 
-def _sum(threads: list[int], file: str, names: tuple[str, ...]) -> int:
-    """Kibibytes in lines that begin so. A thread that has ended shows no memory, the first one too: another does."""
+def _sum(threads: list[int], file: str, names: tuple[bytes, ...]) -> int:
+    """Kibibytes in lines that begin so. A thread that has ended shows no memory, the first one too: another does.
+
+    In bytes: the name of a process stands there too, and that need be no text.
+    """
     for thread in threads:
         with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{thread}/{file}").read_text().splitlines()
+            lines = Path(f"/proc/{thread}/{file}").read_bytes().split(b"\n")
             kib = [int(line.split()[1]) for line in lines if line.startswith(names)]
             if kib:
                 return sum(kib)

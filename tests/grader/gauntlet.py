@@ -115,7 +115,7 @@ def state(pid):
     """What somebody else may do to a process short of a signal that is heard."""
     limits = [resource.prlimit(pid, what) for what in range(16)]
     nice = os.getpriority(os.PRIO_PROCESS, pid), libc.syscall(IOPRIO_GET[os.uname().machine], 1, pid)
-    stopped = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] in "tT"
+    stopped = Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0] in b"tT"
     return limits, nice, os.sched_getscheduler(pid), os.sched_getaffinity(pid), stopped
 
 
@@ -132,15 +132,15 @@ def _below(pid):
     parents = {}
     for name in filter(str.isdigit, (path.name for path in Path("/proc").iterdir())):
         try:
-            state, parent = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()[:2]
         except OSError:
             continue
-        parents.setdefault(parent, []).append((name, state))
+        parents.setdefault(parent.decode(), []).append((name, state))
     found, waiting = [], [str(pid)]
     while waiting:
         children = parents.get(waiting.pop(), [])
         waiting += [name for name, _ in children]
-        found += [name for name, state in children if state != "Z"]
+        found += [name for name, state in children if state != b"Z"]
     return found
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -181,14 +182,44 @@ def killed(folder, refuse):
     return {"found": found, "uid": os.getuid()}
 
 
-def _kill_one(name):
-    """Kill the first process of that name below this user's; ends with it."""
+LEFT = "mark(b'left' if os.fork() == 0 else b'victim'); time.sleep(300)"
+
+
+def widowed(folder, refuse):
+    """Which processes of a submission that never ends live on, where somebody kills its keeper."""
+    if refuse:
+        refuse_namespaces()
+    shutil.copytree(HERE / "house", folder / "house", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    killer = os.fork()
+    if killer == 0:
+        _kill_one("victim", above=2)  # it is a child of the first process in the cage, and that one of the keeper
+    judged(folder / "house", {"endless": VICTIM.replace("ACT", LEFT)}, jobs=1)
+    os.kill(killer, signal.SIGKILL)
+    killed = os.waitstatus_to_exitcode(os.waitpid(killer, 0)[1]) == 0
+    ends = time.monotonic() + 20
+    while (left := [*_named("left"), *_named("victim")]) and time.monotonic() < ends:
+        time.sleep(0.02)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return {"killed": killed, "left": len(left)}
+
+
+def _kill_one(name, above=0):
+    """Kill the first process of that name below this user's, or what is so far above it; ends with it."""
     while True:
-        for path in Path("/proc").glob("[0-9]*/comm"):
+        for pid in _named(name):
             with contextlib.suppress(OSError):
-                if path.read_text().strip() == name:
-                    os.kill(int(path.parent.name), signal.SIGKILL)
-                    os._exit(0)
+                for _ in range(above):
+                    pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+                os.kill(pid, signal.SIGKILL)
+                os._exit(0)
+
+
+def _named(name):
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().strip() == name.encode():
+                yield int(path.parent.name)
 
 
 # The tests' side
@@ -268,6 +299,13 @@ def test_what_somebody_else_killed_is_judged_again(name, tmp_path_factory):
     one = shown["found"][name]
     assert one["killed"]
     assert verdicts(one) == PASSED, one
+
+
+@pytest.mark.parametrize("level", ["full", "landlock"])
+def test_a_cage_ends_with_its_keeper(level):
+    if level == "full" and not grants_namespaces():
+        pytest.skip("this machine refuses namespaces")
+    assert asked("widowed", level) == {"killed": True, "left": 0}
 
 
 # What speaks for the machine
@@ -393,5 +431,5 @@ def test_a_proved_doubt_charges_nobody(home):
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
     folder, what, level = sys.argv[1:]
-    work = {"beside": beside, "killed": killed}[what]
+    work = {"beside": beside, "killed": killed, "widowed": widowed}[what]
     print(json.dumps(work(Path(folder), level == "landlock")))
