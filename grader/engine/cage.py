@@ -30,6 +30,8 @@ TMP_BYTES = 64 << 20
 OWN_FOLDER = "/attempt"
 """The folder that it may write to, at level full; /tmp is another name of it."""
 OPEN_FILES = 256
+SOCKET_BYTES = 208 << 10
+"""What the kernel holds for a socket, of what was sent and not received yet: its own default."""
 _LONGEST_REASON = 300
 _DEVICES = ("null", "full", "random", "urandom")  # no zero: mapped, it is memory that nobody counts
 
@@ -198,8 +200,18 @@ def furnish(level: Level) -> str:
         for folder in (OWN_FOLDER, "/dev/shm"):
             linux.mount("tmpfs", folder, "tmpfs", flags, f"mode=1777,size={TMP_BYTES // 2},nr_inodes=4096")
         linux.loopback_up()
+        _keep_buffers_small()
         return OWN_FOLDER
     return tempfile.mkdtemp(prefix="attempt-")
+
+
+def _keep_buffers_small() -> None:
+    """Let the kernel hold no more for a connection of the cage's own network than for any other socket."""
+    for which in ("rmem", "wmem"):
+        file = Path(f"/proc/sys/net/ipv4/tcp_{which}")
+        with contextlib.suppress(OSError):  # an old kernel has one setting for all networks
+            least, usual, most = map(int, file.read_text().split())
+            file.write_text(" ".join(str(min(one, SOCKET_BYTES)) for one in (least, usual, most)))
 
 
 def enter(

@@ -98,7 +98,13 @@ _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DGRAM, _RAW, _SEQPACKET = 1, 2, 3, 5
 _SOCKET_FLAGS = 0x800 | 0x80000  # SOCK_NONBLOCK, SOCK_CLOEXEC
 _TCP, _UDP = 6, 17
-_SOCKET_LEVELS = {"SOL_SOCKET": 1, "IPPROTO_IP": 0, "IPPROTO_TCP": _TCP, "IPPROTO_IPV6": 41}
+_SOL_SOCKET = 1
+_PROTOCOLS = {"IPPROTO_IP": 0, "IPPROTO_TCP": _TCP, "IPPROTO_IPV6": 41}
+# Without SO_SNDBUF and SO_RCVBUF: what waits in a socket is memory that nobody sees in a process.
+_SOCKET_OPTIONS = {
+    "SO_REUSEADDR": 2, "SO_BROADCAST": 6, "SO_KEEPALIVE": 9, "SO_LINGER": 13, "SO_REUSEPORT": 15, "SO_PASSCRED": 16,
+    "SO_RCVLOWAT": 18, "SO_RCVTIMEO": 20, "SO_SNDTIMEO": 21, "SO_RCVTIMEO_NEW": 66, "SO_SNDTIMEO_NEW": 67,
+}  # fmt: skip
 
 _ACCESS, _WRITE_ONLY, _READ_WRITE, _TRUNCATE, _ASYNC = 0o3, 0o1, 0o2, 0o1000, 0o20000
 _KIND_OF_FILE, _FIFO = 0o170000, 0o010000
@@ -120,7 +126,10 @@ def allowed(*, hidden: bool, own: int) -> dict[str, Ways]:
         "prlimit64": _one_of(0, [0]),
         "mknod": _one_of(1, [_FIFO], _KIND_OF_FILE),
         "mknodat": _one_of(2, [_FIFO], _KIND_OF_FILE),
-        "setsockopt": _one_of(1, _SOCKET_LEVELS.values()),
+        "setsockopt": [
+            *_one_of(1, _PROTOCOLS.values()),
+            *(((1, _INT, _SOL_SOCKET), (2, _INT, option)) for option in _SOCKET_OPTIONS.values()),
+        ],
         "socketpair": _pairs((_STREAM, _SEQPACKET, _DGRAM) if hidden else (_STREAM, _SEQPACKET)),
     }
     if hidden:

@@ -265,7 +265,8 @@ EVERYWHERE = {
     "hosts of machines": ("socket", 40, 1), "a device": ("mknodat", 0, 0, 0o60666),
     "a personality": ("personality", 0x0400000), "a watch of files": ("inotify_init1",), "all disks": ("sync",),
     "a session": ("setsid",), "processors": ("sched_setaffinity",), "pages for a pipe": ("vmsplice",),
-    "a priority": ("setpriority",),
+    "a priority": ("setpriority",), "a large buffer": ("setsockopt", 4, 1, 7), "one to read": ("setsockopt", 4, 1, 8),
+    "one beyond all limits": ("setsockopt", 4, 1, 32), "a file that tells": ("setsockopt", 4, 1, 26),
 }  # fmt: skip
 WHERE_IT_IS_NOT_HIDDEN = {
     "a signal": ("kill", OTHER), "to its group": ("kill", 0), "to a group": ("kill", WHOLE_GROUP),
@@ -281,7 +282,7 @@ OF_ITSELF = {
     "a signal": ("kill", OWN, 9), "with bits that the kernel does not see": ("kill", 1 << 32 | OWN, 9),
     "to a thread": ("tgkill", OWN, OTHER), "limits": ("prlimit64", 0), "a fork": ("clone", 0x01200011),
     "a thread": ("clone", 0x003D0F00), "a thread of musl": ("clone", 0x007D0F00), "a spawn": ("clone", 0x4111),
-    "a pair": ("socketpair", 1, 1 | 0x80800), "a message": ("sendto", 4, 1, 1, 0, 0), "a lock": ("fcntl", 4, 6),
+    "a pair": ("socketpair", 1, 1 | 0x80800), "an address used anew": ("setsockopt", 4, 1, 2), "a message": ("sendto", 4, 1, 1, 0, 0), "a lock": ("fcntl", 4, 6),
     "a pipe that does not wait": ("fcntl", 4, 4, 0o4000), "a file written anew": ("openat", 0, 0, 0o1101),
     "a FIFO": ("mknodat", 0, 0, 0o10666), "a name": ("prctl", 15), "the end with its parent": ("prctl", 1, 9),
 }  # fmt: skip
