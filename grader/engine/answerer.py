@@ -36,6 +36,7 @@ from grader.base import fair, linux
 from grader.base.text import plain_lines
 from grader.engine import cage, held, share
 from grader.engine.cgroup import Group
+from grader.engine.disk import Disk
 from grader.engine.messages import CONTROL_FD, HIDE, Ended, Entered, Hello, Job
 from grader.engine.view import View
 from grader.verdicts.bounds import LONGEST_PRINTED
@@ -143,7 +144,7 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
         with contextlib.suppress(OSError):  # the asker is gone already: the watch sees that too, and ends everything
             wire.send(status, msgspec.json.encode(Entered(place.level, place.share.means(len(cores)), failed)))
         if not failed:
-            ended = _Watch(job, place, init, ledger, group).until_it_ends(output, status)
+            ended = _Watch(job, place, folder, init, ledger, group).until_it_ends(output, status)
             with contextlib.suppress(OSError):
                 wire.send(status, msgspec.json.encode(ended))
     except BaseException:
@@ -158,14 +159,15 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
 
 
 class _Watch:
-    """Waits for an answerer to end, or ends it: too much output, memory or processes, or nobody left who asks."""
+    """Waits for an answerer to end, or ends it: too much output, memory, processes or files, or nobody left who asks."""
 
-    def __init__(self, job: Job, place: _Place, init: int, ledger: int, group: Group | None) -> None:
+    def __init__(self, job: Job, place: _Place, folder: str, init: int, ledger: int, group: Group | None) -> None:
         self._limits, self._init, self._group = job.limits, init, group
         self._most_processes = 0 if place.share.counted or group else share.PROCESSES
         on_linux = sys.platform == "linux"
         own_mb = held.written_mb(os.getpid()) if on_linux else 0
         self._held = held.Held(init, own_mb, len(job.cores or fair.processors()), group) if on_linux else None
+        self._disk = Disk(folder, cage.TMP_BYTES) if place.level is cage.Level.LANDLOCK else None
         self._ledger = held.Ledger(ledger) if ledger >= 0 else None
         self._looked = 0.0
 
@@ -204,11 +206,14 @@ class _Watch:
             self._ledger.write(self._held)
         if self._held.memory_mb > self._limits.memory_mb:
             return "memory"
-        return "processes" if self._held.processes > self._most_processes > 0 else ""
+        if self._held.processes > self._most_processes > 0:
+            return "processes"
+        return "disk" if self._disk and self._disk.is_over(self._held.pids) else ""
 
     def _told(self, how: str, code: int, text: str) -> Ended:
         numbers = {
             "output": self._limits.output_bytes, "memory": self._limits.memory_mb, "processes": share.PROCESSES,
+            "disk": cage.TMP_BYTES,
         }  # fmt: skip
         if how:
             return Ended(how, numbers.get(how, 0), text)

@@ -29,6 +29,7 @@ from grader.bank.standins import StandIns
 from grader.base import fair
 from grader.base.errors import EngineError
 from grader.engine import cage, doubt, held
+from grader.engine.disk import FILES
 from grader.engine.messages import START_SECONDS, Ended, Entered, Hello, Job
 from grader.verdicts.bounds import LONGEST_PRINTED
 from grader.verdicts.doubt import Doubt
@@ -188,7 +189,7 @@ class Caged:
             return
         self._note(doubt.of_timeout())
         ended = answerer.last_word()
-        if ended and ended.how in ("memory", "processes", "output"):  # it was passed before the clock rang
+        if ended and ended.how in ("memory", "processes", "output", "disk"):  # it was passed before the clock rang
             over = self._over[part.name] = Unusable(_Over(ended).told(self._exercise))
             raise over from None
         raised, importing = stopped(ended.printed if ended else "", self.explainer.path)
@@ -296,6 +297,8 @@ class _Over(Exception):
                 return Told(Verdict.MEMORY, f"more than {ended.number:,} MB of memory")
             case "output":
                 return Told(Verdict.OUTPUT_LIMIT, f"more than {ended.number:,} bytes printed")
+            case "disk":
+                return Told(Verdict.OUTPUT_LIMIT, f"more than {ended.number:,} bytes or {FILES:,} files written")
             case "cpu":
                 return Told(Verdict.TIMEOUT, f"more than {exercise.limits.exercise_seconds:g} s of CPU")
             case "signal":

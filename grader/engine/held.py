@@ -23,11 +23,12 @@ class Held:
     """What everything below `init` holds. init: the first process of the cage. own_mb: what each has from the start.
     group: the cage's control group, if it has one.
 
-    processes: with threads, now. most_processes: at any look. memory_mb: now.
+    processes: with threads, now. most_processes: at any look. memory_mb: now. pids: now.
     """
 
     def __init__(self, init: int, own_mb: int, cores: int, group: Group | None = None) -> None:
         self.processes = self.most_processes = self.memory_mb = 0
+        self.pids: list[int] = []
         self.waits = fair.Waits(cores)
         self._init, self._own_mb = init, own_mb
         self._exact_at = 0.0
@@ -36,6 +37,7 @@ class Held:
     def look(self, limit_mb: int) -> None:
         """Look at everything once. limit_mb: of memory; what may be above it is looked at more exactly."""
         processes = _below(self._init)
+        self.pids = list(processes)
         threads = [thread for its in processes.values() for thread in its]
         self.processes = len(threads) - 1  # `init` is ours
         self.most_processes = max(self.most_processes, self.processes)

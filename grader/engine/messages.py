@@ -49,7 +49,7 @@ class Ended(msgspec.Struct, frozen=True):
     """What the keeper reports last. It comes from the grader, not from the learner's code."""
 
     how: str
-    """`exit`, `signal`, `memory`, `processes`, `output`, `cpu` or `asker`."""
+    """`exit`, `signal`, `memory`, `processes`, `output`, `disk`, `cpu` or `asker`."""
     number: int
     """The exit code, the signal, or the limit that was passed."""
     printed: str

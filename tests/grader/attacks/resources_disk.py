@@ -3,7 +3,7 @@
 # naive = "wins"
 # [required]
 # batch_mean = "passed"
-# RunningMean = "timeout"
+# RunningMean = ["timeout", "output limit"]
 import os
 import tempfile
 import time

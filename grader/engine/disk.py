@@ -1,0 +1,76 @@
+"""What a cage has on a disk that is everybody's, as its keeper sees it: at level landlock no file system is its own.
+
+A file counts as long as it takes room: by its name, and without one as long as it is open or mapped.
+"""
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+
+FILES = 4096
+"""Files and folders."""
+_BLOCK = 512
+_MAPS_SECONDS = 0.25
+"""Between two looks at what is mapped: the lists are long."""
+_GONE = b" (deleted)"
+
+
+class Disk:
+    """What lies in a folder, or has lain there and is still held. most: bytes."""
+
+    def __init__(self, folder: str, most: int) -> None:
+        self._folder, self._most = folder, most
+        self._mapped: set[int] = set()
+        self._maps_at = 0.0
+
+    def is_over(self, pids: Iterable[int]) -> bool:
+        """Whether there is more than may be. pids: the processes of the cage."""
+        pids = list(pids)
+        if time.monotonic() - self._maps_at >= _MAPS_SECONDS:
+            self._mapped = {file for pid in pids for file in _mapped(pid, self._folder.encode())}
+            self._maps_at = time.monotonic()
+        sizes: dict[int, int] = {}
+        try:
+            for facts in (*_lying(self._folder, FILES + 1), *(one for pid in pids for one in _open(pid))):
+                sizes[facts.st_ino] = facts.st_blocks * _BLOCK
+        except OSError:
+            return True  # what cannot be looked into may hold anything
+        # Of what is mapped alone nobody says how large it is.
+        held = sum(sizes.values()) + len(self._mapped - sizes.keys()) * self._most // 8
+        return held > self._most or len(sizes) > FILES
+
+
+def _lying(folder: str, most: int) -> Iterator[os.stat_result]:
+    """The first so many below a folder. Raises OSError where some of it cannot be looked into."""
+    waiting = [folder]
+    while waiting:
+        # Gone, or another thing by now: its owner goes on while this looks.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    yield entry.stat(follow_symlinks=False)
+                    most -= 1
+                if not most:
+                    return
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def _open(pid: int) -> Iterator[os.stat_result]:
+    """The files without a name that a process has open."""
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                facts = entry.stat()
+                if stat.S_ISREG(facts.st_mode) and not facts.st_nlink:
+                    yield facts
+
+
+def _mapped(pid: int, folder: bytes) -> Iterator[int]:
+    """The numbers of the files that have lain in a folder, have no name any more, and are mapped by a process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:  # noqa: PTH123 - many times a second
+        for line in file:
+            if line.rstrip().endswith(_GONE) and folder in line:
+                yield int(line.split(None, 5)[4])
