@@ -366,10 +366,14 @@ class GradeParts(Execute):  # type: ignore[misc]  # nbgrader ships no types
                 raise ServerError("c.GradeParts.cluster needs Dask: install the extra `cluster`") from None
             judging = ClusterJudging(House(judge.root), self.cluster, self.require)
         else:
-            course = Path(self.parent.parent.coursedir.root)  # what others handed in, and their marks
-            judging = Judging(judge.root, self.require, self.jobs or len(processors()), [course])
+            judging = Judging(judge.root, self.require, self.jobs or len(processors()), self._others_work())
         atexit.register(judging.close)
         return judging
+
+    def _others_work(self) -> list[Path]:
+        """Where work and marks of others lie: the course, and the exchange where the configuration names one."""
+        exchange = self.config.get("Exchange", {}).get("root")
+        return [Path(self.parent.parent.coursedir.root), *([Path(exchange)] if isinstance(exchange, str) else [])]
 
     def _announce_others(self, judge: "_Judge", assignment: str, student: str) -> None:
         """Let the engine begin with the submissions that nbgrader will ask for next."""

@@ -159,7 +159,7 @@ def _keep(job: Job, place: _Place, data: int, status_end: int, ledger: int = -1)
 
 
 class _Watch:
-    """Waits for an answerer to end, or ends it: too much output, memory, processes or files, or nobody left who asks."""
+    """Waits for an answerer to end, or ends it: too much output, memory, processes, files, or nobody left who asks."""
 
     def __init__(self, job: Job, place: _Place, folder: str, init: int, ledger: int, group: Group | None) -> None:
         self._limits, self._init, self._group = job.limits, init, group

@@ -70,7 +70,7 @@ def _open(pid: int) -> Iterator[os.stat_result]:
 
 def _mapped(pid: int, folder: bytes) -> Iterator[int]:
     """The numbers of the files that have lain in a folder, have no name any more, and are mapped by a process."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:  # noqa: PTH123 - many times a second
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
         for line in file:
             if line.rstrip().endswith(_GONE) and folder in line:
                 yield int(line.split(None, 5)[4])

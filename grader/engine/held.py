@@ -88,7 +88,7 @@ def _buffers_kib(threads: list[int]) -> int:
     """
     for thread in threads:
         with contextlib.suppress(OSError):
-            if files := os.stat(f"/proc/{thread}/fd").st_size:  # noqa: PTH116 - many times a second
+            if files := os.stat(f"/proc/{thread}/fd").st_size:
                 return max(0, files - _FEW_FILES) * _FILE_KIB
     return 0
 

@@ -9,18 +9,32 @@ from grader.bank.places import INSTALLED
 from grader.engine.view import PACKAGES, readable
 
 _TREES = ("exercises", "solutions", "stubs", "tests", ".grader")
+_HISTORY = ".git"
+"""What lies in it is what was committed, solutions too."""
 _GRADER = Path(__file__).resolve().parents[1]
+_EXCHANGE = Path("/usr/local/share/nbgrader")
+"""Where nbgrader has what all students have handed in, unless its configuration says otherwise."""
 
 
 def hidden_paths(exercises: Iterable[Exercise]) -> list[Path]:
-    """The folders of these exercises, and of every grader that is installed where a cage may read.
+    """What lies beside these exercises, and every grader that is installed where a cage may read.
 
     A cage reads nothing of them in any case where they lie elsewhere.
     """
     houses = {root for one in exercises for root in (one.root, one.bank)}
-    found = [root / tree for root in sorted(houses) for tree in _TREES]
+    found = [path for root in sorted(houses) for path in beside(root)]
     found += [folder / name for folder in _package_folders() for name in (_GRADER.name, *INSTALLED)]
-    return [path for path in dict.fromkeys((*found, _GRADER)) if path.is_dir()]
+    return [path for path in dict.fromkeys((*found, _GRADER, _EXCHANGE)) if path.exists()]
+
+
+def beside(root: Path) -> Iterator[Path]:
+    """All that lies in the folder of a house or a course, since what is built of it, or copied, tells as much; and its
+    history. Of a folder that is Python's own, too, no more than the house's.
+    """
+    root = root.resolve()
+    is_pythons = root in {Path(path).resolve() for path in readable()}
+    yield from (root / tree for tree in _TREES) if is_pythons else root.iterdir()
+    yield from (folder / _HISTORY for folder in (root, *root.parents))
 
 
 def _package_folders() -> Iterator[Path]:

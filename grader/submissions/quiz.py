@@ -95,7 +95,8 @@ def _text_in(one: HandedQuiz, place: Path) -> str:
 def _text_of(one: HandedQuiz, notebook: str) -> str:
     """The cell with the answers, and what it needs of the others."""
     cells, stub = cells_of_notebook(notebook), answer_cell(one.ids)
-    layout = (Cell(_ANSWER, (_ANSWER,), stub),)
+    # What was handed out comes first: some leave it as it is, and write `answer["..."] = 5` into a cell of their own.
+    layout = (Cell("handed out", (), stub), Cell(_ANSWER, (_ANSWER,), stub))
     chosen = _chosen(cells, stub)
     marked = [
         {**cell, "metadata": {"nbgrader": {"grade_id": _ANSWER if number == chosen else ""}}}

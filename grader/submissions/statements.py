@@ -39,6 +39,8 @@ def without(text: str, unwanted: Callable[[ast.stmt], bool]) -> str:
     return "".join(lines)
 
 
+_CHANGING = {"update", "setdefault", "append", "extend", "insert", "add", "pop", "remove", "clear", "sort", "reverse"}
+"""Methods of lists, dicts and sets that change them."""
 _TRIED = {"print", "display", "exit", "quit", "input", "help"}
 _THERE = sys.stdlib_module_names | {"numpy", "torch"}
 """What an answer may import, by the first word of its name."""
@@ -167,8 +169,10 @@ def _sets(node: ast.stmt) -> set[str]:
 
 
 def _sets_by_call(node: ast.AST) -> set[str]:
-    """`setattr(KVCache, "append", append)` changes KVCache; `globals()["f"] = g` sets f."""
+    """`setattr(KVCache, "append", append)` changes KVCache, `answer.update(a)` answer; `globals()["f"] = g` sets f."""
     match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in _CHANGING:
+            return {name}
         case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[ast.Name(id=name), *_]):
             return {name}
         case ast.Subscript(value=ast.Call(func=ast.Name(id="globals")), slice=ast.Constant(value=str(name))):

@@ -282,7 +282,8 @@ OF_ITSELF = {
     "a signal": ("kill", OWN, 9), "with bits that the kernel does not see": ("kill", 1 << 32 | OWN, 9),
     "to a thread": ("tgkill", OWN, OTHER), "limits": ("prlimit64", 0), "a fork": ("clone", 0x01200011),
     "a thread": ("clone", 0x003D0F00), "a thread of musl": ("clone", 0x007D0F00), "a spawn": ("clone", 0x4111),
-    "a pair": ("socketpair", 1, 1 | 0x80800), "an address used anew": ("setsockopt", 4, 1, 2), "a message": ("sendto", 4, 1, 1, 0, 0), "a lock": ("fcntl", 4, 6),
+    "a pair": ("socketpair", 1, 1 | 0x80800),
+    "an address used anew": ("setsockopt", 4, 1, 2), "a message": ("sendto", 4, 1, 1, 0, 0), "a lock": ("fcntl", 4, 6),
     "a pipe that does not wait": ("fcntl", 4, 4, 0o4000), "a file written anew": ("openat", 0, 0, 0o1101),
     "a FIFO": ("mknodat", 0, 0, 0o10666), "a name": ("prctl", 15), "the end with its parent": ("prctl", 1, 9),
 }  # fmt: skip

@@ -427,6 +427,13 @@ def test_the_last_cell_that_is_written_counts_and_not_a_copy_of_the_stub(judge, 
     assert judge("ann", f"{answers}\nprint(answer)\nassert False").score == 7
 
 
+@pytest.mark.parametrize("change", ["answer[{!r}] = {!r}", "answer.update({{{!r}: {!r}}})"])
+def test_answers_may_be_put_into_what_was_handed_out(judge, right, change):
+    lines = "\n".join(change.format(*item) for item in right("ann").items())
+    assert judge("ann", lines, answer_cell(IDS)).score == 7  # in a cell of their own
+    assert judge("ann", f"{answer_cell(IDS)}\n{lines}").score == 7
+
+
 def test_no_notebook_is_a_sentence(judge):
     for text in ("{", "[]", '{"cells": 5}', json.dumps({"cells": [5]})):
         result = judge.read("ann", text)

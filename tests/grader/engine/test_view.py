@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from shared import NOBODY, REPOSITORY, grants_namespaces, in_reach, refuse_namespaces, said
 
+from grader.engine import hidden
 from grader.engine.view import View
 
 SECRET = "4c7e-a-secret-among-the-packages"
@@ -129,6 +130,7 @@ def environment(folder):
     work = folder / "env" / "work"  # a clone and a batch below the environment, as where that is the clone's folder
     names = [packages / NAME, packages / "grader" / "secret.py", work / "solutions" / "dl_901_x" / "x.py"]
     names += [work / "tests" / "dl_901_x" / "test_x.py", work / ".grader" / "progress.sqlite", work / "bob" / "x.py"]
+    names += [work / ".git" / "objects" / "x", work / "dist" / "x.py", work / "copy.py", folder / "env" / ".git" / "x"]
     for path in names:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'SECRET = "{SECRET}"\n')
@@ -179,7 +181,7 @@ def test_what_is_hidden_is_read_by_no_way(built, way):
     assert shown["works"] == ["1/2", "1\n", "yaml"]
     for path, ways in shown["obtained"].items():
         assert SECRET not in json.dumps(ways), (path, ways)
-        assert ways["path"].startswith("refused: ")
+        assert ways["path"] == "b''" or ways["path"].startswith("refused: ")  # a file is covered by an empty one
 
 
 def asked(folder, built, level, become):
@@ -214,6 +216,23 @@ def test_landlock_is_told_each_neighbour_of_what_is_hidden(tmp_path):
     seen = View((str(tmp_path),), (str(tmp_path / "bank"),))
     names = {os.path.relpath(path, tmp_path): all_below for path, all_below in seen.grants()}
     assert names == {".": False, "torch": True, "numpy": True, "six.py": True}
+
+
+def test_beside_a_house_all_is_hidden_and_the_history_above_it(tmp_path):
+    house = tmp_path / "above" / "house"
+    (house / "dist").mkdir(parents=True)
+    (house / "note.py").touch()
+    found = set(hidden.beside(house))
+    assert {house / "dist", house / "note.py", house / ".git", tmp_path / "above" / ".git"} <= found
+    assert Path(sys.prefix, "lib") not in set(hidden.beside(Path(sys.prefix)))
+
+
+def test_what_others_handed_in_is_hidden_in_nbgraders_exchange(monkeypatch, tmp_path):
+    from nbgrader.exchange.default import Exchange
+
+    assert Path(Exchange().root).is_relative_to(hidden._EXCHANGE)
+    monkeypatch.setattr(hidden, "_EXCHANGE", tmp_path)
+    assert tmp_path in hidden.hidden_paths([])
 
 
 def test_what_python_needs_is_not_hidden():
