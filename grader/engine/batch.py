@@ -241,9 +241,10 @@ class Asker(msgspec.Struct, frozen=True):
             return _result(self.exercise, submission, broken, planned, level, self.versions)
 
     def _looked_at_again(self, submission: Submission, variant: Variant, first: Result) -> Result:
-        """The result of a submission at which the grader failed: judged once more, and beside the solution.
+        """The result of a submission at which the grader failed: judged once more, then the solution, then it again.
 
-        The same failure again, where the solution passes with the same inputs, is the submission's own doing.
+        The same failure each time, where the solution passes with the same inputs, is the submission's own doing. Had
+        the machine failed, which has come to rest by then, the last time would show it.
         """
         (outcome,) = self._sure_outcomes([variant])
         again = excused(outcome, self._result(submission, outcome))
@@ -251,14 +252,18 @@ class Asker(msgspec.Struct, frozen=True):
             return again
         text = read_source(self.exercise.solution)
         (beside,) = self._outcomes([replace(variant, text=text, channel=partial(self._caged, text), follow=None)])
-        charged = charged_checks(first, again, beside.checks)
-        if not charged:
+        if not charged_checks(first, again, beside.checks):
             return again
-        checks = [charged.get(check.id, check) for part in again.parts for check in part.checks]
+        (outcome,) = self._sure_outcomes([variant])
+        last = excused(outcome, self._result(submission, outcome))
+        charged = charged_checks(again, last, beside.checks)
+        if not charged:
+            return last
+        checks = [charged.get(check.id, check) for part in last.parts for check in part.checks]
         result = assembled(
-            self.exercise, submission, checks, self.checks.planned, again.isolation, again.seed, self.versions
+            self.exercise, submission, checks, self.checks.planned, last.isolation, last.seed, self.versions
         )
-        return replace(result, means=again.means)
+        return replace(result, means=last.means)
 
     def _caged(self, text: str, standins: StandIns | None = None) -> "Caged":
         from grader.engine.channel import Caged

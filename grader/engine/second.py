@@ -1,7 +1,7 @@
 """A second look at what a check could not judge: is the grader at fault, or does the answer make it fail?
 
 No answer may have "grader error" at will, since that costs nothing and is graded again for ever. What failed twice on a
-submission, and passes on the solution with the same inputs, is charged to the submission.
+submission, passes on the solution with the same inputs, and then fails on the submission again, is charged to it.
 """
 
 from collections.abc import Sequence

@@ -129,3 +129,14 @@ def test_what_the_solution_does_too_is_the_graders_fault_and_all_else_is_not(hom
     assert got == verdict
     if verdict == "error":
         assert message.startswith("this answer ends the check itself, each time that it is judged")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_machine_does_that_has_come_to_rest_since_is_charged_to_nobody(home, tmp_path, times):
+    """The solution finds it at rest; so must the answer that was judged before."""
+    body = f"""import os
+    if len(os.listdir({str(tmp_path)!r})) < {times}:
+        open(f"{tmp_path}/{{os.getpid()}}", "w")
+        raise SystemExit(3)"""
+    home.check(CHECK.format(body=body))
+    assert judged(home, {"one": home.solution})["checks"]["one"]["test_seven_rows"] == ["passed", ""]
