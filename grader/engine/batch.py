@@ -1,5 +1,7 @@
 """Judge submissions in the engine: one warm answering process for a batch, one asker an exercise."""
 
+import contextlib
+import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -73,6 +75,7 @@ class Engine:
             raise HouseError(
                 f"this machine isolates at level '{self.level}', but '{require}' is required. See SECURITY.md."
             )
+        _may_send_many()
         exercises = list(exercises)
         ahead = sorted({module for one in exercises for module in needed_ahead(one)})
         self.warm = Warm(self.level, ahead, [*hidden_paths(exercises), *(path.resolve() for path in hidden)])
@@ -269,6 +272,15 @@ class Asker(msgspec.Struct, frozen=True):
         from grader.engine.channel import Caged
 
         return Caged(self.engine.control, self.exercise, text, standins)
+
+
+def _may_send_many() -> None:
+    """Let this process have as many open files as it may. The kernel lets it send none to another process while what has
+    the same user, such as cages, has more than that under way.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _has_failed_check(result: Result) -> bool:

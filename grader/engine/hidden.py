@@ -19,7 +19,7 @@ _EXCHANGE = Path("/usr/local/share/nbgrader")
 def hidden_paths(exercises: Iterable[Exercise]) -> list[Path]:
     """What lies beside these exercises, and every grader that is installed where a cage may read.
 
-    A cage reads nothing of them in any case where they lie elsewhere.
+    A cage reads nothing of what lies elsewhere in any case.
     """
     houses = {root for one in exercises for root in (one.root, one.bank)}
     found = [path for root in sorted(houses) for path in beside(root)]
@@ -29,11 +29,12 @@ def hidden_paths(exercises: Iterable[Exercise]) -> list[Path]:
 
 def beside(root: Path) -> Iterator[Path]:
     """All that lies in the folder of a house or a course, since what is built of it, or copied, tells as much; and its
-    history. Of a folder that is Python's own, too, no more than the house's.
+    history. Of a folder that is Python's own, too, no more than the house's; nothing where no cage reads anyway.
     """
-    root = root.resolve()
-    is_pythons = root in {Path(path).resolve() for path in readable()}
-    yield from (root / tree for tree in _TREES) if is_pythons else root.iterdir()
+    root, readables = root.resolve(), {Path(path).resolve() for path in readable()}
+    if readables.isdisjoint((root, *root.parents)):
+        return
+    yield from (root / tree for tree in _TREES) if root in readables else root.iterdir()
     yield from (folder / _HISTORY for folder in (root, *root.parents))
 
 

@@ -743,3 +743,18 @@ def test_a_copy_made_while_the_file_loads_is_heard_whichever_part_forbids_it(hom
     (told,) = json.loads(home.grader("check", "901", "--json").out)
     first, second = told["parts"]
     assert (first["verdict"], second["verdict"]) == ("passed", "forbidden")
+
+
+FILES = """
+import resource
+from grader.engine.batch import Engine
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 400))
+with Engine([]) as engine:
+    print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+def test_an_engine_may_have_as_many_files_on_their_way_as_its_user_lets_it(home):
+    """Else cages of the same user, which send each other files, keep it from asking for a cage."""
+    assert home.script(FILES).out == "(400, 400)\n"

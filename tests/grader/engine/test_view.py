@@ -218,7 +218,9 @@ def test_landlock_is_told_each_neighbour_of_what_is_hidden(tmp_path):
     assert names == {".": False, "torch": True, "numpy": True, "six.py": True}
 
 
-def test_beside_a_house_all_is_hidden_and_the_history_above_it(tmp_path):
+def test_beside_a_house_all_is_hidden_and_the_history_above_it(monkeypatch, tmp_path):
+    assert not set(hidden.beside(tmp_path))
+    monkeypatch.setattr(hidden, "readable", lambda: [str(tmp_path), sys.prefix])
     house = tmp_path / "above" / "house"
     (house / "dist").mkdir(parents=True)
     (house / "note.py").touch()
