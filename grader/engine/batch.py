@@ -275,8 +275,8 @@ class Asker(msgspec.Struct, frozen=True):
 
 
 def _may_send_many() -> None:
-    """Let this process have as many open files as it may. The kernel lets it send none to another process while what has
-    the same user, such as cages, has more than that under way.
+    """Let this process have as many open files as it may. The kernel lets it send none to another process while what
+    has the same user, such as cages, has more than that under way.
     """
     with contextlib.suppress(OSError, ValueError):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
