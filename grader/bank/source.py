@@ -8,9 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+from grader.base.files import read_file
+
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 STUB = "raise NotImplementedError  # TODO: your code"
+
+
+LARGEST_SOURCE = 64 << 20
+"""In bytes: far more than is graded, and no more than is kept of what somebody wrote."""
 
 
 class MarkerError(Exception):
@@ -18,8 +24,8 @@ class MarkerError(Exception):
 
 
 def read_source(path: Path) -> str:
-    """The text of a file, its line ends as they are; raises UnicodeDecodeError like Python."""
-    return path.read_bytes().decode("utf-8-sig")
+    """The text of a file, its line ends as they are; raises UnicodeDecodeError like Python, and OSError."""
+    return read_file(path, LARGEST_SOURCE, links=True).decode("utf-8-sig")
 
 
 def lines_of(text: str) -> list[str]:

@@ -23,12 +23,15 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file of at most `largest` bytes; no link is followed, nothing waits. Raises OSError."""
+def read_file(path: Path, largest: int = LARGEST_FILE, links: bool = False) -> bytes:
+    """The bytes of a regular file of at most `largest` bytes; nothing waits. Raises OSError.
+
+    links: whether to follow one.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW * (not links) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if path.is_symlink():
+        if path.is_symlink() and not links:
             raise OSError(errno.ELOOP, "it is a link, and links are not followed") from None
         raise error
     try:

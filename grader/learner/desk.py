@@ -1,5 +1,6 @@
 """What a learner's commands do, without the talk: what is next, hints, the reference, the stub again, what is kept."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +8,10 @@ import msgspec
 
 from grader.bank.catalog import Exercise, House, Part
 from grader.bank.derived import stub_of
-from grader.bank.source import BEGIN, END, definition, definitions, read_source, replace_definition
+from grader.bank.source import BEGIN, END, LARGEST_SOURCE, definition, definitions, read_source, replace_definition
 from grader.bank.tracks import needs, study_order
 from grader.base.errors import HouseError
+from grader.base.files import read_file
 from grader.learner.examples import done_parts
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
@@ -109,12 +111,15 @@ def reference_text(exercise: Exercise, name: str | None) -> str:
 
 def is_stub(exercise: Exercise) -> bool:
     """Whether the learner's file stands as it was handed out."""
-    return exercise.attempt.exists() and exercise.attempt.read_bytes() == stub_of(exercise).encode()
+    try:
+        return read_file(exercise.attempt, LARGEST_SOURCE, links=True) == stub_of(exercise).encode()
+    except OSError:
+        return False
 
 
 def reset(house: House, exercise: Exercise) -> bool:
     """Put the stub back; whether there was an attempt to keep. Where it cannot be kept, nothing is overwritten."""
-    fresh, there = stub_of(exercise), exercise.attempt.exists()
+    fresh, there = stub_of(exercise), os.path.lexists(exercise.attempt)  # a link that leads nowhere is there
     if there:
         keep_attempt(house, exercise, "reset")
     exercise.attempt.parent.mkdir(exist_ok=True)  # a new exercise that `grader update` has not brought yet
@@ -145,6 +150,9 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
         text = read_source(exercise.attempt)
     except UnicodeDecodeError:
         raise HouseError(f"{shown} is not UTF-8 text, and cannot be kept: move it away first.") from None
+    except OSError as error:
+        why_not = f"{shown} cannot be read ({error.strerror or error}), and cannot be kept"
+        raise HouseError(f"{why_not}: move it away first.") from None
     try:
         Progress(house.root).note(exercise.id, why, text=text)
     except ProgressError as error:

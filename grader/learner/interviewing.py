@@ -9,8 +9,9 @@ from time import monotonic
 from msgspec.structs import replace
 
 from grader.bank.catalog import Exercise, House
-from grader.bank.source import read_source
+from grader.bank.source import LARGEST_SOURCE, read_source
 from grader.base.errors import HouseError
+from grader.base.files import read_file
 from grader.base.now import now
 from grader.base.seeds import derive, new_seed
 from grader.base.text import plain
@@ -177,7 +178,7 @@ class Sitting:
     def saved(self) -> bytes:
         """The learner's file of the part as it is on the disk; nothing where it cannot be read."""
         try:
-            return self.exercise.attempt.read_bytes()
+            return read_file(self.exercise.attempt, LARGEST_SOURCE, links=True)
         except OSError:
             return b""
 

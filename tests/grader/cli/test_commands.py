@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -525,3 +526,23 @@ def test_from_inside_a_folder_of_the_house(home):
     done = home.grader("check", "901", cwd=f"exercises/{ID}")
     assert done.code == 1
     assert "not started" in done.out
+
+
+UNREADABLE = {
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+    "a link in a circle": lambda path: path.symlink_to(path),
+    "a file of a terabyte": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_cannot_be_read_in_the_place_of_the_file_is_a_sentence_and_stays(home, what):
+    home.attempt.unlink()
+    UNREADABLE[what](home.attempt)
+    before = home.attempt.lstat()
+    for command in (["check", "901"], ["check"], ["reset", "901"], ["reset", "901", "batch_mean"], ["status"]):
+        done = home.grader(*command)
+        assert "Traceback" not in done.said, (command, done.said)
+        assert done.code != 0 or command == ["status"], (command, done.said)
+    assert home.attempt.lstat() == before
