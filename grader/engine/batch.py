@@ -17,7 +17,7 @@ from grader.bank.standins import StandIns
 from grader.base.errors import HouseError
 from grader.engine import cage
 from grader.engine.doubt import STARVED, excused, in_doubt
-from grader.engine.hidden import hidden_paths
+from grader.engine.hidden import beside, hidden_paths
 from grader.engine.resume import versions
 from grader.engine.second import charged_checks
 from grader.engine.unjudged import assembled, unreadable
@@ -78,7 +78,8 @@ class Engine:
         _may_send_many()
         exercises = list(exercises)
         ahead = sorted({module for one in exercises for module in needed_ahead(one)})
-        self.warm = Warm(self.level, ahead, [*hidden_paths(exercises), *(path.resolve() for path in hidden)])
+        others = [one for path in hidden for one in (path.resolve(), *beside(path))]
+        self.warm = Warm(self.level, ahead, [*hidden_paths(exercises), *others])
         self.control = self.warm.control
 
     def __enter__(self) -> "Engine":

@@ -32,7 +32,7 @@ def beside(root: Path) -> Iterator[Path]:
     history. Of a folder that is Python's own, too, no more than the house's; nothing where no cage reads anyway.
     """
     root, readables = root.resolve(), {Path(path).resolve() for path in readable()}
-    if readables.isdisjoint((root, *root.parents)):
+    if readables.isdisjoint((root, *root.parents)) or not root.is_dir():
         return
     yield from (root / tree for tree in _TREES) if root in readables else root.iterdir()
     yield from (folder / _HISTORY for folder in (root, *root.parents))
