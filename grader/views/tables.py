@@ -1,4 +1,4 @@
-"""Tables for the terminal: coverage, exercises, history. 80 columns, and no meaning in colour alone."""
+"""Tables for the terminal: coverage, exercises, history. 60 columns and more, and no meaning in colour alone."""
 
 import sys
 import textwrap
@@ -26,6 +26,8 @@ from grader.views.interview import begun, coding_said
 from grader.views.words import counted
 
 _LONGEST_PROBLEM = 100
+_BETWEEN = 2
+"""Columns of the terminal between two of a table."""
 
 
 def print_coverage(house: House, table: CoverageTable) -> None:
@@ -33,9 +35,16 @@ def print_coverage(house: House, table: CoverageTable) -> None:
     console = _console()
     narrow, drills = console.width < WIDTH, any(row.with_drills for row in table.items)
     for section, title in SECTIONS.items():
-        wide = (14 if drills else 23) if narrow else 24 if drills else 33
+        wide = (15 if drills else 24) if narrow else 24 if drills else 33
         heads = [f"{title}:{wide}"] if narrow else [f"{title}:{wide}", "P:1", "Level:6"]
-        grid = _table("#:3", *heads, "Exercise:11", ">Topics:7", *([">Drills:8"] if drills else []), ">Points:7")
+        grid = _table(
+            "#:3",
+            *heads,
+            "Exercise:10" if narrow else "Exercise:11",
+            ">Topics:7",
+            *([">Drills:8"] if drills else []),
+            ">Points:7",
+        )
         for row in (row for row in table.items if row.section == section):
             number, name, priority, level, exercise, topics, points = _coverage_cells(house, row)
             rest = [exercise, topics, *([_drills_cell(row)] if drills else []), points]
@@ -60,11 +69,12 @@ def print_coverage(house: House, table: CoverageTable) -> None:
 
 def print_parts(house: House, exercise: Exercise, earned: set[str]) -> None:
     """The parts of one exercise, and which are earned; in a student edition of which the examples pass."""
-    grid = _table("", "Part:28", ">Points:6", ">Minutes:7", "After:14")
-    for part in exercise.parts:
-        mark = _done(house) if part.name in earned else ""
-        grid.add_row(mark, part.name, str(part.points), str(part.minutes), ", ".join(part.after))
     console = _console()
+    narrow = console.width < WIDTH
+    grid = _table("You:6", "Part:28", ">Points:6", *([] if narrow else [">Minutes:7"]), "After:14")
+    for part in exercise.parts:
+        mark, minutes = _done(house) if part.name in earned else "", [] if narrow else [str(part.minutes)]
+        grid.add_row(mark, part.name, str(part.points), *minutes, "\n".join(part.after))
     points = sum(part.points for part in exercise.parts if part.name in earned)
     said = f"{points} of {exercise.points} points"
     if not house.is_whole:
@@ -137,23 +147,22 @@ def _uncovered(row: ItemRow) -> str:
 def print_exercises(house: House, earned: Mapping[str, set[str]]) -> None:
     """The exercises, those still to come among them."""
     narrow = _console().width < WIDTH
-    grid = _table(
-        "#:2", "Exercise:24" if narrow else "Exercise:36", "P:1", "Level:6", ">Minutes:7", ">Parts:5", ">Points:7"
-    )
+    rank = [] if narrow else ["P:1", "Level:6"]
+    grid = _table("#:2", "Exercise:29" if narrow else "Exercise:36", *rank, ">Minutes:7", ">Parts:5", ">Points:7")
     tasks = {task.id: task for task in house.coverage.task}
     for id in sorted(tasks.keys() | house.exercises.keys()):
         task, exercise = tasks.get(id), house.exercises.get(id)
-        priority, level = (str(task.priority), task.difficulty) if task else ("", "")
+        facts = [] if narrow else [str(task.priority), task.difficulty] if task else ["", ""]
         number = "" if exercise and exercise.shared else str(number_of(id))  # a shared one is not to be typed
         if exercise is None:
-            grid.add_row(number, Text(id, style="dim"), priority, level, "coming")
+            grid.add_row(number, Text(id, style="dim"), *facts, "coming")
             continue
         mine = earned.get(id, set())
         points = sum(part.points for part in exercise.parts if part.name in mine)
         parts = sum(part.name in mine for part in exercise.parts)
         title = Text.assemble((id, "bold"), "\n", (exercise.summary, "dim"))
         done, worth = f"{parts}/{len(exercise.parts)}", _points(house, points, exercise.points)
-        grid.add_row(number, title, priority, level, str(exercise.minutes), done, worth)
+        grid.add_row(number, title, *facts, str(exercise.minutes), done, worth)
     _console().print(grid)
     if not house.is_whole:
         _console().print("Student edition: parts whose examples pass, points to be had when graded.", style="dim")
@@ -183,7 +192,7 @@ def print_track(house: House, track: Track, earned: Mapping[str, set[str]]) -> N
 
 def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
     """One line an attempt, oldest first; a row of equal attempts is one line."""
-    grid = _table(">N", "When", "By", ">Points", "Parts earned")
+    grid = _table(">N", "When:19", "By:6", ">Points:7", "Parts earned")
     for _, alike in groupby(kept, key=lambda one: (one.door, one.score, one.max_score, one.source, one.earned)):
         first, *more = alike
         numbers = f"{first.number}-{more[-1].number}" if more else str(first.number)
@@ -195,7 +204,7 @@ def print_history(exercise: Exercise, kept: Sequence[Kept]) -> None:
 
 def print_interviews(kept: Mapping[int, Interview | None]) -> None:
     """One line an interview, oldest first. It fits 60 columns."""
-    grid = _table(">N", "When:10", "Role:4", ">Min:3", ">Right", "Part:19", "Ended:10")
+    grid = _table(">N:3", "When:10", "Role:4", ">Min:3", ">Right:5", "Part:19", "Ended:10")
     for number, one in kept.items():
         if one is None:
             grid.add_row(str(number), "kept by a newer grader")
@@ -222,16 +231,30 @@ def print_class(results: Sequence[Result]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    """A table with these headings: one that begins with `>` is set right, `:9` fixes its width.
+    """A table with these headings: one that begins with `>` is set right, `:9` says how wide it is.
 
-    A word that is too long goes on in the next line: it may be a name that somebody types.
+    In a terminal that is too narrow for that the widest columns give way. What does not fit is folded, never cut off:
+    of a number or a name every character counts.
     """
     grid = Table(box=SIMPLE_HEAD if _unicode() else ASCII, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        name, _, width = column.lstrip(">").rpartition(":")
+    named = [column.lstrip(">").rpartition(":") for column in columns]
+    widths = _fitted(
+        [int(width) for name, _, width in named if name], terminal_columns() - _BETWEEN * (len(columns) - 1)
+    )
+    fixed = iter(widths)
+    for column, (name, _, bare) in zip(columns, named, strict=True):
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
-        grid.add_column(Text(name or width), justify=justify, width=int(width) if name else None, overflow="fold")
+        width = next(fixed) if name else None
+        grid.add_column(Text(name or bare), justify=justify, width=width, overflow="fold")
     return grid
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    """The widths of columns, the widest of them smaller where there is not room for all."""
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > 1:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
 
 
 def _console() -> Console:
