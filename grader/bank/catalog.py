@@ -6,7 +6,7 @@ A house is a folder with `exercises/coverage.toml`. An exercise is one folder na
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -197,7 +197,8 @@ class Exercise(msgspec.Struct, frozen=True):
         for part in self.parts:
             if name == part.name:
                 return part
-        raise HouseError(f"{self.id} has no part '{name}'.{nearest(name, [p.name for p in self.parts])}")
+        meant = nearest(name, [p.name for p in self.parts])
+        raise HouseError(f"{self.id} has no part '{name}'.{meant} `grader status {self.number}` shows its parts.")
 
     def before(self, part: Part) -> tuple[str, ...]:
         """The names of all parts that a part builds on, themselves or through others, in the order of the exercise."""
@@ -358,12 +359,14 @@ class House:
         return chosen
 
     def _meant(self, typed: str) -> list[Exercise]:
-        meant = typed.strip("/").removeprefix("exercises/")
+        meant = _bare(typed)
         return [exercise for exercise in self.exercises.values() if meant in _names(exercise.id)]
 
     def find(self, typed: str) -> Exercise:
-        """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`."""
-        meant, found = typed.strip("/").removeprefix("exercises/"), self._meant(typed)
+        """The exercise that someone means by `11`, `011`, `dl_011`, `kv_cache` or `dl_011_kv_cache`, or by the path of
+        its folder or its file.
+        """
+        meant, found = _bare(typed), self._meant(typed)
         if len(found) > 1:
             raise HouseError(
                 f"'{typed}' may be {' or '.join(e.id for e in found)}: type {found[0].label}, for example."
@@ -375,6 +378,12 @@ class House:
                 raise HouseError(f"{task.id} is still to come. `grader list` shows what there is.")
         known = [name for e in self.exercises.values() for name in (e.id, e.stem, e.number)]
         raise HouseError(f"There is no exercise '{typed}'.{nearest(typed, known)} `grader list` shows all.")
+
+
+def _bare(typed: str) -> str:
+    """What was typed without the path around it: `kv_cache` for `exercises/dl_011_kv_cache/kv_cache.py`."""
+    path = PurePath(typed)
+    return path.stem if path.suffix == ".py" else path.name if path.parent.name == "exercises" else typed.strip("/")
 
 
 def _names(id: str) -> set[str]:

@@ -261,6 +261,7 @@ def _sum_up(latest: list[Result], path: Path) -> None:
         print_class(latest)
     write_file(summary, as_summary(latest))
     click.echo(plain(f"Details: {path}   Table: {summary}"))
+    click.echo(plain(f"What the class knows: grader class report {path.parent}"))
 
 
 def _tell_what_needs_eyes(found: Found, latest: list[Result]) -> None:
@@ -295,6 +296,7 @@ def merge_(folders: tuple[Path, ...], out: Path) -> None:
     latest = results.latest()
     click.echo(f"{counted(len(latest), 'result')}, {added} of them new.")
     _sum_up(latest, results.path)
-    _warn_of(needs_eyes(Found([], []), latest))
+    unread = [f"{one.student}/{one.exercise}: {one.problem.partition(chr(10))[0]}." for one in latest if one.problem]
+    _warn_of(unread + needs_eyes(Found([], []), latest))
     if any(result.grader_failed for result in latest):
         sys.exit(1)

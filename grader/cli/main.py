@@ -34,6 +34,10 @@ class Main(Commands):
             return super().invoke(ctx)
         except (HouseError, ProgressError) as error:
             stop(str(error), 2)
+        except OSError as error:
+            if not error.filename:  # of no file: a pipe that is closed, say, which click knows
+                raise
+            stop(f"{error.filename}: {error.strerror}.", 2)
 
 
 @click.group(cls=Main, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

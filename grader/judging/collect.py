@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grader.bank.catalog import EXERCISE_ID, Exercise, read_exercise
+from grader.bank.catalog import EXERCISE_ID, Exercise, label_of, read_exercise
 from grader.bank.derived import stub_of
 from grader.bank.places import bank_of, is_practice_folder
 from grader.bank.source import definitions, read_source
@@ -237,13 +237,14 @@ def _need_attempt(named: Path) -> None:
     folder = named.parent if named.suffix == ".py" and not named.exists() else named
     if not EXERCISE_ID.fullmatch(folder.name) or folder.parent.name != "exercises" or not folder.is_dir():
         return
-    _, number, stem = folder.name.split("_", 2)
+    stem = folder.name.split("_", 2)[2]
     root = folder.parents[1]
     if is_practice_folder(root) and not (_bank(root) / "exercises" / folder.name).is_dir():
         raise pytest.UsageError(f"{folder.name} is not among the installed exercises: install the release that has it.")
     checks = _bank(root) / "tests" / folder.name / f"test_{stem}.py"
     if checks.is_file() and not (folder / f"{stem}.py").is_file():
-        raise pytest.UsageError(f"{folder / stem}.py is missing: `grader reset {int(number)}` writes it again.")
+        again = f"`grader reset {label_of(folder.name)}` writes it again"
+        raise pytest.UsageError(f"{folder / stem}.py is missing: {again}.")
 
 
 def _bank(root: Path) -> Path:

@@ -11,7 +11,7 @@ from grader.bank.derived import stub_of
 from grader.bank.source import BEGIN, END, LARGEST_SOURCE, definition, definitions, read_source, replace_definition
 from grader.bank.tracks import needs, study_order
 from grader.base.errors import HouseError
-from grader.base.files import read_file
+from grader.base.files import read_file, write_file
 from grader.learner.examples import done_parts
 from grader.records.progress import Progress, ProgressError, source_of
 from grader.verdicts.result import Result
@@ -123,7 +123,7 @@ def reset(house: House, exercise: Exercise) -> bool:
     if there:
         keep_attempt(house, exercise, "reset")
     exercise.attempt.parent.mkdir(exist_ok=True)  # a new exercise that `grader update` has not brought yet
-    exercise.attempt.write_text(fresh, encoding="utf-8")
+    write_file(exercise.attempt, fresh)
     return there
 
 
@@ -140,7 +140,7 @@ def reset_part(house: House, exercise: Exercise, part: Part) -> None:
             f"{part.name} cannot be found in {shown}, which is not valid Python or lacks it. The whole file: "
             f"grader reset {exercise.number}"
         ) from None
-    exercise.attempt.write_text(text, encoding="utf-8")
+    write_file(exercise.attempt, text)
 
 
 def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
@@ -151,8 +151,8 @@ def keep_attempt(house: House, exercise: Exercise, why: str) -> None:
     except UnicodeDecodeError:
         raise HouseError(f"{shown} is not UTF-8 text, and cannot be kept: move it away first.") from None
     except OSError as error:
-        why_not = f"{shown} cannot be read ({error.strerror or error}), and cannot be kept"
-        raise HouseError(f"{why_not}: move it away first.") from None
+        why_not = "is a folder" if exercise.attempt.is_dir() else f"cannot be read ({error.strerror or error})"
+        raise HouseError(f"{shown} {why_not}, and cannot be kept: move it away first.") from None
     try:
         Progress(house.root).note(exercise.id, why, text=text)
     except ProgressError as error:

@@ -50,5 +50,7 @@ def own_text(exercise: Exercise) -> str:
         return read_source(exercise.attempt)
     except FileNotFoundError:
         raise HouseError(f"{shown} is missing: `grader reset {exercise.number}` writes it again.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise HouseError(f"{shown} cannot be read as UTF-8 text: {error}.") from None
+    except UnicodeDecodeError:
+        raise HouseError(f"{shown} is not UTF-8 text: save it with that encoding.") from None
+    except OSError as error:
+        raise HouseError(f"{shown} cannot be read: {error.strerror}.") from None

@@ -208,10 +208,14 @@ def _next_lines(exercise: Exercise, result: Result, tree: str, width: int) -> li
     following = next((part for part in result.parts if part.verdict is not Verdict.PASSED), None)
     if following is None or tree != "exercises":
         return [Line(f"  {result.score} of {result.max_score} points.")]
+    if broken := _broken(result):  # no part is to blame, so none is named, and no hint for it
+        place = f"{_path(exercise, tree)}{_last_line_of(broken)}"
+        said = "Next: mend it, and all parts are judged. It is"
+        return [Line(text) for text in _with_command(said, place, width)]
     fresh = all(part.verdict in QUIET for part in result.parts)
-    verb = "Begin with" if fresh else "Next:"
+    said = f"{'Begin with' if fresh else 'Next:'} {following.name} in"
     return [
-        Line(f"  {verb} {following.name} in {_path(exercise, tree)}{_line_of(following)}"),
+        *(Line(text) for text in _with_command(said, f"{_path(exercise, tree)}{_line_of(following)}", width)),
         Line(f"  Stuck? grader hint {exercise.number} {following.name}"),
     ]
 
@@ -220,6 +224,11 @@ def _line_of(part: PartResult) -> str:
     """Where a part is to be begun or mended, as `:12`; nothing where that is not known, or lies in a cell."""
     place = part.first_failure.place if part.first_failure else None
     return f":{place.line}" if place and place.line and place.file.endswith(".py") else ""
+
+
+def _last_line_of(check: CheckResult) -> str:
+    """Where a file could not be used, as `:12`; nothing where that is not known."""
+    return f":{check.lines[-1].line}" if check.lines and check.lines[-1].file.endswith(".py") else ""
 
 
 def _fold(text: str, width: int = WIDTH, indent: int = _INDENT) -> list[str]:

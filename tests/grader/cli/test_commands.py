@@ -42,6 +42,7 @@ def passed(home):
         (["check", "dl_9011"], "Did you mean 'dl_901_running_mean'?"),
         (["check", "mean"], "Did you mean 'running_mean'?"),
         (["hint", "9"], "There is no exercise '9'"),
+        (["hint", "901", "zzzz"], "has no part 'zzzz'. `grader status 901` shows its parts."),
         (["hint", "901", "RuningMean"], "has no part 'RuningMean'. Did you mean 'RunningMean'?"),
         (["solution", "901", "batch"], "has no part 'batch'. Did you mean 'batch_mean'?"),
         (["history", "901", "--show", "1"], "has no attempt yet"),
@@ -169,6 +170,33 @@ def test_check_of_a_missing_file_says_how_to_get_it_back(home, cli):
     assert home.attempt.read_text() == stub_of(home.exercise)
 
 
+@pytest.mark.parametrize("path", [FILE, f"exercises/{ID}", "running_mean.py", f"./{FILE}"])
+def test_an_exercise_may_be_named_by_its_path(cli, path):
+    assert cli("status", path).out.startswith(f"{ID} · Running mean")
+
+
+def test_a_folder_in_the_place_of_the_file_is_a_sentence(home, cli):
+    home.attempt.unlink()
+    home.attempt.mkdir()
+    assert "is missing: `grader reset 901`" in cli("check", "901").err
+    for args in (["reset", "901"], ["reset", "901", "batch_mean"]):
+        done = cli(*args)
+        assert (done.code, f"{FILE} is a folder, and cannot be kept: move it away first." in done.err) == (2, True)
+
+
+def test_a_file_that_cannot_be_used_is_a_sentence(monkeypatch):
+    from click.testing import CliRunner
+
+    from grader.cli.main import main
+
+    def denied():
+        raise PermissionError(13, "Permission denied", "exercises/coverage.toml")
+
+    monkeypatch.setattr("grader.cli.learner.find_house", denied)
+    done = CliRunner().invoke(main, ["list"])
+    assert (done.exit_code, done.stderr) == (2, "grader: exercises/coverage.toml: Permission denied.\n")
+
+
 def test_checks_that_cannot_run_are_not_the_learners_fault(home):
     home.solve()
     home.check("import no_such_package\n")
@@ -185,6 +213,10 @@ def test_check_of_a_broken_file_is_one_error(home):
     assert done.code == 1
     assert "running_mean.py is not UTF-8 text" in done.out
     assert "Traceback" not in done.said
+    home.attempt.write_text("import torch\nx = (\n")
+    lines = home.grader("check", "901").out.splitlines()
+    assert lines[-3:-1] == ["  Next: mend it, and all parts are judged. It is", f"    {FILE}:2"]
+    assert "Stuck?" not in "\n".join(lines)  # no hint of a part helps here
 
 
 # ---- status and list

@@ -507,6 +507,9 @@ def test_what_needs_eyes_is_said_at_the_end(home):
     again = home.grader("grade", "submitted", "--out", "results")
     assert "8 submissions, 8 of them graded already" in again.out
     assert again.err[again.err.index("need your eyes:") :] == said
+    merged = home.grader("merge", "results", "--out", "all")
+    assert f"two/{ID}: {NEITHER}; a.ipynb and b.ipynb are of this exercise: keep one." in merged.err
+    assert "What the class knows: grader class report all" in merged.out
 
 
 def test_a_disk_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch):

@@ -415,7 +415,7 @@ def test_a_missing_file_is_named_with_what_brings_it_back(home):
     home.attempt.unlink()
     done = home.pytest(EXERCISE)
     assert done.code == 4
-    assert "running_mean.py is missing: `grader reset 901` writes it again." in done.err
+    assert "running_mean.py is missing: `grader reset dl_901` writes it again." in done.err
 
 
 def test_checks_of_an_untouched_part_are_not_run(home):
