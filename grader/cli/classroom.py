@@ -10,6 +10,9 @@ import click
 from grader.bank.catalog import find_bank, find_house
 from grader.base.errors import HouseError
 from grader.base.files import write_file
+from grader.base.text import plain
+from grader.cli.learner import from_here
+from grader.cli.talk import Commands
 from grader.views.words import counted
 
 if TYPE_CHECKING:
@@ -57,9 +60,11 @@ def notebook(id: str, file: Path | None) -> None:
 
     place = file or exercise.attempt.with_suffix(".ipynb")
     if place.exists():
-        raise HouseError(f"{place} is there already, and is left as it is. Name another file, or move it away.")
+        again = f"Open it, or name another file: `grader notebook {exercise.number} FILE`."
+        raise HouseError(f"{from_here(place)} is there already, and is left as it is. {again}")
     write_file(place, as_text(practice_notebook(exercise)))
-    click.echo(f"{place}: open it in JupyterLab or in your editor, and run its first cell.")
+    click.echo(plain(from_here(place)))
+    click.echo("Open it in JupyterLab or your editor; run its first cell.")
     if not house.is_whole:
         click.echo("Student edition: check runs the visible examples. Hand in the notebooks of your course.")
 
@@ -82,7 +87,7 @@ def release(folder: Path, only: tuple[str, ...]) -> None:
     click.echo(f"Students type: pip install {folder.name}/")
 
 
-@click.group(name="class")
+@click.group(name="class", cls=Commands)
 def class_() -> None:
     """What a class has handed in, seen as a whole."""
 

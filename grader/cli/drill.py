@@ -97,7 +97,8 @@ def _sit(house: House, chosen: Chosen) -> None:
             click.echo()
     except (EOFError, KeyboardInterrupt):
         click.echo()
-    click.echo(f"{sum(answers)} of {len(answers)} right." if answers else "Nothing was answered.")
+    said = f"{sum(answers)} of {len(answers)} right." if answers else "Nothing was answered."
+    click.echo(f"{said} Go on: grader drill")
 
 
 def _ask(turn: Turn, columns: int) -> list[bool]:

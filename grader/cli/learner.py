@@ -183,8 +183,9 @@ def hint(id: str, part: str | None) -> None:
     if given.number < given.of:
         click.echo(f"\nOnce more for the next: grader hint {exercise.number} {given.part}")
     else:
-        reference = f" The reference: grader solution {exercise.number} {given.part} --give-up"
-        click.echo(f"\nThat was the last.{reference if house.is_whole else ''}")
+        click.echo("\nThat was the last.")
+        if house.is_whole:
+            click.echo(f"The reference: grader solution {exercise.number} {given.part} --give-up")
 
 
 @click.command()

@@ -4,7 +4,10 @@ Exit codes: 0 all well, 1 something is not earned or not healthy, 2 wrong usage 
 """
 
 import json
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -15,9 +18,18 @@ from grader.views.columns import terminal_columns, width_for
 from grader.views.drill import spoken, wrapped
 from grader.views.render import Line, with_command
 
+_LONGEST_HELP = 1000
+_GLUE = "\N{NO-BREAK SPACE}"
+
 
 class Commands(click.Group):
-    """Lists commands in the order of the file, and names the nearest one for a typo."""
+    """Lists commands in the order of the file, each with its whole first sentence, and names the nearest for a typo."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shown = [name for name, command in self.commands.items() if not command.hidden]
+        rows = [(name, self.commands[name].get_short_help_str(_LONGEST_HELP)) for name in shown]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -35,13 +47,29 @@ def say(text: str, **style: Any) -> None:
 
 def stop(message: str, code: int) -> NoReturn:
     """Say why, and end with this exit code."""
-    say(f"grader: {message}", err=True)
+    say(_folded(f"grader: {message}"), err=True)
     sys.exit(code)
 
 
 def warn(sentence: str) -> None:
     """Say what somebody should know; strangers' text in it is made harmless."""
-    click.secho(f"grader: {plain(sentence)}", fg="yellow", err=True)
+    click.secho(_folded(f"grader: {plain(sentence)}"), fg="yellow", err=True)
+
+
+def _folded(message: str) -> str:
+    """The message in lines that the terminal of stderr does not break: what stands in backquotes is typed, so it stays
+    whole. As it is where there is no terminal.
+    """
+    if not sys.stderr.isatty():
+        return message
+    whole = re.sub(r"`[^`\n]*`", lambda command: command[0].replace(" ", _GLUE), message)
+    columns = shutil.get_terminal_size().columns
+    lines = [
+        part
+        for line in whole.split("\n")
+        for part in textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    return "\n".join(lines).replace(_GLUE, " ")
 
 
 def tell(sentences: str, command: str = "", indent: int = 0) -> None:

@@ -11,11 +11,12 @@ import msgspec
 from grader.bank.catalog import Exercise, House, find_house
 from grader.base.errors import HouseError
 from grader.base.terminal import wants_plain
+from grader.base.text import plain
 from grader.cli.learner import earned_of, worked_on
 from grader.cli.talk import say, warn
 from grader.learner import desk
 from grader.records.progress import ProgressError
-from grader.verdicts.result import Result
+from grader.verdicts.result import PartResult, Result
 from grader.verdicts.verdict import Verdict
 from grader.views.examples import examples_said
 
@@ -121,6 +122,12 @@ def _say_json(value: Any) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value)))
 
 
+def _why(failing: PartResult) -> str:
+    """What is wrong with a part, or with the whole file, in one line: it is all that this terminal shows."""
+    why = plain(failing.mistake.partition("\n")[0])
+    return why if failing.of_file else f"{failing.name} {failing.said}{why and f': {why}'}"
+
+
 def line_of(house: House, exercise: Exercise, result: Result) -> str:
     """A run on one line: the points, in a student edition how many parts' examples pass, and what fails first."""
     failing = next((part for part in result.parts if part.fails), None)
@@ -128,5 +135,5 @@ def line_of(house: House, exercise: Exercise, result: Result) -> str:
         passed = [part.name for part in result.parts if part.verdict is Verdict.PASSED]
         said = f" · {failing.name} {failing.verdict}" if failing else ""
         return f"{exercise.id}  {examples_said(exercise, passed)}{said}. More checks run when it is graded."
-    said = f" · {failing.name} {failing.said}" if failing else ""
+    said = f" · {_why(failing)}" if failing else ""
     return f"{exercise.id}  {result.score} of {result.max_score} points{said}"

@@ -15,6 +15,8 @@ _SETTLE_SECONDS = 0.01
 """From a change to the next look. A file that takes longer to write is judged twice, and the newer text counts."""
 
 
+GONE = "is gone"
+
 _COARSE_NS = 2_000_000_000
 """The coarsest clock of a file system."""
 
@@ -66,7 +68,7 @@ def read_saved(path: Path) -> FileText:
     try:
         return FileText(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError:
-        return FileText("", "is gone")
+        return FileText("", GONE)
     except UnicodeDecodeError:
         return FileText("", "is not UTF-8 text")
     except OSError as error:

@@ -11,7 +11,7 @@ from grader.bank.catalog import Exercise, House
 from grader.learner import desk
 from grader.learner.examples import count_passed, done_parts, passed_names
 from grader.learner.first import changed_parts, first_parts
-from grader.learner.saved import FileText, saves
+from grader.learner.saved import GONE, FileText, saves
 from grader.learner.seat import Cancelled, Fault, Ready, Run, Said, Seat
 from grader.records.progress import Progress, ProgressError
 from grader.verdicts.result import PartResult, Result
@@ -84,6 +84,8 @@ class Watch:
         """A new text lies in the file: judge it. Whatever ran was of an older one."""
         self.text = saved.text
         self.problem = f"{self.exercise.attempt.name} {saved.problem}" if saved.problem else ""
+        if saved.problem == GONE:
+            self.problem += f": `grader reset {self.exercise.number}` writes it again"
         self.ask()
 
     def ask(self, at: Sequence[str] = (), only: tuple[str, ...] = ()) -> None:

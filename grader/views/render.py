@@ -211,11 +211,11 @@ def _next_lines(exercise: Exercise, result: Result, tree: str, width: int) -> li
     if broken := _broken(result):  # no part is to blame, so none is named, and no hint for it
         place = f"{_path(exercise, tree)}{_last_line_of(broken)}"
         said = "Next: mend it, and all parts are judged. It is"
-        return [Line(text) for text in _with_command(said, place, width)]
+        return [Line(text) for text in with_command(said, place, width)]
     fresh = all(part.verdict in QUIET for part in result.parts)
     said = f"{'Begin with' if fresh else 'Next:'} {following.name} in"
     return [
-        *(Line(text) for text in _with_command(said, f"{_path(exercise, tree)}{_line_of(following)}", width)),
+        *(Line(text) for text in with_command(said, f"{_path(exercise, tree)}{_line_of(following)}", width)),
         Line(f"  Stuck? grader hint {exercise.number} {following.name}"),
     ]
 

@@ -94,6 +94,19 @@ def test_06_an_edit_makes_verdicts_old_and_its_undo_makes_them_current(seen):
     expect(seen.part("batch_mean")).not_to_have_class(re.compile("stale"))
 
 
+def test_verdicts_of_an_untouched_stub_say_nothing_of_a_newer_text_and_cut_no_name(seen):
+    seen.open().run()
+    begin = seen.page.get_by_text("Nothing is written yet")
+    expect(begin).to_contain_text("Begin with batch_mean")
+    seen.at("def batch_mean")
+    seen.type("  # begun")
+    expect(seen.part("batch_mean")).to_have_class(re.compile("stale"))
+    expect(begin).to_have_count(0)
+    seen.page.set_viewport_size({"width": 1130, "height": 800})
+    cut = "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+    assert seen.page.locator(".part .name").evaluate_all(cut) == []
+
+
 def test_11_a_save_during_a_run_takes_its_place(context, house):
 
     gate = house.gate()

@@ -13,7 +13,10 @@ const PRINTED_LINES = 8;
 export function Verdicts({ session, show }: { session: Session; show: (part: string) => void }) {
   const { judged, trouble, gained, kata } = session;
   const first = judged.parts.find(fails)?.name;
-  const untouched = judged.parts.every(({ standing }) => standing === "unknown" || standing === "not started");
+  const untouched = judged.parts.every(
+    ({ standing, hash }) => standing === "unknown" || (standing === "not started" && session.isCurrent(hash)),
+  );
+  const begin = kata.parts.find((part) => !part.earned) ?? kata.parts[0];
   return (
     <section class="verdicts" aria-label="Verdicts">
       <RunState session={session} />
@@ -27,7 +30,7 @@ export function Verdicts({ session, show }: { session: Session; show: (part: str
       )}
       {untouched && !judged.run && kata.edition === "whole" && (
         <p class="begin">
-          Nothing is written yet. Begin with <b>{kata.parts[0]?.name}</b>: fill it in and press Run. Every part that
+          Nothing is written yet. Begin with <b>{begin?.name}</b>: fill it in and press Run. Every part that
           passes all its checks is yours.
         </p>
       )}

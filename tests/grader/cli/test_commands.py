@@ -82,6 +82,30 @@ def test_help_lists_every_command(cli):
 # ---- questions
 
 
+@pytest.mark.parametrize("group", [[], ["class"], ["dev"]], ids=" ".join)
+def test_help_says_each_commands_sentence_whole(group):
+    from click.testing import CliRunner
+
+    from grader.cli.main import main
+
+    said = CliRunner().invoke(main, [*group, "-h"], terminal_width=60).output.partition("Commands:")[2]
+    assert not [line for line in said.splitlines() if line.endswith("...") or len(line) > 60]
+    assert ("  audit" in said) == (group == ["dev"])  # elsewhere it is an old name, and hidden
+
+
+def test_a_sentence_is_folded_where_a_terminal_would_break_its_words(home):
+    import pexpect
+
+    child = pexpect.spawn(
+        sys.executable, ["-m", "grader", "hint", "901", "zzzz"], cwd=str(home.root), env=environment(TERM="dumb"),
+        encoding="utf-8", dimensions=(24, 60), timeout=300,
+    )  # fmt: skip
+    child.expect(pexpect.EOF)
+    lines = child.before.splitlines()
+    assert [line for line in lines if len(line) > 60] == []
+    assert lines[-1] == "`grader status 901` shows its parts."  # what is typed stays on one line
+
+
 def test_the_answers_come_with_the_parts_or_when_asked_for(home, cli):
     assert "Refuse it, or the NaN" not in cli("questions", "901").out
     assert "Earn batch_mean to read on, or add --answers." in cli("questions", "901").out

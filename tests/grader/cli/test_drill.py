@@ -69,7 +69,7 @@ def test_a_sitting(drilling):
         r"✗ wrong +[\d.]+ = \(\d+ \+ \d+\) / 2\n  A mean is a sum over a count.\n  Nobody 2026, 1 · again tomorrow",
         done.output,
     )
-    assert "0 of 1 right." in lines
+    assert "0 of 1 right. Go on: grader drill" in lines
     (kept,) = Drilled(drilling.root).answers()
     assert (kept.question, kept.typed, kept.verdict, kept.hints) == ("dl_901.mean_of_two", "1", "wrong", 1)
 
@@ -90,7 +90,7 @@ def test_right_answers_and_traps_are_told(drilling):
     assert "✗ one too far" in done.output  # `s` skips, but here it is a known mistake
     done = drill("--topic", "mean.running", "--all", typed="q\n")
     assert (
-        "Nothing was answered." in done.output
+        "Nothing was answered. Go on: grader drill" in done.output
     )  # it is a name as well, but no answer that anybody gives: it ends the sitting
     done = drill("--topic", "mean.running", "--all", typed="s - 1\n")
     assert re.search(r"✓ right +s - 1", done.output)

@@ -259,23 +259,25 @@ def test_another_size_is_drawn_anew(home, tty):
 
 @pytest.mark.parametrize(
     ("edits", "code", "said"),
-    [((), 0, "100 of 100 points"), ((SUM,), 1, "70 of 100 points · batch_mean wrong, 2 of 3 checks pass")],
+    [((), 0, "100 of 100 points"), ((SUM,), 1, "70 of 100 points · batch_mean wrong, 2 of 3 checks pass: ")],
 )
 def test_once_judges_the_file_and_ends(home, edits, code, said):
     home.solve(*edits)
     done = home.cold("-m", "grader", "watch", "901", "--once")
-    assert (done.code, done.out) == (code, f"dl_901_running_mean  {said}\n"), done.err
+    assert done.code == code, done.err
+    assert done.out.startswith(f"dl_901_running_mean  {said}")
+    assert done.out.count("\n") == 1
 
 
 def test_without_a_terminal_there_is_a_line_for_each_run(home):
     home.attempt.write_text("def x(:\n")
     command = [sys.executable, "-m", "grader", "watch", "901"]
     with Popen(command, cwd=home.root, env=environment(), stdout=PIPE, stderr=PIPE, text=True) as process:
-        assert process.stdout.readline().startswith("dl_901_running_mean  0 of 100 points")
+        assert "0 of 100 points · running_mean.py:1 is not valid Python" in process.stdout.readline()
         home.solve()
         assert process.stdout.readline() == "dl_901_running_mean  100 of 100 points\n"
         home.attempt.unlink()
-        assert process.stdout.readline() == "running_mean.py is gone\n"
+        assert process.stdout.readline() == "running_mean.py is gone: `grader reset 901` writes it again\n"
         process.kill()
 
 
@@ -291,7 +293,7 @@ def test_json_is_an_event_a_line(home):
 def test_a_file_that_is_not_there_ends_once_with_a_sentence(home):
     home.attempt.unlink()
     done = home.cold("-m", "grader", "watch", "901", "--once")
-    assert (done.code, done.out) == (1, "running_mean.py is gone\n")
+    assert (done.code, done.out) == (1, "running_mean.py is gone: `grader reset 901` writes it again\n")
 
 
 def test_the_judge_that_cannot_start_is_no_fault_of_the_learner(home):
