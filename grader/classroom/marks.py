@@ -9,7 +9,7 @@ from grader.bank.catalog import House
 from grader.classroom.alike import told
 from grader.records.handed_in import places_of, submitted_folders
 from grader.records.results import results_of
-from grader.submissions.eyes import needs_eyes
+from grader.submissions.eyes import needs_eyes, unusable
 from grader.submissions.find import Found, Handed, read_all
 from grader.verdicts.result import PartResult, Result
 from grader.verdicts.verdict import NOT_BEGUN
@@ -57,8 +57,7 @@ def read_batch(house: House, folder: Path) -> Marks:
     """What `grader grade --out FOLDER` wrote. Raises HouseError."""
     results = results_of(folder)
     graded = [_graded(result, part) for result in results for part in result.parts]
-    eyes = [f"{one.student}/{one.exercise}: {one.problem}" for one in results if one.problem]
-    eyes += needs_eyes(Found([], []), results) + _alike(house, folder, results)
+    eyes = unusable(results) + needs_eyes(Found([], []), results) + _alike(house, folder, results)
     return Marks(folder.resolve().name, f"`grader grade`, in {folder.name}/results.jsonl", graded, eyes)
 
 

@@ -8,6 +8,7 @@ import click
 
 from grader import __version__
 from grader.bank.catalog import Exercise, find_house
+from grader.bank.tracks import study_order
 from grader.base.text import plain
 from grader.cli.talk import tell
 from grader.learner import folder
@@ -28,7 +29,7 @@ def init(place: Path) -> None:
     Every command of a learner works in it, and so does pytest.
     """
     house = folder.init(place)
-    first = next(iter(house.exercises.values()))
+    first = study_order(house)[0]  # where `grader` begins, too
     tell(f"{place} holds {counted(len(house.exercises), 'exercise')}. Next:")
     click.echo(f"  cd {shlex.quote(plain(str(place)))}")
     click.echo("  grader                           what to do first")

@@ -21,7 +21,7 @@ from grader.cli.talk import say, warn
 from grader.records.handed_in import keep_submitted, submitted_folders
 from grader.records.results import Results
 from grader.records.shards import Shard, ShardRun, forget_shard, merge, read_shard
-from grader.submissions.eyes import needs_eyes
+from grader.submissions.eyes import needs_eyes, unusable
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
 from grader.views.export import as_summary
@@ -296,7 +296,6 @@ def merge_(folders: tuple[Path, ...], out: Path) -> None:
     latest = results.latest()
     click.echo(f"{counted(len(latest), 'result')}, {added} of them new.")
     _sum_up(latest, results.path)
-    unread = [f"{one.student}/{one.exercise}: {one.problem.partition(chr(10))[0]}." for one in latest if one.problem]
-    _warn_of(unread + needs_eyes(Found([], []), latest))
+    _warn_of(unusable(latest) + needs_eyes(Found([], []), latest))
     if any(result.grader_failed for result in latest):
         sys.exit(1)

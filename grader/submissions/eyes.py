@@ -42,6 +42,11 @@ def letter_for_letter(exercise: str, names: Sequence[str]) -> str:
     return f"{' and '.join(names)} handed in the same for {exercise}, letter for letter."
 
 
+def unusable(results: Iterable[Result]) -> list[str]:
+    """Whose whole file could not be used, and why, where only the results are at hand."""
+    return [f"{one.student}/{one.exercise}: {' '.join(one.problem.split())}." for one in results if one.problem]
+
+
 def some(names: Sequence[str]) -> list[str]:
     """The names, or the first ten and how many more there are."""
     more = [f"{len(names) - _MOST_NAMED} others"] if len(names) > _MOST_NAMED else []

@@ -2,7 +2,8 @@
 import { useState } from "preact/hooks";
 import type { KataPart } from "./wire";
 import { why } from "./api";
-import { Markup, Ticked } from "./markup";
+import { Coded } from "./answering";
+import { Markup } from "./markup";
 import { to } from "./router";
 import type { Session } from "./session";
 import { Pictures } from "./pictures";
@@ -55,7 +56,7 @@ function Hints({ part, session }: { part: KataPart; session: Session }) {
   const seen = part.hints_seen.length;
   return (
     <div class="hints">
-      {seen > 0 && <ol>{part.hints_seen.map((hint, i) => <li key={i}><Ticked text={hint} /></li>)}</ol>}
+      {seen > 0 && <ol>{part.hints_seen.map((hint, i) => <li key={i}><Coded text={hint} /></li>)}</ol>}
       {seen < part.hints && (
         <button type="button" onClick={() => void session.askHint(part.name)}>
           Hint {seen + 1} of {part.hints}

@@ -5,7 +5,6 @@ import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
 import { Asked, Coded, Field, fieldOf, keysOf, LettersAreText } from "./answering";
 import { desk } from "./desk";
 import { drilling, type Which } from "./drilling";
-import { Ticked } from "./markup";
 import { options } from "./options";
 import { to } from "./router";
 import { useStore } from "./store";
@@ -102,7 +101,7 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
         <Field asked={asked} to={drilling} given={verdict ? verdict.typed : null} />
         {!verdict && <Buttons turn={turn} />}
       </form>
-      {turn.hints.length > 0 && <ol class="drill-hints" aria-label="Hints">{turn.hints.map((hint, i) => <li key={i}><Ticked text={hint} /></li>)}</ol>}
+      {turn.hints.length > 0 && <ol class="drill-hints" aria-label="Hints">{turn.hints.map((hint, i) => <li key={i}><Coded text={hint} /></li>)}</ol>}
       {verdict && (
         <Verdict turn={turn}>
           <button type="button" class="main" ref={next} onClick={() => void drilling.goOn()}>Next <kbd>Enter</kbd></button>

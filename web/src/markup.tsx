@@ -1,4 +1,4 @@
-// Places for HTML that the server rendered, and for a sentence with code in it.
+// A place for HTML that the server rendered.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { nodesOf } from "./html";
 
@@ -22,9 +22,4 @@ export function Markup({ html, class: name }: Props) {
     here.current!.replaceChildren(nodesOf(html));
   }, [html]);
   return <div class={name} ref={here} onClick={follow} />;
-}
-
-/** A sentence in which backquotes stand around code. */
-export function Ticked({ text }: { text: string }) {
-  return <>{text.split(/`([^`]+)`/).map((piece, i) => (i % 2 ? <code key={i}>{piece}</code> : piece))}</>;
 }

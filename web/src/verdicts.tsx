@@ -78,7 +78,7 @@ function PartRow({ part, session, opens, show }: RowProps) {
     <li class={`part ${tone}${stale ? " stale" : ""}${session.cursor === part.name ? " here" : ""}`} data-part={part.name}>
       <div class="row">
         <span class="sign" aria-hidden="true">{sign(part.standing)}</span>
-        <button type="button" class="name" onClick={() => show(part.name)} title="Go to it in the file">{part.name}</button>
+        <button type="button" class="name" onClick={() => show(part.name)} title="Go to it in the file"><Name of={part.name} /></button>
         <span class="points">{facts?.earned ? <b title="earned">{part.points}</b> : part.points}<span class="unseen"> points{facts?.earned ? ", earned" : ""}</span></span>
         <span class="standing">{[label, failing && tally(part, session.noun)].filter(Boolean).join(", ")}{stale && <em> · of an older text</em>}</span>
         {(failing || part.checks.length > 0) && (
@@ -90,6 +90,11 @@ function PartRow({ part, session, opens, show }: RowProps) {
       {open && <Details part={part} session={session} />}
     </li>
   );
+}
+
+/** A name in code, which breaks between its words where it is too long for a line. */
+function Name({ of }: { of: string }) {
+  return <>{of.split(/(?<=_)|(?<=[a-z])(?=[A-Z])/).map((word, i) => [i > 0 && <wbr />, word])}</>;
 }
 
 function labelOf({ standing, checks }: PartView, earned: boolean): string {

@@ -84,7 +84,8 @@ def part(name, points, verdict, mistake="", message="", of_file=False):
 def test_a_report_of_what_grader_grade_wrote(home):
     kept = Results(home.root / "results")
     passed = part("batch_mean", 30, Verdict.PASSED)
-    broken = [part(name, 1, Verdict.ERROR, message="no Python", of_file=True) for name in ("batch_mean", "RunningMean")]
+    unread = {"message": "no Python\n    x = (", "of_file": True}
+    broken = [part(name, 1, Verdict.ERROR, **unread) for name in ("batch_mean", "RunningMean")]
     kept.add(result("ann", passed, part("RunningMean", 70, Verdict.PASSED), source="a"))
     kept.add(result("bob<b>", passed, part("RunningMean", 70, Verdict.WRONG, "a mean of means"), source="b"))
     kept.add(result("cyd", passed, part("RunningMean", 70, Verdict.WRONG, "a mean of means"), source="b"))
@@ -94,7 +95,9 @@ def test_a_report_of_what_grader_grade_wrote(home):
 
     page = html.unescape((home.root / "report.html").read_text())
     assert "Points are those of `grader grade`, in results/results.jsonl" in page
-    assert "bob<b> and cyd handed in the same" in page.split("Needs your eyes")[1].split("Points</h2>")[0]
+    eyes = page.split("Needs your eyes")[1].split("Points</h2>")[0]
+    assert "bob<b> and cyd handed in the same" in eyes
+    assert ": no Python x = (." in eyes  # in one line, its end not shown as a sign
     assert f"dan/{ID}: no Python" in page
     assert "2 × a mean of means" in page
     assert "no Python" not in page.split('<h2 id="parts">')[1], "what cannot be read is no common mistake"
