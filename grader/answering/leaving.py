@@ -1,5 +1,7 @@
 """Values that leave torch: where an attempt goes on with them in numpy, in lists or in memory, torch counts nothing."""
 
+import ctypes
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -11,12 +13,10 @@ Hear = Callable[[str, int], None]
 """Gets the name of the way out, and how many values took it."""
 
 _WAYS: list[tuple[Any, str, tuple[str, ...]]] = [
-    (
-        torch.Tensor,
-        "Tensor.",
-        ("numpy", "tolist", "data_ptr", "apply_", "map_", "map2_", "__dlpack__", "__reduce_ex__"),
-    ),
-    (torch.UntypedStorage, "UntypedStorage.", ("data_ptr", "__reduce__")),
+    (torch._C.TensorBase, "Tensor.", ("numpy", "tolist", "data_ptr", "apply_", "map_", "map2_")),
+    (torch.Tensor, "Tensor.", ("__dlpack__", "__reduce_ex__")),
+    (torch._C.StorageBase, "UntypedStorage.", ("data_ptr", "_write_file")),
+    (torch.UntypedStorage, "UntypedStorage.", ("__reduce__",)),
     (torch._C, "torch.", ("_to_dlpack", "_to_dlpack_versioned")),
     (torch.utils.dlpack, "torch.utils.dlpack.", ("to_dlpack",)),
     (torch, "torch.", ("to_dlpack",)),
@@ -33,7 +33,16 @@ def lay() -> None:
         for owner, shown, names in _WAYS:
             for name in names:
                 if hasattr(owner, name):
-                    setattr(owner, name, _heard(getattr(owner, name), f"{shown}{name}"))
+                    _put(owner, name, _heard(getattr(owner, name), f"{shown}{name}"))
+
+
+def _put(owner: Any, name: str, way: Any) -> None:
+    """Put a function in the place of another, also in a type that C made: there its heirs find it, and `super()`."""
+    try:
+        setattr(owner, name, way)
+    except TypeError:
+        gc.get_referents(vars(owner))[0][name] = way
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 Looked at are all pairs, however far apart: a repeat of the draw before the last escapes whoever compares neighbours.
 """
 
+import itertools
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -34,13 +36,26 @@ def hold_unlike(numbers: torch.Tensor, of: str) -> None:
 
 
 def hold_fresh(numbers: torch.Tensor, of: str) -> None:
-    """Hold that hardly any of 100,000 numbers, or fewer, repeats another: 1 %, since those of float32 do by chance.
+    """Hold that hardly any of 150,000 numbers, or fewer, repeats another: 1 %, since those of float32 do by chance.
 
-    Of 100,000 numbers with 2^23 sizes, which is what `2 * torch.rand(...) - 1` gives, 600 do.
+    Of 100,000 numbers with 2^23 sizes, which is what `2 * torch.rand(...) - 1` gives, 600 do. Of normal numbers 100 do.
     """
     n = numbers.numel()
     repeats = n - len(numbers.flatten().abs().unique())
     assert repeats <= n // 100, f"{of}: {repeats:,} of {n:,} numbers repeat others, but for their signs"
+
+
+def hold_matrices_unlike(matrices: Mapping[str, torch.Tensor], of: str) -> None:
+    """Hold that the numbers of all matrices together are new ones: no matrix is like a part of another, transposed too.
+
+    matrices: by name, each of independent numbers of mean 0 and variance 1.
+    """
+    for (one, a), (other, b) in itertools.combinations(matrices.items(), 2):
+        alike = float((a.double() * b.double().mT).sum()) / math.sqrt(a.numel()) if a.shape == b.mT.shape else 0.0
+        assert abs(alike) < _FAR, f"{of}: {one} is like {other}, transposed: their numbers are independent"
+    numbers = torch.cat([matrix.double().flatten() for matrix in matrices.values()])
+    hold_fresh(numbers, f"{of}: all matrices together")
+    hold_unlike(numbers, f"{of}: all matrices together")
 
 
 def hold_draws_unlike(draws: torch.Tensor, middle: float, of: str) -> None:

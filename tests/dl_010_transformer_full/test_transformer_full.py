@@ -8,7 +8,8 @@ import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
-from grader.checks.randomness import hold_generator
+from grader.checks.randomness import hold_generator, hold_rate
+from grader.checks.repeats import hold_matrices_unlike
 
 from . import drivers
 
@@ -162,6 +163,12 @@ B, T, S, D, H, HIDDEN = 2, 5, 7, 12, 3, 17
 SAID = f"b={B}, t={T}, d={D}, {H} heads"
 
 
+def check_modes(attempt, name, arguments, options, w, inputs, want, of, axes="b t d"):
+    """The same in training and evaluation, with gradients and under no_grad."""
+    for mode, got in attempt.run(drivers.in_each_mode, name, arguments, options, w, *inputs).items():
+        agree(got, want, axes=axes, of=f"{of}, in {mode}")
+
+
 def check_sub_layers(attempt, draw, name, wiring, dtype, options=None, of=""):
     """Self-attention and feed-forward alone, the hidden width by default, nothing masked; x strided; one token."""
     w = cast(block_weights(draw, D, 4 * D), dtype)
@@ -189,7 +196,9 @@ def check_masks(attempt, draw, name, wiring, options=None):
         }
         if wiring == "pre":
             del known["a pre-norm block"]
-        agree(got, block(w, wiring, H, x, mask, kind=kind), axes="b t d", of=of, known=known)
+        want = block(w, wiring, H, x, mask, kind=kind)
+        agree(got, want, axes="b t d", of=of, known=known)
+        check_modes(attempt, name, [D, H, HIDDEN], {"kind": kind, **(options or {})}, w, [x, mask], want, of)
     for name_of, value in (("q_proj", 1e6), ("k_proj", -1e6)):  # all scores are equal, and below what may hide: -1e9
         w[f"attention.{name_of}.weight"] = torch.zeros(D, D, dtype=torch.float64)
         w[f"attention.{name_of}.bias"] = torch.full((D,), value, dtype=torch.float64)
@@ -228,6 +237,8 @@ def check_cross(attempt, draw, name, wiring, options=None):
             }
             agree(got, want.detach(), axes="b t d", of=of, known=known)
         agree_slopes(gradients, slopes(want, mine, upstream), of)
+        inputs = [x, mask, context, seen]
+        check_modes(attempt, name, [D, H, HIDDEN], options, w, inputs, want.detach(), of)
 
 
 # --------------------------------------------------------------------------------------------------------- FeedForward
@@ -305,6 +316,7 @@ def test_gradients_of_the_feed_forward_network(attempt, draw):
         want = feed_forward(mine, kind, mine["x"])
         got = attempt.run(drivers.block_gradients, "FeedForward", [10, HIDDEN, kind], {}, w, x, upstream)
         agree_slopes(got[1], slopes(want, mine, upstream), f"FeedForward, {kind}")
+        check_modes(attempt, "FeedForward", [10, HIDDEN, kind], {}, w, [x], want.detach(), f"FeedForward, {kind}")
 
 
 @part("FeedForward")
@@ -443,6 +455,9 @@ def test_gradients_of_double_norm(attempt, draw, before):
         }
         agree(out, want.detach(), axes="b t d", of=of, known=known)
         agree_slopes(gradients, slopes(want, mine, upstream), of)
+        options = {"before": before}
+        check_modes(attempt, "DoubleNormBlock", [10, 2, HIDDEN], options, w, [x, mask], want.detach(), of)
+    check_modes(attempt, "DoubleNormBlock", [10, 2, HIDDEN], options, w, [x], double_block(w, 2, x), f"{of}, no mask")
 
 
 # ------------------------------------------------------------------------------------------------------- ParallelBlock
@@ -508,6 +523,7 @@ def test_gradients_of_the_parallel_block(attempt, draw):
         }
         agree(got[0], want.detach(), axes="b t d", of=of, known=known)
         agree_slopes(got[1], slopes(want, mine, upstream), of)
+        check_modes(attempt, "ParallelBlock", [D, H], {}, w, [x, mask], want.detach(), of)
 
 
 # ------------------------------------------------------------------------------------------------------- DeepNormBlock
@@ -596,7 +612,8 @@ def check_normal(got, std, of):
 
 
 def check_initial(got, stds, of):
-    """stds: by the end of a parameter's name; the first that fits. 0: zeros, 1.0: ones."""
+    """stds: by the end of a parameter's name; the first that fits. Numbers of all matrices together are independent."""
+    drawn = {}
     for name, value in got.items():
         std = next(std for end, std in stds if name.endswith(end))
         if std in ("zeros", "ones"):
@@ -604,6 +621,11 @@ def check_initial(got, stds, of):
         else:
             std = std(*value.shape) if callable(std) else std
             check_normal(value, std, f"{name}, {tuple(value.shape)}, of {of}")
+            drawn[name] = value.double() / std
+    hold_matrices_unlike(drawn, of)
+    every = torch.cat([z.flatten() for z in drawn.values()])
+    far, said = int((every.abs() > 3).sum()), f"{of}: numbers beyond three standard deviations, in all matrices together"
+    hold_rate(far, every.numel(), math.erfc(3 / math.sqrt(2)), said)
 
 
 @part("DeepNormBlock")
@@ -734,8 +756,9 @@ def test_gradients_of_the_language_model(attempt, draw, kind):
     of = f"DecoderLM, {layers} layers, hidden {HIDDEN}, {kind}"
     known = lm_mistakes(w, H, tokens, kind=kind)
     agree(got[0], want.detach(), axes="b t vocab", of=of, known=known)
-    found = slopes(want, mine, upstream)
-    agree_slopes(got[1], found, of)
+    agree_slopes(got[1], slopes(want, mine, upstream), of)
+    options, axes = {"kind": kind}, "b t vocab"
+    check_modes(attempt, "DecoderLM", arguments, options, w, [tokens], want.detach(), of, axes)
 
 
 @part("DecoderLM")
@@ -920,6 +943,8 @@ def test_gradients_of_the_two_stacks(attempt, draw, kind):
     of = f"EncoderDecoder, hidden {HIDDEN}, {kind}"
     agree(out, want.detach(), axes="b t vocab", of=of, known=pair_mistakes(w, source, target, mask, kind=kind))
     agree_slopes(gradients, slopes(want, mine, upstream), of)
+    arguments, options, inputs = [*ARGUMENTS, HIDDEN], {"kind": kind}, [source, target, mask]
+    check_modes(attempt, "EncoderDecoder", arguments, options, w, inputs, want.detach(), of, "b t vocab")
 
 
 # ----------------------------------------------------------------------------------------------------- parameter_count

@@ -102,12 +102,12 @@ def append_in_place(module, k, v, chunks, capacity):
     return same, list(cache.k.shape), list(cache.v.shape)
 
 
-def append_cost(module, k, v, k_new, v_new, capacity, grad, *, meter):
+def append_cost(module, k, v, k_new, v_new, capacity, grad, counts=None, *, meter):
     """Append k_new, v_new behind k, v, grad enabled or not; measured, and what stays alive of it."""
     cache = _new_cache(module, k, capacity)
     cache.append(k, v)
     with torch.set_grad_enabled(grad), meter:
-        cache.append(k_new, v_new)
+        cache.append(k_new, v_new, counts)
     meter.kept(cache.lengths)
     return _held(cache)
 
@@ -304,9 +304,9 @@ def latent_forward_cost(module, x, sizes, weights, mode, *, meter):
         return layer(x)
 
 
-def latent_gradients(module, x, q_proj, kv_down, kv_norm, k_up, v_up, out, sizes):
+def latent_gradients(module, x, q_proj, kv_down, kv_norm, k_up, v_up, out, sizes, training):
     """forward with weights from outside, so that they may get gradients."""
-    layer = module.MultiHeadLatentAttention(*sizes)
+    layer = module.MultiHeadLatentAttention(*sizes).train(training)
     weights = {
         "q_proj.weight": q_proj,
         "kv_down.weight": kv_down,

@@ -209,12 +209,20 @@ def test_memory_is_allocated_once(attempt, draw, grad):
     assert same, "the cache's k and v lie in other memory than before the appends"
     k, v = draw.normal(2, 3, 200, 7), draw.normal(2, 3, 200, 7)
     new = draw.normal(2, 3, 2, 7)
-    value, cost = attempt.cost(drivers.append_cost, k, v, new, new, capacity=400, grad=grad)
-    agree(value, holds(torch.cat([k, new], 2), torch.cat([v, new], 2), [202, 202]), of="2 tokens behind 200")
-    limit = k.numel() // 2
-    known = {"copying all cached tokens": 2 * 3 * 202 * 7, "copying the whole buffer": 2 * 3 * 400 * 7}
-    at_most(cost.largest, limit, of="largest tensor made to append 2 tokens behind 200, in elements", known=known)
-    at_most(cost.kept, 0, of="bytes that stay alive after 2 tokens are appended, beside k, v and lengths")
+    for counts in (None, [0, 1]):
+        given = None if counts is None else torch.tensor(counts)
+        value, cost = attempt.cost(drivers.append_cost, k, v, new, new, capacity=400, grad=grad, counts=given)
+        added, of = counts or [2, 2], f"{counts or 2} tokens behind 200"
+        agree(value, holds(torch.cat([k, new], 2), torch.cat([v, new], 2), [200 + n for n in added]), of=of)
+        limit = 3 * 200 * 7 // 2  # half of one sequence
+        known = {
+            "copying all cached tokens": 2 * 3 * 202 * 7,
+            "copying those of one sequence": 3 * 202 * 7,
+            "copying the whole buffer": 2 * 3 * 400 * 7,
+            "copying the buffer of one sequence": 3 * 400 * 7,
+        }
+        at_most(cost.largest, limit, of=f"largest tensor made to append {of}, in elements", known=known)
+        at_most(cost.kept, 0, of=f"bytes that stay alive beside k, v and lengths after {of}")
 
 
 @part("KVCache")
@@ -804,9 +812,10 @@ def test_heavy_hitters_stay(attempt, draw):
     """The positions that received most attention from all queries stay, beside the newest, in order."""
     apart = torch.tensor([[0.2, 0.7, 0.1, 0, 0], [0.1, 0.5, 0, 0.4, 0], [0.1, 0.2, 0.05, 0.35, 0.3]]).double()
     rows = [("heavy", apart, [(1, {"recent": 0}), (2, {"recent": 1})])]  # here each known mistake keeps others
-    for s, t in ((1, 1), (5, 5), (7, 3)):
+    for s, t in ((1, 1), (5, 5), (7, 3), (5, 211)):
         cases = [(budget, {"recent": recent}) for recent in range(s + 2) for budget in range(recent, s + 2)]
         rows.append(("heavy", probabilities(draw, t, s), cases))
+    rows.append(("heavy", probabilities(draw, 3, 331), [(150, {"recent": 70}), (299, {"recent": 0})]))
     even = torch.full((4, 1, 4), 0.25, dtype=torch.float64) + 1e-5 * torch.eye(4, dtype=torch.float64)[:, None]
     told = attempt.each(drivers.evict, [*rows, *(("heavy", weights, [(1, {})]) for weights in even)])
     for (_, weights, cases), kept in zip(rows, told, strict=False):
@@ -973,11 +982,13 @@ def test_scores_far_from_zero(attempt, draw):
 
 
 @part("MultiHeadLatentAttention")
-def test_gradients_reach_every_weight(attempt, draw):
-    """Gradients of forward flow to x and to all six weights."""
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_gradients_reach_every_weight(attempt, draw, training):
+    """Gradients of forward flow to x and to all six weights, in training and in eval."""
     w, x = latent_weights(draw), draw.normal(2, 5, SIZES["dim"])
     upstream = draw.normal(2, 5, SIZES["dim"])
-    value, grads = attempt.gradients(drivers.latent_gradients, x, *w.values(), tuple(SIZES.values()), upstream=upstream)
+    given = x, *w.values(), tuple(SIZES.values()), training
+    value, grads = attempt.gradients(drivers.latent_gradients, *given, upstream=upstream)
     leaves = [x.clone().requires_grad_(), *(one.clone().requires_grad_() for one in w.values())]
     want = latent_attention(dict(zip(w, leaves[1:], strict=True)), leaves[0])
     agree(value, want.detach(), axes="b s c", of="forward over 5 tokens")

@@ -86,9 +86,10 @@ def flash_last_value(module, q, k, v, causal, block_q, block_k):
     return out.permute(3, 2, 1, 0).sum(1)
 
 
-def flash_of_frozen(module, q, k, v, causal, block_q, block_k):
-    """Only q asks for a gradient."""
-    return module.FlashAttention.apply(q, k.detach(), v.detach(), causal, block_q, block_k)
+def flash_of_frozen(module, q, k, v, causal, block_q, block_k, asks):
+    """Only one of q, k and v asks for a gradient: the one of that number."""
+    inputs = [x if i == asks else x.detach() for i, x in enumerate((q, k, v))]
+    return module.FlashAttention.apply(*inputs, causal, block_q, block_k)
 
 
 def flash_twice(module, q, k, v, causal, block_q, block_k):

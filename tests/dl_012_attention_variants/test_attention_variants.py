@@ -672,6 +672,22 @@ def test_only_tiles_exist(attempt, draw, t, s, blocks, causal, mode):
     check_flops(cost, sizes, blocks, causal, of)
 
 
+@part("flash_attention_forward")
+@pytest.mark.parametrize("mode", MODES[:2])
+@CAUSAL
+def test_blocks_of_64_are_tiles_too(attempt, draw, causal, mode):
+    """The same with the default blocks, of one head, in float32, and with d = e."""
+    b, h, t, s, d, e = sizes = 1, 1, 451, 391, 5, 5
+    q, k, v = tiled(draw, *sizes, torch.float32)
+    (out, _), cost = attempt.cost(drivers.measured, "flash_attention_forward", [q, k, v, causal], {}, mode)
+    of = f"t={t} s={s} d=e=5, b=h=1, float32, causal={causal}, blocks by default, {mode}"
+    agree(out, attention(q, k, v, aligned(t, s) if causal else None), axes="b h t e", of=of)
+    check_memory(cost, sizes, (64, 64), of)
+    at_most(cost.kept, 0, of=f"bytes that stay alive beside out and lse, {of}")
+    in_torch(cost, of=of)
+    check_flops(cost, sizes, (64, 64), causal, of)
+
+
 def check_flops(cost, sizes, blocks, causal, of):
     b, h, t, s, d, e = sizes
     limit = 2.02 * b * h * (d + e) * tile_pairs(t, s, causal, *blocks)
@@ -768,10 +784,12 @@ def test_backward_of_large_scores_and_strides(attempt, draw, causal):
     out, got = attempt.gradients(drivers.flash_twice, *inputs, causal, 2, 3, upstream=list(g))
     agree(out, want_out.unbind(), axes="b h t e", of="outputs of two calls of FlashAttention in one graph")
     agree(got[:3], want, of="gradients of q, k, v through two calls of FlashAttention in one graph")
-    out, got = attempt.gradients(drivers.flash_of_frozen, *inputs, causal, 2, 3, upstream=g[0])
-    _, want = gradients(lambda q: attention(q, *inputs[1:], masks[0]), inputs[:1], g[0])
-    agree(out, want_out[0], axes="b h t e", of="output where only q asks for a gradient")
-    agree(got[:3], [*want, None, None], of="gradients where only q asks for one")
+    _, every = gradients(lambda q, k, v: attention(q, k, v, masks[0]), inputs, g[0])
+    for asks, name in enumerate("qkv"):
+        out, got = attempt.gradients(drivers.flash_of_frozen, *inputs, causal, 2, 3, asks, upstream=g[0])
+        agree(out, want_out[0], axes="b h t e", of=f"output where only {name} asks for a gradient")
+        want = [one if i == asks else None for i, one in enumerate(every)]
+        agree(got[:3], want, of=f"gradients where only {name} asks for one")
 
 
 @part("FlashAttention")
@@ -817,9 +835,22 @@ def test_backward_recomputes_tiles(attempt, draw, t, s, blocks, causal):
     """The backward pass makes tiles only, does five products for each, and skips those that no query sees."""
     b, h, d, e = 1, 2, 3, 5
     sizes = b, h, t, s, d, e
-    inputs, g = tiled(draw, *sizes), draw.normal(b, h, t, e)
+    check_backward_tiles(attempt, sizes, tiled(draw, *sizes), draw.normal(b, h, t, e), blocks, causal)
+
+
+@part("FlashAttention")
+@CAUSAL
+def test_backward_of_one_head_recomputes_tiles(attempt, draw, causal):
+    """The same of one head, in float32, with blocks of 64, d = e, and an upstream gradient that is expanded."""
+    b, h, t, s, d, e = sizes = 1, 1, 451, 391, 5, 5
+    g = draw.normal(b, h, 1, e, dtype=torch.float32).expand(b, h, t, e)
+    check_backward_tiles(attempt, sizes, tiled(draw, *sizes, torch.float32), g, (64, 64), causal)
+
+
+def check_backward_tiles(attempt, sizes, inputs, g, blocks, causal):
+    b, h, t, s, d, e = sizes
     got, cost = attempt.cost(drivers.flash_backward_cost, *inputs, g, causal, *blocks)
-    of = f"FlashAttention backward, t={t} s={s} d=3 e=5, causal={causal}, tiles of {blocks[0]} x {blocks[1]}"
+    of = f"FlashAttention backward, t={t} s={s} d={d} e={e}, causal={causal}, tiles of {blocks[0]} x {blocks[1]}"
     _, want = gradients(partial(attention, seen=aligned(t, s) if causal else None), inputs, g)
     agree(list(got), want, of=f"gradients, {of}")
     check_memory(cost, sizes, blocks, of)
@@ -882,6 +913,11 @@ def test_the_kernel_replaces_the_softmax(attempt, draw, dtype, causal):
     for (q, k, v), got in zip(inputs, found, strict=True):
         of = f"causal={causal}, t={q.shape[2]} s={k.shape[2]}, b=2 h=3 d=5 e=4"
         agree(got, kernel_attention(q, k, v, causal), axes="b h t e", of=of, known=linear_mistakes(q, k, v, causal))
+    q, k, v = tiled(draw, 2, 3, 7, 7, 5, 4, of_type(dtype))
+    q, k = q - 8, k - 8  # φ is about e^-8: whatever is added to the denominator shows
+    if dtype == "float64":
+        got, want = attempt.linear_attention(q, k, v, causal), kernel_attention(q, k, v, causal)
+        agree(got, want, axes="b h t e", of=f"q and k near -8, causal={causal}, t=s=7, b=2 h=3 d=5 e=4", tol=1e-7)
     q, k, v = (strided(draw, 2, 3, 13, width, of_type(dtype)) for width in (1, 1, 7))
     options = {"causal": True} if causal else {}
     got, want = attempt.linear_attention(q, k, v, **options), kernel_attention(q, k, v, causal)
@@ -1033,12 +1069,12 @@ def test_eight_heads_halve_their_slopes(attempt):
 @part("alibi_bias")
 def test_slopes_of_any_number_of_heads(attempt):
     """Powers of two have a geometric sequence of slopes; other numbers add every other slope of twice as many."""
-    counts = 1, 2, 4, 16, 64, 3, 5, 6, 7, 12, 20, 33
+    counts = 1, 2, 4, 16, 64, 128, 256, 3, 5, 6, 7, 12, 20, 33, 112, 200
     found = attempt.each("alibi_bias", [(heads, 1, 3) for heads in counts], dtype=torch.float64)
     for heads, got in zip(counts, found, strict=True):
         one_formula = torch.tensor([2 ** (-8 * i / heads) for i in range(1, heads + 1)], dtype=torch.float64)
         known = {"2^(-8 i / h) for a number of heads that is no power of two": alibi(one_formula, 1, 3)}
-        known = None if heads in (1, 2, 4, 16, 64) else known
+        known = None if heads & (heads - 1) == 0 else known
         agree(got, alibi(slopes_of(heads), 1, 3), axes="h t s", of=f"alibi_bias({heads}, 1, 3, float64)", known=known)
 
 
@@ -1074,7 +1110,7 @@ def capped(q, k, v, cap, causal, **how):
 @part("soft_capped_attention")
 @each_dtype
 @CAUSAL
-@pytest.mark.parametrize("cap", [1.5, 50.0, 0.02])
+@pytest.mark.parametrize("cap", [1.5, 50.0, 0.02, 1e-5])
 def test_scores_are_bent_before_the_mask(attempt, draw, dtype, causal, cap):
     """The softmax is over cap · tanh(score / cap), and what the mask hides stays hidden, however small the cap."""
     inputs = [tiled(draw, 2, 3, t, s, 5, 4, of_type(dtype), scale=2.0) for t, s in ((7, 7), (3, 11))]

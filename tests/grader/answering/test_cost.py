@@ -3,6 +3,7 @@ import mmap
 import os
 import threading
 from contextlib import nullcontext
+from io import BytesIO
 from functools import partial
 
 import numpy as np
@@ -203,6 +204,10 @@ def test_what_torch_makes_of_values_counts():
         (lambda x: x.untyped_storage().tolist(), "Tensor.item", 48),
         (lambda x: x.clone().apply_(abs), "Tensor.apply_", 6),
         (lambda x: x.__reduce_ex__(2), "Tensor.__reduce_ex__", 6),
+        (lambda x: torch._C.TensorBase.numpy(x), "Tensor.numpy", 6),
+        (lambda x: super(torch.Tensor, x).tolist(), "Tensor.tolist", 6),
+        (lambda x: torch._C.StorageBase.data_ptr(x.untyped_storage()), "UntypedStorage.data_ptr", 48),
+        (lambda x: x.untyped_storage()._write_file(BytesIO(), False, True, 1), "UntypedStorage._write_file", 48),
         (lambda x: x.exp().sum().max(), "", 0),
     ],
 )
