@@ -814,7 +814,8 @@ def test_heavy_hitters_stay(attempt, draw):
     rows = [("heavy", apart, [(1, {"recent": 0}), (2, {"recent": 1})])]  # here each known mistake keeps others
     for s, t in ((1, 1), (5, 5), (7, 3), (5, 211)):
         cases = [(budget, {"recent": recent}) for recent in range(s + 2) for budget in range(recent, s + 2)]
-        rows.append(("heavy", probabilities(draw, t, s), cases))
+        seen = probabilities(draw, t, s) if t <= s else draw.normal(t, s, scale=2.0).softmax(-1)
+        rows.append(("heavy", seen, cases))
     rows.append(("heavy", probabilities(draw, 3, 331), [(150, {"recent": 70}), (299, {"recent": 0})]))
     even = torch.full((4, 1, 4), 0.25, dtype=torch.float64) + 1e-5 * torch.eye(4, dtype=torch.float64)[:, None]
     told = attempt.each(drivers.evict, [*rows, *(("heavy", weights, [(1, {})]) for weights in even)])

@@ -12,10 +12,14 @@ from torch import nn
 
 
 def _parameters(gradients, container="list"):
-    """Parameters with these gradients (None: no gradient) and values that are not their gradients."""
+    """Parameters with these gradients (None: no gradient) and values that are not their gradients.
+
+    Each second one is frozen: it has its gradient all the same.
+    """
     made = []
     for i, gradient in enumerate(gradients):
-        parameter = nn.Parameter(torch.full_like(torch.zeros(3) if gradient is None else gradient, 9.0 + i))
+        value = torch.full_like(torch.zeros(3) if gradient is None else gradient, 9.0 + i)
+        parameter = nn.Parameter(value, requires_grad=i % 2 == 0)
         parameter.grad = None if gradient is None else gradient.clone()
         made.append(parameter)
     return made, {"list": list, "tuple": tuple, "generator": iter}[container](made)
@@ -396,7 +400,8 @@ def fit_and_validate(module, layers, train, valid, epochs, lr, training):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     history = module.fit_and_validate(model, optimizer, train, valid, epochs)
     modes = [[mode, inner] for mode, (inner, _) in zip(model.modes, model.layers[-1].notes, strict=True)]
-    return {"history": history, "parameters": list(model.parameters()), "modes": modes}
+    after = [module.training for module in model.modules()]
+    return {"history": history, "parameters": list(model.parameters()), "modes": modes, "after": after}
 
 
 class _Recurrent(nn.Module):

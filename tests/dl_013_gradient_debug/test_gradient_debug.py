@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from grader.checks import agree, at_most, part, refusal
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import hold_generator
+from grader.checks.repeats import hold_matrices_unlike
 
 from . import drivers
 
@@ -296,6 +297,15 @@ def test_value_clip_cuts_entries(attempt, draw, dtype, container):
         },
     )
     assert all(got["same_object"]), "p.grad is another tensor after clipping: change the tensor that was there"
+
+
+@part("clip_by_value")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_value_clip_counts_every_entry(attempt, draw, dtype):
+    """Thousands of entries are counted exactly, in half precision too."""
+    many = (4 * draw.integers(0, 2, 70_001) - 2).to(of_type(dtype))
+    got = attempt.run(drivers.clip, "clip_by_value", [many, many[:9_973].clone()], 1.0)
+    agree(got["value"], 79_974, of=f"entries cut, of 79,974 {dtype} ones outside")
 
 
 @part("clip_by_value")
@@ -1108,7 +1118,7 @@ def test_diagnosis_of_few_facts(attempt):
 @pytest.mark.parametrize("scheme", ["small", "xavier", "he"])
 def test_initial_weights_have_their_deviation(attempt, draw, scheme):
     """Normal values, mean 0, with the standard deviation of the scheme, all from the generator."""
-    depth, width = 3, 83
+    depth, width = 7, 83
     std = {"small": 0.01, "xavier": width**-0.5, "he": (width / 2) ** -0.5}[scheme]
     seed = int(draw.integers(1, 2**31, 1))
     got = attempt.run(drivers.draw_weights, depth, width, scheme, seed)
@@ -1125,7 +1135,7 @@ def test_initial_weights_have_their_deviation(attempt, draw, scheme):
         )
         agree(float((unit.abs() < 1).double().mean()), 0.6827, of=f"{scheme}: share within one deviation", tol=0.03)
         agree(float(unit.square().mean((1, 2)).max()), 1.0, of=f"{scheme}: the widest layer's variance", tol=0.15)
-    assert not torch.equal(got["first"][0], got["first"][1]), "two layers have the same weights"
+        hold_matrices_unlike({f"layer {i}": layer for i, layer in enumerate(unit)}, f"initial_weights, {scheme}")
     hold_generator(attempt, "initial_weights", depth, width, scheme, seed=seed, of=f"initial_weights, {scheme},")
 
 
@@ -1393,9 +1403,11 @@ def test_fit_and_validate_switches_modes(attempt, draw, training):
 def test_fit_and_validate_for_no_epoch(attempt, draw):
     """fit_and_validate: with 0 epochs nothing is trained and no loss returned."""
     weight, batches = draw.normal(2, 3), pairs(draw, [4, 5], 3, 2)
-    got = attempt.run(drivers.fit_and_validate, [["linear", weight, None]], batches, batches, 0, 0.1, True)
-    agree(got["history"], [], of="validation losses of 0 epochs")
-    agree(got["parameters"], [weight], of="parameters after 0 epochs")
+    for training in (True, False):
+        got = attempt.run(drivers.fit_and_validate, [["linear", weight, None]], batches, batches, 0, 0.1, training)
+        agree(got["history"], [], of="validation losses of 0 epochs")
+        agree(got["parameters"], [weight], of="parameters after 0 epochs")
+        assert set(got["after"]) == {training}, "0 epochs have changed the mode of the model or of a module in it"
 
 
 def recurrent_run(weights, chunks, state, lr, carry=True):

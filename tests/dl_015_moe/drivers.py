@@ -86,16 +86,16 @@ def shared_cost(module, sizes, state, x, training, passes, *, meter):
     return _measured(lambda: layer(x), [x], passes, meter)
 
 
-def moe_output(module, x, router, w1, w2, w3, sizes):
+def moe_output(module, x, router, w1, w2, w3, sizes, training):
     """MoELayer's output with weights from outside, so that they may get gradients."""
     state = {"router.weight": router, "w1": w1, "w2": w2, "w3": w3}
-    return torch.func.functional_call(module.MoELayer(*sizes), state, (x,))[0]
+    return torch.func.functional_call(module.MoELayer(*sizes).train(training), state, (x,))[0]
 
 
-def moe_logits(module, x, router, w1, w2, w3, sizes):
+def moe_logits(module, x, router, w1, w2, w3, sizes, training):
     """MoELayer's logits, through which the losses act."""
     state = {"router.weight": router, "w1": w1, "w2": w2, "w3": w3}
-    return torch.func.functional_call(module.MoELayer(*sizes), state, (x,))[1]
+    return torch.func.functional_call(module.MoELayer(*sizes).train(training), state, (x,))[1]
 
 
 def shared_shapes(module, sizes):
@@ -110,18 +110,18 @@ def shared_forward(module, sizes, state, x, *, meter):
         return layer(x)
 
 
-def shared_output(module, x, router, w1, w2, w3, shared_w1, shared_w2, shared_w3, sizes):
+def shared_output(module, x, router, w1, w2, w3, shared_w1, shared_w2, shared_w3, sizes, training):
     """SharedExpertMoE's output with weights from outside, so that they may get gradients."""
     state = {"router.weight": router, "w1": w1, "w2": w2, "w3": w3}
     state |= {"shared_w1": shared_w1, "shared_w2": shared_w2, "shared_w3": shared_w3}
-    return torch.func.functional_call(module.SharedExpertMoE(*sizes), state, (x,))[0]
+    return torch.func.functional_call(module.SharedExpertMoE(*sizes).train(training), state, (x,))[0]
 
 
-def shared_logits(module, x, router, w1, w2, w3, shared_w1, shared_w2, shared_w3, sizes):
+def shared_logits(module, x, router, w1, w2, w3, shared_w1, shared_w2, shared_w3, sizes, training):
     """SharedExpertMoE's logits."""
     state = {"router.weight": router, "w1": w1, "w2": w2, "w3": w3}
     state |= {"shared_w1": shared_w1, "shared_w2": shared_w2, "shared_w3": shared_w3}
-    return torch.func.functional_call(module.SharedExpertMoE(*sizes), state, (x,))[1]
+    return torch.func.functional_call(module.SharedExpertMoE(*sizes).train(training), state, (x,))[1]
 
 
 def sparse_for_gradients(module, x, weights, w1, w2, w3, experts):

@@ -80,8 +80,9 @@ def test_worked_example(attempt):
 def test_chosen_and_weighed(attempt, draw, dtype, order):
     """For every k, the largest logits are chosen, largest first, and weighed in the order asked for."""
     n, e = 11, 5
-    logits = draw.normal(n, e, dtype=of_type(dtype), scale=2)
-    for k in range(1, e + 1):
+    logits, many = (draw.normal(n, width, dtype=of_type(dtype), scale=2) for width in (e, 31))
+    for logits, k in [*((logits, k) for k in range(1, e + 1)), (many, 13)]:
+        e = logits.shape[1]
         experts = choose(logits, k)
         every = softmax(logits).gather(1, experts)
         renormalised = every / every.sum(1, keepdim=True)
@@ -344,7 +345,7 @@ def test_first_choices_go_first(attempt, draw):
             for c in ([1, 0], [0, 1]):
                 of = f"three tokens that want {a}, {b}, {c}, one place each"
                 check_dispatch(attempt, x, torch.tensor([a, b, c]), 3, 1, of)
-    for n, e, k in ((13, 3, 1), (11, 4, 2), (7, 5, 4)):
+    for n, e, k in ((13, 3, 1), (11, 4, 2), (5, 7, 6), (7, 5, 4)):
         x, experts = draw.normal(n, 2), distinct(draw, n, e, k)
         for capacity in range(n + 1):
             check_dispatch(attempt, x, experts, e, capacity, f"n={n} e={e} k={k} c={capacity}")
@@ -539,12 +540,19 @@ def test_gradients_reach_everything(attempt, draw):
 def test_only_routed_experts_compute(attempt, draw, passes):
     """However many experts and however uneven: nobody is dropped, 6·n·k·d·f FLOPs, no expert's weights are copied."""
     d, f = 23, 19
-    for n, k, e in ((17, 1, 29), (17, 2, 29), (2, 1, 29), (83, 3, 71)):
-        ws = matrices(draw, e, d, f)
-        x = draw.normal(n, d)
+    for n, k, e, dtype in (
+        (17, 1, 29, torch.float64),
+        (17, 2, 29, torch.float64),
+        (2, 1, 29, torch.float64),
+        (1, 2, 29, torch.float64),
+        (83, 3, 71, torch.float64),
+        (13, 1, 4, torch.float32),
+    ):
+        ws = matrices(draw, e, d, f, dtype)
+        x = draw.normal(n, d, dtype=dtype) if n > 17 else draw.normal(d, n, dtype=dtype).T
         even, one = distinct(draw, n, e, k), torch.arange(k).expand(n, k)
         for experts, kind in ((even, "random choices"), (one, "all tokens at the same experts")):
-            weights = draw.normal(n, k)
+            weights = draw.normal(n, k, dtype=dtype)
             value, cost = attempt.cost(drivers.sparse_cost, x, weights, experts, *ws, passes)
             known = {"all experts on all tokens": 6 * n * e * d * f, "buffers of n rows": 6 * n * e * d * f}
             of = f"sparse_experts {(*PASSES, ANOTHER)[passes]}, {kind}, n={n} e={e} k={k} d={d} f={f}"
@@ -629,7 +637,8 @@ def test_layer_costs_its_router_and_its_k_experts(attempt, draw):
 
 
 @part("MoELayer")
-def test_layer_learns_its_router(attempt, draw):
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_layer_learns_its_router(attempt, draw, training):
     """Gradients reach x, the router (through the weights, and through the logits) and the experts."""
     e, d, f, k = 4, 3, 5, 2
     x, state = draw.normal(2, 3, d), moe_state(draw, e, d, f)
@@ -638,12 +647,12 @@ def test_layer_learns_its_router(attempt, draw):
     y, _ = moe_by_hand(leaves[0].flatten(0, 1), dict(zip(names, leaves[1:], strict=True)), k)
     up, up_logits = draw.normal(2, 3, d), draw.normal(6, e)
     want = gradients(y, up.flatten(0, 1), leaves)
-    got, grads = attempt.gradients(drivers.moe_output, *args, (d, f, e, k), upstream=up)
+    got, grads = attempt.gradients(drivers.moe_output, *args, (d, f, e, k), training, upstream=up)
     agree(got, y.detach().view(2, 3, d), of="y of MoELayer, x of (2, 3, 3), e=4 k=2")
     agree(grads[:5], want, of="gradients of x, router, w1, w2, w3 through y of MoELayer, x of (2, 3, 3), e=4 k=2")
     logits = leaves[0].flatten(0, 1) @ leaves[1].T
     want = gradients(logits, up_logits, leaves[:2])
-    got, grads = attempt.gradients(drivers.moe_logits, *args, (d, f, e, k), upstream=up_logits)
+    got, grads = attempt.gradients(drivers.moe_logits, *args, (d, f, e, k), training, upstream=up_logits)
     agree(got, logits.detach(), axes="n e", of="logits of MoELayer, x of (2, 3, 3), e=4")
     agree(grads[:2], want, of="gradients of x and the router through the logits of MoELayer")
 
@@ -752,20 +761,21 @@ def test_shared_layer_costs_its_active_experts(attempt, draw):
 
 
 @part("SharedExpertMoE")
-def test_gradients_reach_the_shared_experts(attempt, draw):
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_gradients_reach_the_shared_experts(attempt, draw, training):
     """Gradients reach x, the router, the routed and the shared experts."""
     state, x, up = shared_state(draw, 3, 7, 5, 1), draw.normal(2, 4, 3), draw.normal(2, 4, 3)
     args = (x, *state.values())
     leaves = leaves_of(*args)
     y, _ = shared_by_hand(leaves[0].flatten(0, 1), dict(zip(state, leaves[1:], strict=True)), 3)
     want = gradients(y, up.flatten(0, 1), leaves)
-    got, grads = attempt.gradients(drivers.shared_output, *args, SHARED_SIZES, upstream=up)
+    got, grads = attempt.gradients(drivers.shared_output, *args, SHARED_SIZES, training, upstream=up)
     agree(got, y.detach().view(2, 4, 3), of="y of SharedExpertMoE, x of (2, 4, 3)")
     agree(grads[:8], want, of=f"gradients of x, {', '.join(state)} through y of SharedExpertMoE")
     up = draw.normal(8, 7)
     logits = leaves[0].flatten(0, 1) @ leaves[1].T
     want = gradients(logits, up, leaves[:2])
-    got, grads = attempt.gradients(drivers.shared_logits, *args, SHARED_SIZES, upstream=up)
+    got, grads = attempt.gradients(drivers.shared_logits, *args, SHARED_SIZES, training, upstream=up)
     agree(got, logits.detach(), axes="n r", of="logits of SharedExpertMoE, x of (2, 4, 3)")
     agree(grads[:2], want, of="gradients of x and the router through the logits of SharedExpertMoE")
 
