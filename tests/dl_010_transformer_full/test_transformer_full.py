@@ -624,7 +624,10 @@ def check_initial(got, stds, of):
             drawn[name] = value.double() / std
     hold_matrices_unlike(drawn, of)
     every = torch.cat([z.flatten() for z in drawn.values()])
-    far, said = int((every.abs() > 3).sum()), f"{of}: numbers beyond three standard deviations, in all matrices together"
+    far, said = (
+        int((every.abs() > 3).sum()),
+        f"{of}: numbers beyond three standard deviations, in all matrices together",
+    )
     hold_rate(far, every.numel(), math.erfc(3 / math.sqrt(2)), said)
 
 

@@ -1,6 +1,7 @@
 """What runs beside the learner's code. A driver gets the learner's module, then data, and returns data."""
 
 import torch
+from torch import nn
 
 
 def _bare(out):
@@ -135,8 +136,22 @@ def block_from_state(module, sizes, weights, x, conv, ssm, how):
     return y, list(state)
 
 
-def block_gradients(module, x, in_proj, conv1d, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, out_proj, sizes, calls):
-    """forward, called on pieces of x, with weights from outside, so that they may get gradients."""
+class _Stepper(nn.Module):
+    """A block whose forward is `step`, for functional_call."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x, state):
+        y, state = self.block.step(x.squeeze(1), state)
+        return y[:, None], state
+
+
+def block_gradients(
+    module, x, in_proj, conv1d, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, out_proj, sizes, calls, training
+):
+    """forward on pieces of x, "step" on one token, with weights from outside, so that they may get gradients."""
     weights = {
         "in_proj.weight": in_proj,
         "conv1d.weight": conv1d,
@@ -148,9 +163,13 @@ def block_gradients(module, x, in_proj, conv1d, conv_bias, x_proj, dt_proj, dt_b
         "D": D,
         "out_proj.weight": out_proj,
     }
-    block, state, ys = module.MambaBlock(*sizes), None, []
-    for piece in x.split(calls, 1):
-        y, state = torch.func.functional_call(block, weights, (piece,) if state is None else (piece, state))
+    block, state, ys = module.MambaBlock(*sizes).train(training), None, []
+    inner = {f"block.{name}": value for name, value in weights.items()}
+    for call, piece in zip(calls, x.split([1 if call == "step" else call for call in calls], 1), strict=True):
+        if call == "step":
+            y, state = torch.func.functional_call(_Stepper(block), inner, (piece, state))
+        else:
+            y, state = torch.func.functional_call(block, weights, (piece,) if state is None else (piece, state))
         ys.append(y)
     return torch.cat(ys, 1)
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from grader.checks import agree, at_most, in_torch, part, refusal
 from grader.checks.cases import compositions, each_dtype, of_type
 from grader.checks.randomness import hold_generator
+from grader.checks.repeats import hold_fresh, hold_unlike
 
 from . import drivers
 
@@ -273,7 +274,10 @@ def test_kernel_is_no_loop(attempt, draw, mode):
     a, b, c = (each.double() for each in (a, b, c))
     want = torch.einsum("dn,dnj->dj", b * c, a[..., None] ** torch.arange(LONG))
     agree(got, want.float(), axes="d l", of=f"ssm_kernel of length {LONG:,} in float32", tol=2e-3)
-    for counted, times, how in told:
+    complex_ones = [torch.polar(draw.uniform(2, 3, low=0.9, high=0.9999), draw.normal(2, 3)) for _ in range(3)]
+    got, told_of_complex = measured(attempt, "ssm_kernel", [*complex_ones, LONG], mode, upstream.double())
+    agree(got, 2 * kernel_of(*complex_ones, LONG), axes="d l", of=f"complex ssm_kernel of length {LONG:,}", tol=1e-8)
+    for counted, times, how in [*told, *((cost, n, f"complex, {how}") for cost, n, how in told_of_complex)]:
         of = f"ssm_kernel at length {LONG:,}, {how}"
         in_torch(counted, of=of)
         at_most(sum(counted.calls.values()), 30 * times, of=f"operators of {of}")
@@ -353,6 +357,15 @@ def test_convolution_is_an_fft(attempt, draw, mode):
     b, d, l = 2, 3, 4099
     kernel, x = draw.normal(d, l, dtype=torch.float32), draw.normal(b, l, d, dtype=torch.float32)
     got, told = measured(attempt, "ssm_convolution", [kernel, x], mode, draw.normal(b, l, d, dtype=torch.float32))
+    few = draw.normal(b, 401, d, dtype=torch.float32)
+    short, told_of_few = measured(
+        attempt, "ssm_convolution", [kernel, few], mode, draw.normal(b, 401, d, dtype=torch.float32)
+    )
+    want = torch.einsum("dj,bjd->bd", kernel[:, :401].double(), few.flip(1).double())
+    agree(short[:, 400], want.float(), axes="b d", of=f"the last output of 401 tokens under {l:,} taps", tol=1e-3)
+    for counted, _, how in told_of_few:
+        of = f"largest tensor at 401 tokens under {l:,} taps, {how}"
+        at_most(counted.largest, 4 * b * d * (401 + l), of=of, known={"a matrix": d * 401 * l})
     j = torch.randint(l, (), generator=draw.generator).item()
     want = torch.einsum("dj,bjd->bd", kernel[:, : j + 1].double(), x[:, : j + 1].flip(1).double())
     agree(got[:, j], want.float(), axes="b d", of=f"output {j} of {l:,} tokens under {l:,} taps", tol=1e-3)
@@ -580,18 +593,19 @@ def check_empty(attempt, name, nothing):
 @EVERY_MODE
 def test_scan_never_holds_all_states(attempt, draw, mode):
     """No tensor has an element for each token, channel and state."""
-    b, l, d, n = 2, 23, 3, 5
-    given = mamba_inputs(draw, b, l, d, n)
-    upstream = [draw.normal(b, l, d), draw.normal(b, d, n)]
-    got, told = measured(attempt, "selective_scan", given, mode, upstream)
-    agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens")
-    for counted, _, how in told:
-        at_most(
-            counted.largest,
-            max(b * l * d, b * l * n, b * d * n),
-            of=f"largest tensor at b={b}, l={l}, d={d}, n={n}, {how}",
-            known={"one tensor of all states, or of all decays,": b * l * d * n},
-        )
+    l, d, n = 23, 3, 5
+    for b, dtype, count in ((2, torch.float64, 7), (1, torch.float32, 5)):
+        given = mamba_inputs(draw, b, l, d, n, dtype)[:count]
+        upstream = [draw.normal(b, l, d, dtype=dtype), draw.normal(b, d, n, dtype=dtype)]
+        got, told = measured(attempt, "selective_scan", given, mode, upstream)
+        agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens")
+        for counted, _, how in told:
+            at_most(
+                counted.largest,
+                max(b * l * d, b * l * n, b * d * n),
+                of=f"largest tensor at b={b}, l={l}, d={d}, n={n}, {'' if count == 7 else 'no D, no state, '}{how}",
+                known={"one tensor of all states, or of all decays,": b * l * d * n},
+            )
 
 
 @part("selective_scan")
@@ -678,9 +692,9 @@ def test_zeros_and_strong_decay(attempt, draw):
 @EVERY_MODE
 def test_depth_is_logarithmic(attempt, draw, mode):
     """Operators grow with log l, not with l, and work with l log l, not with l²."""
-    for l in (37, 1024, 70_001):
-        a, b = (draw.uniform(1, l, 2, low=0.5, high=0.99, dtype=torch.float32) for _ in "ab")
-        upstream = draw.normal(1, l, 2, dtype=torch.float32)
+    for l, shape in ((37, (1, 37, 2)), (1024, (1, 1024, 2)), (1031, (3, 1031)), (70_001, (1, 70_001, 2))):
+        a, b = (draw.uniform(*shape, low=0.5, high=0.99, dtype=torch.float32) for _ in "ab")
+        upstream = draw.normal(*shape, dtype=torch.float32)
         got, told = measured(attempt, "associative_scan", [a, b], mode, upstream)
         rounds = math.ceil(math.log2(l))
         agree(got[:, :37], scanned(a[:, :37], b[:, :37]), axes="b l d", of=f"the first 37 of {l:,} steps")
@@ -765,12 +779,13 @@ def test_chunked_has_gradients(attempt, draw):
 
 @part("chunked_scan")
 @EVERY_MODE
-@pytest.mark.parametrize(("l", "d", "n", "chunk"), [(239, 29, 13, 8), (317, 5, 13, 128)])
+@pytest.mark.parametrize(("l", "d", "n", "chunk"), [(239, 29, 13, 8), (317, 5, 13, 128), (331, 7, 11, 64)])
 def test_chunked_costs(attempt, draw, l, d, n, chunk, mode):
     """Only a chunk's states are alive, few operators a chunk run, and the backward pass recomputes the states."""
-    b = 2
-    given = mamba_inputs(draw, b, l, d, n)
-    got, cost = attempt.cost(drivers.measured, "chunked_scan", given, {"chunk": chunk}, mode)
+    b, given, options = 2, mamba_inputs(draw, 2, l, d, n), {"chunk": chunk}
+    if chunk == 64:  # the default, of one sequence, without D and state
+        b, given, options = 1, mamba_inputs(draw, 1, l, d, n)[:5], {}
+    got, cost = attempt.cost(drivers.measured, "chunked_scan", given, options, mode)
     agree(got[0], mamba(*given)[0], axes="b l d", of=f"y of {l} tokens in chunks of {chunk}")
     of = f"at b={b}, l={l}, d={d}, n={n}, chunk={chunk}, {mode}"
     in_torch(cost, of=f"chunked_scan {of}")
@@ -914,6 +929,12 @@ def test_dt_bias_inverts_softplus(attempt, draw):
         agree([place.min().item(), place.max().item()], [0.0, 1.0], of=f"least and most, {said}", tol=0.01)
         shares = [((place >= i / 4) & (place < (i + 1) / 4)).double().mean().item() for i in range(4)]
         agree(shares, [0.25] * 4, of=f"shares of the four quarters, {said}", tol=0.16)
+        unit = (place - 0.5) * math.sqrt(12)
+        hold_fresh(unit, said)
+        hold_unlike(unit, said)
+        counts = (place * 128).long().clamp(0, 127).bincount(minlength=128).double()
+        spread = float((counts - 32).square().sum() / 32)  # chi-squared with 127 degrees: below 45 once in 10^10 times
+        assert spread > 45, f"{said}: spread more evenly than independent draws are"
     assert not torch.equal(again[0], drawn[0]), "two seeds gave the same biases"
     hold_generator(attempt, "initial_dt_bias", 7, seed=seed, of="initial_dt_bias(7)")
     first, second = attempt.run(drivers.dt_bias_of_torch, 7, seed)
@@ -1041,15 +1062,17 @@ def test_block_with_one_tap(attempt, draw):
 
 
 @part("MambaBlock")
-def test_block_has_gradients(attempt, draw):
-    """Gradients of forward reach x and every parameter, in one call and through the state from call to call."""
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_block_has_gradients(attempt, draw, training):
+    """Gradients reach x and every parameter, in one call and through the state from call to call, be it a step."""
     weights, x, upstream = block_weights(draw), draw.normal(2, 7, 6), draw.normal(2, 7, 6)
     leaves = [each.clone().requires_grad_() for each in (x, *weights.values())]
     y, _ = mamba_block(dict(zip(weights, leaves[1:], strict=True)), leaves[0])
     want = torch.autograd.grad((y * upstream).sum(), leaves)
     names = ["x", *weights]
-    for calls in ([7], [2, 1, 4]):
-        value, got = attempt.gradients(drivers.block_gradients, x, *weights.values(), SIZES, calls, upstream=upstream)
+    for calls in ([7], [2, 1, 4], [2, "step", 2, "step", "step"]):
+        given = x, *weights.values(), SIZES, calls, training
+        value, got = attempt.gradients(drivers.block_gradients, *given, upstream=upstream)
         agree(value, y.detach(), axes="b l dim", of=f"7 tokens in calls of {calls}")
         of = f"gradients of 7 tokens in calls of {calls}"
         agree(dict(zip(names, got[:10], strict=True)), dict(zip(names, want, strict=True)), of=of)
@@ -1267,8 +1290,8 @@ def test_strong_decay_has_finite_gradients(attempt, draw):
 @EVERY_MODE
 def test_ssd_costs_grow_with_the_tokens(attempt, draw, mode):
     """FLOPs are linear in the tokens, and the steps are those from chunk to chunk."""
-    b, h, p, g, n = 1, 2, 7, 1, 11
-    for l, chunk in [(97, 8), (443, 64)]:
+    b, p, g, n = 1, 7, 1, 11
+    for l, chunk, h in [(97, 8, 2), (443, 64, 2), (211, 16, 1)]:
         given = ssd_inputs(draw, b, l, h, p, g, n, torch.float32)
         upstream = [draw.normal(*shape, dtype=torch.float32) for shape in ((b, l, h, p), (b, h, p, n))]
         (y, _), told = measured(attempt, "ssd", given, mode, upstream, chunk=chunk)

@@ -21,6 +21,12 @@ def one(module, function, *data, seed, **options):
     return _call(module, function, data, _generator(seed), options)
 
 
+def one_under_no_grad(module, function, *data, seed, **options):
+    """The same under no_grad."""
+    with torch.no_grad():
+        return _call(module, function, data, _generator(seed), options)
+
+
 def choices(module, function, *data, seed, options):
     """One result of a random function for each choice of options."""
     return [_call(module, function, data, _generator(seed), chosen) for chosen in options]
@@ -81,6 +87,7 @@ def _held(model):
 def average(module, values, training=True, **options):
     """ModelEMA of a model that holds values[0], then updated with values[1], ...; what it holds after each."""
     model = _Model(values[0]).train(training)
+    gradient = model.weight.grad = torch.ones_like(model.weight)
     ema = module.ModelEMA(model, **options)
     mine = {t.data_ptr() for t in (*model.parameters(), *model.buffers())}
     tensors = [*ema.module.parameters(), *ema.module.buffers()]
@@ -95,6 +102,7 @@ def average(module, values, training=True, **options):
         report["updates"].append(ema.updates)
         report["left_alone"] &= all(torch.equal(tensor, value[name]) for name, tensor in _held(model).items())
     after = [*ema.module.parameters(), *ema.module.buffers()]
+    report["gradient_kept"] = model.weight.grad is gradient and bool((gradient == 1).all())
     report["shared"] = bool(mine & set(pointers))
     report["in_place"] = [t.data_ptr() for t in after] == pointers and all(map(_same, after, tensors))
     report["modes"] = [part.training for part in ema.module.modules()]

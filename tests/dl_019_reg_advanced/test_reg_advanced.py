@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from grader.checks import Wrong, agree, at_most, part, refusal
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_permutations, hold_rate, improbable
+from grader.checks.repeats import hold_unrepeated
+from grader.checks.shuffles import hold_large_shuffles
 
 from . import drivers
 
@@ -135,6 +137,19 @@ def test_branches_are_dropped_independently(attempt, draw, p):
     agree(list(got.shape), [2000, n, 1], of=f"the shape of 2,000 results of drop_path of x ({n}, 1)")
     of = f"examples of a batch of {n} dropped at p = {p}"
     hold_independent(got.flatten(1) == 0, p, of, lambda i: f"example {i}")
+
+
+@part("drop_path")
+@pytest.mark.parametrize("under", ["with gradients", "under no_grad"])
+def test_no_coin_comes_again(attempt, draw, under):
+    """In a large batch each example has a coin of its own, with gradients on or off."""
+    n, p = 40_009, 0.35
+    driver = drivers.one_under_no_grad if under == "under no_grad" else drivers.one
+    got = attempt.run(driver, "drop_path", torch.ones(n, 1), p, seed=seed_from(draw))
+    dropped = got.flatten() == 0
+    of = f"examples of a batch of {n:,} dropped at p = {p}, {under}"
+    hold_rate(int(dropped.sum()), n, p, of)
+    hold_unrepeated(dropped, p, of)
 
 
 @part("drop_path")
@@ -318,12 +333,26 @@ def test_mixup_lambda_is_beta(attempt, draw, alpha):
     hold_beta(lams, alpha, f"λ of mixup with alpha = {alpha}")
 
 
+def _partners(weights):
+    """Whose label each example got a share of, by labels of one class for each example."""
+    own = torch.arange(weights.shape[1])
+    off = weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
+    return torch.where(off.max(dim=2).values > 0, off.argmax(dim=2), own)
+
+
+@part("mixup")
+def test_mixup_partners_of_a_large_batch(attempt, draw):
+    """In a batch of 1,009 the permutation is random too, each time anew."""
+    eye = torch.eye(1009)
+    _, weights = attempt.run(drivers.several, "mixup", eye[:, :1], eye, 400.0, seed=seed_from(draw), count=4)
+    hold_large_shuffles(_partners(weights), "mixup's partners in a batch of 1,009")
+
+
 def _lams_and_partners(weights):
     """λ where it can be seen, and how often each order of the partners came."""
     own = torch.arange(weights.shape[1])
     diagonal = weights.diagonal(dim1=1, dim2=2)
-    off = weights - torch.diag_embed(diagonal)
-    partners = torch.where(off.max(dim=2).values > 0, off.argmax(dim=2), own)
+    partners = _partners(weights)
     moved = partners != own
     first = moved.int().argmax(dim=1)
     lams = diagonal[torch.arange(len(weights)), first][moved.any(dim=1)]
@@ -502,6 +531,35 @@ def test_cutmix_boxes_follow_their_law(attempt, draw, alpha):
             chance = sum(p for (a, b, c, d), p in law.items() if a <= i < b and c <= j < d) / visible
             what = f"pixel ({i}, {j}) of a 5 x 8 image is in cutmix's box at alpha = {alpha}"
             hold_rate(int(inside[:, i, j].sum()), len(inside), chance, what, looks=height * width)
+
+
+@part("cutmix")
+def test_cutmix_partners_of_a_large_batch(attempt, draw):
+    """In a batch of 1,009 the permutation is random too, each time anew."""
+    eye, x = torch.eye(1009), torch.zeros(1009, 1, 5, 7)
+    _, weights = attempt.run(drivers.several, "cutmix", x, eye, 400.0, seed=seed_from(draw), count=4)
+    hold_large_shuffles(_partners(weights), "cutmix's partners in a batch of 1,009")
+
+
+@part("cutmix")
+def test_cutmix_centres_of_a_large_image(attempt, draw):
+    """In an image of 37 x 53 the centre is uniform too: its row says nothing of its column."""
+    height, width, count = 37, 53, 900
+    x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, height, width)
+    options = {"seed": seed_from(draw), "count": count}
+    images, _ = attempt.run(drivers.several, "cutmix", x, torch.eye(3), 1e7, **options)  # λ is 1/2: half sides 13, 18
+    inside = (images != x).flatten(1, 2).any(dim=1)
+    centres = []
+    for side, half in ((2, 13), (1, 18)):
+        line = inside.any(dim=side)[inside.flatten(1).any(dim=1)].int()
+        first, last = line.argmax(dim=1), line.shape[1] - line.flip(1).argmax(dim=1)
+        centres.append(torch.where(first > 0, first + half, last - half))
+    (cy, cx), trials = centres, len(centres[0])
+    hold_rate(trials, count, 5 / 6, "cutmix changes an image of three")
+    for rows, upper in (("upper", cy < 18), ("odd", cy % 2 == 1)):
+        for columns, left in (("left", cx < 26), ("odd", cx % 2 == 1)):
+            what = f"the centre of cutmix's box lies in {rows} rows and {columns} columns of a 37 x 53 image"
+            hold_rate(int((upper & left).sum()), trials, 18 / 37 * 26 / 53, what)
 
 
 @part("cutmix")
@@ -694,6 +752,21 @@ def test_blocks_fall_independently(attempt, draw, examples):
         f"maps of {examples} examples, 4 x 5, whose pixel (1, 2) drop_block drops, with b = 2, p = {p:.3f}",
         lambda i: f"example {i // channels}, channel {i % channels}",
     )
+
+
+@part("drop_block")
+@pytest.mark.parametrize("under", ["with gradients", "under no_grad"])
+def test_no_block_comes_again(attempt, draw, under):
+    """In a large batch every channel of every example has blocks of its own, and one number scales all that is kept."""
+    p, shape = 0.35, (47, 29, 6, 5)
+    driver = drivers.one_under_no_grad if under == "under no_grad" else drivers.one
+    got = attempt.run(driver, "drop_block", torch.ones(*shape, dtype=torch.float64), p, 1, seed=seed_from(draw))
+    dropped = got == 0
+    of = f"entries of {' x '.join(map(str, shape))} dropped at p = {p}, b = 1, {under}"
+    hold_rate(int(dropped.sum()), dropped.numel(), p, of)
+    hold_unrepeated(dropped.flatten(), p, of)
+    kept = dropped.numel() / int((~dropped).sum())
+    agree(got, (~dropped).double() * kept, axes="n c h w", of=f"what drop_block gives of ones, {under}")
 
 
 @part("drop_block")
@@ -1016,7 +1089,8 @@ def test_average_at_the_ends(attempt, draw, decay):
 @pytest.mark.parametrize("training", [True, False])
 def test_average_is_a_thing_of_its_own(attempt, draw, training):
     """module is in eval mode, needs no gradient, shares no tensor and is updated in place; the model stays as it is."""
-    got = attempt.run(drivers.average, model_values(draw), training=training)
+    values = model_values(draw)
+    got = attempt.run(drivers.average, values, training=training)
     assert not got["shared"], "module shares a tensor with the model: what the optimizer does to one happens to both"
     assert not any(got["modes"]), "module, or a part of it, is in training mode"
     assert all(mode is training for mode in got["model_modes"]), (
@@ -1025,6 +1099,9 @@ def test_average_is_a_thing_of_its_own(attempt, draw, training):
     assert not any(got["requires_grad"]), "a parameter of module requires a gradient, or carries a graph"
     agree(got["model_requires_grad"], [True, False], of="requires_grad of the model's weight and of its frozen bias")
     assert got["left_alone"], "update changed the model"
+    assert got["gradient_kept"], "ModelEMA, or its update, changed the gradient of the model's weight"
+    of = f"the counter of module, updated by a model in mode training={training}"
+    agree(got["held"][-1]["count"], values[-1]["count"], of=of)
     assert got["in_place"], "update put other tensors into module instead of writing into those that were there"
 
 
