@@ -677,7 +677,8 @@ def test_only_tiles_exist(attempt, draw, t, s, blocks, causal, mode):
 @CAUSAL
 def test_blocks_of_64_are_tiles_too(attempt, draw, causal, mode):
     """The same with the default blocks, of one head, in float32, and with d = e."""
-    b, h, t, s, d, e = sizes = 1, 1, 163, 131, 5, 5
+    t, s = 163, 131
+    sizes = 1, 1, t, s, 5, 5
     q, k, v = tiled(draw, *sizes, torch.float32)
     (out, _), cost = attempt.cost(drivers.measured, "flash_attention_forward", [q, k, v, causal], {}, mode)
     of = f"t={t} s={s} d=e=5, b=h=1, float32, causal={causal}, blocks by default, {mode}"
@@ -842,7 +843,7 @@ def test_backward_recomputes_tiles(attempt, draw, t, s, blocks, causal):
 @CAUSAL
 def test_backward_of_one_head_recomputes_tiles(attempt, draw, causal):
     """The same of one head, in float32, with blocks of 64, d = e, and an upstream gradient that is expanded."""
-    b, h, t, s, d, e = sizes = 1, 1, 163, 131, 5, 5
+    b, h, t, _, _, e = sizes = 1, 1, 163, 131, 5, 5
     g = draw.normal(b, h, 1, e, dtype=torch.float32).expand(b, h, t, e)
     check_backward_tiles(attempt, sizes, tiled(draw, *sizes, torch.float32), g, (64, 64), causal)
 

@@ -3,8 +3,8 @@ import mmap
 import os
 import threading
 from contextlib import nullcontext
-from io import BytesIO
 from functools import partial
+from io import BytesIO
 
 import numpy as np
 import pytest
