@@ -92,7 +92,7 @@ def test_chosen_and_weighed(attempt, draw, dtype, order):
             "a second softmax over the chosen probabilities": softmax(every),
             "the raw logits": raw,
             "a sigmoid of each logit": raw.sigmoid(),
-            "a softmax over the tokens": lambda x=experts: softmax(logits, 0).gather(1, x),
+            "a softmax over the tokens": lambda x=experts, logits=logits: softmax(logits, 0).gather(1, x),
         }
         weights, got = attempt.top_k_router(logits, k, order=order)
         of = f"{order}, n={n} e={e} k={k}"

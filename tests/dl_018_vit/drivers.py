@@ -43,10 +43,10 @@ def embed_cost(module, weights, images, training, passes, *, meter):
     return _measured(_loaded(module.PatchEmbedding(c, p, d), weights), images, training, passes, meter)
 
 
-def embed_gradients(module, images, weight, bias):
+def embed_gradients(module, images, weight, bias, training):
     """PatchEmbedding with weights from outside, so that they may get gradients."""
     d, c, p, _ = weight.shape
-    layer = module.PatchEmbedding(c, p, d).to(weight.dtype)
+    layer = module.PatchEmbedding(c, p, d).to(weight.dtype).train(training)
     return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (images,))
 
 
@@ -55,9 +55,9 @@ def block(module, weights, heads, x):
     return _loaded(module.EncoderBlock(x.shape[-1], heads), weights)(x)
 
 
-def block_gradients(module, x, *weights, heads, names):
+def block_gradients(module, x, *weights, heads, names, training):
     """One encoder block with weights from outside; its tokens and its maps, flat, side by side."""
-    made = module.EncoderBlock(x.shape[-1], heads).to(x.dtype)
+    made = module.EncoderBlock(x.shape[-1], heads).to(x.dtype).train(training)
     tokens, maps = torch.func.functional_call(made, dict(zip(names, weights, strict=True)), (x,))
     return torch.cat([tokens.flatten(1), maps.flatten(1)], 1)
 
@@ -74,9 +74,9 @@ def classify(module, config, weights, images):
     return [model.train(training)(images) for training in (True, False)]
 
 
-def classify_gradients(module, images, *weights, config, names):
-    """Logits (with two heads: side by side) with weights from outside, so that they may get gradients."""
-    model = module.VisionTransformer(**config).to(images.dtype)
+def classify_gradients(module, images, *weights, config, names, training):
+    """Logits (of two heads in training: side by side) with weights from outside, so that they may get gradients."""
+    model = module.VisionTransformer(**config).to(images.dtype).train(training)
     out = torch.func.functional_call(model, dict(zip(names, weights, strict=True)), (images,))
     return torch.cat(out, -1) if isinstance(out, tuple) else out
 
@@ -96,9 +96,9 @@ def window_attention_cost(module, sizes, weights, x, shift, training, passes, *,
     return _measured(_window_attention(module, sizes, weights), x, training, passes, meter, shift=shift)
 
 
-def window_attention_gradients(module, x, *weights, sizes, names, shift):
+def window_attention_gradients(module, x, *weights, sizes, names, shift, training):
     """WindowAttention with weights from outside, so that they may get gradients."""
-    layer = module.WindowAttention(*sizes).to(x.dtype)
+    layer = module.WindowAttention(*sizes).to(x.dtype).train(training)
     return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, shift))
 
 

@@ -13,6 +13,8 @@ from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
 
+EITHER_MODE = pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+
 NAN = math.nan
 PASSES = ("with gradients off", "forward with gradients on", "forward and backward")  # as drivers number them
 MODES = [(training, passes) for training in (True, False) for passes in range(3)]
@@ -183,9 +185,10 @@ def test_embedding_is_a_strided_convolution(attempt, draw, dtype):
 def test_each_pixel_is_multiplied_once(attempt, draw):
     """2·b·n·c·p²·d FLOPs in each mode: not the p² times as many of a convolution that looks everywhere."""
     c, p, d = 3, 4, 7
-    weights = {"weight": draw.normal(d, c, p, p), "bias": draw.normal(d)}
-    for b, rows, columns in ((2, 5, 7), (3, 13, 17)):
-        images = draw.normal(b, c, rows * p, columns * p)
+    for b, rows, columns, dtype in ((2, 5, 7, "float64"), (3, 13, 17, "float64"), (1, 6, 11, "float32")):
+        weights = {"weight": draw.normal(d, c, p, p), "bias": draw.normal(d)}
+        weights = {name: value.to(of_type(dtype)) for name, value in weights.items()}
+        images = draw.normal(b, c, rows * p, columns * p, dtype=of_type(dtype))
         want = embedded(**weights, images=images)
         once = 2 * b * rows * columns * c * p * p * d
         everywhere = 2 * b * (rows * p - p + 1) * (columns * p - p + 1) * c * p * p * d
@@ -199,16 +202,17 @@ def test_each_pixel_is_multiplied_once(attempt, draw):
 
 
 @part("PatchEmbedding")
-def test_embedding_gradients(attempt, draw):
+@EITHER_MODE
+def test_embedding_gradients(attempt, draw, training):
     """Gradients flow to the images, to the weight and to the bias."""
     given = draw.normal(2, 3, 6, 4), draw.normal(5, 3, 2, 2), draw.normal(5)
     upstream = draw.normal(2, 6, 5)
-    got, grads = attempt.gradients(drivers.embed_gradients, *given, upstream=upstream)
+    got, grads = attempt.gradients(drivers.embed_gradients, *given, training, upstream=upstream)
     leaves = [x.clone().requires_grad_() for x in given]
     value = embedded(leaves[1], leaves[2], leaves[0])
     agree(got, value.detach(), axes="b n d", of="PatchEmbedding, 3 x 2 patches, c=3 p=2 d=5")
     want = leaf_gradients(value, upstream, leaves)
-    for name, got, one in zip(("the images", "weight", "bias"), grads, want, strict=True):
+    for name, got, one in zip(("the images", "weight", "bias"), grads[:3], want, strict=True):
         assert got is not None, f"no gradient reaches {name}"
         agree(got, one, of=f"the gradient of {name} of PatchEmbedding")
 
@@ -439,11 +443,13 @@ def test_block_is_pre_norm_attention_and_mlp(attempt, draw, dtype):
 
 
 @part("VisionTransformer")
-def test_gradients_through_a_block(attempt, draw):
+@EITHER_MODE
+def test_gradients_through_a_block(attempt, draw, training):
     """Gradients flow through the tokens of a block and through its attention weights."""
     w, x = block_weights(draw, 6), draw.normal(2, 5, 6)
     upstream = draw.normal(2, 5 * 6 + 3 * 5 * 5)
-    got, grads = attempt.gradients(drivers.block_gradients, x, *w.values(), heads=3, names=list(w), upstream=upstream)
+    how = {"heads": 3, "names": list(w), "training": training, "upstream": upstream}
+    got, grads = attempt.gradients(drivers.block_gradients, x, *w.values(), **how)
     leaves = [one.clone().requires_grad_() for one in (x, *w.values())]
     tokens, maps = encoder_block(dict(zip(w, leaves[1:], strict=True)), 3, leaves[0])
     value = torch.cat([tokens.flatten(1), maps.flatten(1)], 1)
@@ -593,17 +599,20 @@ def test_two_tokens_have_two_heads(attempt, draw):
 
 
 @part("VisionTransformer")
-def test_gradients_reach_every_parameter(attempt, draw):
+@EITHER_MODE
+def test_gradients_reach_every_parameter(attempt, draw, training):
     """Gradients flow to the images and to every parameter, tokens and positions included."""
     config, w = vit_weights(draw, distilled=True, depth=2)
-    images, upstream = draw.normal(2, 3, 8, 16), draw.normal(2, 14)
-    got, grads = attempt.gradients(
-        drivers.classify_gradients, images, *w.values(), config=config, names=list(w), upstream=upstream
-    )
+    images, upstream = draw.normal(2, 3, 8, 16), draw.normal(2, 14 if training else 7)
+    how = {"config": config, "names": list(w), "training": training, "upstream": upstream}
+    got, grads = attempt.gradients(drivers.classify_gradients, images, *w.values(), **how)
     leaves = [x.clone().requires_grad_() for x in (images, *w.values())]
     tokens, _ = vit_features(config, dict(zip(w, leaves[1:], strict=True)), leaves[0])
-    value = torch.cat(vit_logits(dict(zip(w, leaves[1:], strict=True)), tokens), -1)
-    agree(got, value.detach(), axes="b k", of="logits of both heads in training mode, side by side")
+    one, two = vit_logits(dict(zip(w, leaves[1:], strict=True)), tokens)
+    value, of = (torch.cat([one, two], -1), "side by side") if training else ((one + two) / 2, "their mean")
+    agree(
+        got, value.detach(), axes="b k", of=f"logits of both heads in {'training' if training else 'eval'} mode, {of}"
+    )
     want = leaf_gradients(value, upstream, leaves)
     for name, got, one in zip(("the images", *w), grads, want, strict=True):
         assert got is not None, f"no gradient reaches {name}"
@@ -814,8 +823,9 @@ def test_no_score_of_a_window_lies_below_what_is_hidden(attempt, draw):
 def test_window_attention_is_linear_in_the_area(attempt, draw):
     """Scores and weighted sums take 4·b·H·W·w²·d FLOPs beside the projections, and no H·W x H·W tensor is made."""
     d, heads = 8, 2
-    for w, height, width in ((2, 12, 16), (3, 24, 33)):
-        weights, x = window_weights(draw, d, heads, w), draw.normal(1, height, width, d)
+    for w, height, width, dtype in ((2, 12, 16, "float64"), (3, 24, 33, "float64"), (4, 20, 24, "float32")):
+        weights, x = window_weights(draw, d, heads, w), draw.normal(1, height, width, d, dtype=of_type(dtype))
+        weights = {name: value.to(of_type(dtype)) for name, value in weights.items()}
         area = height * width
         limit = 8 * area * d * d + 4 * area * w * w * d
         known = {"attention of all places with all": 8 * area * d * d + 4 * area * area * d}
@@ -835,7 +845,8 @@ def test_window_attention_is_linear_in_the_area(attempt, draw):
 
 
 @part("WindowAttention")
-def test_window_attention_gradients(attempt, draw):
+@EITHER_MODE
+def test_window_attention_gradients(attempt, draw, training):
     """Gradients flow to the map, to the projections and to the table of biases."""
     weights, x, upstream = window_weights(draw, 6, 2, 3), draw.normal(2, 6, 3, 6), draw.normal(2, 6, 3, 6)
     names = list(weights)
@@ -846,6 +857,7 @@ def test_window_attention_gradients(attempt, draw):
         sizes=(6, 2, 3),
         names=names,
         shift=2,
+        training=training,
         upstream=upstream,
     )
     leaves = [one.clone().requires_grad_() for one in (x, *weights.values())]
@@ -999,7 +1011,7 @@ def rollout(maps, heads="mean", *, residual=True, reverse=False, normalise=True,
 @pytest.mark.parametrize("heads", ["mean", "max"])
 def test_rollout_multiplies_the_layers(attempt, draw, heads, dtype):
     """Layers with their residuals multiply, later ones from the left, rows summing to 1; a list or one tensor."""
-    stacks = [draw.normal(n, 2, 3, 7, 7, dtype=of_type(dtype), scale=2.0).softmax(-1) for n in (1, 2, 5)]
+    stacks = [draw.normal(n, 2, 3, 7, 7, dtype=of_type(dtype), scale=2.0).softmax(-1) for n in (1, 2, 5, 13)]
     rows = [(given, heads) for maps in stacks for given in (list(maps), strided(maps))]
     if heads == "mean":
         rows += [(list(maps),) for maps in stacks]
@@ -1018,7 +1030,7 @@ def test_rollout_multiplies_the_layers(attempt, draw, heads, dtype):
         agree(found[2 * i], want, axes="b i j", of=f"{of}, a list", known=known)
         agree(found[2 * i + 1], want, axes="b i j", of=f"{of}, a tensor", known=known)
         if heads == "mean":
-            agree(found[6 + i], want, axes="b i j", of=f"{of} by default", known=known)
+            agree(found[2 * len(stacks) + i], want, axes="b i j", of=f"{of} by default", known=known)
 
 
 @part("attention_rollout")
