@@ -43,14 +43,12 @@ def module_output(module, kind, arguments, options, weights, *inputs):
     return _given(getattr(module, kind)(*arguments, **options), weights)(*inputs)
 
 
-def in_each_mode(module, kind, arguments, options, weights, *inputs):
-    """The same in training and in evaluation, with gradients and under no_grad: what each gives."""
-    model, found = _given(getattr(module, kind)(*arguments, **options), weights), {}
-    for training in (True, False):
-        for learns in (True, False):
-            with torch.set_grad_enabled(learns):
-                mode = f"{'training' if training else 'evaluation'}, {'with gradients' if learns else 'under no_grad'}"
-                found[mode] = model.train(training)(*inputs)
+def in_each_mode(module, kind, arguments, options, weights, modes, *inputs):
+    """The same in each mode, (in training, with gradients on): what each gives."""
+    model, found = _given(getattr(module, kind)(*arguments, **options), weights), []
+    for training, learns in modes:
+        with torch.set_grad_enabled(learns):
+            found.append(model.train(training)(*inputs))
     return found
 
 

@@ -165,7 +165,10 @@ SAID = f"b={B}, t={T}, d={D}, {H} heads"
 
 def check_modes(attempt, name, arguments, options, w, inputs, want, of, axes="b t d"):
     """The same in training and evaluation, with gradients and under no_grad."""
-    for mode, got in attempt.run(drivers.in_each_mode, name, arguments, options, w, *inputs).items():
+    modes = list(itertools.product((True, False), repeat=2))
+    found = attempt.run(drivers.in_each_mode, name, arguments, options, w, modes, *inputs)
+    for (training, learns), got in zip(modes, found, strict=True):
+        mode = f"{'training' if training else 'evaluation'}, {'with gradients' if learns else 'under no_grad'}"
         agree(got, want, axes=axes, of=f"{of}, in {mode}")
 
 

@@ -300,15 +300,6 @@ def test_value_clip_cuts_entries(attempt, draw, dtype, container):
 
 
 @part("clip_by_value")
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_value_clip_counts_every_entry(attempt, draw, dtype):
-    """Thousands of entries are counted exactly, in half precision too."""
-    many = (4 * draw.integers(0, 2, 70_001) - 2).to(of_type(dtype))
-    got = attempt.run(drivers.clip, "clip_by_value", [many, many[:9_973].clone()], 1.0)
-    agree(got["value"], 79_974, of=f"entries cut, of 79,974 {dtype} ones outside")
-
-
-@part("clip_by_value")
 @pytest.mark.parametrize("limit", [0.0, 1.0, 2.0, INF])
 def test_value_clip_at_the_edges(attempt, limit):
     """An entry of exactly limit is inside; Inf is cut and counted; NaN stays, uncounted; 0 zeroes, inf cuts nothing."""
