@@ -51,7 +51,8 @@ def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
 
 
 def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return [_call(function, request, row, kwargs) for row in args]
+    values = [_run(function, row, kwargs) for row in args]
+    return [plain(value) for value in values]  # at the end: what a call gave must not change while the next ones run
 
 
 def _cost(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -93,6 +93,16 @@ def _pass(fake, training, x, upstream):
     return out.detach(), leaf.grad
 
 
+def faked_without_gradients(module, steps, gradients):
+    """What a FakeQuantize makes of steps (training, x) where x requires no gradient; gradients: whether they are on."""
+    fake, found = module.FakeQuantize(), []
+    with torch.set_grad_enabled(gradients):
+        for training, x in steps:
+            fake.train(training)
+            found.append(fake(x))
+    return found
+
+
 def moved_on(module, options, before, after):
     """A FakeQuantize after `before`, saved to a file and loaded into a new one: what the new one makes of `after`."""
     fake = module.FakeQuantize(**options)
@@ -119,6 +129,14 @@ def fake_before_training(module, x):
 def stepped(module, x, step, bits, unsigned):
     """`learned_step`, bits and unsigned by position."""
     return module.learned_step(x, step, bits, unsigned)
+
+
+def stepped_alone(module, x, step, upstream):
+    """The gradient of x where the step requires none, and that of the step where x requires none; 4 bits."""
+    leaf, size = x.clone().requires_grad_(), step.clone().requires_grad_()
+    (module.learned_step(leaf, step, 4) * upstream).sum().backward()
+    (module.learned_step(x, size, 4) * upstream).sum().backward()
+    return leaf.grad, size.grad
 
 
 def folded_layer(module, w, weight, bias, x, mean, var, options):

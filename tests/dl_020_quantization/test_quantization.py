@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, in_torch, part
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
@@ -151,15 +152,21 @@ def test_one_scale_for_each_group(attempt, draw, dtype):
         scale, zero = attempt.affine_qparams(x, 4, group=group)
         agree(scale, want[0], of=f"scale {of}")
         agree(zero, want[1], of=f"zero point {of}")
+        if len(shape) > 1:
+            scale, zero = attempt.affine_qparams(x.mT.contiguous().mT, 4, group=group)
+            agree(scale, want[0], of=f"scale {of}, not contiguous")
+            agree(zero, want[1], of=f"zero point {of}, not contiguous")
 
 
 @part("affine_qparams")
-def test_vectors_and_matrices_have_few_axes(attempt, draw):
+def test_from_vectors_to_four_axes(attempt, draw):
     """Of a vector, axis=0 gives each number a scale of its own; of a matrix, axis=1 gives each column one."""
+    z = until(lambda: draw.normal(2, 3, 4, 5), lambda z: clear_zero(along(z, 2), 8))
     x = until(lambda: draw.normal(5), lambda x: clear_zero(x[:, None], 8) and clear_zero(x[None], 8))
     y = until(lambda: draw.normal(4, 3), lambda y: clear_zero(y, 8) and clear_zero(y.T, 8))
     cases = [(x, {"axis": 0}, x[:, None], (5,)), (x, {"axis": -1}, x[:, None], (5,)), (x, {}, x[None], (1,))]
     cases += [(y, {"axis": 0}, y, (4, 1)), (y, {"axis": 1}, y.T, (1, 3)), (y, {"axis": -1}, y.T, (1, 3))]
+    cases += [(z, {"axis": axis}, along(z, 2), (1, 1, 4, 1)) for axis in (2, -2)]
     for tensor, options, blocks, shape in cases:
         want = affine(blocks.amin(1).clamp(max=0), blocks.amax(1).clamp(min=0))
         scale, zero = attempt.affine_qparams(tensor, **options)
@@ -194,6 +201,29 @@ def test_codes_are_the_nearest(attempt, draw, symmetric, dtype):
         known = {name: value for name, value in known.items() if not torch.equal(value, want)}
         of = f"codes of x (3, 10), scale {shape}, {bits} bits, symmetric={symmetric}, {dtype}"
         agree(attempt.quantize(y, scale, zero, bits, symmetric), want, axes="a b", of=of, known=known)
+
+
+@part("affine_qparams")
+@each_dtype
+def test_codes_and_numbers_of_any_number_of_axes(attempt, draw, dtype):
+    """A scale may have any number of axes: each of its entries serves a block of x, there and back."""
+    for shape, of_scale in [
+        ((2, 3, 10), (2, 1, 5)),
+        ((2, 3, 4), (1, 3, 1)),
+        ((4, 2, 3, 2), (2, 2, 1, 2)),
+        ((6,), (3,)),
+    ]:
+        x = draw.normal(*shape, dtype=of_type(dtype)) * 3
+        scale = draw.uniform(*of_scale, low=0.05, high=0.7, dtype=of_type(dtype))
+        zero = draw.integers(*ends_of(4), *of_scale).int()
+        full, shifts = scale, zero
+        for axis, (size, few) in enumerate(zip(shape, of_scale, strict=True)):
+            full, shifts = (t.repeat_interleave(size // few, axis) for t in (full, shifts))
+        x = clearly(x, full)
+        want = encoded(x, full, shifts, 4)
+        of = f"of x {shape}, scale {of_scale}, 4 bits, {dtype}"
+        agree(attempt.quantize(x, scale, zero, 4), want, of=f"codes {of}")
+        agree(attempt.dequantize(want, scale, zero), decoded(want, full, shifts), of=f"numbers from codes {of}")
 
 
 @part("affine_qparams")
@@ -271,6 +301,22 @@ def test_what_cannot_be_is_refused(attempt, draw):
     hold_refusals(attempt, "affine_qparams", cases)
 
 
+@part("affine_qparams")
+@each_dtype
+def test_ranges_and_codes_of_another_tensor_of_that_size(attempt, reference, draw, dtype):
+    """Ranges, codes and numbers are those of what a call gets, whatever came before, however it lies in memory."""
+    kind = of_type(dtype)
+    xs = [until(lambda: draw.normal(3, 7, dtype=kind), lambda x: clear_zero(x, 8)) for _ in range(2)]
+    grids = [(draw.uniform(3, 1, low=0.05, high=0.2, dtype=kind), draw.integers(-5, 6, 3, 1).int()) for _ in range(2)]
+    codes = [draw.integers(-128, 128, 3, 7).to(torch.int8) for _ in range(2)]
+    ranges = [(x, 8, False, 0) for x in xs]
+    hold_again(attempt, reference, "affine_qparams", *ranges, of=f"affine_qparams of x (3, 7), axis=0, {dtype}")
+    asked = [(clearly(x, grid[0]), *grid) for x, grid in zip(xs, grids, strict=True)]
+    hold_again(attempt, reference, "quantize", *asked, of=f"codes of x (3, 7), scale (3, 1), {dtype}")
+    asked = [(code, *grid) for code, grid in zip(codes, grids, strict=True)]
+    hold_again(attempt, reference, "dequantize", *asked, of=f"numbers from codes (3, 7), scale (3, 1), {dtype}")
+
+
 # --- Calibrator -------------------------------------------------------------------------------------------------------
 
 METHODS = ("minmax", "moving", "percentile", "least squares")
@@ -289,6 +335,7 @@ def with_zero(low, high):
 def test_minmax_is_the_range_of_all_batches(attempt, draw, shift):
     """The smallest and the largest number of all batches so far, and 0; a batch may change once it was observed."""
     batches = [b.clamp(-8, 8) + shift for b in batches_of(draw, (7,), (3, 5), (2, 2, 3), (1,))][::-1]
+    batches[2] = batches[2].T  # not contiguous
     seen = [torch.cat([b.flatten() for b in batches[: n + 1]]) for n in range(4)]
     want = [with_zero(x.min(), x.max()) for x in seen]
     known = {
@@ -473,6 +520,13 @@ def test_float32_and_what_follows_from_the_range(attempt, draw, method):
     want, _ = affine(torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64), 5)
     agree(scale, want, axes="a", of=f"{method}: scale of `qparams`, 5 bits")
     agree(zero.shape, torch.Size([1]), of=f"{method}: shape of the zero point of `qparams`")
+    scale, _ = attempt.run(drivers.qparams_of_all, {"method": method, "rate": 0.3, "clip": 0.0}, batches)
+    if method != "least squares":
+        low, high = with_zero(
+            *moving([b.double() for b in batches], 0.3)[-1] if method == "moving" else (x.min(), x.max())
+        )
+        of = f"{method}: scale of `qparams`, no bits given: 8"
+        agree(scale, torch.tensor([(high - low) / 255], dtype=torch.float64), axes="a", of=of, tol=1e-5)
 
 
 @part("Calibrator")
@@ -628,6 +682,18 @@ def test_shapes_and_views(attempt, draw, dtype):
 
 
 @part("FakeQuantize")
+@pytest.mark.parametrize("gradients", [True, False], ids=["gradients on", "under no_grad"])
+def test_the_range_moves_where_nobody_asks_for_gradients(attempt, draw, gradients):
+    """In training mode the range moves, and x is rounded, also where x requires no gradient, or under no_grad."""
+    steps = drawn_steps(draw, [True, True, True, False], 8, 0.1)
+    want = [out for out, _ in fake_steps(steps, 8, 0.1)]
+    got = attempt.run(drivers.faked_without_gradients, [step[:2] for step in steps], gradients)
+    for i, (one, out) in enumerate(zip(got, want, strict=True)):
+        of = f"FakeQuantize() of batch {i + 1} of train, train, train, eval, 8 bits, rate 0.1, no gradient of x"
+        agree(one, out, axes="n", of=of, tol=KEPT)
+
+
+@part("FakeQuantize")
 def test_all_that_it_needs_is_in_the_state_dict(attempt, draw):
     """A new module that loads the state_dict goes on as the old one would: in evaluation, and in training."""
     for modes in ([True, True, False], [True, True, True, False]):
@@ -730,6 +796,18 @@ def test_where_the_border_of_a_learned_step_is(attempt, draw):
 
 
 @part("learned_step")
+def test_one_of_both_asks_for_a_gradient(attempt, draw):
+    """x gets its gradient also where the step requires none, and the step where x requires none."""
+    step = torch.tensor(0.3, dtype=torch.float64)
+    x = clear_steps(draw, (3, 5), step, "float64", 2.0)
+    upstream = draw.normal(3, 5)
+    _, slope, total = lsq(x, step, upstream, 4, False)
+    of_x, of_step = attempt.run(drivers.stepped_alone, x, step, upstream)
+    agree(of_x, slope, axes="a b", of="gradient of x (3, 5), 4 bits, where the step requires none")
+    agree(of_step, total, of="gradient of the step, 4 bits, where x (3, 5) requires none")
+
+
+@part("learned_step")
 @each_dtype
 def test_the_first_step(attempt, draw, dtype):
     """initial_step is 2 · mean |x| / √highest."""
@@ -752,6 +830,16 @@ def test_defaults_of_a_learned_step(attempt, draw):
     x = clearly(draw.normal(13), step)
     agree(attempt.learned_step(x, step), lsq(x, step, x, 8, False)[0], axes="n", of="learned_step of x (13)")
     agree(attempt.initial_step(x), 2 * x.abs().mean() / math.sqrt(127), of="initial_step of x (13)")
+
+
+@part("learned_step")
+def test_steps_of_another_tensor_of_that_size(attempt, reference, draw):
+    """Steps and results are those of what a call gets, whatever came before and however it lies in memory."""
+    xs = [(draw.normal(3, 7),) for _ in range(2)]
+    hold_again(attempt, reference, "initial_step", *xs, of="initial_step of x (3, 7)")
+    step = torch.tensor(0.03, dtype=torch.float64)
+    asked = [(clearly(x, step), step) for (x,) in xs]
+    hold_again(attempt, reference, "learned_step", *asked, of="learned_step of x (3, 7)")
 
 
 # --- fold_batch_norm --------------------------------------------------------------------------------------------------
@@ -845,6 +933,16 @@ def test_gradients_pass_through_the_statistics(attempt, draw):
         same = torch.allclose(right, flat)
         known = None if same else {"statistics taken for constants": flat}
         agree(got, right, of=f"gradient of {name}, w (5, 3), x (7, 3)", known=known, tol=1e-7)
+
+
+@part("fold_batch_norm")
+def test_another_layer_of_that_size_is_folded(attempt, reference, draw):
+    """What is folded is what a call gets, whatever came before and however it lies in memory."""
+    layers = [
+        (draw.normal(3, 5), draw.normal(3), draw.normal(3), draw.normal(3), draw.uniform(3, low=0.5), draw.normal(7, 5))
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "fold_batch_norm", *layers, of="fold_batch_norm of w (3, 5), x (7, 5)")
 
 
 # --- integer_linear ---------------------------------------------------------------------------------------------------
@@ -1025,6 +1123,21 @@ def test_no_rows_and_views(attempt, draw):
     agree(in_codes(attempt, none, of), want, axes="n o", of=of)
 
 
+@part("integer_linear")
+def test_other_factors_of_that_number(attempt, reference, draw):
+    """The factors are those of a call's own ratios, whatever came before and however they lie in memory."""
+    ratios = [(draw.uniform(5, low=0.01, high=0.9),) for _ in range(2)]
+    hold_again(attempt, reference, "fixed_point", *ratios, of="fixed_point of 5 ratios")
+
+
+@part("integer_linear")
+def test_another_layer_of_integers_of_that_size(attempt, reference, draw):
+    """The result of a call stays what it was while another layer of that size is computed."""
+    layers = [tuple(integer_case(draw, 5, 7, 3)) for _ in range(2)]
+    layers = [(*one[:3], 100, *one[4:7], 128) for one in layers]
+    hold_again(attempt, reference, "integer_linear", *layers, of="integer_linear of x (5, 7), w (3, 7)")
+
+
 # --- outlier_matmul ---------------------------------------------------------------------------------------------------
 
 
@@ -1131,6 +1244,13 @@ def test_turned_matrices(attempt, draw):
     x, w = outlier_case(draw, 3, 8, 5, (2, 7))
     got = attempt.outlier_matmul(x.T.contiguous().T, w.T.contiguous().T)
     agree(got, mixed(x, w), axes="n o", of="outlier_matmul of turned x (3, 8) and w (5, 8)")
+
+
+@part("outlier_matmul")
+def test_another_product_of_that_size(attempt, reference, draw):
+    """The result of a call stays what it was while another product of that size is computed."""
+    pairs = [outlier_case(draw, 5, 11, 3, (4,)) for _ in range(2)]
+    hold_again(attempt, reference, "outlier_matmul", *pairs, of="outlier_matmul of x (5, 11), w (3, 11)")
 
 
 # --- smooth_scales ----------------------------------------------------------------------------------------------------
@@ -1266,6 +1386,14 @@ def test_awq_float32_zeros_and_refusals(attempt, draw):
     hold_refusals(attempt, "awq_scales", {"group=3 over 8": ((x, w, 4, 3), {}), "bits=1": ((x, w, 1), {})})
 
 
+@part("smooth_scales")
+def test_scales_of_another_layer_of_that_size(attempt, reference, draw):
+    """The factors are those of what a call gets, whatever came before and however it lies in memory."""
+    layers = [(draw.normal(9, 6) * draw.uniform(6, low=0.5, high=9.0), draw.normal(4, 6)) for _ in range(2)]
+    hold_again(attempt, reference, "smooth_scales", *layers, of="smooth_scales of x (9, 6), w (4, 6)")
+    hold_again(attempt, reference, "awq_scales", *layers, of="awq_scales of x (9, 6), w (4, 6)")
+
+
 # --- gptq -------------------------------------------------------------------------------------------------------------
 
 
@@ -1380,6 +1508,14 @@ def test_a_grid_for_each_group(attempt, draw, group):
     codes, near = by_least_squares(w, x, one, shift)
     if near > 1e-6:
         agree(attempt.gptq(w, x, one, shift), codes, axes="o i", of="codes of w (3, 12), one scale for all")
+    for size in (12, 6):  # a scale for each column, and for each two, whatever the row
+        some = draw.uniform(1, size, low=0.3, high=0.9)
+        moved = draw.integers(-3, 3, 1, size).int()
+        full, shifts = (t.repeat_interleave(12 // size, 1) for t in (some, moved))
+        codes, near = by_least_squares(w, x, full, shifts)
+        if near > 1e-6:
+            got = attempt.gptq(w, x, some, moved)
+            agree(got, codes, axes="o i", of=f"codes of w (3, 12), scale (1, {size})")
 
 
 @part("gptq")
@@ -1456,6 +1592,13 @@ def test_one_factorisation_for_all_columns(attempt, draw):
     limit = (30 + 8 * o + 2 * n) * i**2
     known = {"one column after the other taken out of the inverse": (2 * i + 8 * o + 2 * n) * i**2}
     at_most(cost.work, limit, of=f"work of {of}", known=known)
+
+
+@part("gptq")
+def test_codes_of_one_layer_stay_while_another_is_rounded(attempt, reference, draw):
+    """The codes of a call stay what they were while another layer of that size is rounded."""
+    layers = [tuple(gptq_case(draw, 3, 7, 25)[:4]) for _ in range(2)]
+    hold_again(attempt, reference, "gptq", *layers, of="codes of w (3, 7), x (25, 7)")
 
 
 # --- normal_float -----------------------------------------------------------------------------------------------------
@@ -1669,3 +1812,28 @@ def test_nf4_of_a_transposed_matrix(attempt, draw, reference):
     x = draw.normal(6, 70)
     got = attempt.run(drivers.nf4_of_transposed, x)
     agree(got, reference.nf4_quantize(x.T.contiguous())[0], axes="byte", of="codes of a transposed x (70, 6)")
+
+
+@part("normal_float")
+def test_numbers_of_another_tensor_of_that_size(attempt, reference, draw):
+    """Numbers come back from what a call gets, whatever came before and however it lies in memory."""
+    asked = [
+        (
+            draw.integers(0, 256, 12).to(torch.uint8),
+            draw.integers(-127, 128, 6).to(torch.int8),
+            draw.uniform(3, low=0.002, high=0.01, dtype=torch.float32),
+            draw.uniform(1, low=2.0, high=3.0, dtype=torch.float32)[0],
+            (4, 6),
+            4,
+            2,
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "nf4_dequantize", *asked, of="nf4_dequantize to (4, 6), block=4, group=2")
+
+
+@part("normal_float")
+def test_codes_of_one_tensor_stay_while_another_is_quantised(attempt, reference, draw):
+    """What a call gave stays what it was while another tensor of that size is quantised."""
+    xs = [(nf4_case(draw, 6, 4, block=4, group=2), 4, 2) for _ in range(2)]
+    hold_again(attempt, reference, "nf4_quantize", *xs, of="nf4_quantize of x (6, 4), block=4, group=2")

@@ -33,12 +33,12 @@ def through(module, name, args, state, x, upstreams, training):
     return {"out": [y.detach() for y in outs], "quiet": quiet, "grads": grads}
 
 
-def turns(module, name, cases):
-    """Outputs in eval mode: a module of each size, kept, that gets other parameters before each call."""
+def turns(module, name, cases, training=False):
+    """Outputs of each call: a module of each size, kept, that gets other parameters before each; they stay alive."""
     outs, made = [], {}
     for args, state, x in cases:
         if args not in made:
-            made[args] = _made(module, name, args, {}, x.dtype)
+            made[args] = _made(module, name, args, {}, torch.float64, training).to(next(iter(state.values())).dtype)
         own = dict(made[args].named_parameters())
         with torch.no_grad():
             for key, value in state.items():

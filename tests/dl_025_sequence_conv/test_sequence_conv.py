@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_independent
 from grader.checks.repeats import hold_unrepeated
@@ -50,6 +51,10 @@ def with_gradients(compute, state, x, upstreams):
 def nought(value):
     """1 where a gradient is 0 but for rounding, as that of a bias before a norm is: to 0 no error is small."""
     return float(value.abs().max() < (1e-9 if value.dtype == torch.float64 else 1e-5))
+
+
+def mode_of(training):
+    return "in training mode" if training else "in eval mode"
 
 
 def hold_module(attempt, draw, name, args, state, x, compute, of, axes, known=None, training=False):
@@ -132,6 +137,15 @@ def test_cost_grows_with_the_kernel_alone(attempt, draw, gradients):
         at_most(cost.flops, (9 if gradients else 3) * b * o * i * k * t, of=f"FLOPs of {of}")
         limit = 80 + 30 * k if gradients else 30 + 10 * k
         at_most(sum(cost.calls.values()), limit, of=f"operators of {of}", known={"one for each step": 2 * t})
+
+
+@part("causal_convolution")
+def test_another_convolution_of_that_size(attempt, reference, draw):
+    """Each call takes its own x and weight, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 11), draw.normal(4, 3, 2), draw.normal(4), 3) for _ in range(2)]
+    hold_again(attempt, reference, "causal_convolution", *asked, of="causal_convolution of x (2, 3, 11), dilation 3")
+    one = [(x, weight) for x, weight, *_ in asked]
+    hold_again(attempt, reference, "causal_convolution", *one, of="causal_convolution of x (2, 3, 11), nothing else")
 
 
 # --- receptive_field --------------------------------------------------------------------------------------------------
@@ -392,6 +406,15 @@ def test_every_code_comes_back(attempt):
     )  # fmt: skip
 
 
+@part("mu_law")
+def test_other_samples_of_that_size(attempt, reference, draw):
+    """Each call takes its own samples, or codes, whatever came before in the same sizes."""
+    codes = [(draw.integers(0, 256, 3, 7),) for _ in range(2)]
+    hold_again(attempt, reference, "mu_law_inverse", *codes, of="mu_law_inverse of codes (3, 7)")
+    samples = [(reference.mu_law_inverse(one),) for (one,) in codes]  # in the middle of each code's stretch
+    hold_again(attempt, reference, "mu_law", *samples, of="mu_law of samples (3, 7)")
+
+
 # --- GatedLayer -------------------------------------------------------------------------------------------------------
 
 
@@ -437,6 +460,18 @@ def test_gate_residual_and_skip(attempt, draw, dtype):
         {name: list(value.shape) for name, value in state.items()},
         of=f"the parameters of GatedLayer({c}, {s}, {k}, {dilation})",
     )
+
+
+@part("GatedLayer")
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+def test_gated_layer_of_now_in_both_modes(attempt, draw, training):
+    """Each call takes x and the parameters as they are then, in eval mode and in training mode."""
+    c, s, k, dilation = 3, 5, 2, 4
+    cases = [(state_of(draw, gated_shapes(c, s, k), torch.float64), draw.normal(2, c, 11)) for _ in range(3)]
+    got = attempt.run(drivers.turns, "GatedLayer", [((c, s, k, dilation), *case) for case in cases], training)
+    for n, (mine, (state, x)) in enumerate(zip(got, cases, strict=True)):
+        of = f"GatedLayer({c}, {s}, {k}, {dilation}), x (2, {c}, 11), after {n} other calls, {mode_of(training)}"
+        agree(list(mine), gated(x, state, dilation), axes="b c t", of=of)
 
 
 # --- WaveNet ----------------------------------------------------------------------------------------------------------
@@ -489,6 +524,18 @@ def test_logits_know_what_came_before(attempt, draw, dtype):
         )  # fmt: skip
 
 
+@part("WaveNet")
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+def test_wavenet_of_now_in_both_modes(attempt, draw, training):
+    """Each call takes codes and parameters as they are then, in eval mode and in training mode."""
+    args = q, c, s, k, dilations = 7, 3, 5, 2, (1, 2, 4)
+    cases = [(net_state(draw, q, c, s, k, dilations, torch.float64), draw.integers(0, q, 9, 2).mT) for _ in range(3)]
+    got = attempt.run(drivers.turns, "WaveNet", [(args, *case) for case in cases], training)
+    for n, (mine, (state, codes)) in enumerate(zip(got, cases, strict=True)):
+        of = f"WaveNet{args}, codes (2, 9), not contiguous, after {n} other calls, {mode_of(training)}"
+        agree(mine, network(codes, state, dilations)[0], axes="b t q", of=of)
+
+
 # --- fast_generate ----------------------------------------------------------------------------------------------------
 
 
@@ -518,7 +565,7 @@ def test_codes_are_those_of_the_slow_way(attempt, draw, dtype):
         (3, 5, 3, 4, 2, [1, 2, 4]), (2, 4, 2, 3, 3, [2, 1]), (2, 3, 2, 2, 1, [1, 3]), (2, 4, 3, 5, 2, [1, 2, 1]),
     ):  # fmt: skip
         field = 1 + (k - 1) * sum(dilations)
-        cases = [(0, 2 * field + 3), (1, field + 2), (field + 3, 5), (2, 0), (0, 1), (0, 0)]
+        cases = [(0, 2 * field + 3), (1, field + 2), (1, field + 2), (field + 3, 5), (2, 0), (0, 1), (0, 0)]
         states = [net_state(draw, q, c, s, k, dilations, of_type(dtype)) for _ in cases]
         prompts = [draw.integers(0, q, p, b).mT for p, _ in cases]
         want, us = zip(
@@ -689,6 +736,17 @@ def test_statistics_move_in_training_mode_alone(attempt, draw):
         agree(got["after"][n], after[0][n], of=f"{of}: running {what} after one call", known=mistakes)
 
 
+@part("ConvolutionModule")
+def test_convolution_module_of_now(attempt, draw):
+    """Each call takes x and the parameters as they are then, whatever came before in the same sizes."""
+    d, k = 3, 4
+    cases = [(state_of(draw, module_shapes(d, k), torch.float64), draw.normal(2, 7, d)) for _ in range(3)]
+    got = attempt.run(drivers.turns, "ConvolutionModule", [((d, k), *case) for case in cases])
+    for n, (mine, (state, x)) in enumerate(zip(got, cases, strict=True)):
+        want = convolved(x, state, fresh(d, torch.float64))[0]
+        agree(mine, want, axes="b t d", of=f"ConvolutionModule({d}, {k}), x (2, 7, {d}), after {n} other calls, eval")
+
+
 # --- ConformerBlock ---------------------------------------------------------------------------------------------------
 
 
@@ -849,7 +907,7 @@ def test_block_and_gradients(attempt, draw, training, dtype):
 @each_dtype
 def test_parameters_of_now(attempt, draw, dtype):
     """Each call takes the parameters, the length and the width as they are then, whatever came before."""
-    sizes = [(2, 7, 6, 3, 3), (3, 7, 6, 3, 3), (2, 7, 4, 2, 3), (2, 5, 6, 3, 3)]
+    sizes = [(2, 7, 6, 3, 3), (2, 7, 6, 3, 3), (3, 7, 6, 3, 3), (2, 7, 4, 2, 3), (2, 5, 6, 3, 3)]
     cases = [
         ((d, h, k), state_of(draw, block_shapes(d, h, k), of_type(dtype)), draw.normal(b, t, d, dtype=of_type(dtype)))
         for b, t, d, h, k in sizes

@@ -43,6 +43,16 @@ def passes_of(module, x, passes, rate, kind, seed, mode):
     return {"first": first, "second": module.mc_dropout(model, x, passes), "recorded": bool(first.requires_grad)}
 
 
+def passes_at_rate_0(module, x, passes):
+    """mc_dropout of x squared, with a dropout that drops nothing."""
+    return module.mc_dropout(torch.nn.Sequential(torch.nn.Dropout(0.0), _Square()), x, passes)
+
+
+class _Square(torch.nn.Module):
+    def forward(self, x):
+        return x.square()
+
+
 def many_passes(module, x, passes, rate, calls, seed):
     """Many calls, one after the other, stacked."""
     model = nn.Sequential(nn.Dropout(rate))
@@ -122,7 +132,8 @@ NAMES = ("weight_mean", "weight_rho", "bias_mean", "bias_rho")
 
 def _layer(module, parameters, prior_std=1.0):
     w = parameters[0]
-    layer = module.BayesLinear(w.shape[1], w.shape[0], prior_std).to(w.dtype)
+    with torch.random.fork_rng(devices=[]):  # a new layer draws its means from the global state
+        layer = module.BayesLinear(w.shape[1], w.shape[0], prior_std).to(w.dtype)
     with torch.no_grad():
         for name, value in zip(NAMES, parameters, strict=True):
             getattr(layer, name).copy_(value)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again, spaced
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
@@ -134,6 +135,13 @@ def test_fifteen_bins_by_default(attempt, draw):
     agree(attempt.calibration_error(p, labels), want, tol=1e-6, of="calibration_error of 300 examples, bins not given")
 
 
+@part("calibration_error")
+def test_calibration_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(23, 5).softmax(dim=1), draw.integers(0, 5, 23), 7) for _ in range(2)]
+    hold_again(attempt, reference, "calibration_error", *asked, of="calibration_error of (23, 5), 7 bins")
+
+
 # --- fit_temperature --------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +208,16 @@ def test_temperature_stays_in_its_range(attempt, draw):
     bold = 500 * draw.normal(n, c)
     of = "fit_temperature, the least likely class is the label"
     agree(attempt.fit_temperature(bold, bold.argmin(dim=1)), 100.0, tol=1e-4, of=of)
+
+
+@part("fit_temperature")
+def test_the_temperature_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    logits = [3 * draw.normal(97, 5) for _ in range(2)]
+    laws = [(one / t).softmax(dim=1).cumsum(dim=1) for one, t in zip(logits, (1.0, 3.0), strict=True)]
+    labels = [(law[:, :-1] < draw.uniform(97, 1)).sum(dim=1) for law in laws]
+    asked = list(zip(logits, labels, strict=True))
+    hold_again(attempt, reference, "fit_temperature", *asked, of="fit_temperature of (97, 5)", tol=2e-4)
 
 
 # --- mc_dropout -------------------------------------------------------------------------------------------------------
@@ -329,6 +347,13 @@ def test_mc_dropout_refuses(attempt, passes, rate):
         attempt.run(drivers.passes_refused, passes, rate)
 
 
+@part("mc_dropout")
+def test_passes_of_another_batch(attempt, reference, draw):
+    """Each call takes its own x, whatever came before in the same sizes and however it lies in memory."""
+    asked = [(draw.normal(5, 7), 3) for _ in range(2)]
+    hold_again(attempt, reference, drivers.passes_at_rate_0, *asked, of="mc_dropout of x (5, 7), 3 passes, rate 0")
+
+
 # --- decompose --------------------------------------------------------------------------------------------------------
 
 
@@ -448,6 +473,15 @@ def test_probabilities_of_zero(attempt, draw, dtype):
     agree(attempt.decompose(p), decomposed(p), of=f"decompose of probabilities with zeros, {dtype}")
 
 
+@part("decompose")
+def test_another_ensemble_of_that_size(attempt, reference, draw):
+    """Each call takes its own members, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(4, 3, 5), draw.uniform(4, 3, 5, low=0.1)) for _ in range(2)]
+    hold_again(attempt, reference, "mixture", *asked, of="mixture of means and variances (4, 3, 5)")
+    asked = [(draw.normal(4, 3, 5).softmax(dim=2),) for _ in range(2)]
+    hold_again(attempt, reference, "decompose", *asked, of="decompose of probabilities (4, 3, 5)")
+
+
 # --- heteroscedastic_loss ---------------------------------------------------------------------------------------------
 
 
@@ -515,6 +549,17 @@ def test_extreme_variances(attempt, draw, dtype):
             of = f"heteroscedastic_loss with s = {s:g} and an error of {off:g}, {dtype}"
             agree(got["loss"], want["loss"], of=of)
             agree(got["log_variance"], want["log_variance"], of=f"{of}, gradient by s")
+
+
+@part("heteroscedastic_loss")
+def test_the_loss_of_another_batch(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(5, 7), draw.normal(5, 7), draw.normal(5, 7), 0.5) for _ in range(2)]
+    of = "heteroscedastic_loss of (5, 7), beta 0.5"
+    hold_again(attempt, reference, "heteroscedastic_loss", *asked, of=of)
+    mean, s, target, beta = asked[0]
+    got = attempt.heteroscedastic_loss(mean, spaced(s), target, beta)
+    agree(got, reference.heteroscedastic_loss(*asked[0]), of=f"{of}, log_variance not contiguous")
 
 
 # --- BayesLinear ------------------------------------------------------------------------------------------------------
@@ -617,8 +662,7 @@ def test_noise_comes_from_the_generator(attempt, draw):
     """All numbers come from the generator, which moves on."""
     parameters = parameters_of(draw, 3, 7)
     x = draw.normal(5, 3)
-    # a new layer draws its means from torch's global generator, so that may move
-    hold_generator(attempt, drivers.sampled, parameters, x, seed=seed_from(draw), of="BayesLinear(3, 7)", alone=False)
+    hold_generator(attempt, drivers.sampled, parameters, x, seed=seed_from(draw), of="BayesLinear(3, 7)")
     first, again = attempt.run(drivers.sampled_again, parameters, x, seed_from(draw))
     agree(again, first, axes="n o", of="BayesLinear(3, 7), a later call with a generator of that seed")
 
@@ -739,7 +783,26 @@ def test_the_best_mean_field_of_a_linear_model(attempt, draw):
         assert value < 6, f"{of}: that of {name} is {value:.1f} standard errors away from 0, over 20,000 draws"
 
 
+@part("BayesLinear")
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_other_inputs_of_that_size(attempt, draw, training):
+    """A layer that is all but sure gives x · weight_meanᵀ + bias_mean, also for an x that is not contiguous."""
+    mean, rho, bias, rhos = parameters_of(draw, 3, 4)
+    parameters = [mean, 0 * rho - 12, bias, 0 * rhos - 12]
+    for n in range(3):
+        x = draw.normal(5, 3)
+        got = attempt.run(drivers.sampled_from, parameters, spaced(x) if n else x, seed_from(draw), 1, training)
+        of = f"BayesLinear(3, 4) of ρ -12, x (5, 3), {'not contiguous' if n else 'contiguous'}"
+        agree(got[0], x @ mean.T + bias, axes="n o", of=of, tol=1e-3)
+
+
 # --- split_conformal --------------------------------------------------------------------------------------------------
+
+
+def two_sets(draw, h, n, c):
+    """Held-out probabilities, their labels, and new probabilities."""
+    return draw.normal(h, c).softmax(dim=1), draw.integers(0, c, h), draw.normal(n, c).softmax(dim=1)
+
 
 LEVELS = [(10, 0.13), (25, 0.1), (13, 0.3), (11, 0.5), (7, 0.1), (17, 0.77)]
 """n + 1 examples and α: (n + 1)(1 - α) is no whole number."""
@@ -888,6 +951,15 @@ def test_exact_coverage(attempt, draw, count, alpha):
     assert size == expected, f"{of}: the {count} sets hold {size} classes, expected {expected}"
 
 
+@part("split_conformal")
+def test_sets_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(11), 0.3) for _ in range(2)]
+    hold_again(attempt, reference, "threshold", *asked, of="threshold of 11 scores")
+    asked = [(*two_sets(draw, 11, 7, 5), 0.3) for _ in range(2)]
+    hold_again(attempt, reference, "split_conformal", *asked, of="split_conformal, 11 held out, 7 new, 5 classes")
+
+
 # --- adaptive_sets ----------------------------------------------------------------------------------------------------
 
 
@@ -1012,6 +1084,15 @@ def test_adaptive_sets_refuse(attempt, draw):
             attempt.adaptive_sets(p, torch.tensor([0, 1, 2, 0]), p, alpha)
 
 
+@part("adaptive_sets")
+def test_adaptive_sets_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(7, 5).softmax(dim=1), draw.uniform(7)) for _ in range(2)]
+    hold_again(attempt, reference, "adaptive_scores", *asked, of="adaptive_scores of (7, 5), with u")
+    asked = [(*two_sets(draw, 11, 7, 5), 0.3, draw.uniform(11), draw.uniform(7)) for _ in range(2)]
+    hold_again(attempt, reference, "adaptive_sets", *asked, of="adaptive_sets, 11 held out, 7 new, 5 classes, with u")
+
+
 # --- conformal_quantiles ----------------------------------------------------------------------------------------------
 
 
@@ -1108,6 +1189,14 @@ def test_conformal_quantiles_refuse(attempt):
     for alpha in (0.0, 1.0, 1.2):
         with refusal(ValueError, of=f"conformal_quantiles with alpha {alpha}"):
             attempt.conformal_quantiles(x, x + 1, x, x, x + 1, alpha)
+
+
+@part("conformal_quantiles")
+def test_intervals_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    sizes = ((11, -1), (11, 1), (11, 0), (7, -1), (7, 1))
+    asked = [(*(draw.normal(n) + shift for n, shift in sizes), 0.3) for _ in range(2)]
+    hold_again(attempt, reference, "conformal_quantiles", *asked, of="conformal_quantiles, 11 held out, 7 new")
 
 
 # --- ood_scores -------------------------------------------------------------------------------------------------------
@@ -1306,3 +1395,15 @@ def test_risk_by_coverage(attempt, draw, n, dtype):
     }
     known = {name: value for name, value in known.items() if not torch.equal(value, want)} if n == 37 else None
     agree(attempt.risk_coverage(confidence, correct), want, of=f"risk_coverage of {n} examples, {dtype}", known=known)
+
+
+@part("ood_scores")
+def test_scores_of_other_examples(attempt, reference, draw):
+    """Each call takes its own examples, whatever came before in the same sizes and however they lie in memory."""
+    labels = torch.arange(23) % 4
+    asked = [(draw.normal(5, 4), draw.normal(5, 3), draw.normal(23, 3), labels[draw.permutation(23)]) for _ in range(2)]
+    hold_again(attempt, reference, "ood_scores", *asked, of="ood_scores of 5 examples, 23 trained on", tol=1e-7)
+    asked = [(draw.normal(7), draw.normal(5) - 99), (draw.normal(7), draw.normal(5) + 1)]
+    hold_again(attempt, reference, "detection_rates", *asked, of="detection_rates of 7 and 5 scores")
+    asked = [(draw.uniform(11), torch.arange(11) % n < 1) for n in (1, 2)]  # all right, every second one right
+    hold_again(attempt, reference, "risk_coverage", *asked, of="risk_coverage of 11 examples")

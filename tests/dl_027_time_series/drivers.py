@@ -38,7 +38,9 @@ def _filled(layer, state):
 def _deepar(module, state):
     layers = sum(name.startswith("lstm.weight_ih") for name in state)
     hidden, inputs = state["mean_head.weight"].shape[1], state["lstm.weight_ih_l0"].shape[1]
-    return _filled(module.DeepAR(inputs - 1, hidden, layers), state)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw their first parameters from the global state
+        model = module.DeepAR(inputs - 1, hidden, layers)
+    return _filled(model, state)
 
 
 def scales(module, state, past):
@@ -58,6 +60,20 @@ def laws_in_turn(module, state, rows):
     model = _deepar(module, state)
     with torch.no_grad():
         return [model(past, future, covariates) for past, future, covariates in rows]
+
+
+def losses_in_turn(module, state, rows):
+    """The losses of several inputs, one after the other, by one model, under no_grad."""
+    model = _deepar(module, state)
+    with torch.no_grad():
+        return [model.loss(*row) for row in rows]
+
+
+def in_turn(module, name, state, sizes, rows):
+    """What one layer makes of several inputs, one after the other, under no_grad."""
+    layer = _filled(getattr(module, name)(*sizes), state)
+    with torch.no_grad():
+        return [layer(*row) for row in rows]
 
 
 def law_of_outputs(module, state, out, scale):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_independent
 from grader.checks.repeats import hold_unrepeated
@@ -122,6 +123,13 @@ def test_make_windows_refuses(attempt):
     for sizes in ((0, 2, 1, 5), (3, 0, 1, 5), (3, 2, 0, 5), (3, 2, -1, 5), (3, 2, 1, 2), (3, 2, 1, 10)):
         with refusal(ValueError, of=f"make_windows of 9 times, c, h, stride, cut = {sizes}"):
             attempt.make_windows(series, *sizes)
+
+
+@part("make_windows")
+def test_windows_of_another_series_of_that_size(attempt, reference, draw):
+    """Each call cuts its own series, whatever came before in the same sizes."""
+    asked = [(draw.normal(23, 3), 4, 2, 1, 12) for _ in range(2)]
+    hold_again(attempt, reference, "make_windows", *asked, of="make_windows of a series (23, 3)")
 
 
 # --- forecast_scores --------------------------------------------------------------------------------------------------
@@ -362,6 +370,22 @@ def test_ends_of_an_interval_belong_to_it(attempt):
     agree(got, want, of="forecast_scores of samples 3, 4, 5 and targets 3, 5, 6, 4, levels 0 and 1")
 
 
+@part("forecast_scores")
+def test_scores_of_other_forecasts_of_that_size(attempt, reference, draw):
+    """Each call scores what it gets, whatever came before in the same sizes."""
+    levels = wide([0.1, 0.5, 0.8])
+    pasts, futures, samples = ([draw.normal(*size) for _ in range(2)] for size in ((3, 7), (3, 5), (11, 3, 5)))
+    quantiles = [one.quantile(levels, dim=0).movedim(0, -1) for one in samples]
+    calls = {
+        "mase": list(zip(pasts, futures, [one[0] for one in samples], strict=True)),
+        "pinball_loss": [(future, one, levels) for future, one in zip(futures, quantiles, strict=True)],
+        "crps": list(zip(futures, samples, strict=True)),
+        "forecast_scores": [(*row, levels) for row in zip(pasts, futures, samples, strict=True)],
+    }
+    for name, asked in calls.items():
+        hold_again(attempt, reference, name, *asked, of=f"{name} of 3 series, c 7, h 5")
+
+
 # --- trend_and_season -------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +480,19 @@ def test_a_trend_that_bends_goes_on(attempt, draw, dtype):
     want = in_type(dtype, parts(new))
     # the constant and the waves of three frequencies are told apart to four digits of the values
     agree(got, want, tol=3e-3, of=f"trend_and_season of days 19,900 ... 20,099, {dtype}")
+
+
+@part("trend_and_season")
+def test_another_series_of_that_size_is_fitted(attempt, reference, draw):
+    """Each call has its own times and values, whatever came before in the same sizes."""
+    seasons = [(7.0, 1)]
+    times = [torch.linspace(0, 40, 23, dtype=torch.float64) + draw.uniform(23) for _ in range(2)]
+    changes = [draw.uniform(2, low=10.0, high=30.0) for _ in range(2)]
+    asked = [(*one, seasons) for one in zip(times, changes, strict=True)]
+    hold_again(attempt, reference, "design_matrix", *asked, of="design_matrix of 23 times, 2 changepoints")
+    asked = [(at, draw.normal(23), 50 + draw.uniform(5), change, seasons) for at, change, _ in asked]
+    of = "trend_and_season of 23 times, 2 changepoints"
+    hold_again(attempt, reference, "trend_and_season", *asked, of=of, tol=1e-6)
 
 
 # --- negative_binomial ------------------------------------------------------------------------------------------------
@@ -624,6 +661,16 @@ def test_counts_come_from_the_generator(attempt, draw):
     middle = first.median().item()
     share = probabilities(wide([80.0]), wide([0.05]), int(middle) + 1).sum().item()
     hold_unrepeated(first > middle, 1 - share, "draw_counts of (97, 131), whether a count is large")
+
+
+@part("negative_binomial")
+def test_other_counts_of_that_size(attempt, reference, draw):
+    """Each call takes its own counts, means and shapes, whatever came before in the same sizes."""
+    asked = [
+        (draw.integers(0, 30, 3, 7).double(), draw.uniform(3, 7, low=0.5, high=20.0), draw.uniform(3, 7, low=0.1))
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "negative_binomial", *asked, of="negative_binomial of counts (3, 7)", tol=1e-7)
 
 
 # --- DeepAR -----------------------------------------------------------------------------------------------------------
@@ -838,6 +885,20 @@ def test_missing_targets_cost_nothing(attempt, draw, dtype):
         agree(got.get(name), in_type(dtype, want[name]), tol=tol, of=f"{of}, gradient by {name}")
 
 
+@part("DeepAR")
+def test_the_loss_of_other_series_of_that_size(attempt, reference, draw):
+    """One model, asked for the loss of other series of the same sizes, and under no_grad, says theirs."""
+    state, rows = state_of(draw, 2, 3), [series_of(draw, 3, 5, 4, 2) for _ in range(3)]
+    got = attempt.run(drivers.losses_in_turn, state, [tuple(map(loose, row)) for row in rows])
+    for i, (past, future, covariates) in enumerate(rows):
+        want = laws_of(state, past, future, covariates)
+        seen = ~future.isnan()
+        laws = zip(future[seen], want["mean"][seen], want["alpha"][seen], strict=True)
+        terms = [log_p(int(z), mean, alpha) for z, mean, alpha in laws]
+        of = f"loss of DeepAR under no_grad, 3 series, c 5, h 4, not contiguous, call {i + 1} of one model"
+        agree(got[i], -torch.stack(terms).mean(), tol=1e-7, of=of)
+
+
 # --- sample_paths -----------------------------------------------------------------------------------------------------
 
 
@@ -1012,8 +1073,7 @@ def test_paths_come_from_the_generator(attempt, draw):
         state = state_of(draw, 2, 4, layers)
         of = f"sample_paths of 3 series, h {h}, {layers} layers"
         args = (state, past, covariates[:, : 4 + h], 11)
-        # a new model draws its parameters from torch's global generator, so that may move
-        hold_generator(attempt, drivers.paths, *args, seed=seed_from(draw), of=of, alone=False)
+        hold_generator(attempt, drivers.paths, *args, seed=seed_from(draw), of=of)
 
 
 @part("sample_paths")
@@ -1156,6 +1216,17 @@ def test_gradients_flow_through_gate_and_skip(attempt, draw):
         agree(got, want, of=f"GatedResidualNetwork(3, 5, 4, 2), gradient by {name}")
 
 
+@part("GatedResidualNetwork")
+def test_a_network_of_now(attempt, draw):
+    """One network, asked of other inputs of the same sizes, and under no_grad, gives theirs."""
+    state = grn_state(draw, 3, 5, 4, 2)
+    rows = [(draw.normal(2, 7, 3), draw.normal(2, 2)) for _ in range(3)]
+    got = attempt.run(drivers.in_turn, "GatedResidualNetwork", state, (3, 5, 4, 2), rows)
+    for i, row in enumerate(rows):
+        of = f"GatedResidualNetwork(3, 5, 4, 2) under no_grad, x (2, 7, 3), call {i + 1} of one network"
+        agree(got[i], grn_of(state, *row), of=of)
+
+
 # --- VariableSelection ------------------------------------------------------------------------------------------------
 
 
@@ -1275,6 +1346,17 @@ def test_no_gradient_comes_from_an_absent_variable(attempt, draw):
         )
 
 
+@part("VariableSelection")
+def test_a_selection_of_now(attempt, draw):
+    """One layer, asked of other variables of the same sizes, and under no_grad, gives theirs."""
+    state = selection_state(draw, 3, 4, 5)
+    rows = [(draw.normal(2, 7, 3, 4), draw.normal(2, 5), masks_of(draw, 2, 3)) for _ in range(3)]
+    got = attempt.run(drivers.in_turn, "VariableSelection", state, (3, 4, 5), rows)
+    for i, row in enumerate(rows):
+        of = f"VariableSelection(3, 4, 5) under no_grad, x (2, 7, 3, 4), call {i + 1} of one layer"
+        agree(got[i], selection_of(state, *row), of=of)
+
+
 # --- InterpretableAttention -------------------------------------------------------------------------------------------
 
 
@@ -1358,8 +1440,8 @@ def test_a_later_step_does_not_matter(attempt, draw):
 
 @part("InterpretableAttention")
 def test_a_layer_takes_any_length_in_turn(attempt, draw):
-    """One layer, asked of three steps, of eight and of five, says what is right for each."""
-    state, rows = attention_state(draw, 6, 3), [draw.normal(2, t, 6) for t in (3, 8, 5)]
+    """One layer, asked of three steps, of eight and twice of five, says what is right for each."""
+    state, rows = attention_state(draw, 6, 3), [draw.normal(2, t, 6) for t in (3, 8, 5, 5)]
     got = attempt.run(drivers.attended_in_turn, state, 3, rows)
     for i, x in enumerate(rows):
         agree(got[i], attention_of(state, 3, x), of=f"InterpretableAttention of x {tuple(x.shape)}, call {i + 1}")
@@ -1455,3 +1537,10 @@ def test_a_tie_keeps_the_simple_one(attempt, draw):
     agree(got["best"], "last again", of="choose_forecaster of two equal forecasters that beat the seasonal naive")
     got = attempt.run(drivers.chosen, rising - 40, ["mean", "a hair above"], [9, 13], 3, [])
     agree(got["best"], "a hair above", of="choose_forecaster of one that is better by less than a millionth")
+
+
+@part("choose_forecaster")
+def test_another_series_has_other_scores(attempt, reference, draw):
+    """Each call scores its own series, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 19) + 5, ["last", "mean"], [7, 12], 4, []) for _ in range(2)]
+    hold_again(attempt, reference, drivers.chosen, *asked, of="choose_forecaster of 2 series (19), two forecasters")

@@ -1,0 +1,54 @@
+"""A function called once more: what it gives depends on what it is given now, and not on how that lies in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from grader.checks.attempt import Attempt
+from grader.checks.numeric import turned
+from grader.checks.vocabulary import agree
+
+
+def hold_again(
+    attempt: Attempt,
+    reference: Attempt,
+    target: str | Callable[..., Any],
+    first: tuple[Any, ...],
+    second: tuple[Any, ...],
+    *,
+    of: str,
+    views: bool = True,
+    tol: float | None = None,
+    **kwargs: Any,
+) -> None:
+    """Hold that a second call, with other numbers of the same sizes, gives its own result, and the first call's stays.
+
+    Who keeps results by the sizes of what came, or a buffer for each size, passes checks in which no size comes twice.
+    target: a public name, or a driver. Choose inputs whose results differ. views: also ask with the second numbers in
+    tensors that are not contiguous.
+    """
+    rows = [first, second, *([spaced(second)] if views else [])]
+    got = attempt.each(target, rows, **kwargs)
+    before, want = reference.each(target, rows[:2], **kwargs)
+    agree(got[0], before, of=of, tol=tol)
+    known = {"the result of the call before": before}
+    agree(got[1], want, of=f"{of}, called again with other numbers of the same sizes", tol=tol, known=known)
+    if views:
+        agree(got[2], want, of=f"{of}, of inputs that are not contiguous", tol=tol)
+
+
+def spaced(value: Any) -> Any:
+    """The same data; tensors and arrays have other strides, where they have two entries or more."""
+    if isinstance(value, torch.Tensor):
+        if value.dim() > 1 and min(value.shape[-2:]) > 1:
+            return value.mT.contiguous().mT
+        return torch.stack([value, value], dim=-1)[..., 0]
+    if isinstance(value, np.ndarray):
+        return turned(value) if value.ndim > 1 else np.repeat(value, 2)[::2]
+    if isinstance(value, list | tuple):
+        return type(value)(spaced(one) for one in value)
+    if isinstance(value, dict):
+        return {key: spaced(one) for key, one in value.items()}
+    return value

@@ -1,0 +1,72 @@
+"""A second call of the same sizes, on right answers and on wrong ones."""
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from grader.answering.answer import answer
+from grader.checks.again import hold_again, spaced
+from grader.checks.attempt import Attempt
+
+FIRST, SECOND = (torch.arange(6.0).view(2, 3),), (torch.arange(6.0).view(2, 3) ** 2,)
+
+
+def attempt(function):
+    module = ModuleType("again_attempt")
+    module.double = function
+    return Attempt(lambda request: answer(request, module, None))
+
+
+def double(x):
+    return 2 * x
+
+
+def hold(function, **options):
+    hold_again(attempt(function), attempt(double), "double", FIRST, SECOND, of="double", **options)
+
+
+def by_size(x, kept={}):  # noqa: B006 - what it is about
+    return kept.setdefault(x.shape, 2 * x)
+
+
+def into_a_buffer(x, kept={}):  # noqa: B006
+    return kept.setdefault(x.shape, torch.empty(x.shape)).copy_(2 * x)
+
+
+def as_it_lies(x):
+    return 2 * x.as_strided(x.shape, (3, 1))
+
+
+def test_what_looks_at_its_input_is_right():
+    hold(double)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (by_size, "called again with other numbers of the same sizes.*the result of the call before"),
+        (into_a_buffer, "^double: "),
+        (as_it_lies, "of inputs that are not contiguous"),
+        (lambda x: 2 * x.view(-1).view(2, 3), "view"),
+    ],
+)
+def test_what_looks_at_something_else_is_wrong(function, said):
+    with pytest.raises(Exception, match=f"(?s){said}"):
+        hold(function)
+
+
+def test_views_are_asked_for_only_where_they_are_promised():
+    hold(as_it_lies, views=False)
+
+
+def test_other_strides_hold_the_same():
+    x, y = torch.arange(5), np.arange(6.0).reshape(2, 3)
+    moved = spaced({"a": [x, (y, x.view(1, 5))], "b": "text"})
+    assert not moved["a"][0].is_contiguous()
+    assert torch.equal(moved["a"][0], x)
+    assert torch.equal(moved["a"][1][1], x.view(1, 5))
+    assert not moved["a"][1][0].flags.c_contiguous
+    assert np.array_equal(moved["a"][1][0], y)
+    assert moved["b"] == "text"
