@@ -214,9 +214,11 @@ def lora_start(module, weight, bias, rank, alpha, x, seed, **options):
     }
 
 
-def lora_output(module, weight, bias, state, x, rank, alpha, seed=0, **options):
+def lora_output(module, weight, bias, state, x, rank, alpha, seed=0, grad=True, **options):
     torch.manual_seed(seed)
-    return _lora(module, weight, bias, state, rank, alpha, **options)(x)
+    layer = _lora(module, weight, bias, state, rank, alpha, **options)
+    with torch.set_grad_enabled(grad):
+        return layer(x)
 
 
 def lora_twice(module, weight, bias, state, x, rank, alpha, seed=0, **options):
@@ -315,6 +317,15 @@ def lora_merging(module, weight, bias, state, x, calls, rank, alpha, **options):
     return seen
 
 
+def lora_merged_gradient(module, weight, bias, state, x, upstream, rank, alpha):
+    """The gradient of x, of a layer that was merged."""
+    layer = _lora(module, weight, bias, state, rank, alpha)
+    layer.merge()
+    x = x.clone().requires_grad_()
+    (layer(x) * upstream).sum().backward()
+    return x.grad
+
+
 def merged_cost(module, weight, state, x, rank, *, meter):
     layer = _lora(module, weight, None, state, rank, 1.0)
     layer.merge()
@@ -367,7 +378,24 @@ def adapted(module, weight, state, x, upstream, **options):
     }
 
 
+def adapter_in_turn(module, weight, state, rows, training, **options):
+    """What one Adapter gives of several inputs, one after the other, under no_grad."""
+    adapter = module.Adapter(_Tanh(weight), len(weight), 3, generator=_generator(0), dtype=weight.dtype, **options)
+    with torch.no_grad():
+        for name, value in state.items():
+            adapter.get_parameter(name).copy_(value)
+        adapter.train(training)
+        return [adapter(x) for x in rows]
+
+
 # --- prefix_attention -------------------------------------------------------------------------------------------------
+
+
+def prompts_in_turn(module, table, rows, training):
+    """A SoftPrompt of two places, and what it gives of several inputs, one after the other, under no_grad."""
+    prompt = module.SoftPrompt(table, 2, generator=_generator(0)).train(training)
+    with torch.no_grad():
+        return prompt.prompt.detach().clone(), [prompt(*row) for row in rows]
 
 
 def prefix_sum(module, q, k, v, prefix_k, prefix_v, upstream, weights, causal):
@@ -420,6 +448,33 @@ class _Classifier(nn.Module):
     def forward(self, x):
         hidden = torch.tanh(x @ self.first.T + self.bias)
         return self.inner(self.drop(self.norm(hidden))) @ self.second.T
+
+
+class _Words(nn.Module):
+    """A classifier of a token: a row of the table, times the head."""
+
+    def __init__(self, table, head):
+        super().__init__()
+        self.table, self.head = nn.Parameter(table.clone()), nn.Parameter(head.clone())
+
+    def forward(self, tokens):
+        return self.table[tokens] @ self.head.T
+
+
+def fishers_in_turn(module, table, head, rows):
+    """`fisher_diagonal` of one classifier of tokens, of several inputs, one after the other."""
+    model = _Words(table, head)
+    return [module.fisher_diagonal(model, tokens) for tokens in rows]
+
+
+def penalties_in_turn(module, values, anchors, strength):
+    """`fisher_penalty` of one model with several anchors, one after the other, and again after the model has moved."""
+    model = _Flat(values, False)
+    found = [module.fisher_penalty(model, anchor, strength).detach() for anchor in anchors]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    return [*found, module.fisher_penalty(model, anchors[-1], strength).detach()]
 
 
 def linear_fisher(module, weight, bias, inputs):
@@ -500,6 +555,17 @@ def memories(module, capacity, count, trials, seed, generator=None):
         for i in range(count):
             memory.add(i)
         found.append(sorted(memory.items))
+    return found
+
+
+def equal_memories(module, capacity, items, trials, seed):
+    """What reservoirs hold, as sorted text, after they were given these letters; one generator for all."""
+    generator, found = _generator(seed), []
+    for _ in range(trials):
+        memory = module.Reservoir(capacity, generator)
+        for item in items:
+            memory.add(item)
+        found.append("".join(sorted(memory.items)))
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_rate
+from grader.checks.repeats import hold_unrepeated
 
 from . import drivers
 
@@ -140,6 +141,48 @@ def test_masked_tokens_have_their_fates(attempt, draw, vocab_size):
         both = (one >= 0) & (other >= 0)
         of = f"neighbours in {where} that become equal, of those that become random tokens, neither {MASK} nor {own}"
         hold_rate(int(((one == other) & both).sum()), int(both.sum()), 1 / (vocab_size - 2), of, looks=2)
+
+
+@part("pretraining_batch")
+def test_fates_of_neighbours_that_are_chosen(attempt, draw):
+    """Masked: what becomes of a chosen token says nothing about its neighbour that is chosen, too."""
+    tokens, words = torch.full((200, 300), 6), 97
+    options = {**IDS, "vocab_size": words, "seed": seed_from(draw), "share": 0.5}
+    inputs, labels = attempt.run(drivers.one, "pretraining_batch", tokens, "masked", **options)
+    agree(list(inputs.shape), [200, 300], of="the shape of the inputs of a masked batch of tokens (200, 300)")
+    both = (labels != -100).view(200, 150, 2).all(dim=2)
+    other = (inputs != MASK).view(200, 150, 2).all(dim=2)
+    of = "neighbours that are both chosen, with share 0.5, of which none becomes the mask"
+    hold_rate(int((both & other).sum()), int(both.sum()), (0.2 - 0.1 / words) ** 2, of)
+
+
+@part("pretraining_batch")
+def test_no_part_of_a_large_batch_repeats_another(attempt, draw):
+    """Masked: in 40 rows of 300 tokens choices, fates and random tokens are new throughout; the vocabulary is large."""
+    tokens, words = torch.full((40, 300), 6), 1_000_000
+    seed = seed_from(draw)
+    options = {**IDS, "vocab_size": words, "seed": seed, "share": 0.5}
+    _, labels = attempt.run(drivers.one, "pretraining_batch", tokens, "masked", **options)
+    agree(list(labels.shape), [40, 300], of="the shape of the labels of a masked batch of tokens (40, 300)")
+    hold_unrepeated(labels != -100, 0.5, "tokens (40, 300) that are chosen with share 0.5")
+    options |= {"share": 1.0}
+    inputs, _ = attempt.run(drivers.one, "pretraining_batch", tokens, "masked", **options)
+    agree(list(inputs.shape), [40, 300], of="the shape of the inputs of a masked batch of tokens (40, 300)")
+    hold_unrepeated(inputs == MASK, 0.8 + 0.1 / words, "chosen tokens (40, 300) that become the mask")
+    random = inputs[(inputs != MASK) & (inputs != 6)]
+    of = f"random tokens of a vocabulary of {words:,}"
+    hold_rate(int((random >= words // 2).sum()), len(random), 0.5, f"{of} that lie in its upper half")
+    at_most(len(random) - len(random.unique()), 15, of=f"repetitions among {len(random):,} {of}")
+
+
+@part("pretraining_batch")
+def test_padding_stays_where_no_id_is_special(attempt, draw):
+    """Masked: padding is never chosen, also where `special` is empty."""
+    tokens = sentences(draw)
+    options = {**IDS, "special": (), "share": 1.0}
+    _, labels = attempt.run(drivers.one, "pretraining_batch", tokens, "masked", seed=seed_from(draw), **options)
+    want = torch.where(tokens == PAD, -100, tokens)
+    agree(labels, want, axes="b t", of="labels of a masked batch with share 1 and no special ids")
 
 
 @part("pretraining_batch")
@@ -361,6 +404,27 @@ def test_spans_of_the_papers_length(attempt, draw):
             chance = 27 / (total - 1)
             what = f"{('kept', 'cut')[which]} stretches {place} of 568 tokens that are one token long"
             hold_rate(ones, 200, chance, what, looks=6)
+
+
+@part("span_corruption")
+def test_spans_of_a_long_text(attempt, draw):
+    """In 4,003 tokens lengths vary as in a short text, and those of cut stretches say nothing of the kept ones."""
+    tokens, count = draw.integers(5, 1000, 4003), 30
+    drawn = attempt.run(drivers.several, "span_corruption", tokens, FIRST, seed=seed_from(draw), count=count)
+    agree([list(d.shape) for d in drawn], [[count, 3603], [count, 801]], of=f"shapes of {count} results, 4,003 tokens")
+    lengths = [hold_spans(tokens, *pair, 200, "span_corruption of 4,003 tokens") for pair in zip(*drawn, strict=True)]
+    kept, cut = (torch.tensor([one[which] for one in lengths]).flatten() for which in (0, 1))
+    short = 1 - math.comb(3402 - 8, 199) / math.comb(3402, 199)
+    looks = {
+        "cut stretches that are one token long": (cut == 1, 199 / 599),
+        "kept stretches of at most 8 tokens": (kept <= 8, short),
+        "pairs of a kept stretch of at most 8 tokens and a cut one of one": (
+            (kept <= 8) & (cut == 1),
+            short * 199 / 599,
+        ),
+    }
+    for what, (seen, chance) in looks.items():  # of one text negatively associated: the bound holds
+        hold_rate(int(seen.sum()), 200 * count, chance, f"{what}, of 4,003 tokens", looks=3)
 
 
 @part("span_corruption")
@@ -815,6 +879,10 @@ def test_dropout_acts_on_the_update_alone(attempt, draw, dora):
         },
     )
     hold_rate(int(kept.sum()), n, 1 - p, f"inputs that the update keeps at dropout {p:.3f}")
+    got = attempt.run(drivers.lora_output, weight, bias, state, x, 3, 6.0, mode="training", grad=False, **options)
+    kept = (got - base).abs().sum(dim=1) > 1e-6
+    agree(got, base + kept[:, None] * update / (1 - p), axes="b o", of=f"{of}, under no_grad")
+    hold_rate(int(kept.sum()), n, 1 - p, f"inputs that the update keeps at dropout {p:.3f}, under no_grad")
     got = attempt.run(drivers.lora_output, weight, bias, state, x, 3, 6.0, mode="eval", **options)
     agree(got, base + update, axes="b o", of=f"LoRALinear in eval with dropout {p:.3f}")
 
@@ -939,6 +1007,16 @@ def test_merging_writes_the_update_into_the_weight(attempt, draw, dtype, dora):
 
 
 @part("LoRALinear")
+def test_gradients_pass_a_merged_layer(attempt, draw):
+    """While merged it is the base's output, and x gets the gradient of that."""
+    weight, bias, state, x = lora_case(draw)
+    upstream = draw.normal(*x.shape[:-1], 5)
+    got = attempt.run(drivers.lora_merged_gradient, weight, bias, state, x, upstream, 3, 6.0)
+    want = upstream @ lora_weight(weight, state, 2.0)
+    agree(got, want, of="gradient of x of a LoRALinear that is merged")
+
+
+@part("LoRALinear")
 def test_merged_layer_costs_what_the_base_costs(attempt, draw):
     """While merged, a call is the base's: its output, in training mode too, at its FLOPs."""
     weight, state, x = draw.normal(31, 29), {"A": draw.normal(2, 29), "B": draw.normal(31, 2)}, draw.normal(5, 29)
@@ -1053,6 +1131,22 @@ def test_adapter_starts_normal(attempt, draw):
         hold_rate(int((values.abs() > far).sum()), n, chance, of, looks=3)
     options = {"seed": seed, "of": "down.weight of a new Adapter", "alone": False}
     hold_generator(attempt, drivers.start_of, "Adapter", (13, 5), ["down.weight"], **options)
+
+
+@part("Adapter")
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
+def test_adapter_of_now_in_both_modes(attempt, draw, training, parallel):
+    """One Adapter, asked of other inputs of that size, of a vector, and under no_grad, gives theirs in both modes."""
+    weight, state, x = adapter_case(draw, "float64")
+    rows = [x, draw.normal(*x.shape), draw.normal(7)]
+    options = {} if not parallel else {"parallel": True}
+    got = attempt.run(drivers.adapter_in_turn, weight, state, rows, training, **options)
+    for i, one in enumerate(rows):
+        y = torch.tanh(one @ weight.T)
+        of = f"an Adapter ({'parallel' if parallel else 'sequential'}) in {'training' if training else 'eval'} mode"
+        want = y + adapter_branch(state, one if parallel else y)
+        agree(got[i], want, of=f"{of}, under no_grad, x {tuple(one.shape)}, call {i + 1}")
 
 
 # --- prefix_attention -------------------------------------------------------------------------------------------------
@@ -1225,6 +1319,17 @@ def test_soft_prompt_of_other_lengths(attempt, draw):
     for length in (4, -1):
         with refusal(ValueError, of=f"a SoftPrompt of {length} places from a table of 3 rows"):
             attempt.run(drivers.prompted, table, length, x, labels, torch.ones(2, 1, 1), 1)
+
+
+@part("prefix_attention")
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_soft_prompt_of_now_in_both_modes(attempt, draw, training):
+    """One SoftPrompt, asked of other inputs of the same sizes, and under no_grad, gives theirs in both modes."""
+    rows = [(draw.normal(3, 4, 5), draw.integers(0, 9, 3, 4)) for _ in range(2)]
+    prompt, got = attempt.run(drivers.prompts_in_turn, draw.normal(11, 5), rows, training)
+    for i, (x, labels) in enumerate(rows):
+        want = torch.cat([prompt.expand(3, -1, -1), x], dim=1), torch.cat([torch.full((3, 2), -100), labels], dim=1)
+        agree(got[i], want, of=f"SoftPrompt in {'training' if training else 'eval'} mode, under no_grad, call {i + 1}")
 
 
 # --- fisher_penalty ---------------------------------------------------------------------------------------------------
@@ -1429,6 +1534,18 @@ def test_reservoir_forgets_nobody(attempt, draw):
     found = attempt.run(drivers.memories, 5, 300, 60, seed_from(draw))
     late = sum(item >= 150 for one in found for item in one)
     hold_rate(late, 5 * 60, 0.5, "items of a Reservoir of 5 of 300 items that came in the second half")
+    found = attempt.run(drivers.memories, 40, 3000, 12, seed_from(draw))
+    late = sum(item >= 1500 for one in found for item in one)
+    hold_rate(late, 40 * 12, 0.5, "items of a Reservoir of 40 of 3,000 items that came in the second half")
+
+
+@part("fisher_penalty")
+def test_reservoir_holds_equal_items_as_others(attempt, draw):
+    """An item that is added again counts each time: of four equal ones and two others any three may be held."""
+    found = attempt.run(drivers.equal_memories, 3, "xxyxzx", 2500, seed_from(draw))
+    for held, chance in (("xxx", 4 / 20), ("xxy", 6 / 20), ("xxz", 6 / 20), ("xyz", 4 / 20)):
+        of = f"Reservoirs of capacity 3 of x, x, y, x, z, x that hold {', '.join(held)}"
+        hold_rate(sum(one == held for one in found), 2500, chance, of, looks=4)
 
 
 @part("fisher_penalty")
@@ -1451,6 +1568,33 @@ def test_reservoir_refuses(attempt, capacity):
     """A capacity below 1 is a ValueError."""
     with refusal(ValueError, of=f"a Reservoir of capacity {capacity}"):
         attempt.run(drivers.remembered, capacity, [1], 1)
+
+
+@part("fisher_penalty")
+def test_fisher_of_tokens_and_of_other_ones(attempt, draw):
+    """Inputs may be whole numbers, as the model takes them; a second call is about its own inputs."""
+    table, head = draw.normal(7, 3), draw.normal(4, 3)
+    rows = [draw.permutation(7)[:5] for _ in range(2)]
+    rows[1] = rows[1].where(rows[1] != rows[0], (rows[1] + 1) % 7)
+    got = attempt.run(drivers.fishers_in_turn, table, head, rows)
+    for i, tokens in enumerate(rows):
+        p = (table[tokens] @ head.T).softmax(dim=1)  # (n, c)
+        of_logits = torch.diag_embed(p) - p[:, :, None] * p[:, None]  # of the Fisher, by the logits: (n, c, c)
+        of_rows = torch.einsum("ncd,cj,dj->nj", of_logits, head, head) / len(tokens)
+        want = {"table": torch.zeros(7, 3, dtype=torch.float64).index_add(0, tokens, of_rows)}
+        want["head"] = torch.einsum("ncc,nj->cj", of_logits, table[tokens].square()) / len(tokens)
+        agree(got[i], want, of=f"fisher_diagonal of a classifier of 5 tokens, call {i + 1} with one model")
+
+
+@part("fisher_penalty")
+def test_penalty_of_now(attempt, draw):
+    """One model, asked with another anchor, and after it has moved, has the penalty of then."""
+    values, anchor, _ = penalty_case(draw)
+    anchors = [anchor, {name: value + draw.normal(*value.shape) for name, value in anchor.items()}]
+    got = attempt.run(drivers.penalties_in_turn, values, anchors, 1.5)
+    for i, (one, step) in enumerate(((anchors[0], 0), (anchors[1], 0), (anchors[1], 1))):
+        want = 1.5 / 2 * sum((values[name] + step - one[name]).square().sum() for name in one)
+        agree(got[i], want, of=f"fisher_penalty (L2-SP), call {i + 1} with one model")
 
 
 # --- task_mixture -----------------------------------------------------------------------------------------------------
