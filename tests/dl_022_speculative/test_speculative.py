@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator
 from grader.checks.repeats import hold_unrepeated
@@ -289,6 +290,19 @@ def test_acceptance_costs_no_loop(attempt, draw, b, gamma, v):
     agree(got, all_accepted(p, q, drafts, u), of=of)
     in_torch(cost, of=of)
     at_most(sum(cost.calls.values()), 120, of=f"operators of {of}")
+
+
+@part("accept")
+def test_other_drafts_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.uniform(7, 5), draw.uniform(7)) for _ in range(2)]
+    hold_again(attempt, reference, "inverse_cdf", *asked, of="inverse_cdf of weights (7, 5)")
+    b, gamma, v = 23, 3, 5
+    asked = []
+    for _ in range(2):
+        p, q, u = laws(draw, b, gamma + 1, v), laws(draw, b, gamma, v), draw.uniform(b, gamma + 1)
+        asked.append((p, q, draw.integers(0, v, b, gamma), u))
+    hold_again(attempt, reference, "accept", *asked, of=f"accept, {b} rows, γ {gamma}, {v} tokens")
 
 
 # --- speculative_generate ---------------------------------------------------------------------------------------------
@@ -747,6 +761,13 @@ def test_tree_mask_refuses(attempt, parents):
         attempt.tree_mask(torch.tensor(parents), 2)
 
 
+@part("tree_mask")
+def test_another_tree_of_that_size(attempt, reference):
+    """Each call takes its own tree, whatever came before in the same sizes and however it lies in memory."""
+    trees = [(torch.tensor(parents), 2) for parents in ([-1, 0, 1, 2, 3, 4], [-1, -1, 0, 1, 1, 3])]
+    hold_again(attempt, reference, "tree_mask", *trees, of="tree_mask of 6 nodes, past 2")
+
+
 # --- verify_tree ------------------------------------------------------------------------------------------------------
 
 
@@ -903,6 +924,14 @@ def test_a_draft_that_is_certain(attempt):
         agree(value, one, of=f"verify_tree of one certain draft 0, p (1/4, 1/4, 1/2), u {u}, replace {replace}")
 
 
+@part("verify_tree")
+def test_walks_through_other_trees_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    for turn in range(6):
+        trees = [(*random_tree(draw, 9, 5, turn % 2 == 0), turn % 2 == 0) for _ in range(2)]
+        hold_again(attempt, reference, "verify_tree", *trees, of="verify_tree of 9 nodes, 5 tokens")
+
+
 # --- medusa_candidates ------------------------------------------------------------------------------------------------
 
 
@@ -1020,6 +1049,18 @@ def test_typical_paths_of_random_trees(attempt, draw, dtype):
         data = case[0].double().tolist(), case[1].tolist(), case[2].tolist()
         of = f"typical_acceptance of parents {data[2]}, tokens {data[1]}, ε {case[3]:.4f}, δ {case[4]:.4f}, {dtype}"
         agree(got, typical(*data, *case[3:]), of=of)
+
+
+@part("medusa_candidates")
+def test_other_heads_of_that_size(attempt, reference, draw):
+    """Each call takes its own logits, whatever came before in the same sizes and however they lie in memory."""
+    choices = [(0,), (3,), (0, 1), (0, 4), (3, 0), (0, 1, 2)]
+    heads = [(draw.normal(3, 11), choices) for _ in range(2)]
+    hold_again(attempt, reference, "medusa_candidates", *heads, of="medusa_candidates of logits (3, 11)")
+    for _ in range(3):
+        trees = [random_tree(draw, 9, 5, True) for _ in range(2)]
+        asked = [(p, tokens, parents, 0.3, 0.6) for p, _, tokens, parents, _ in trees]
+        hold_again(attempt, reference, "typical_acceptance", *asked, of="typical_acceptance of 9 nodes, 5 tokens")
 
 
 # --- ContinuousBatcher ------------------------------------------------------------------------------------------------

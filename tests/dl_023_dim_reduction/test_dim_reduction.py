@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.numeric import numbers, slope, turned
 
 from . import drivers
@@ -295,6 +296,15 @@ def test_perplexity_refused(attempt, perplexity):
             getattr(attempt, name)(square, perplexity)
 
 
+@part("conditional_probabilities")
+def test_probabilities_of_other_points(attempt, reference, draw):
+    """Each call takes its own distances, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [(squares(rng.normal(size=(13, 3))), 4.0) for _ in range(2)]
+    for name in ("conditional_probabilities", "joint_probabilities"):
+        hold_again(attempt, reference, name, *asked, of=f"{name} of 13 points, perplexity 4", tol=1e-3)
+
+
 # --- tsne_gradient ----------------------------------------------------------------------------------------------------
 
 
@@ -552,6 +562,14 @@ def test_graph_refuses(attempt, k):
     """k counts the point itself, and is 2 to n."""
     with refusal(ValueError, of=f"fuzzy_graph of 5 points, k={k}"):
         attempt.fuzzy_graph(np.sqrt(squares(np.arange(5.0)[:, None] ** 2)), k)
+
+
+@part("fuzzy_graph")
+def test_graph_of_other_points(attempt, reference, draw):
+    """Each call takes its own distances, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [(np.sqrt(squares(rng.normal(size=(13, 3)))), 5) for _ in range(2)]
+    hold_again(attempt, reference, "fuzzy_graph", *asked, of="fuzzy_graph of 13 points, k=5", tol=1e-3)
 
 
 # --- umap_loss --------------------------------------------------------------------------------------------------------
@@ -903,3 +921,12 @@ def test_pool_then_pca(attempt, draw, how):
     for other in ("max", "average", "median"):
         with refusal(ValueError, of=f"pool_embeddings, how={other!r}"):
             attempt.pool_embeddings(tokens, mask, other)
+
+
+@part("pool_embeddings")
+def test_pool_other_texts(attempt, reference, draw):
+    """Each call takes its own texts, whatever came before in the same sizes and however they lie in memory."""
+    rng = numbers(draw)
+    for how in ("mean", "cls"):
+        asked = [(rng.normal(size=(5, 4, 3)), rng.random((5, 4)) < 0.7, how) for _ in range(2)]
+        hold_again(attempt, reference, "pool_embeddings", *asked, of=f"pool_embeddings of (5, 4, 3), {how}")

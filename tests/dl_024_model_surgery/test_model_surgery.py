@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from grader.checks import agree, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
@@ -214,6 +215,15 @@ def test_magnitudes_that_are_close(attempt, draw, dtype):
     agree(attempt.n_of_m_mask(weight), want, of=f"n_of_m_mask of tiny magnitudes that are close, {dtype}")
 
 
+@part("magnitude_mask")
+def test_masks_of_other_weights_of_that_size(attempt, reference, draw):
+    """Each call takes its own weights, whatever came before in the same sizes and however they lie in memory."""
+    asked = [({"a": distinct(draw, 4, 6), "b": distinct(draw, 5, least=25)}, 0.4) for _ in range(2)]
+    hold_again(attempt, reference, "magnitude_mask", *asked, of="magnitude_mask of (4, 6) and (5)")
+    asked = [(distinct(draw, 5, 8),) for _ in range(2)]
+    hold_again(attempt, reference, "n_of_m_mask", *asked, of="n_of_m_mask of (5, 8)")
+
+
 # --- prune_channels ---------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +409,13 @@ def test_prune_channels_refuses(attempt, kind, index):
     what = type(drivers.network(kind)[index]).__name__
     with refusal(ValueError, of=f"prune_channels of module {index}, {what}, of the network '{kind}'"):
         attempt.run(drivers.pruned_refused, kind, index)
+
+
+@part("prune_channels")
+def test_channels_of_another_layer_of_that_size(attempt, reference, draw):
+    """Each call takes its own weights, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(11, 5), 4) for _ in range(2)]
+    hold_again(attempt, reference, "strongest_channels", *asked, of="strongest_channels of (11, 5), count 4")
 
 
 # --- lottery_ticket ---------------------------------------------------------------------------------------------------
@@ -705,7 +722,7 @@ def test_pruned_weights_stay_zero(attempt, draw, kind):
     gradients[0][1] = gradients[4][1] = None
     masks = [[torch.ones(5, 3).bool(), torch.ones(7).bool()]]
     for turn in range(1, 6):
-        fresh = [(draw.permutation(15) < 9).view(5, 3), draw.permutation(7) < 4]
+        fresh = [(draw.permutation(15) < 9).view(3, 5).T, draw.permutation(7) < 4]
         masks.append(fresh if turn in (2, 4) else masks[-1])
     got = attempt.run(drivers.steps, kind, starts, gradients, masks)
     want, states = stepped(kind, starts, gradients, masks)
@@ -751,6 +768,14 @@ def test_gradients_that_are_not_finite_where_pruned(attempt, draw, kind):
     for k, state in enumerate(states):
         for name, value in state.items():
             agree(got[2]["states"][k][name], value, of=f"masked_step with {kind}: '{name}' of parameter {k}")
+
+
+@part("regrow")
+def test_another_layer_of_that_size_regrows(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    mask = torch.arange(24) < 13
+    asked = [(distinct(draw, 4, 6), mask[draw.permutation(24)].view(4, 6), distinct(draw, 4, 6), 5) for _ in range(2)]
+    hold_again(attempt, reference, "regrow", *asked, of="regrow of (4, 6), 13 kept, count 5")
 
 
 # --- knowledge_losses -------------------------------------------------------------------------------------------------
@@ -949,6 +974,22 @@ def test_faint_maps_and_zeros_beside_others(attempt, draw, dtype):
         agree(got["hint"]["loss"], want.square().mean(), of=f"{of}: hint")
 
 
+@part("knowledge_losses")
+def test_losses_of_other_networks_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    sizes = {"logits": (3, 5), "features": (3, 2, 4, 3)}
+    asked = [
+        (
+            {name: draw.normal(*size) for name, size in sizes.items()},
+            {name: draw.normal(*size) for name, size in sizes.items()},
+            draw.normal(2, 2),
+            2.0,
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "knowledge_losses", *asked, of="knowledge_losses of 3 examples")
+
+
 # --- self_distillation ------------------------------------------------------------------------------------------------
 
 
@@ -1110,6 +1151,15 @@ def test_a_teacher_with_tied_weights_and_other_buffers(attempt, draw, dtype):
     agree(got["modes"], [True, True], of=f"{of}: whether teacher and student are in training mode")
     agree(got["later"], buffers[1], of=f"{of}: the teacher's buffer, when the student's was changed")
     agree(got["gradient"], torch.ones(7, 3, dtype=of_type(dtype)), of=f"{of}: a gradient that the student had")
+
+
+@part("self_distillation")
+def test_other_views_of_that_size(attempt, reference, draw):
+    """Each call takes its own logits, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(4, 3, 5), draw.normal(2, 3, 5), draw.normal(5), 0.5, 0.3, 0.9) for _ in range(2)]
+    hold_again(attempt, reference, "self_distillation", *asked, of="self_distillation of 4 and 2 views, 3 images")
+    asked = [(draw.normal(3, 4, 5), draw.integers(0, 5, 4)) for _ in range(2)]
+    hold_again(attempt, reference, "mutual_losses", *asked, of="mutual_losses of 3 networks, 4 examples")
 
 
 # --- tie_embeddings ---------------------------------------------------------------------------------------------------
@@ -1332,6 +1382,16 @@ def test_pool_heads_refuses(attempt, rows, heads, groups):
     """Groups that do not divide the heads, and heads that do not divide the rows, are a ValueError."""
     with refusal(ValueError, of=f"pool_heads of {rows} rows, {heads} heads, {groups} groups"):
         attempt.pool_heads(torch.ones(rows, 2), heads, groups)
+
+
+@part("widen")
+def test_another_layer_of_that_size_is_widened(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    source = torch.tensor([0, 1, 2, 1, 1])
+    asked = [(draw.normal(3, 4), draw.normal(3), draw.normal(2, 3), source) for _ in range(2)]
+    hold_again(attempt, reference, "widen", *asked, of="widen from 3 to 5 units")
+    asked = [(draw.normal(12, 5), 4, 2) for _ in range(2)]
+    hold_again(attempt, reference, "pool_heads", *asked, of="pool_heads of (12, 5), 4 heads, 2 groups")
 
 
 # --- grow_depth -------------------------------------------------------------------------------------------------------
@@ -1588,3 +1648,17 @@ def test_ties_of_close_entries_and_of_none(attempt, draw, dtype):
     for keep in (0.4, 0.0):
         want = ties_by_lists(base, tuned, keep, 0.7)
         agree(attempt.ties(base, tuned, keep, 0.7), want, of=f"ties of entries that are close, keep {keep}, {dtype}")
+
+
+@part("merge_models")
+def test_other_models_of_that_size_are_merged(attempt, reference, draw):
+    """Each call takes its own weights, whatever came before in the same sizes and however they lie in memory."""
+    models = [[{"a": draw.normal(4, 3), "b": draw.normal(5)} for _ in range(4)] for _ in range(2)]
+    calls = {
+        "merge_models": [(few[:2], [1.0, 3.0]) for few in models],
+        "slerp": [(few[0], few[1], 0.3) for few in models],
+        "add_task_vectors": [(few[0], few[1:3], [0.5, -1.0]) for few in models],
+        "ties": [(few[0], few[1:], 0.55, 0.7) for few in models],
+    }
+    for name, asked in calls.items():
+        hold_again(attempt, reference, name, *asked, of=f"{name} of tensors (4, 3) and (5)")

@@ -71,3 +71,29 @@ def gap(module, kind, x, weight, positions, shift, stride):
     )
     weight.requires_grad_(False)
     return {"gap": told, "recorded": any(recorded for recorded, _ in seen), "shapes": [shape for _, shape in seen]}
+
+
+def gap_alone(module, kind, x, weight, positions, shift, stride):
+    """equivariance_gap alone of such a model."""
+    return gap(module, kind, x, weight, positions, shift, stride)["gap"]
+
+
+def unets_in_turn(module, xs, state, classes, width, depth):
+    """What one UNet makes of several images, one after the other: in training, in eval, and under no_grad."""
+    model = module.UNet(xs[0].shape[1], classes, width=width, depth=depth).to(xs[0].dtype)
+    model.load_state_dict(state)
+    told = {"in training": [model(x).detach() for x in xs]}
+    model.eval()
+    told["in eval"] = [model(x).detach() for x in xs]
+    with torch.no_grad():
+        told["in eval, under no_grad"] = [model(x) for x in xs]
+    return told
+
+
+def blocks_in_turn(module, xs, values):
+    """What one ConvNeXtBlock makes of several maps, one after the other, under no_grad."""
+    model = module.ConvNeXtBlock(xs[0].shape[1]).to(xs[0].dtype)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), values, strict=True):
+            parameter.copy_(value)
+        return [model(x) for x in xs]

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
@@ -183,6 +184,20 @@ def test_encode_and_decode_invert(attempt, draw):
         agree(codes, raw.reshape(-1, 4), axes="n t", of=of, tol=1e-8)
 
 
+@part("decode_boxes")
+def test_other_boxes_of_that_number(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(draw.normal(2, 3, 4, 5, 4), anchors_of(draw, 3), 8) for _ in range(2)]
+    hold_again(attempt, reference, "decode_boxes", *asked, of="decode_boxes of raw (2, 3, 4, 5, 4)")
+    asked = []
+    for _ in range(2):
+        cells = torch.stack([draw.integers(0, 4, 7), draw.integers(5, 11, 7)], dim=1)
+        centre = (cells.flip(1) + draw.uniform(7, 2, low=0.05, high=0.95)) * 16
+        half = draw.uniform(7, 2, low=3, high=20)
+        asked.append((torch.cat([centre - half, centre + half], dim=1), anchors_of(draw, 7), cells, 16))
+    hold_again(attempt, reference, "encode_boxes", *asked, of="encode_boxes of 7 boxes")
+
+
 # --- complete_iou -----------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +338,13 @@ def test_equal_boxes_have_one_and_finite_gradients(attempt, draw, dtype):
     agree(got, torch.tensor([1, 1, 0.25], dtype=of_type(dtype)), axes="n", of=f"complete_iou of equal boxes, {dtype}")
     for name, grad in zip("ab", grads[:2], strict=True):
         assert bool(torch.isfinite(grad).all()), f"complete_iou of equal boxes: the gradient by {name} is not finite"
+
+
+@part("complete_iou")
+def test_other_pairs_of_that_number(attempt, reference, draw):
+    """Each call takes its own boxes, whatever came before in the same sizes and however they lie in memory."""
+    asked = [pairs_of(draw, 7) for _ in range(2)]
+    hold_again(attempt, reference, "complete_iou", *asked, of="complete_iou of 7 pairs")
 
 
 # --- assign_anchors ---------------------------------------------------------------------------------------------------
@@ -478,6 +500,13 @@ def test_an_assigned_prediction_is_never_ignored(attempt, draw):
     agree(attempt.assign_anchors(truth, anchors, predicted, 10), want, axes="a H W", of=of)
     nothing = attempt.assign_anchors(truth[:0], anchors, predicted, 10)
     agree(nothing, torch.full((2, 2, 3), -1), axes="a H W", of="assign_anchors without a true box")
+
+
+@part("assign_anchors")
+def test_another_image_of_that_size(attempt, reference, draw):
+    """Each call takes its own boxes, whatever came before in the same sizes and however they lie in memory."""
+    asked = [(*assignment_of(draw, 4, 2, 3, 5, 16), 16) for _ in range(2)]
+    hold_again(attempt, reference, "assign_anchors", *asked, of="assign_anchors of 4 boxes, 2 anchors, 3 x 5 cells")
 
 
 # --- yolo_loss --------------------------------------------------------------------------------------------------------
@@ -647,6 +676,13 @@ def test_no_boxes_and_large_logits(attempt, draw, dtype):
     got, grads = attempt.gradients(drivers.losses, *asked, upstream=[one] * 5)
     agree(got, [x.to(kind) for x in want], of=f"the losses of yolo_loss, logits of ±900, {dtype}")
     assert bool(torch.isfinite(grads[0]).all()), "the gradient of yolo_loss at logits of ±900 is not finite"
+
+
+@part("yolo_loss")
+def test_losses_of_another_batch_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes and however they lie in memory."""
+    asked = [scene(draw, (2, 1)) for _ in range(2)]
+    hold_again(attempt, reference, "yolo_loss", *asked, of="yolo_loss of two images")
 
 
 # --- average_precision ------------------------------------------------------------------------------------------------
@@ -881,6 +917,16 @@ def test_equal_scores_and_empty_lists(attempt):
         assert math.isnan(got), f"average_precision without a true box gave {got}, not NaN"
 
 
+@part("average_precision")
+def test_other_detections_of_that_number(attempt, reference, draw):
+    """Each call takes its own detections, whatever came before in the same sizes and however they lie in memory."""
+    asked = [crowd(draw, 7, 4, 0.5, torch.float64)[0] for _ in range(2)]
+    hold_again(attempt, reference, "match_detections", *asked, of="match_detections of 7 detections, 4 true boxes")
+    right = torch.arange(11) < 6
+    asked = [(draw.uniform(11), one, 9) for one in (right & False, right[draw.permutation(11)])]  # none right, and six
+    hold_again(attempt, reference, "average_precision", *asked, of="average_precision of 11 detections")
+
+
 # --- UNet -------------------------------------------------------------------------------------------------------------
 
 
@@ -1003,6 +1049,18 @@ def test_gradients_of_the_unet(attempt, draw):
     agree(got, dict(zip(state, want, strict=True)), of="the gradients of a UNet by its parameters", tol=1e-8)
 
 
+@part("UNet")
+def test_a_unet_of_now_in_both_modes(attempt, draw):
+    """One UNet, asked of other images of that size, gives theirs, in training, in eval and under no_grad."""
+    state = unet_state(draw, 2, 3, 2, 1)
+    xs = [draw.normal(2, 2, 21, 23) for _ in range(3)]
+    got = attempt.run(drivers.unets_in_turn, xs, state, 3, 2, 1)
+    for mode, outs in got.items():
+        for i, x in enumerate(xs):
+            of = f"UNet(2, 3, width=2, depth=1), {mode}, call {i + 1} of one network"
+            agree(outs[i], unet_of(x, state, 1), axes="b c h w", of=of)
+
+
 # --- atrous_pyramid ---------------------------------------------------------------------------------------------------
 
 
@@ -1104,6 +1162,13 @@ def test_gradients_of_the_pyramid(attempt, draw):
     agree(grads[:6], list(want), of=of)
 
 
+@part("atrous_pyramid")
+def test_another_map_of_that_size(attempt, reference, draw):
+    """Each call takes its own map and kernels, whatever came before in the same sizes."""
+    asked = [pyramid_inputs(draw, 2, 3, 4, 5, 7, 6, (1, 2)) for _ in range(2)]
+    hold_again(attempt, reference, "atrous_pyramid", *asked, of="atrous_pyramid of x (2, 3, 7, 6), rates 1 and 2")
+
+
 # --- ConvNeXtBlock ----------------------------------------------------------------------------------------------------
 
 
@@ -1167,6 +1232,16 @@ def test_gradients_of_the_block(attempt, draw):
     value, grads = attempt.gradients(drivers.convnext, x, *values, upstream=g)
     agree(value, out.detach(), axes="b c H W", of="ConvNeXtBlock of 4 x 5 pixels")
     agree(grads, list(want), of="the gradients of ConvNeXtBlock by x and its parameters", tol=1e-8)
+
+
+@part("ConvNeXtBlock")
+def test_a_block_of_now(attempt, draw):
+    """One block, asked of other maps of that size and under no_grad, gives theirs."""
+    values, xs = convnext_values(draw, 3), [draw.normal(2, 3, 5, 6) for _ in range(3)]
+    got = attempt.run(drivers.blocks_in_turn, xs, values)
+    for i, x in enumerate(xs):
+        of = f"ConvNeXtBlock of x (2, 3, 5, 6) under no_grad, call {i + 1} of one block"
+        agree(got[i], convnext_of(x, values), axes="b c h w", of=of)
 
 
 # --- grid_partition ---------------------------------------------------------------------------------------------------
@@ -1310,6 +1385,16 @@ def test_gradients_of_rotary_positions(attempt, draw):
     agree(grads[0], want, of="the gradient of rotary_2d by x")
 
 
+@part("grid_partition")
+def test_another_map_is_parted(attempt, reference, draw):
+    """Each call takes its own map, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 6, 9, 4), 3) for _ in range(2)]
+    for name in ("block_partition", "grid_partition"):
+        hold_again(attempt, reference, name, *asked, of=f"{name} of x (2, 6, 9, 4), side 3")
+    asked = [(draw.normal(2, 12, 8), (3, 4)) for _ in range(2)]
+    hold_again(attempt, reference, "rotary_2d", *asked, of="rotary_2d of x (2, 12, 8), size (3, 4)")
+
+
 # --- equivariance_gap -------------------------------------------------------------------------------------------------
 
 
@@ -1384,3 +1469,11 @@ def test_gap_of_borders_positions_and_pixels(attempt, draw, dtype):
         assert isinstance(got["gap"], float), f"{of} returned a {type(got['gap']).__name__}, not a float"
         agree(got["gap"], want, of=of, known=known, tol=1e-9 if dtype == "float64" else 1e-4)
         assert got["recorded"] is False, f"{of}: the model ran with gradients; nothing is to be recorded"
+
+
+@part("equivariance_gap")
+def test_the_gap_of_other_images(attempt, reference, draw):
+    """Each call takes its own x, whatever came before in the same sizes and however it lies in memory."""
+    weight = draw.normal(2, 3, 3, 3)
+    asked = [("zeros", draw.normal(2, 3, 6, 8), weight, None, (1, 2), 1) for _ in range(2)]
+    hold_again(attempt, reference, drivers.gap_alone, *asked, of="equivariance_gap of x (2, 3, 6, 8), zero padding")
