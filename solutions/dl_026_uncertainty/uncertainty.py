@@ -116,7 +116,7 @@ def mc_dropout(model: nn.Module, x: Tensor, passes: int) -> Tensor:
         for module in dropouts:
             module.train()
         with torch.no_grad():
-            return torch.stack([model(x) for _ in range(passes)])
+            return torch.stack([model(x.clone()) for _ in range(passes)])  # a dropout in place writes on it
     finally:
         for module, mode in modes:
             module.training = mode

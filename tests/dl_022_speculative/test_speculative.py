@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
-from grader.checks.again import hold_again
+from grader.checks.again import hold_again, spaced
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator
 from grader.checks.repeats import hold_unrepeated
@@ -371,7 +371,7 @@ def test_greedy_is_plain_greedy_decoding(attempt, draw, b, given, tokens, gamma)
     """At temperature 0 every row has the tokens of the target alone, in as few runs as its drafts allow."""
     v, carry = 11, 31
     tables = pair_of_tables(draw, 97, v, 0.7)
-    prompt = draw.integers(0, v, b, given)
+    prompt = spaced(draw.integers(0, v, b, given))  # not contiguous
     got = attempt.run(drivers.generated, tables, prompt, tokens, gamma, 0.0, carry, seed_from(draw))
     of = f"speculative_generate of {tokens} tokens, b {b}, l {given}, γ {gamma}, temperature 0"
     agree(got["tokens"], greedy(tables[0], prompt, tokens, carry), axes="b token", of=of)
@@ -432,7 +432,7 @@ def expected_runs(last, left, gamma):
 
 
 @part("speculative_generate")
-@pytest.mark.parametrize(("gamma", "temperature"), [(2, 0.7), (4, 1.9)])
+@pytest.mark.parametrize(("gamma", "temperature"), [(2, 0.7), (4, 1.9), (3, 0.05)])
 def test_law_of_three_tokens(attempt, draw, gamma, temperature):
     """4,000 rows of three tokens: their law is the target's, and the drafts are kept as often as min(1, p/q) says."""
     rows, tokens = 4000, 3
@@ -478,11 +478,12 @@ def test_all_numbers_from_the_generator(attempt, draw):
 def test_rows_and_runs_draw_numbers_of_their_own(attempt, draw):
     """Texts of a fair coin: no row and no stretch comes again, nor its opposite."""
     table = torch.zeros(97, 2, dtype=torch.float64)
-    prompt = torch.zeros(60, 1, dtype=torch.int64)
-    got = attempt.run(drivers.generated, (table, table), prompt, 60, 2, 1.0, 31, seed_from(draw))
-    of = "speculative_generate of 60 tokens of a fair coin, 60 rows"
-    agree(torch.zeros_like(got["tokens"]), torch.zeros(60, 60, dtype=torch.int64), of=f"{of}, its form")
-    hold_unrepeated(got["tokens"] == 1, 0.5, of)
+    for rows, tokens in ((60, 60), (2500, 12)):
+        prompt = torch.zeros(rows, 1, dtype=torch.int64)
+        got = attempt.run(drivers.generated, (table, table), prompt, tokens, 2, 1.0, 31, seed_from(draw))
+        of = f"speculative_generate of {tokens} tokens of a fair coin, {rows:,} rows"
+        agree(torch.zeros_like(got["tokens"]), torch.zeros(rows, tokens, dtype=torch.int64), of=f"{of}, its form")
+        hold_unrepeated(got["tokens"] == 1, 0.5, of)
 
 
 # --- rollback ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ def products(module, x, mean, start, steps):
     columns = {"times": 0, "transposed": 0, "unit": 0}
 
     def noted(which, v):
-        v = np.reshape(v, (len(v), -1))
+        if np.ndim(v) != 2:
+            raise ValueError(f"a product with an array of {np.ndim(v)} axes was asked for; v is (d, c), u is (n, c)")
         columns[which] += v.shape[1]
         columns["unit"] += int((np.count_nonzero(v, axis=0) == 1).sum())
 

@@ -300,6 +300,22 @@ def tied(module, table, matrix, bias, words, labels):
     return told
 
 
+def tied_frozen(module, table, matrix):
+    """Whether an embedding that is frozen is so after tie_embeddings."""
+    model = _language(table, matrix, None)
+    model.embedding.weight.requires_grad_(False)
+    module.tie_embeddings(model.embedding, model.head)
+    return not model.embedding.weight.requires_grad
+
+
+def stepped_unmasked(module, weight, gradient):
+    """A parameter after masked_step of SGD with rate 1 and no masks."""
+    parameter = nn.Parameter(weight.clone())
+    parameter.grad = gradient.clone()
+    module.masked_step(torch.optim.SGD([parameter], lr=1.0), [])
+    return parameter.detach()
+
+
 def tied_refused(module, v, d, out, into):
     """tie_embeddings of shapes that do not fit."""
     module.tie_embeddings(nn.Embedding(v, d), nn.Linear(into, out))

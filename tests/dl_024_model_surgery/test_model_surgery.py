@@ -778,6 +778,14 @@ def test_another_layer_of_that_size_regrows(attempt, reference, draw):
     hold_again(attempt, reference, "regrow", *asked, of="regrow of (4, 6), 13 kept, count 5")
 
 
+@part("regrow")
+def test_without_masks_it_is_one_step(attempt, draw):
+    """Where no parameter has a mask masked_step is one step of the optimizer."""
+    weight, gradient = draw.normal(3, 5), draw.normal(3, 5)
+    got = attempt.run(drivers.stepped_unmasked, weight, gradient)
+    agree(got, weight - gradient, axes="o i", of="masked_step of SGD, rate 1, no masks")
+
+
 # --- knowledge_losses -------------------------------------------------------------------------------------------------
 
 
@@ -1227,7 +1235,7 @@ def test_unlike_shapes_are_not_tied(attempt, v, d, out, into):
 def test_new_words_are_the_mean_of_the_old(attempt, draw, tie, dtype):
     """Old rows stay, new ones are their mean, sizes follow, and what was tied stays tied."""
     v, d = 7, 5
-    for size, with_bias in ((10, True), (8, False), (7, True)):
+    for size, with_bias in ((10, True), (8, False), (41, False), (7, True)):
         table = draw.normal(v, d, dtype=of_type(dtype))
         matrix = table if tie else draw.normal(v, d, dtype=of_type(dtype))
         bias = draw.normal(v, dtype=of_type(dtype)) if with_bias else None
@@ -1268,6 +1276,13 @@ def test_a_vocabulary_does_not_shrink(attempt):
     """Fewer words than there are is a ValueError."""
     with refusal(ValueError, of="grow_vocabulary from 7 to 6 words"):
         attempt.run(drivers.grown_refused, 7, 6)
+
+
+@part("tie_embeddings")
+def test_a_frozen_embedding_stays_frozen(attempt, draw):
+    """An embedding that requires no gradient requires none when it is tied."""
+    told = attempt.run(drivers.tied_frozen, draw.normal(7, 3), draw.normal(7, 3))
+    assert told, "tie_embeddings of a frozen embedding: its weight requires a gradient afterwards"
 
 
 # --- widen ------------------------------------------------------------------------------------------------------------
@@ -1605,6 +1620,7 @@ def test_any_number_of_models_by_name(attempt, draw, count, dtype):
     agree(attempt.slerp(base, given[0], 0.3), {n: on_arc(base[n], models[0][n], 0.3) for n in base}, of=f"slerp {of}")
     own_memory(attempt, "merge_models", models, shares)
     own_memory(attempt, "add_task_vectors", base, models, shares)
+    own_memory(attempt, "add_task_vectors", base, models, [0.0] * len(models))
     for keep in (0.47, 0.0):
         own_memory(attempt, "ties", base, models, keep, 0.7)
     for t in (0.0, 0.3, 1.0):

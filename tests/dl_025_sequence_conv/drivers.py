@@ -47,6 +47,14 @@ def turns(module, name, cases, training=False):
     return outs
 
 
+def convolved_by_one(module, x, weight, bias, dilation, upstream, which):
+    """The gradient of causal_convolution by one of x, weight and bias, where the others require none."""
+    values = [x.clone(), weight.clone(), bias.clone()]
+    values[which].requires_grad_()
+    (module.causal_convolution(*values, dilation) * upstream).sum().backward()
+    return values[which].grad
+
+
 def dropped(module, args, state, x, training, calls, seed):
     """The outputs of many calls of one TCNBlock."""
     one = _made(module, "TCNBlock", args, state, x.dtype, training)

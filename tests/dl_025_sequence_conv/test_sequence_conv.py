@@ -98,7 +98,13 @@ def test_four_steps_by_hand(attempt):
 @each_dtype
 def test_convolution_and_gradients(attempt, draw, dtype):
     """Values and gradients are those of torch's convolution with zeros before the first step, also where t is short."""
-    for b, i, o, k, t, dilation in ((2, 3, 5, 3, 11, 1), (3, 5, 2, 4, 17, 3), (2, 1, 3, 3, 2, 7), (2, 3, 4, 1, 7, 5)):
+    for b, i, o, k, t, dilation in (
+        (2, 3, 5, 3, 11, 1),
+        (3, 5, 2, 4, 17, 3),
+        (2, 1, 3, 3, 2, 7),
+        (1, 2, 1, 2, 613, 512),
+        (2, 3, 4, 1, 7, 5),
+    ):
         x = draw.normal(b, t, i, dtype=of_type(dtype)).mT
         weight, bias = draw.normal(o, i, k, dtype=of_type(dtype)), draw.normal(o, dtype=of_type(dtype))
         g = draw.normal(b, o, t, dtype=of_type(dtype))
@@ -146,6 +152,18 @@ def test_another_convolution_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "causal_convolution", *asked, of="causal_convolution of x (2, 3, 11), dilation 3")
     one = [(x, weight) for x, weight, *_ in asked]
     hold_again(attempt, reference, "causal_convolution", *one, of="causal_convolution of x (2, 3, 11), nothing else")
+
+
+@part("causal_convolution")
+def test_each_gets_a_gradient_without_the_others(attempt, draw):
+    """x, weight and bias get their gradients, also where the other two require none."""
+    values = [draw.normal(2, 3, 11), draw.normal(4, 3, 2), draw.normal(4)]
+    upstream = draw.normal(2, 4, 11)
+    leaves = [value.clone().requires_grad_() for value in values]
+    want = torch.autograd.grad((conv(*leaves, 3) * upstream).sum(), leaves)
+    for which, name in enumerate(("x", "weight", "bias")):
+        got = attempt.run(drivers.convolved_by_one, *values, 3, upstream, which)
+        agree(got, want[which], of=f"causal_convolution: the gradient by {name} alone")
 
 
 # --- receptive_field --------------------------------------------------------------------------------------------------
@@ -413,6 +431,14 @@ def test_other_samples_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "mu_law_inverse", *codes, of="mu_law_inverse of codes (3, 7)")
     samples = [(reference.mu_law_inverse(one),) for (one,) in codes]  # in the middle of each code's stretch
     hold_again(attempt, reference, "mu_law", *samples, of="mu_law of samples (3, 7)")
+
+
+@part("mu_law")
+def test_codes_of_a_scalar(attempt):
+    """x may have any shape: a scalar is one sample."""
+    agree(attempt.mu_law(torch.tensor(0.01)), torch.tensor(157), of="mu_law of the scalar 0.01")
+    got = attempt.mu_law_inverse(torch.tensor(255))
+    agree(got, torch.tensor(1.0, dtype=torch.float64), of="mu_law_inverse of the scalar 255")
 
 
 # --- GatedLayer -------------------------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ def passes_at_rate_0(module, x, passes):
     return module.mc_dropout(torch.nn.Sequential(torch.nn.Dropout(0.0), _Square()), x, passes)
 
 
+def passes_in_place(module, x, passes, seed):
+    """mc_dropout on a model that begins with a dropout in place, and whether x is what it was."""
+    torch.manual_seed(seed)
+    given = x.clone()
+    out = module.mc_dropout(nn.Sequential(nn.Dropout(0.5, inplace=True), _Square()), given, passes)
+    return {"out": out, "left": torch.equal(given, x)}
+
+
 class _Square(torch.nn.Module):
     def forward(self, x):
         return x.square()

@@ -354,6 +354,18 @@ def test_passes_of_another_batch(attempt, reference, draw):
     hold_again(attempt, reference, drivers.passes_at_rate_0, *asked, of="mc_dropout of x (5, 7), 3 passes, rate 0")
 
 
+@part("mc_dropout")
+def test_dropout_in_place(attempt, draw):
+    """A model that begins with a dropout in place leaves x as it is, and each pass has a mask of its own."""
+    x = draw.uniform(7, 23, low=1.0, high=2.0)
+    got = attempt.run(drivers.passes_in_place, x, 5, seed_from(draw))
+    of = "mc_dropout of a model that begins with nn.Dropout(0.5, inplace=True), x (7, 23), 5 passes"
+    assert got["left"], f"{of}: x is not what it was"
+    kept = got["out"] != 0
+    agree(got["out"], kept * (2 * x).square(), axes="m n d", of=f"{of}: 0, or (2 x)²")
+    hold_independent(kept.flatten(1).T, 0.5, f"{of}: what is kept", name=lambda i: f"pass {i + 1}")
+
+
 # --- decompose --------------------------------------------------------------------------------------------------------
 
 
@@ -540,13 +552,13 @@ def test_loss_and_gradients(attempt, draw, shape, beta, dtype):
 def test_extreme_variances(attempt, draw, dtype):
     """s = ±40 is no overflow and no clamp: a certain network that is right has a loss of s/2."""
     mean = draw.normal(2, 3, dtype=of_type(dtype))
-    for s in (40.0, -40.0):
+    for s, beta in ((40.0, 0.0), (-40.0, 0.0), (40.0, 1.0), (-40.0, 1.0)):
         for off in (0.0, 2.0):
             logs = torch.full((2, 3), s, dtype=of_type(dtype))
-            want = loss_by_hand(mean.double(), logs.double(), mean.double() + off, 0.0)
-            got = attempt.run(drivers.loss_gradients, mean.round(), logs, mean.round() + off, (0.0,))
+            want = loss_by_hand(mean.double(), logs.double(), mean.double() + off, beta)
+            got = attempt.run(drivers.loss_gradients, mean.round(), logs, mean.round() + off, (beta,))
             want = {name: value.to(of_type(dtype)) for name, value in want.items()}
-            of = f"heteroscedastic_loss with s = {s:g} and an error of {off:g}, {dtype}"
+            of = f"heteroscedastic_loss with s = {s:g}, beta {beta:g} and an error of {off:g}, {dtype}"
             agree(got["loss"], want["loss"], of=of)
             agree(got["log_variance"], want["log_variance"], of=f"{of}, gradient by s")
 
@@ -796,6 +808,16 @@ def test_other_inputs_of_that_size(attempt, draw, training):
         agree(got[0], x @ mean.T + bias, axes="n o", of=of, tol=1e-3)
 
 
+@part("BayesLinear")
+@each_dtype
+def test_large_deviations_stay_finite(attempt, draw, dtype):
+    """With ρ = 800 σ is 800: no exponential runs over."""
+    w, rho, b, rhos = parameters_of(draw, 3, 2, of_type(dtype))
+    parameters = [w, 0 * rho + 800, b, 0 * rhos + 800]
+    out = attempt.run(drivers.sampled_from, parameters, draw.normal(5, 3, dtype=of_type(dtype)), seed_from(draw), 1)
+    assert bool(out.isfinite().all()), f"BayesLinear(3, 2) of ρ = 800, {dtype}: NaN or infinity came"
+
+
 # --- split_conformal --------------------------------------------------------------------------------------------------
 
 
@@ -858,6 +880,8 @@ def test_threshold_of_equal_and_no_scores(attempt, draw):
 def test_alpha_out_of_range(attempt, draw, alpha):
     """An α that is not between 0 and 1 is a ValueError."""
     p = torch.tensor([dyadic(draw, 3) for _ in range(5)])
+    with refusal(ValueError, of=f"threshold of no scores with alpha {alpha}"):
+        attempt.threshold(torch.zeros(0), alpha)
     with refusal(ValueError, of=f"threshold with alpha {alpha}"):
         attempt.threshold(torch.arange(4.0), alpha)
     with refusal(ValueError, of=f"split_conformal with alpha {alpha}"):
@@ -958,6 +982,14 @@ def test_sets_of_other_examples(attempt, reference, draw):
     hold_again(attempt, reference, "threshold", *asked, of="threshold of 11 scores")
     asked = [(*two_sets(draw, 11, 7, 5), 0.3) for _ in range(2)]
     hold_again(attempt, reference, "split_conformal", *asked, of="split_conformal, 11 held out, 7 new, 5 classes")
+
+
+@part("split_conformal")
+def test_infinite_scores_count(attempt):
+    """A score may be infinite: it is the largest, and counts."""
+    scores = torch.tensor([1.0, math.inf, 3.0, 2.0, math.inf])
+    for alpha, want in ((0.55, 3.0), (0.3, math.inf), (0.75, 2.0)):
+        agree(attempt.threshold(scores, alpha), want, of=f"threshold of 1, inf, 3, 2, inf with alpha {alpha}")
 
 
 # --- adaptive_sets ----------------------------------------------------------------------------------------------------

@@ -386,6 +386,19 @@ def test_scores_of_other_forecasts_of_that_size(attempt, reference, draw):
         hold_again(attempt, reference, name, *asked, of=f"{name} of 3 series, c 7, h 5")
 
 
+@part("forecast_scores")
+def test_one_target_and_one_level(attempt):
+    """A target may be a scalar, and one level of quantiles is enough."""
+    target, samples = wide(2.0), wide([1.0, 3.0])
+    agree(attempt.crps(target, samples), wide(0.5), of="crps of the scalar 2 and samples 1, 3")
+    got = attempt.pinball_loss(wide(10.0), wide([8.0]), wide([0.9]))
+    agree(got, wide(1.8), of="pinball_loss of the scalar 10, quantile 8, level 0.9")
+    past, future = wide([[1.0, 2.0, 4.0, 7.0]]), wide([[9.0, 14.0]])
+    got = attempt.forecast_scores(past, future, wide([[[8.0, 10.0]], [[12.0, 12.0]], [[9.0, 14.0]]]), wide([0.5]))
+    for name in ("mase", "pinball", "coverage"):  # medians 9 and 12; the first is the target
+        agree(got[name], 0.5, of=f"{name} of forecast_scores with the one level 0.5")
+
+
 # --- trend_and_season -------------------------------------------------------------------------------------------------
 
 
@@ -671,6 +684,15 @@ def test_other_counts_of_that_size(attempt, reference, draw):
         for _ in range(2)
     ]
     hold_again(attempt, reference, "negative_binomial", *asked, of="negative_binomial of counts (3, 7)", tol=1e-7)
+
+
+@part("negative_binomial")
+def test_no_part_of_many_counts_repeats_another(attempt, draw):
+    """Of 64 x 97 counts no row and no stretch comes again, in the reverse order neither."""
+    mean, alpha = torch.full((64, 97), 5.0).double(), torch.full((64, 97), 3.0).double()
+    got = attempt.run(drivers.counts_from, mean, alpha, seed_from(draw))["counts"]
+    whole(got, (64, 97), "draw_counts of (64, 97)")
+    hold_unrepeated(got == 0, (1 / 16) ** (1 / 3), "draw_counts of (64, 97), mean 5, alpha 3, whether a count is 0")
 
 
 # --- DeepAR -----------------------------------------------------------------------------------------------------------
@@ -1544,3 +1566,12 @@ def test_another_series_has_other_scores(attempt, reference, draw):
     """Each call scores its own series, whatever came before in the same sizes."""
     asked = [(draw.normal(2, 19) + 5, ["last", "mean"], [7, 12], 4, []) for _ in range(2)]
     hold_again(attempt, reference, drivers.chosen, *asked, of="choose_forecaster of 2 series (19), two forecasters")
+
+
+@part("choose_forecaster")
+def test_all_origins_count(attempt, draw):
+    """The score is a mean over all origins, however many; one that comes twice counts twice."""
+    series, origins = draw.normal(2, 29) + 5, [7, 23, 12, 12, 9, 19]
+    got = attempt.run(drivers.chosen, series, ["last", "mean"], origins, 4, [])
+    want = scores_of(series, ["last", "mean"], origins, 4, 1)
+    agree(got["scores"], [[name, score] for name, score in want.items()], of=f"choose_forecaster, origins {origins}")
