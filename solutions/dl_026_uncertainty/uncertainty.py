@@ -93,7 +93,8 @@ def mc_dropout(model: nn.Module, x: Tensor, passes: int) -> Tensor:
     Masks are drawn anew in each pass and for each example, from torch's global generator, which is never seeded.
 
     Afterwards, also if the model raises, each module is in the mode in which it came: some layers may be in training
-    mode, others not. Nothing is recorded for autograd, and x does not change.
+    mode, others not. Nothing is recorded for autograd, and x does not change: a dropout in place (inplace=True) may be
+    the first that meets it.
 
     A model.train() would move BatchNorm's statistics, and fails on a batch of 1.
 

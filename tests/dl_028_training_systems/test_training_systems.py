@@ -891,6 +891,7 @@ def test_counts_and_sums(attempt, draw):
         "numbers on edges": [[small]],
         "half precision": [[torch.ones(3000).bfloat16() * 3, draw.normal(50).half(), draw.normal(50).bfloat16()]],
         "merged": [[draw.normal(20)], [draw.normal(5) * 1e4, tiny], [draw.normal(9).half()]],
+        "merged, NaN in each": [[torch.tensor([1.0, math.nan])], [torch.tensor([math.nan, 2.0, math.inf])]],
         "merged with an empty one": [[draw.normal(6)], []],
         "an empty one, merged": [[], [draw.normal(6)]],
         "nothing finite": [[tiny[1, :2]]],

@@ -685,6 +685,16 @@ def test_losses_of_another_batch_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "yolo_loss", *asked, of="yolo_loss of two images")
 
 
+@part("yolo_loss")
+def test_one_class_alone(attempt, draw):
+    """k may be 1: one logit says whether it is of the class."""
+    raw, anchors, stride, boxes, labels = scene(draw, (2, 1), k=1)
+    got = attempt.yolo_loss(raw, anchors, stride, boxes, labels)
+    want = losses_of(raw, anchors, stride, boxes, labels)
+    names = ("box", "object", "background", "classes", "total")
+    agree([got[name] for name in names], want, of=f"yolo_loss of one class: {', '.join(names)}")
+
+
 # --- average_precision ------------------------------------------------------------------------------------------------
 
 
@@ -927,6 +937,14 @@ def test_other_detections_of_that_number(attempt, reference, draw):
     hold_again(attempt, reference, "average_precision", *asked, of="average_precision of 11 detections")
 
 
+@part("average_precision")
+def test_the_first_of_many_equal_scores(attempt):
+    """Of forty detections of one box with equal scores the first is right, and the others are wrong."""
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    got = attempt.match_detections(boxes.expand(40, 4), torch.full((40,), 0.5), boxes, 0.5)
+    agree(got, torch.arange(40) == 0, axes="n", of="match_detections of 40 equal detections of one true box")
+
+
 # --- UNet -------------------------------------------------------------------------------------------------------------
 
 
@@ -1167,6 +1185,15 @@ def test_another_map_of_that_size(attempt, reference, draw):
     """Each call takes its own map and kernels, whatever came before in the same sizes."""
     asked = [pyramid_inputs(draw, 2, 3, 4, 5, 7, 6, (1, 2)) for _ in range(2)]
     hold_again(attempt, reference, "atrous_pyramid", *asked, of="atrous_pyramid of x (2, 3, 7, 6), rates 1 and 2")
+
+
+@part("atrous_pyramid")
+def test_one_rate_twice(attempt, draw):
+    """Two branches may have one rate, each with its own kernel."""
+    x, point, branches, rates, pooled, project = pyramid_inputs(draw, 2, 3, 4, 5, 7, 6, (2, 2))
+    got = attempt.atrous_pyramid(x, point, branches, rates, pooled, project)
+    want = pyramid(x, point, branches, rates, pooled, project)
+    agree(got, want, axes="b p h w", of="atrous_pyramid of x (2, 3, 7, 6), rates 2 and 2")
 
 
 # --- ConvNeXtBlock ----------------------------------------------------------------------------------------------------
