@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 FILES = 4096
 """Files and folders."""
 _BLOCK = 512
-_MAPS_SECONDS = 0.25
-"""Between two looks at what is mapped: the lists are long."""
+_REST = 20
+"""A look is followed by so many times the processor time that it took: many processes have long lists of what they map,
+and what a keeper takes it takes from others.
+"""
 _GONE = b" (deleted)"
 
 
@@ -22,15 +24,19 @@ class Disk:
 
     def __init__(self, folder: str, most: int) -> None:
         self._folder, self._most = folder, most
-        self._mapped: set[int] = set()
-        self._maps_at = 0.0
+        self._next_look = 0.0
 
     def is_over(self, pids: Iterable[int]) -> bool:
-        """Whether there is more than may be. pids: the processes of the cage."""
-        pids = list(pids)
-        if time.monotonic() - self._maps_at >= _MAPS_SECONDS:
-            self._mapped = {file for pid in pids for file in _mapped(pid, self._folder.encode())}
-            self._maps_at = time.monotonic()
+        """Whether there is more than may be; False where it is too soon to look. pids: the processes of the cage."""
+        if time.monotonic() < self._next_look:
+            return False
+        began = time.process_time()
+        over = self._has_more(list(pids))
+        self._next_look = time.monotonic() + _REST * (time.process_time() - began)
+        return over
+
+    def _has_more(self, pids: list[int]) -> bool:
+        mapped = {file for pid in pids for file in _mapped(pid, self._folder.encode())}
         sizes: dict[int, int] = {}
         try:
             for facts in (*_lying(self._folder, FILES + 1), *(one for pid in pids for one in _open(pid))):
@@ -38,7 +44,7 @@ class Disk:
         except OSError:
             return True  # what cannot be looked into may hold anything
         # Of what is mapped alone nobody says how large it is.
-        held = sum(sizes.values()) + len(self._mapped - sizes.keys()) * self._most // 8
+        held = sum(sizes.values()) + len(mapped - sizes.keys()) * self._most // 8
         return held > self._most or len(sizes) > FILES
 
 

@@ -144,7 +144,7 @@ def test_a_check_that_did_not_run_since_its_part_hangs_is_no_error(home, view):
 def test_a_file_that_is_gone_is_named_with_the_command_that_writes_it(home, view):
     ids = [one[4] for one in seen(view("--collect-only", EXERCISE))]
     home.attempt.unlink()
-    assert "running_mean.py is missing: `grader reset 901` writes it again." in view(*ids).said
+    assert "running_mean.py is missing: `grader reset dl_901` writes it again." in view(*ids).said
 
 
 def test_without_a_view_there_are_no_groups_and_the_same_lines(home, view):
