@@ -121,7 +121,7 @@ def beside(folder, refuse):
     if attacker == 0:
         try:
             os.close(heard)
-            texts = {f"{name} {i}": hostile(code) for i in range(2) for name, code in HOSTILE.items()}
+            texts = {name: hostile(code) for name, code in HOSTILE.items()}
             texts |= {f"{name} among them": text for name, text in HONEST.items()}
             os.write(told, json.dumps(judged(folder / "house", texts, jobs=3)).encode())
         finally:
