@@ -25,7 +25,7 @@ CROWDED = tests/grader/engine/test_shares.py
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/pytest -q -n 2 --durations=20 $(HANGS) --ignore $(CROWDED) tests/browser tests/grader tests/reference
 	$(BIN)/pytest -q $(HANGS) $(CROWDED)
-	$(BIN)/pytest -q solutions
+	$(BIN)/pytest -q -n 2 solutions
 
 reference: $(VENV)/.dev  ## the solutions against papers and other libraries
 	$(BIN)/pytest tests/reference
