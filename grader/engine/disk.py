@@ -12,9 +12,13 @@ from collections.abc import Iterable, Iterator
 FILES = 4096
 """Files and folders."""
 _BLOCK = 512
-_REST = 20
-"""A look is followed by so many times the processor time that it took: many processes have long lists of what they map,
-and what a keeper takes it takes from others.
+_REST, _LONGEST_REST = 20, 2.0
+"""A look is followed by so many times the processor time that it took, and no more seconds: many processes have long
+lists of what they map, and what a keeper takes it takes from others.
+"""
+_MOST_MAPS = 300_000
+"""Entries of these lists, of all processes together: twice what as many processes with torch have as a cage may hold.
+More would keep the keeper from looking.
 """
 _GONE = b" (deleted)"
 
@@ -32,11 +36,16 @@ class Disk:
             return False
         began = time.process_time()
         over = self._has_more(list(pids))
-        self._next_look = time.monotonic() + _REST * (time.process_time() - began)
+        self._next_look = time.monotonic() + min(_REST * (time.process_time() - began), _LONGEST_REST)
         return over
 
     def _has_more(self, pids: list[int]) -> bool:
-        mapped = {file for pid in pids for file in _mapped(pid, self._folder.encode())}
+        folder, mapped = self._folder.encode(), set()
+        for number, line in enumerate(_maps(pids)):
+            if number == _MOST_MAPS:
+                return True
+            if line.rstrip().endswith(_GONE) and folder in line:  # has lain there, and has no name any more
+                mapped.add(int(line.split(None, 5)[4]))
         sizes: dict[int, int] = {}
         try:
             for facts in (*_lying(self._folder, FILES + 1), *(one for pid in pids for one in _open(pid))):
@@ -74,9 +83,8 @@ def _open(pid: int) -> Iterator[os.stat_result]:
                     yield facts
 
 
-def _mapped(pid: int, folder: bytes) -> Iterator[int]:
-    """The numbers of the files that have lain in a folder, have no name any more, and are mapped by a process."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
-        for line in file:
-            if line.rstrip().endswith(_GONE) and folder in line:
-                yield int(line.split(None, 5)[4])
+def _maps(pids: Iterable[int]) -> Iterator[bytes]:
+    """What processes map, a line each."""
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
+            yield from file
