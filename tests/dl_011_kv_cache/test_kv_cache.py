@@ -817,7 +817,7 @@ def test_heavy_hitters_stay(attempt, draw):
         seen = probabilities(draw, t, s) if t <= s else draw.normal(t, s, scale=2.0).softmax(-1)
         rows.append(("heavy", seen, cases))
     rows.append(("heavy", probabilities(draw, 3, 331), [(150, {"recent": 70}), (299, {"recent": 0})]))
-    even = torch.full((4, 1, 4), 0.25, dtype=torch.float64) + 1e-5 * torch.eye(4, dtype=torch.float64)[:, None]
+    even = torch.full((4, 1, 4), 0.25, dtype=torch.float64) + 1e-9 * torch.eye(4, dtype=torch.float64)[:, None]
     told = attempt.each(drivers.evict, [*rows, *(("heavy", weights, [(1, {})]) for weights in even)])
     for (_, weights, cases), kept in zip(rows, told, strict=False):
         (t, s), received, last = weights.shape, weights.sum(0).tolist(), weights[-1].tolist()
@@ -833,7 +833,7 @@ def test_heavy_hitters_stay(attempt, draw):
             of = f"heavy hitters, recent={recent}, budget={budget}, {s} positions after {t} queries"
             agree(got, positions(kept_heavy, received, budget, recent), axes="m", of=of, known=known)
     for heaviest, (got,) in enumerate(told[len(rows) :]):
-        agree(got, torch.tensor([heaviest]), of=f"heavy hitters, budget=1, position {heaviest} heavier by 1e-5")
+        agree(got, torch.tensor([heaviest]), of=f"heavy hitters, budget=1, position {heaviest} heavier by 1e-9")
 
 
 @part("evict")
