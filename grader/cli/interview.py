@@ -17,10 +17,11 @@ from grader.learner.interview import LONGEST, SHORTEST
 from grader.learner.interviewing import Sitting, ended_before
 from grader.records.interviews import Interview, Interviews
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import asked_lines, wrapped
+from grader.views.drill import asked_lines
 from grader.views.interview import begun, coding_title, minutes_said, report_lines, role_title, rules
 from grader.views.render import Line
 from grader.views.words import counted
+from grader.views.wrap import wrapped
 
 _REMINDERS = (600, 300, 60)
 """Seconds left of a part at which that is said."""

@@ -4,10 +4,8 @@ Exit codes: 0 all well, 1 something is not earned or not healthy, 2 wrong usage 
 """
 
 import json
-import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -15,11 +13,11 @@ import click
 
 from grader.base.text import nearest, plain, plain_lines
 from grader.views.columns import terminal_columns, width_for
-from grader.views.drill import spoken, wrapped
 from grader.views.render import Line, with_command
+from grader.views.signs import spoken
+from grader.views.wrap import wrapped
 
 _LONGEST_HELP = 1000
-_GLUE = "\N{NO-BREAK SPACE}"
 
 
 class Commands(click.Group):
@@ -57,19 +55,11 @@ def warn(sentence: str) -> None:
 
 
 def _folded(message: str) -> str:
-    """The message in lines that the terminal of stderr does not break: what stands in backquotes is typed, so it stays
-    whole. As it is where there is no terminal.
-    """
+    """The message in lines that the terminal of stderr does not break; as it is where there is no terminal."""
     if not sys.stderr.isatty():
         return message
-    whole = re.sub(r"`[^`\n]*`", lambda command: command[0].replace(" ", _GLUE), message)
     columns = shutil.get_terminal_size().columns
-    lines = [
-        part
-        for line in whole.split("\n")
-        for part in textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False) or [""]
-    ]
-    return "\n".join(lines).replace(_GLUE, " ")
+    return "\n".join(part for line in message.split("\n") for part in wrapped(line, columns, "", "") or [""])
 
 
 def tell(sentences: str, command: str = "", indent: int = 0) -> None:

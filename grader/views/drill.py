@@ -1,24 +1,12 @@
 """A drill as text: question, hint, verdict. Sixty columns are enough."""
 
-import re
-import textwrap
 from collections.abc import Iterator
 
 from grader.drills.choose import A_DAY, Chosen, Lack
 from grader.drills.shown import Shown, Told
-from grader.views.signs import speaks
+from grader.views.wrap import wrapped
 
 KEYS = "h hint  s skip  q quit"
-_ASCII = str.maketrans(
-    {
-        "✓": "+", "✗": "x", "·": "*", "…": ".", "×": "x", "÷": "/", "−": "-", "²": "^2", "³": "^3", "⁹": "^9",
-        "√": "sqrt ", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")", "≤": "<=", "≥": ">=", "→": "->", "α": "alpha",
-        "○": "o",
-    }
-)  # fmt: skip
-_GLUE = "\u00a0"
-_ONE_THING = re.compile(r"(?<=\d) (?=[%×·/]|[kMGT]?i?B\b)|(?<=[×·/]) (?=\d)")
-_COMMAND = re.compile(r"`grader [^`]+`")
 _WHAT = 24
 """Columns of what was found; the right answer stands behind it."""
 
@@ -89,20 +77,8 @@ def why_nothing(chosen: Chosen) -> str:
     return said.get(chosen.lacks, "")
 
 
-def spoken(line: str, encoding: str) -> str:
-    """A line as a terminal of that encoding can show it."""
-    return line if speaks(line, encoding) else line.translate(_ASCII)
-
-
 def again(days: int) -> str:
     return "again tomorrow" if days <= 1 else f"again in {days} days"
-
-
-def wrapped(text: str, columns: int, first: str = "  ", others: str = "  ") -> list[str]:
-    """A text in lines. What is one thing stays together: `1 %`, `8 × 8`, `2 B`, a command that one may type."""
-    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), _ONE_THING.sub(_GLUE, text))
-    lines = textwrap.wrap(whole, columns, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
-    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _code(line: str, columns: int) -> Iterator[str]:

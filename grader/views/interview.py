@@ -8,8 +8,9 @@ from grader.bank.catalog import House
 from grader.drills.schedule import USUAL_SECONDS
 from grader.records.interviews import Asked, Coding, Interview, Outcome
 from grader.verdicts.verdict import Verdict
-from grader.views.drill import what_was_found, wrapped
+from grader.views.drill import what_was_found
 from grader.views.render import Line, mark_of, message_lines, style_of, with_command
+from grader.views.wrap import wrapped
 
 ENDS = {
     "": "goes on",

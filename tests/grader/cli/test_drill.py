@@ -190,7 +190,7 @@ def test_a_damaged_file_of_progress_is_said_and_kept(drilling):
 
 
 def test_a_learner_without_the_marks_hears_the_same(drilling):
-    from grader.views.drill import spoken
+    from grader.views.signs import spoken
 
     assert spoken("✓ right 2 · 3 ≤ 2³", "ascii") == "+ right 2 * 3 <= 2^3"
 
