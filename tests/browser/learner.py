@@ -83,6 +83,14 @@ class Served:
         return self.file.read_text(encoding="utf-8")
 
     @property
+    def data(self) -> bytes:
+        """What is in the file: nothing, while there is none."""
+        try:
+            return self.file.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    @property
     def solution(self) -> str:
         text = read_source(self.root / "solutions" / self.id / self._name)
         return "".join(line for line in text.splitlines(True) if not line.strip().startswith("###"))

@@ -1,6 +1,6 @@
 // The drill: one question after the other, its numbers new each time, and what was found about the answer.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
 import { Asked, Coded, Field, fieldOf, keysOf, LettersAreText } from "./answering";
 import { desk } from "./desk";
@@ -85,7 +85,7 @@ function Question({ turn, map }: { turn: DrillTurn; map: HouseMap | null }) {
   const { asked, verdict } = turn;
   const card = useRef<HTMLElement>(null);
   const next = useRef<HTMLButtonElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => { // as the question appears, so that the first key is the answer's
     if (verdict) next.current?.focus();
     else fieldOf(card.current)?.focus();
   }, [verdict]);

@@ -1,5 +1,5 @@
 // The interview: begin one, its questions on a clock, the report at its end, and all that were.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { HouseMap, InterviewDesk, InterviewLine, InterviewNow, InterviewReport } from "./wire";
 import { api, why } from "./api";
 import { Asked, Field, fieldOf, keysOf, LettersAreText } from "./answering";
@@ -86,7 +86,7 @@ function Report({ number }: { number: string }) {
   const [trouble, setTrouble] = useState("");
   const here = useRef<HTMLDivElement>(null);
   useEffect(() => void api.interview.report(number).then(setReport, (error) => setTrouble(why(error))), [number]);
-  useEffect(() => here.current?.focus(), [report]);
+  useLayoutEffect(() => here.current?.focus(), [report]);
   return (
     <>
       {!report && <p class="empty" role="status">{trouble || "Opening…"}</p>}
@@ -111,7 +111,7 @@ function Going({ now }: { now: InterviewNow }) {
 function Question({ now }: { now: InterviewNow }) {
   const card = useRef<HTMLElement>(null);
   const asked = now.asked!;
-  useEffect(() => fieldOf(card.current)?.focus(), []);
+  useLayoutEffect(() => fieldOf(card.current)?.focus(), []); // as the question appears: the first key is the answer's
   return (
     <article class="drill" ref={card} tabIndex={-1} aria-labelledby="ask" data-kind={asked.kind} onKeyDown={keysOf(card)}>
       <header>
@@ -136,7 +136,7 @@ function Question({ now }: { now: InterviewNow }) {
 /** Between what is on the clock: it waits for the learner. */
 function Pause({ now }: { now: InterviewNow }) {
   const main = useRef<HTMLButtonElement>(null);
-  useEffect(() => main.current?.focus(), [now.step]);
+  useLayoutEffect(() => main.current?.focus(), [now.step]);
   return (
     <article class="drill" aria-label="Interview">
       {now.step === "waiting" && (
