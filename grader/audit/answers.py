@@ -37,6 +37,7 @@ def solution(bench: Bench, seeds: int) -> Section:
         for seed, order in [(0, "file"), (0, "reversed"), *((seed, "shuffled") for seed in range(1, seeds))]
     ]
     found, slowest, total = [], 0.0, 0.0
+    slow: dict[str, float] = {}
     limits = bench.exercise.limits
     for name, outcome in bench.judge(variants).items():
         found += [f"with {name} {check.id} {said(check)}" for check in outcome.checks if check.verdict != "passed"]
@@ -45,15 +46,26 @@ def solution(bench: Bench, seeds: int) -> Section:
                 f"with {name} {len(outcome.checks)} of {len(bench.collected.items)} checks reported. {outcome.died}"
             )
             continue
-        slow = max(outcome.checks, key=lambda check: check.seconds)
-        slowest, total = max(slowest, slow.seconds), max(total, sum(check.seconds for check in outcome.checks))
-        if slow.seconds > limits.check_seconds / 2:
-            found.append(f"{slow.id} takes {slow.seconds:.1f} s, over half its limit of {limits.check_seconds:g} s.")
+        total = max(total, sum(check.seconds for check in outcome.checks))
+        for check in outcome.checks:
+            slowest = max(slowest, check.seconds)
+            if check.seconds > limits.check_seconds / 2:
+                slow[check.id] = min(check.seconds, slow.get(check.id, check.seconds))
+    for id, took in slow.items():
+        seconds = min(took, _again(bench, id))
+        if seconds > limits.check_seconds / 2:
+            found.append(f"{id} takes {seconds:.1f} s, over half its limit of {limits.check_seconds:g} s.")
     if total > limits.exercise_seconds / 2:
         found.append(f"the checks take {total:.0f} s, over half the limit of {limits.exercise_seconds:g} s.")
     times = f"{total:.1f} s, the slowest check {slowest:.1f} s"
     summary = f"passes with {seeds} seed{'s' * (seeds > 1)}, in {len(variants)} orders; {times}"
     return found, summary
+
+
+def _again(bench: Bench, id: str) -> float:
+    """Seconds that a check takes by itself, the better of two: others may have had the processors before."""
+    variants = [Variant(f"{id}, time {time}", bench.solution, only=(id,)) for time in (1, 2)]
+    return min(sum(check.seconds for check in bench.judge([one])[one.name].checks) for one in variants)
 
 
 def withheld(bench: Bench, first: int) -> Section:
