@@ -1,4 +1,4 @@
-"""dl_005_loss_functions against torch's losses and distributions, transformers' CLIP, and figures of papers."""
+"""dl_005_loss_functions against torch, transformers' CLIP, pytorch-metric-learning, and figures of papers."""
 
 import math
 
@@ -202,6 +202,39 @@ def test_info_nce_is_clips(kata):
         return image_text_contrastive_loss(b @ a.T / t)
 
     same(kata.info_nce, theirs, randn(7, 5), randn(7, 5), torch.tensor(0.3).double())
+
+
+@pytest.mark.reference
+def test_batch_hard_is_the_miner_of_pytorch_metric_learning(kata):
+    """A batch with labels that have one row only, whose anchors lack a positive, and one in which none has any."""
+    from pytorch_metric_learning import distances, losses, miners, reducers
+
+    distance = distances.LpDistance(normalize_embeddings=False)
+    mine = miners.BatchHardMiner(distance=distance)
+    loss = losses.TripletMarginLoss(margin=0.5, distance=distance, reducer=reducers.MeanReducer())
+    for labels in (torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3, 4, 2]), torch.arange(12)):
+
+        def ours(x, labels=labels):
+            return kata.batch_hard_triplet(x, labels, 0.5)
+
+        same(ours, lambda x, labels=labels: loss(x, labels, mine(x, labels)), randn(12, 3))
+
+
+@pytest.mark.reference
+def test_contrastive_loss_is_half_the_square_of_pytorch_metric_learnings(kata):
+    """Its terms of a pair are not squared. Here each pair has a batch of its own, and the terms come one by one."""
+    from pytorch_metric_learning import distances, losses, reducers
+
+    distance = distances.LpDistance(normalize_embeddings=False)
+    loss = losses.ContrastiveLoss(neg_margin=2.5, distance=distance, reducer=reducers.MeanReducer())
+    alike = torch.arange(11) % 3 == 0
+
+    def theirs(a, b):
+        pairs = zip(torch.stack([a, b], dim=1), alike, strict=True)
+        terms = [loss(pair, torch.tensor([0, 0 if same else 1])) for pair, same in pairs]
+        return torch.stack(terms).square().mean() / 2
+
+    same(lambda a, b: kata.contrastive_loss(a, b, alike, 2.5), theirs, randn(11, 3), randn(11, 3))
 
 
 def test_the_correction_tells_in_one_direction(kata):

@@ -1,4 +1,4 @@
-"""dl_025's solution against torch, transformers, and the figures of its statement and of the papers."""
+"""dl_025's solution against torch, pytorch-tcn, transformers, and the figures of its statement and of the papers."""
 
 import pytest
 import torch
@@ -33,6 +33,39 @@ def test_block_is_that_of_torchs_layers(kata):
     for layer in layers:
         y = layer(y)[:, :, :13].relu()
     torch.testing.assert_close(block(x), (y + down(x)).relu())
+
+
+@pytest.mark.reference
+def test_blocks_are_those_of_pytorch_tcn(kata):
+    """A network with copied weights, in training mode: three levels, two of which change the width."""
+    from pytorch_tcn import TCN
+
+    theirs = TCN(3, [5, 5, 4], kernel_size=3, dropout=0.0).double()
+    blocks = nn.Sequential(
+        *(kata.TCNBlock(i, o, 3, 2**level) for level, (i, o) in enumerate([(3, 5), (5, 5), (5, 4)]))
+    ).double()
+    with torch.no_grad():
+        for block, level in zip(blocks, theirs.network, strict=True):
+            for n, layer in (("1", level.conv1), ("2", level.conv2)):
+                layer.parametrizations.weight.original0.copy_(getattr(block, f"g{n}").uniform_(0.5, 2)[:, None, None])
+                layer.parametrizations.weight.original1.copy_(getattr(block, f"v{n}"))
+                layer.bias.copy_(getattr(block, f"bias{n}").uniform_(-1, 1))
+            assert (block.skip_weight is None) == (level.downsample is None)
+            if level.downsample is not None:
+                level.downsample.weight.copy_(block.skip_weight[:, :, None])
+                level.downsample.bias.copy_(block.skip_bias.uniform_(-1, 1))
+    x = drawn(2, 3, 40)
+    torch.testing.assert_close(blocks(x), theirs(x))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("width", "kernel", "levels"), [(64, 3, 8), (5, 4, 3), (2, 2, 1)])
+def test_the_state_of_a_stream_is_pytorch_tcns(kata, width, kernel, levels):
+    """What its layers keep from one step of a stream to the next."""
+    from pytorch_tcn import TCN
+
+    kept = TCN(width, [width] * levels, kernel_size=kernel).get_buffers()
+    assert kata.streaming_cost("tcn", width, kernel=kernel, levels=levels)["state"] == sum(b.numel() for b in kept)
 
 
 def test_figures_of_the_statement(kata):

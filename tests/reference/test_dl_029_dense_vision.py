@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from grader.answering.module import solution
 
@@ -93,6 +94,40 @@ def test_convnext_tiny_has_its_parameters(kata):
     stem = 3 * 16 * 96 + 96 + 2 * 96
     between = sum(2 * a + 4 * a * b + b for a, b in itertools.pairwise(widths))
     assert blocks + stem + between + 2 * 768 + 768 * 1000 + 1000 == 28_589_128
+
+
+@pytest.mark.reference
+def test_pyramid_is_transformers(kata):
+    """MobileViT's ASPP up to its projection, its batch norms at their start: a division by √(1 + ε), here taken out."""
+    from transformers import MobileViTConfig
+    from transformers.models.mobilevit.modeling_mobilevit import MobileViTASPP
+
+    rates = [1, 2, 11]  # the last one beyond the map
+    config = MobileViTConfig(neck_hidden_sizes=[1] * 5 + [6, 1], aspp_out_channels=4, atrous_rates=rates)
+    layer = MobileViTASPP(config).eval()
+    for norm in (module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.eps = 0.0
+    point, *branches = (one.convolution.weight for one in layer.convs[:-1])
+    pooled = layer.convs[-1].conv_1x1.convolution.weight
+    x = torch.randn(2, 6, 9, 5, generator=seeded())
+    got = kata.atrous_pyramid(x, point, branches, rates, pooled, layer.project.convolution.weight)
+    torch.testing.assert_close(got.relu(), layer(x))  # there the projection ends in a ReLU, too
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("size", [(5, 7), (1, 4)])
+def test_rotary_positions_are_transformers(kata, size):
+    """SAM 2's memory turns neighbouring numbers, rows in the first half of a head and columns in the second."""
+    from transformers import Sam2VideoConfig
+    from transformers.models.sam2_video import modeling_sam2_video as sam
+
+    config = Sam2VideoConfig(memory_attention_hidden_size=24, memory_attention_num_attention_heads=2)
+    angles = sam.Sam2VideoVisionRotaryEmbedding(config)
+    places = torch.cartesian_prod(*(torch.arange(n) for n in size)).T[None]
+    q, k = (torch.randn(2, 3, math.prod(size), 12, generator=seeded(i)) for i in (1, 2))
+    want = sam.apply_rotary_pos_emb_2d(q, k, *angles(q, places))
+    base = config.rope_parameters["rope_theta"]
+    torch.testing.assert_close((kata.rotary_2d(q, size, base), kata.rotary_2d(k, size, base)), want)
 
 
 def test_unet_of_2015(kata):
