@@ -18,9 +18,9 @@ from grader.base.files import write_file
 from grader.base.seeds import new_seed
 from grader.base.text import plain
 from grader.cli.talk import say, warn
-from grader.records.handed_in import keep_submitted, submitted_folders
+from grader.records.handed_in import keep_submitted, places_of, submitted_folders
 from grader.records.results import Results
-from grader.records.shards import Shard, ShardRun, forget_shard, merge, read_shard
+from grader.records.shards import Shard, ShardRun, forget_shard, merge, one_batch, read_shard
 from grader.submissions.eyes import needs_eyes, unusable
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
@@ -150,23 +150,31 @@ def _grade_alone(
     ]
     total = len(found.submissions)
     click.echo(f"{counted(total, 'submission')}, {total - len(waiting)} of them graded already.")
+    _tell_quizzes(found)
     drawn = new_seed() if seed is None else seed
     if waiting and not _judge(house, waiting, results, how, drawn):
         return 1
     latest = [result for result in results.latest() if not chosen or result.exercise in chosen]
     _sum_up(latest, results.path)
-    _tell_what_needs_eyes(found, latest)
+    _tell_what_needs_eyes(found, latest, submitted_folders(results.path.parent))
     return 1 if any(result.grader_failed for result in latest) else 2 if found.refused else 0
 
 
 def _need_some(found: Found, submitted: Path) -> None:
     """Raises HouseError where there is nothing to grade."""
     if not found.submissions:
+        _tell_quizzes(found)
         for sentence in found.refused:
             warn(f"{sentence} It is left out.")
         inside = submitted / "submitted"
         meant = f" Did you mean {inside}?" if inside.is_dir() else ""
         raise HouseError(f"{submitted} holds no submission: submitted/<student>/<exercise id>/<file>.{meant}")
+
+
+def _tell_quizzes(found: Found) -> None:
+    for name, students in found.quizzes.items():
+        whose = f"of {counted(students, 'student')}"
+        click.echo(plain(f"The quiz {name} {whose} is left out: nbgrader or Gradescope grades it."))
 
 
 def _judge(house: House, waiting: list[Submission], results: Results, how: _How, seed: int) -> bool:
@@ -264,10 +272,11 @@ def _sum_up(latest: list[Result], path: Path) -> None:
     click.echo(plain(f"What the class knows: grader class report {path.parent}"))
 
 
-def _tell_what_needs_eyes(found: Found, latest: list[Result]) -> None:
-    """Say last what a person should look at."""
+def _tell_what_needs_eyes(found: Found, latest: list[Result], folders: list[Path]) -> None:
+    """Say last what a person should look at. folders: from which all results came, those of other runs too."""
     there = {(one.student, one.exercise) for one in found.submissions}
-    gone = [one for one in latest if (one.student, one.exercise) not in there]
+    others = [one for one in latest if (one.student, one.exercise) not in there]
+    gone = [one for one in others if not places_of(folders, one.student, one.exercise)]
     sentences = needs_eyes(found, latest)
     sentences += [f"{one.student}/{one.exercise} is not there any more. Its result stands, and counts." for one in gone]
     _warn_of(sentences)
@@ -286,12 +295,13 @@ def _warn_of(sentences: list[str]) -> None:
 def merge_(folders: tuple[Path, ...], out: Path) -> None:
     """Put together what several runs of `grader grade --shard` wrote to FOLDERS.
 
-    OUT may hold results of before: what is new is added, and counts. Nothing is added, and the reason is said, if a
+    OUT may hold results of before: what is new is added, and counts. Nothing is written, and the reason is said, if a
     shard is missing or not finished, if the runs had different seeds or versions, or if a student handed in two files.
     """
+    batch = one_batch(folders)
     results = Results(out)
     with results.alone():
-        added = merge(folders, results)
+        added = merge(batch, results)
         keep_submitted(out, [place for folder in folders for place in submitted_folders(folder)])
     latest = results.latest()
     click.echo(f"{counted(len(latest), 'result')}, {added} of them new.")

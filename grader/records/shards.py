@@ -76,18 +76,29 @@ def _run_of(folder: Path) -> ShardRun | None:
         raise HouseError(f"{path} cannot be read: {why}. Grade that shard again.") from None
 
 
-def merge(folders: Sequence[Path], results: Results) -> int:
-    """Add to `results` what the folders hold and it does not; how many were added.
+class Batch(msgspec.Struct, frozen=True):
+    """What folders hold together."""
 
-    Raises HouseError, before anything is added, where the folders are not one batch: a shard is missing or not
-    finished, the seeds or the versions differ, a student handed in two files.
+    folders: list[Path]
+    counts: Kept
+
+
+def one_batch(folders: Sequence[Path]) -> Batch:
+    """What the folders hold. Writes nothing.
+
+    Raises HouseError where they are not one batch: a shard is missing or not finished, the seeds or the versions
+    differ, a student handed in two files.
     """
     runs = [(folder, _run_of(folder)) for folder in folders]
     _need_all(runs)
     full = [folder for folder, run in runs if not run or (folder / "results.jsonl").exists()]  # a shard may be empty
-    counts = _of_one_batch({folder: results_of(folder, brief) for folder in full})
-    new = {key: result for key, result in counts.items() if results.of(*key) != result}
-    for folder in full:
+    return Batch(full, _of_one_batch({folder: results_of(folder, brief) for folder in full}))
+
+
+def merge(batch: Batch, results: Results) -> int:
+    """Add to `results` what a batch holds and it does not; how many were added."""
+    new = {key: result for key, result in batch.counts.items() if results.of(*key) != result}
+    for folder in batch.folders:
         results.add_lines(_taken(new, folder))
     return len(new)
 

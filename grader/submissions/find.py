@@ -3,13 +3,14 @@
 Layout: `submitted/<student>/<exercise id>/<file>`, nbgrader's own; the file is a script or a notebook.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from grader.bank.catalog import Exercise, House
+from grader.bank.catalog import EXERCISE_ID, Exercise, House
 from grader.bank.layout import QUIZ, layout_of
 from grader.bank.source import survey
 from grader.base.errors import HouseError
@@ -20,6 +21,14 @@ from grader.submissions.notebook import LARGEST_NOTEBOOK, NotebookError, cells_o
 from grader.submissions.script import ScriptError, text_of_script
 
 _SUFFIXES = (".py", ".ipynb")
+_OF_TOOLS = {
+    ".cache", ".config", ".fseventsd", ".git", ".github", ".grader", ".hg", ".idea", ".ipynb_checkpoints", ".jupyter",
+    ".local", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".snapshot", ".Spotlight-V100", ".svn", ".Trashes",
+    ".venv", ".vscode",
+}  # fmt: skip
+"""Folders that no person made: they are passed over in silence."""
+_BESIDE = ("._", ".~", ".#", ".Trash-")
+"""How the names begin that macOS, Jupyter, Emacs and Linux desktops give to what is no submission."""
 
 _MOST_NAMED = 5
 _MOST_LOOKED_AT = 10
@@ -59,6 +68,8 @@ class Found(msgspec.Struct):
     """A sentence for each folder whose name is no student or no exercise."""
     folder: Path | None = None
     """Where they lie."""
+    quizzes: dict[str, int] = {}
+    """The name of each quiz that lies there, to how many students handed it in: other commands grade them."""
 
 
 def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Found:
@@ -74,8 +85,8 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
             continue
         for place in _folders(student, f"{student.name}/", found):
             exercise = house.exercises.get(place.name)
-            if exercise is None and any((place / f"{QUIZ}{suffix}").exists() for suffix in _SUFFIXES):
-                found.refused.append(f"{student.name}/{place.name} is a quiz, which nbgrader or Gradescope grades.")
+            if exercise is None and _is_quiz(place):
+                found.quizzes[place.name] = found.quizzes.get(place.name, 0) + 1
             elif exercise is None:
                 known = nearest(place.name, house.exercises)
                 found.refused.append(f"{student.name}/{place.name}: there is no exercise '{place.name}'.{known}")
@@ -85,13 +96,36 @@ def find_submissions(house: House, folder: Path, only: Sequence[str] = ()) -> Fo
     return found
 
 
+def _is_quiz(place: Path) -> bool:
+    """Whether a quiz was handed in there: by the name of its file, or by what a notebook of another name says."""
+    if EXERCISE_ID.fullmatch(place.name):
+        return False  # no quiz has such a name, so it is that of an exercise with a mistake in it
+    if any((place / f"{QUIZ}{suffix}").exists() for suffix in _SUFFIXES):
+        return True
+    says = json.dumps(f'quiz = "{place.name}"')[1:-1].encode()
+    return any(says in _data(place / name) for name in _names(place, ".ipynb")[:_MOST_LOOKED_AT])
+
+
+def _data(path: Path) -> bytes:
+    try:
+        return read_file(path, LARGEST_NOTEBOOK)
+    except OSError:
+        return b""
+
+
 def _folders(folder: Path, shown: str, found: Found) -> list[Path]:
-    """The folders in a folder. A link, a folder that cannot be read and a stray submission are refused by name."""
+    """The folders in a folder. What may be somebody's work and cannot be taken is refused by name."""
     folders = []
     try:
-        for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        for path in sorted(folder.iterdir()):
+            if path.name in _OF_TOOLS or path.name.startswith(_BESIDE):
+                continue
             if path.is_symlink():
                 found.refused.append(f"{shown}{path.name} is a link, and links are not followed.")
+            elif path.is_dir() and path.name.startswith("."):
+                found.refused.append(
+                    f"{shown}{path.name} begins with a dot, as what tools make: rename it, if it is a student's."
+                )
             elif path.is_dir():
                 folders.append(path)
             elif path.suffix in _SUFFIXES:

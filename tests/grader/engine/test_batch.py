@@ -75,24 +75,57 @@ def test_only_some_exercises(home):
     assert found(home, "dl_902_other").submissions == []
 
 
-def test_hidden_folders_and_other_files_are_passed_over(home):
+def test_what_tools_make_and_other_files_are_passed_over(home):
     hand_in(home, "ann", "a = 1")
-    hand_in(home, ".git", "a = 1")
+    for student in (".git", ".vscode", ".Trash-1000"):
+        hand_in(home, student, "a = 1")
     hand_in(home, "ann", "a = 1", exercise=".ipynb_checkpoints")
-    (home.root / "submitted" / "grades.csv").touch()
+    for name in ("grades.csv", ".DS_Store", "._running_mean.py", f"ann/.~{ID}.ipynb"):
+        (home.root / "submitted" / name).touch()
     got = found(home)
     assert (len(got.submissions), got.refused) == (1, [])
 
 
+def test_a_hidden_name_that_no_tool_gives_is_refused_by_name(home):
+    """It may be somebody's work, which would count nothing in silence."""
+    hand_in(home, ".ann", "a = 1")
+    hand_in(home, "bob", "a = 1", exercise=f".{ID}")
+    (home.root / "submitted/bob/.running_mean.py").touch()
+    (home.root / "submitted/.eve").symlink_to(home.root)
+    got = found(home)
+    assert got.submissions == []
+    assert got.refused == [
+        ".ann begins with a dot, as what tools make: rename it, if it is a student's.",
+        ".eve is a link, and links are not followed.",
+        f"bob/.{ID} begins with a dot, as what tools make: rename it, if it is a student's.",
+        "bob/.running_mean.py does not lie in submitted/<student>/<exercise id>/.",
+    ]
+
+
 def test_an_unknown_exercise_is_refused_by_name(home):
     hand_in(home, "ann", "a = 1", exercise="dl_901_runing_mean")
-    hand_in(home, "ann", "{}", "quiz.ipynb", exercise="week_3")
+    hand_in(home, "ann", "a = 1", "quiz.py", exercise="dl_901_mean")
     hand_in(home, "bob", "a = 1")
     got = found(home)
     assert [one.student for one in got.submissions] == ["bob"]
     assert got.refused == [
+        f"ann/dl_901_mean: there is no exercise 'dl_901_mean'. Did you mean '{ID}'?",
         f"ann/dl_901_runing_mean: there is no exercise 'dl_901_runing_mean'. Did you mean '{ID}'?",
-        "ann/week_3 is a quiz, which nbgrader or Gradescope grades.",
+    ]
+
+
+def test_a_quiz_is_known_by_its_file_or_by_what_it_says(home):
+    hand_in(home, "ann", "{}", "quiz.ipynb", exercise="week_3")
+    hand_in(home, "bob", "answer = {}", "quiz.py", exercise="week_3")
+    setup = 'from grader.lab import quiz_check\nquiz = "week_3"\n'
+    hand_in(home, "cyd", notebook(setup), "quiz (1).ipynb", exercise="week_3")
+    hand_in(home, "dan", notebook(setup), "quiz (1).ipynb", exercise="week_33")
+    os.mkfifo(place_of(home, "eve", "week_3") / "quiz (1).ipynb")
+    got = found(home)
+    assert got.quizzes == {"week_3": 3}
+    assert got.refused == [
+        "dan/week_33: there is no exercise 'week_33'.",
+        "eve/week_3: there is no exercise 'week_3'.",
     ]
 
 
@@ -512,6 +545,30 @@ def test_what_needs_eyes_is_said_at_the_end(home):
     assert "What the class knows: grader class report all" in merged.out
 
 
+def test_quizzes_are_left_out_in_a_sentence_and_need_nobodys_eyes(home):
+    hand_in(home, "ann", "def f(:")
+    for student in ("ann", "bob"):
+        hand_in(home, student, "{}", "quiz.ipynb", exercise="week_3")
+    done = home.grader("grade", "submitted", "--out", "results")
+    assert done.code == 0
+    assert "The quiz week_3 of 2 students is left out: nbgrader or Gradescope grades it." in done.out
+    assert "quiz" not in done.err
+    (place_of(home) / "running_mean.py").unlink()
+    place_of(home).rmdir()
+    done = home.grader("grade", "submitted", "--out", "results")
+    assert done.code == 2
+    assert "The quiz week_3 of 2 students" in done.out
+    assert "holds no submission" in done.err
+
+
+def test_a_merge_that_is_refused_makes_nothing(home):
+    (home.root / "out.1").mkdir()
+    done = home.grader("merge", "out.1", "--out", "all")
+    assert done.code == 2
+    assert "results.jsonl is missing" in done.err
+    assert not (home.root / "all").exists()
+
+
 def test_a_disk_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch):
     def refused(*args, **kwargs):
         raise OSError(30, "Read-only file system")
@@ -703,6 +760,29 @@ def test_what_was_withdrawn_still_counts_and_is_named(home):
     done = home.grader("grade", "submitted", "--out", "results")
     assert f"ann/{ID} is not there any more. Its result stands, and counts." in done.err
     assert "1 submission, 1 of them graded already." in done.out
+
+
+def test_what_another_run_graded_into_the_folder_is_still_there(home):
+    """A second share of the batch, then the submissions of another week."""
+    students = ("ann", "bob", "cyd", "dan")
+    for student in students:
+        hand_in(home, student, "def f(:")
+    shared = ["grade", "submitted", "--out", "results", "--seed", "7"]
+    counts = []
+    for number in (1, 2):
+        done = home.grader(*shared, "--shard", f"{number}/2")
+        assert "not there any more" not in done.err
+        counts.append(len(lines(home)))
+    assert 0 < counts[0] < counts[1] == len(students), "both shares have some"
+    place = home.root / "week 2" / "eve" / ID
+    place.mkdir(parents=True)
+    (place / "running_mean.py").write_text("def f(:")
+    done = home.grader("grade", "week 2", "--out", "results")
+    assert "not there any more" not in done.err
+    shutil.rmtree(home.root / "submitted" / "bob")
+    done = home.grader("grade", "week 2", "--out", "results")
+    assert done.err.count("not there any more") == 1
+    assert f"bob/{ID} is not there any more. Its result stands, and counts." in done.err
 
 
 DYING = """

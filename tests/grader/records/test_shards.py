@@ -5,7 +5,7 @@ import pytest
 
 from grader.base.errors import HouseError
 from grader.records.results import Results, results_of
-from grader.records.shards import Shard, ShardRun, merge, read_shard
+from grader.records.shards import Shard, ShardRun, merge, one_batch, read_shard
 from grader.verdicts.result import Result
 
 STUDENTS = [f"student {number}" for number in range(400)]
@@ -57,12 +57,12 @@ def test_shards_become_one_batch_and_nothing_is_added_twice(graded, tmp_path):
     folders[2].mkdir()
     shard(3, 3).write(folders[2])  # a shard without a submission
     results = Results(tmp_path / "all")
-    assert merge(folders, results) == 2
+    assert merge(one_batch(folders), results) == 2
     assert results_of(tmp_path / "all") == [ann, bob], "the newest of each"
-    assert merge(folders, Results(tmp_path / "all")) == 0
+    assert merge(one_batch(folders), Results(tmp_path / "all")) == 0
 
     again = result("ann", source="c")
-    assert merge([graded("4", again)], Results(tmp_path / "all")) == 1
+    assert merge(one_batch([graded("4", again)]), Results(tmp_path / "all")) == 1
     assert results_of(tmp_path / "all") == [again, bob]
 
 
@@ -71,7 +71,7 @@ def test_a_line_is_taken_as_it_is(graded, tmp_path):
     line = (folder / "results.jsonl").read_bytes()
     named = line.replace(b'"student"', b'"of_a_later_grader": 1, "student"')
     (folder / "results.jsonl").write_bytes(named + line[:40])  # and one that a crash cut short
-    merge([folder], Results(tmp_path / "all"))
+    merge(one_batch([folder]), Results(tmp_path / "all"))
     assert (tmp_path / "all" / "results.jsonl").read_bytes() == named
 
 
@@ -90,34 +90,33 @@ def test_a_line_is_taken_as_it_is(graded, tmp_path):
 def test_what_are_not_all_shards_of_one_batch(graded, tmp_path, make, says):
     folders = [graded(str(number), result(f"s{number}"), run=run) for number, run in enumerate(make)]
     with pytest.raises(HouseError, match=says):
-        merge(folders, Results(tmp_path / "all"))
-    assert not (tmp_path / "all" / "results.jsonl").exists()
+        one_batch(folders)
 
 
 def test_what_was_judged_by_two_versions(graded, tmp_path):
     folders = [graded("1", result("ann")), graded("2", result("bob", torch="3"))]
     with pytest.raises(HouseError, match=r"dl_901 was not judged by the same versions: 'torch' is 2 in .*1, and 3 in"):
-        merge(folders, Results(tmp_path / "all"))
+        one_batch(folders)
 
 
 def test_a_student_with_two_files(graded, tmp_path):
     with pytest.raises(HouseError, match=r"ann handed in two files for dl_901: .*Grade the one that counts"):
-        merge([graded("1", result()), graded("2", result(source="b"))], Results(tmp_path / "all"))
+        one_batch([graded("1", result()), graded("2", result(source="b"))])
     same = [graded("3", result(seed=4)), graded("4", result(seed=5))]
-    assert merge(same, Results(tmp_path / "all")) == 1
-    assert merge(same, Results(tmp_path / "all")) == 0
+    assert merge(one_batch(same), Results(tmp_path / "all")) == 1
+    assert merge(one_batch(same), Results(tmp_path / "all")) == 0
 
 
 def test_what_cannot_be_read(graded, tmp_path):
     with pytest.raises(HouseError, match=r"nowhere.*results\.jsonl is missing"):
-        merge([tmp_path / "nowhere"], Results(tmp_path / "all"))
+        one_batch([tmp_path / "nowhere"])
     (tmp_path / "file").touch()
     with pytest.raises(HouseError, match=r"file/results\.jsonl cannot be read: Not a directory\.$"):
-        merge([tmp_path / "file"], Results(tmp_path / "all"))
+        one_batch([tmp_path / "file"])
     folder = graded("1", result())
     (folder / "shard.json").write_text("{")
     with pytest.raises(HouseError, match=r"shard\.json cannot be read: .* Grade that shard again"):
-        merge([folder], Results(tmp_path / "all"))
+        one_batch([folder])
     (folder / "shard.json").write_bytes(msgspec.json.encode({"shard": 1}))
     with pytest.raises(HouseError, match="cannot be read"):
-        merge([folder], Results(tmp_path / "all"))
+        one_batch([folder])
