@@ -4,6 +4,7 @@ A program is a list of steps (operation, operands, arguments, options), one for 
 the number of a node (leaves come first), or a constant in a list of its own.
 """
 
+import gc
 import operator
 import sys
 
@@ -61,6 +62,12 @@ def numeric(module, x, cubes, pairs, options):
     return {"grad": _array(grad), "calls": len(shapes), "strange": strange[:1]}
 
 
+def numerics(module, cases):
+    """The gradients of several such functions, seen once all calls are over."""
+    found = [numeric(module, *one)["grad"] for one in cases]
+    return [np.array(grad) for grad in found]
+
+
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +119,23 @@ def untouched(module, leaves, program):
     fresh = [all(made is not node for node in nodes[:i]) for i, made in enumerate(nodes)]
     kinds = [isinstance(node, module.Value) for node in nodes]
     return {
-        "data": [float(n.data) for n in nodes],
-        "grads": [float(n.grad) for n in nodes],
+        "data": [n.data for n in nodes],
+        "grads": [n.grad for n in nodes],
         "new": fresh,
         "kind": kinds,
     }
+
+
+def given_grads(module, x):
+    """The grads of x and of x·x after each backward of it: both set to 100 before, set once more, and left."""
+    leaf, found = module.Value(x), []
+    out = leaf * leaf
+    for given in ((100.0, 100.0), (100.0, 100.0), None):
+        if given:
+            leaf.grad, out.grad = given
+        out.backward()
+        found.append((float(leaf.grad), float(out.grad)))
+    return found
 
 
 def descended(module, leaves, program, rate, steps):
@@ -206,18 +225,34 @@ def fresh_tensors(module, leaves, program):
 def shared_grads(module, leaves, program, upstream):
     """The grads of all nodes where, after backward, 1,000 was added in place to each in turn and taken off again.
 
-    Row i has what the grads of all nodes are while that of node i is larger.
+    Row i has what the grads of the other nodes are, and upstream, while that of node i is larger.
     """
     nodes = _built([module.Tensor(one) for one in leaves], program)
     nodes[-1].backward(upstream)
     rows = []
     for node in nodes:
-        kept = np.array(node.grad)
-        if node.grad.flags.writeable:
+        kept, is_open = np.array(node.grad), node.grad.flags.writeable
+        if is_open:
             node.grad += 1000
-        rows.append([np.array(other.grad) for other in nodes if other is not node])
-        node.grad = kept
-    return {"rows": rows, "upstream": upstream.copy()}
+        rows.append([*(np.array(other.grad) for other in nodes if other is not node), upstream.copy()])
+        if is_open:
+            node.grad[...] = kept  # in place: a view of another grad stays one
+    return rows
+
+
+def shared_before_and_beside(module, leaves):
+    """Grads to each of which 1,000 was added in place: before any backward, and of two roots after theirs."""
+    a, b = (module.Tensor(one) for one in leaves)
+    nodes = [a, b, a + b]
+    for node in nodes:
+        node.grad += 1000
+    before = [np.array(node.grad) for node in nodes]
+    roots = [a.sum(), b.sum()]
+    for root in roots:
+        root.backward()
+    for root in roots:
+        root.grad += 1000
+    return {"before": before, "roots": [np.array(root.grad) for root in roots]}
 
 
 def continued(module, x, grad):
@@ -263,6 +298,33 @@ def duals(module, numbers, tangents, program):
     return {"value": [float(node.value) for node in nodes], "tangent": [float(node.tangent) for node in nodes]}
 
 
+_STEPS = {
+    "+": lambda one: one + 0.5,
+    "x + x": lambda one: one + one,
+    "*": lambda one: one * 0.5,
+    "**": lambda one: one**1.01,
+    "exp and log": lambda one: one.exp().log(),
+    "tanh": lambda one: one.tanh(),
+    "relu": lambda one: one.relu(),
+}
+
+
+def left_duals(module, steps):
+    """For each operation, how many Duals are in memory after a chain of so many, of which only the last is held."""
+    found = {}
+    for name, step in _STEPS.items():
+        before, out = _count_duals(module), module.Dual(0.5, 1.0)
+        for _ in range(steps):
+            out = step(out)
+        found[name] = _count_duals(module) - before
+    return found
+
+
+def _count_duals(module):
+    gc.collect()
+    return sum(issubclass(type(one), module.Dual) for one in gc.get_objects())
+
+
 def derivatives(module, x, program, outputs, mode):
     """`jacobian` of the function that gives these nodes of a program, how often it was called, and with what.
 
@@ -272,6 +334,8 @@ def derivatives(module, x, program, outputs, mode):
 
     def f(inputs):
         calls.append(len(inputs))
+        if not isinstance(inputs, list):
+            kinds.add(f"a {type(inputs).__name__}")
         for one in inputs:
             kinds.add(
                 "Dual" if isinstance(one, module.Dual) else "Value" if isinstance(one, module.Value) else "others"
