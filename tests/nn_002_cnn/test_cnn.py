@@ -30,7 +30,7 @@ GEOMETRIES = {
 }
 
 
-CHANNELS = {name: [(2, 3, 4), (3, 2, 5), (1, 5, 2)][i % 3] for i, name in enumerate(GEOMETRIES)}
+CHANNELS = {name: [(2, 3, 4), (6, 2, 5), (1, 5, 2)][i % 3] for i, name in enumerate(GEOMETRIES)}
 """n, c and o, for each of the geometries."""
 
 
@@ -116,6 +116,8 @@ def test_output_size_by_hand(attempt):
     """7 pixels have 5 places for a kernel of 3, and 3 places at stride 2."""
     for arguments, want in [((7, 3), 5), ((7, 3, 2), 3), ((8, 3, 2), 3), ((7, 3, 2, 1), 4), ((7, 3, 1, 0, 2), 3)]:
         agree(attempt.conv_output_size(*arguments), want, of=f"conv_output_size{arguments}")
+    large = 2**24 + 4, 3  # more than a float of 32 bits tells apart
+    agree(attempt.conv_output_size(*large), 2**24 + 2, of=f"conv_output_size{large}")
 
 
 @part("conv_output_size")
@@ -462,14 +464,14 @@ def test_conv2d_of_any_geometry(attempt, draw, name):
 def test_conv2d_in_groups(attempt, draw, name):
     """The first outputs see the first channels alone, and so on."""
     c, o, groups = GROUPED[name]
-    size, *geometry = GEOMETRIES["all of it"]
-    x, w, b = layer(draw, size, geometry[0], 2, c, o, groups)
-    of = f"conv2d of x (2, {c}, {size[0]}, {size[1]}), o={o}, groups={groups}, {said(geometry)}"
-    known = conv_mistakes(x, w, b, geometry, groups)
-    for bias, title in ((b, ""), (None, ", no bias")):
-        want = convolved(x, w, bias, geometry, groups)
-        got = attempt.conv2d(x, w, bias, *geometry[1:], groups)
-        agree(got, want, axes="n o h w", of=of + title, tol=EXACT, known=None if bias is None else known)
+    for size, *geometry in (GEOMETRIES["all of it"], GEOMETRIES["the other way round"]):
+        x, w, b = layer(draw, size, geometry[0], 2, c, o, groups)
+        of = f"conv2d of x (2, {c}, {size[0]}, {size[1]}), o={o}, groups={groups}, {said(geometry)}"
+        known = conv_mistakes(x, w, b, geometry, groups)
+        for bias, title in ((b, ""), (None, ", no bias")):
+            want = convolved(x, w, bias, geometry, groups)
+            got = attempt.conv2d(x, w, bias, *geometry[1:], groups)
+            agree(got, want, axes="n o h w", of=of + title, tol=EXACT, known=None if bias is None else known)
 
 
 @part("conv2d")
@@ -634,12 +636,12 @@ def test_conv2d_backward_of_any_geometry(attempt, draw, name):
 def test_conv2d_backward_in_groups(attempt, draw, name):
     """Gradients stay within their group."""
     c, o, groups = GROUPED[name]
-    size, *geometry = GEOMETRIES["the other way round"]
-    x, w, _ = layer(draw, size, geometry[0], 2, c, o, groups)
-    dout = turned(numbers(draw).normal(size=(2, o, *output_size(size, geometry))))
-    of = f"conv2d_backward of x (2, {c}, {size[0]}, {size[1]}), o={o}, groups={groups}, {said(geometry)}: (dx, dw, db)"
-    want = convolution_gradients(x, w, dout, geometry, groups)
-    agree(attempt.conv2d_backward(x, w, dout, *geometry[1:], groups), want, of=of, tol=EXACT)
+    for size, *geometry in (GEOMETRIES["the other way round"], GEOMETRIES["all of it"]):
+        x, w, _ = layer(draw, size, geometry[0], 2, c, o, groups)
+        dout = turned(numbers(draw).normal(size=(2, o, *output_size(size, geometry))))
+        of = f"conv2d_backward of x {x.shape}, o={o}, groups={groups}, {said(geometry)}: (dx, dw, db)"
+        want = convolution_gradients(x, w, dout, geometry, groups)
+        agree(attempt.conv2d_backward(x, w, dout, *geometry[1:], groups), want, of=of, tol=EXACT)
 
 
 STACKS = {
@@ -806,8 +808,8 @@ def test_pool2d_by_hand(attempt):
 def test_pool2d_of_any_geometry(attempt, draw, kind, name):
     """Each output is the maximum, or the average, of its window in its channel."""
     size, *geometry = POOLS[name]
-    x = image(draw, 2, 3, size) - 1.5
-    of = f"pool2d of {kind}, x (2, 3, {size[0]}, {size[1]}), kernel, stride, padding {tuple(geometry)}"
+    x = image(draw, 5, 3, size) - 1.5
+    of = f"pool2d of {kind}, x {x.shape}, kernel, stride, padding {tuple(geometry)}"
     known = pool_mistakes(kind, x, geometry)
     want = pooled(kind, x, *geometry)
     agree(attempt.pool2d(kind, x, *geometry), want, axes="n c h w", of=of, tol=EXACT, known=known)
@@ -883,9 +885,9 @@ def test_pool2d_backward_by_hand(attempt):
 def test_pool2d_backward_of_any_geometry(attempt, draw, kind, name):
     """Each pixel gets the sum over its windows; what falls on padding is lost, and pixels left over get 0."""
     size, *geometry = POOLS[name]
-    x = image(draw, 2, 3, size) - 1.5
+    x = image(draw, 5, 3, size) - 1.5
     dout = turned(numbers(draw).normal(size=pooled(kind, x, *geometry).shape))
-    of = f"pool2d_backward of {kind}, x (2, 3, {size[0]}, {size[1]}), kernel, stride, padding {tuple(geometry)}"
+    of = f"pool2d_backward of {kind}, x {x.shape}, kernel, stride, padding {tuple(geometry)}"
     known = pool_back_mistakes(kind, x, dout, geometry)
     want = pooled_back(kind, x, dout, geometry)
     agree(attempt.pool2d_backward(kind, x, dout, *geometry), want, axes="n c h w", of=of, tol=EXACT, known=known)
@@ -928,7 +930,7 @@ def test_pool2d_remembers_nothing(attempt, draw):
 def test_pooling_that_there_is_not(attempt):
     """Another kind is a ValueError."""
     x = np.ones((1, 1, 2, 2))
-    for kind in ("mean", "maximum", "min", "Max"):
+    for kind in ("mean", "maximum", "min", "Max", "avg", "a", ""):
         with refusal(ValueError, of=f"pool2d of {kind!r}"):
             attempt.pool2d(kind, x, (2, 2), (2, 2))
         with refusal(ValueError, of=f"pool2d_backward of {kind!r}"):
@@ -1011,10 +1013,10 @@ def test_conv_transpose2d_of_any_geometry(attempt, draw, name):
     """Prints of the kernel, stride apart, add up; padding is cut off, output_padding kept, the bias is everywhere."""
     size, kernel, stride, padding, output_padding = PRINTS[name]
     rng = numbers(draw)
-    x, w, b = rng.normal(size=(2, 3, *size)), rng.normal(size=(3, 4, *kernel)), rng.normal(size=4)
+    x, w, b = rng.normal(size=(5, 3, *size)), rng.normal(size=(3, 4, *kernel)), rng.normal(size=4)
     x, w = turned(x), turned(w)
     how = stride, padding, output_padding
-    of = "conv_transpose2d of x (2, 3, {}, {}), kernel {}, stride {}, padding {}, output_padding {}"
+    of = "conv_transpose2d of x (5, 3, {}, {}), kernel {}, stride {}, padding {}, output_padding {}"
     of = of.format(*size, kernel, *how)
     known = print_mistakes(x, w, b, *how)
     agree(
@@ -1092,6 +1094,8 @@ COSTS = {
     "depthwise, no bias": (32, 32, (3, 3), (112, 112), 32, False),
     "LeNet-5's first linear layer": (16, 120, (5, 5), (1, 1)),
     "VGG-16's first linear layer": (512, 4096, (7, 7), (1, 1)),
+    "more than 32 bits hold": (2048, 2048, (3, 3), (512, 512)),
+    "more than a float holds": (65_537, 65_535, (3, 3), (1001, 1003)),
 }
 
 
@@ -1106,7 +1110,14 @@ def test_conv_cost(attempt, name):
 
 @part("conv_cost")
 @pytest.mark.parametrize(
-    "case", [(32, 64, (3, 3), (112, 112), False), (5, 7, (2, 3), (11, 13)), (8, 3, (5, 1), (2, 9), True)], ids=str
+    "case",
+    [
+        (32, 64, (3, 3), (112, 112), False),
+        (5, 7, (2, 3), (11, 13)),
+        (8, 3, (5, 1), (2, 9), True),
+        (65_535, 65_537, (3, 3), (2001, 2003)),
+    ],
+    ids=str,
 )
 def test_separable_cost(attempt, case):
     """Depthwise with the kernel, then 1×1: the sums of both layers, each with its own bias."""
@@ -1149,7 +1160,8 @@ def test_linear_as_conv_by_hand(attempt):
 def test_linear_as_conv_of_any_shape(attempt, draw, shape):
     """The kernel of output o is column o of w, laid over (c, h, w)."""
     rng = numbers(draw)
-    for w in (rng.normal(size=(math.prod(shape), 4)), turned(rng.normal(size=(math.prod(shape), 4)))):
+    rows = math.prod(shape)
+    for w in (rng.normal(size=(rows, 4)), turned(rng.normal(size=(rows, 4))), rng.normal(size=(rows, 1))):
         want = kernels(w, shape)
         known = {
             "a reshape without the transpose": w.reshape(want.shape),
@@ -1164,6 +1176,13 @@ def test_linear_as_conv_of_any_shape(attempt, draw, shape):
             of=f"linear_as_conv of w, shape {shape}",
             known=known,
         )
+
+
+@part("linear_as_conv")
+def test_linear_as_conv_remembers_nothing(attempt, draw):
+    """Each call is about the weights that it gets, and its kernels stay while others come."""
+    cases = [(numbers(draw).normal(size=(12, 4)), (2, 3, 2)) for _ in range(2)]
+    hold_each_anew(attempt, "linear_as_conv", cases, [kernels(*one) for one in cases], "linear_as_conv of w (12, 4)")
 
 
 @part("linear_as_conv")
