@@ -949,7 +949,7 @@ def test_gru_reset_that_there_is_not(attempt, draw):
     """Another reset is a ValueError."""
     rng = numbers(draw)
     given = drawn(rng, 2, 3), drawn(rng, 2, 5), gru_weights(rng, 3, 5)
-    for reset in ("between", "", "beforehand"):
+    for reset in ("between", "", "beforehand", "After"):
         with refusal(ValueError, of=f"gru_step with reset={reset!r}"):
             attempt.gru_step(*given, reset)
 
@@ -1233,7 +1233,7 @@ def test_run_padded_by_hand(attempt):
     third = 0.8 * math.tanh(0.590625)
     known = {"states that go on through the padding": (np.array([[[first], [second], [third]]]), np.array([[third]]))}
     of = "run_padded of one sequence of 2 in 3 steps, with constant gates"
-    hold_padded(attempt.run_padded(x, np.array([2]), weights), want, of, known)
+    hold_padded(attempt.run_padded(x, np.array([2], dtype=np.int32), weights), want, of, known)
 
 
 @part("run_padded")
@@ -1283,10 +1283,13 @@ def test_run_padded_gives_new_arrays(attempt, reference, draw):
 def test_run_padded_refuses(attempt, draw):
     """A length lies in 0 ... t."""
     rng = numbers(draw)
-    weights = lstm_weights(rng, 2, 3)
+    weights, reverse = lstm_weights(rng, 2, 3), lstm_weights(rng, 2, 3)
     for t, lengths in ((4, [2, 5, 3]), (4, [3, -1, 2]), (4, [1, 9, 0]), (4, [4, -7, 1]), (0, [0, 1, 0])):
-        with refusal(ValueError, of=f"run_padded of {t} steps with lengths {lengths}"):
-            attempt.run_padded(rng.normal(size=(3, t, 2)), np.array(lengths), weights)
+        x, of = rng.normal(size=(3, t, 2)), f"run_padded of {t} steps with lengths {lengths}"
+        with refusal(ValueError, of=of):
+            attempt.run_padded(x, np.array(lengths), weights)
+        with refusal(ValueError, of=f"{of}, two directions"):
+            attempt.run_padded(x, np.array(lengths), weights, reverse)
 
 
 # --- variational_dropout ----------------------------------------------------------------------------------------------
@@ -1322,6 +1325,9 @@ def test_dropout_drops_independently(attempt, draw, p, n, d, calls):
     dropped = got.reshape(calls if calls > 1 else n, -1) == 0
     hold_independent(torch.from_numpy(dropped), p, f"{of}: dropped", lambda k: f"entry {k}")
     hold_rate(int(dropped.sum()), dropped.size, p, f"{of}: dropped")
+    rare, many = 0.00005, 299_999  # of chance in 10,000 levels nothing that is dropped is left, or twice as much
+    got = attempt.run(drivers.masks, (many, 1, 10), rare, draw.random.getrandbits(32), 1)
+    hold_rate(int((got == 0).sum()), got.size, rare, f"variational_dropout of x ({many}, 1, 10), p = {rare:g}: dropped")
 
 
 @part("variational_dropout")
@@ -1372,9 +1378,12 @@ def test_dropout_of_any_size(attempt, draw, shape):
 
 
 @part("variational_dropout")
-@pytest.mark.parametrize("p", [1.0, -0.1, 1.5, math.nan])
+@pytest.mark.parametrize("p", [1.0, -0.1, 1.5, -1e-12, math.nan])
 def test_dropout_refuses(attempt, p):
-    """p is a probability below 1."""
+    """p is a probability below 1, however near."""
+    x, near = np.ones((2, 3, 4)), 1 - 1e-9
+    out, mask = attempt.run(drivers.dropped, x, near, 1)
+    agree(out, x * (mask != 0) / (1 - near), axes="n t d", of="out of variational_dropout of ones with p = 1 - 1e-9")
     for training in (True, False):
         with refusal(ValueError, of=f"variational_dropout with p = {p}, training={training}"):
             attempt.run(drivers.dropped, np.ones((2, 3, 4)), p, 1, training=training)
@@ -1443,6 +1452,6 @@ def test_count_by_name(attempt):
 @part("recurrent_parameter_count")
 def test_count_of_a_cell_that_there_is_not(attempt):
     """Another cell is a ValueError."""
-    for cell in ("transformer", "LSTM ", "lstmp", "relu", "gr", ""):
+    for cell in ("transformer", "LSTM", "lstm ", "lstmp", "relu", "gr", ""):
         with refusal(ValueError, of=f"recurrent_parameter_count({cell!r}, 3, 4)"):
             attempt.recurrent_parameter_count(cell, 3, 4)
