@@ -71,21 +71,28 @@ def _again(bench: Bench, id: str) -> float:
 def withheld(bench: Bench, first: int) -> Section:
     """No check passes if one of its first answers is taken away. first: how many of these are tried."""
 
-    def variant(number: int, *, refuse: bool) -> Variant:
+    def judged(number: int, *, refuse: bool, only: tuple[str, ...] = ()) -> Variant:
         file, text = bench.collected.file, bench.solution
         return Variant(
-            f"{number} {refuse}", text, channel=lambda: Withheld(file.in_process(text), number, refuse=refuse)
+            f"{number} {refuse}",
+            text,
+            channel=lambda: Withheld(file.in_process(text), number, refuse=refuse),
+            only=only,
         )
 
-    numbers = range(1, first + 1)
-    outcomes = bench.judge([variant(number, refuse=refuse) for number in numbers for refuse in (True, False)])
-    found = [f"withholding answer {name.split()[0]}: {one.died}" for name, one in outcomes.items() if one.died]
-    for number in numbers:
-        asks, passes = (
-            {check.id for check in outcomes[f"{number} {refuse}"].checks if (check.verdict is Verdict.PASSED) != refuse}
-            for refuse in (True, False)
-        )
-        found += [f"{id} passes without its answer {number}: it does not look at it." for id in sorted(asks & passes)]
+    def by_number(variants: list[Variant]) -> dict[int, Outcome]:
+        return {int(name.split()[0]): one for name, one in bench.judge(variants).items()}
+
+    taken = by_number([judged(number, refuse=False) for number in range(1, first + 1)])
+    passed = {
+        number: tuple(check.id for check in one.checks if check.verdict is Verdict.PASSED)
+        for number, one in taken.items()
+    }
+    refused = by_number([judged(number, refuse=True, only=ids) for number, ids in passed.items() if ids])
+    found = [f"withholding answer {n}: {one.died}" for n, one in (*taken.items(), *refused.items()) if one.died]
+    for number, one in refused.items():
+        asks = sorted(check.id for check in one.checks if check.verdict is not Verdict.PASSED)
+        found += [f"{id} passes without its answer {number}: it does not look at it." for id in asks]
     return found, f"each check looks at its first {first} answer{'s' * (first > 1)}"
 
 
