@@ -109,9 +109,14 @@ def _tensors():
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
-def left_by_function(module, function, *args):
-    args = [x.requires_grad_() if x.is_floating_point() else x for x in args]
-    return _left(lambda: getattr(module, function)(*args))
+def left_by_function(module, function, *args, grad):
+    args = [x.requires_grad_(grad) if torch.is_tensor(x) and x.is_floating_point() else x for x in args]
+
+    def call():
+        results = getattr(module, function)(*args)
+        return (results,) if torch.is_tensor(results) else results
+
+    return _left(call)
 
 
 def left_by_layer(module, x, memory, heads, weights):

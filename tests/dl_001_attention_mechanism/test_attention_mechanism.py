@@ -98,6 +98,8 @@ def test_shapes_and_strides(attempt, draw, dtype):
         (draw.normal(2, 3, 1, 5, dtype=kind), 2),
         (strided(draw, 3, 11, 4, dtype=kind), 1),
         (draw.normal(1, 7, dtype=kind).expand(3, 7), 1),
+        (draw.normal(0, 5, dtype=kind), 1),
+        (draw.normal(3, 0, 2, dtype=kind), -1),
     ]
     for (x, dim), got in zip(xs, attempt.each("softmax", xs), strict=True):
         agree(got, x.softmax(dim), of=f"softmax of {tuple(x.shape)}, dim={dim}")
@@ -142,6 +144,20 @@ def test_softmax_gradients(attempt, draw):
         out, grads = attempt.gradients("softmax", x, dim, upstream=g)
         agree(out, y, axes="i j k", of=f"softmax of (5, 4, 3), dim={dim}")
         agree(grads[0], want, axes="i j k", of=f"gradient of softmax for x, dim={dim}")
+
+
+def hold_keeps_nothing(attempt, name, want, *args, grad=True):
+    """Of a call nothing is left once its results are gone. want: the results, a tuple."""
+    said, left, nodes = attempt.run(drivers.left_by_function, name, *args, grad=grad)
+    agree(tuple(said), want, of=f"what {name} returned")
+    hold_nothing_left(left, nodes, name)
+
+
+@part("softmax")
+def test_softmax_keeps_nothing(attempt, draw):
+    """When the result is gone, no tensor and no graph of the call is left."""
+    x = draw.normal(3, 5)
+    hold_keeps_nothing(attempt, "softmax", (x.softmax(1),), x, 1)
 
 
 # -------------------------------------------------------------------------------------- scaled_dot_product_attention
@@ -203,6 +219,9 @@ def test_a_given_scale(attempt, draw):
         known = {"the given scale times 1/sqrt(d)": attend(q, k, v, None, scale / 2)} if scale else {}
         known |= {"the default scale": attend(q, k, v)}
         agree(got, attend(q, k, v, None, scale), of=f"(output, weights) with scale={scale}", known=known)
+    mask = holes(draw, 5, 7)
+    got = attempt.scaled_dot_product_attention(q, k, v, mask, 0.9)
+    agree(got, attend(q, k, v, mask, 0.9), of="(output, weights) with scale=0.9 and a mask")
 
 
 @part("scaled_dot_product_attention")
@@ -243,9 +262,11 @@ def test_queries_that_see_nothing(attempt, draw, dtype):
 
 @part("scaled_dot_product_attention")
 @DTYPES
-@pytest.mark.parametrize("size", [1e2, 1e10], ids=str)
+@pytest.mark.parametrize("size", [1e2, 1e10, "the largest"], ids=str)
 def test_scores_of_any_size(attempt, draw, size, dtype):
     """Large scores do not overflow, and one that is seen, however far below, beats one that is hidden."""
+    if size == "the largest":
+        size = 1e36 if dtype == "float32" else 1e300
     q, k, v = (x.abs() + 0.1 for x in inputs_of(draw, 2, 3, dtype=of_type(dtype)))
     mask = holes(draw, 2, 3, 5, 7)
     q[:, :, 2], k[:, :, 4] = 0.0, 0.0  # the scores of one query, and of one key, are all 0
@@ -319,6 +340,25 @@ def test_attention_gradients(attempt, draw, masked):
 
 
 @part("scaled_dot_product_attention")
+@pytest.mark.parametrize(
+    ("dtype", "tol"), [("float64", 1e-8), ("float32", 1e-4), ("float16", 4e-2), ("bfloat16", 2e-1)]
+)
+@pytest.mark.parametrize("scale", [None, 0.7])
+def test_attention_gradients_in_each_dtype(attempt, draw, dtype, tol, scale):
+    """Gradients flow to q, k and v in each dtype, with the default scale or a given one."""
+    inputs = inputs_of(draw, 2, 3, scale=0.7)
+    mask, g = holes(draw, 5, 7), (draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7))
+    inputs, g = ([x.to(of_type(dtype)) for x in one] for one in (inputs, g))
+    exact = [[x.double() for x in one] for one in (inputs, g)]
+    want_out, want = gradients(lambda *x: attend(*x, mask, scale), *exact)
+    out, got = attempt.gradients("scaled_dot_product_attention", *inputs, mask, scale, upstream=tuple(g))
+    want_out = tuple(x.to(of_type(dtype)) for x in want_out)
+    agree(out, want_out, of=f"(output, weights) in {dtype}, scale={scale}", tol=tol)
+    for name, grad, wanted in zip("qkv", got[:3], want, strict=True):
+        agree(grad, wanted.to(of_type(dtype)), of=f"gradient of {name} in {dtype}, scale={scale}", tol=tol)
+
+
+@part("scaled_dot_product_attention")
 @GRAD
 @pytest.mark.parametrize("masked", [False, True], ids=["no mask", "mask"])
 def test_attention_costs_two_products(attempt, draw, grad, masked):
@@ -358,9 +398,7 @@ def test_attention_keeps_nothing(attempt, draw):
     """When the results are gone, no tensor and no graph of the call is left."""
     q, k, v = inputs_of(draw, 2, 3)
     mask = holes(draw, 5, 7)
-    said, left, nodes = attempt.run(drivers.left_by_function, "scaled_dot_product_attention", q, k, v, mask)
-    agree(tuple(said), attend(q, k, v, mask), of="(output, weights)")
-    hold_nothing_left(left, nodes, "scaled_dot_product_attention")
+    hold_keeps_nothing(attempt, "scaled_dot_product_attention", attend(q, k, v, mask), q, k, v, mask)
 
 
 # ---------------------------------------------------------------------------------------------------- attention_mask
@@ -607,6 +645,34 @@ def test_padded_memory_may_hold_anything(attempt, draw):
 
 
 @part("MultiHeadAttention")
+def test_padding_of_self_attention(attempt, draw):
+    """In self-attention what a padded token holds, NaN too, changes no other token; its own output is its query's."""
+    weights, x = layer_weights(draw, 6), draw.normal(2, 5, 6)
+    mask = (torch.arange(5) < torch.tensor([3, 5])[:, None])[:, None, None]
+    want = layer_oracle(x, x, 3, weights, mask)
+    of = "(output, weights) of x (2, 5, 6), whose first sequence has three tokens and two of padding"
+    agree(attempt.run(drivers.multi_head, x, 3, *weights, mask=mask), want, of=of)
+    x[0, 3:] = NAN
+    out, shown = attempt.run(drivers.multi_head, x, 3, *weights, mask=mask)
+    agree(out[0, :3], want[0][0, :3], axes="t c", of="output of the three tokens before padding of NaN")
+    agree(shown[0, :, :3], want[1][0, :, :3], axes="h t s", of="weights of the three tokens before padding of NaN")
+    agree(out[1], want[0][1], axes="t c", of="output of the sequence beside it")
+
+
+@part("MultiHeadAttention")
+def test_gradients_through_memory(attempt, draw):
+    """Without a mask gradients flow to x, to memory and to all parameters, through the output and the weights."""
+    weights, x, memory = layer_weights(draw, 6), draw.normal(2, 5, 6), draw.normal(2, 7, 6)
+    g = draw.normal(2, 5, 6), draw.normal(2, 3, 5, 7)
+    want_out, want = gradients(lambda x, memory, *w: layer_oracle(x, memory, 3, w), [x, memory, *weights], g)
+    out, got = attempt.gradients(drivers.memory_gradients, x, memory, 3, *weights, mask=None, upstream=g)
+    agree(out, want_out, of="(output, weights) of x (2, 5, 6), memory (2, 7, 6), 3 heads")
+    names = ("x", "memory", "in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    for name, grad, wanted in zip(names, [*got[:2], *got[3:7]], want, strict=True):
+        agree(grad, wanted, of=f"gradient of {name}, no mask")
+
+
+@part("MultiHeadAttention")
 def test_self_attention_gradients(attempt, draw):
     """Gradients flow to x and to all parameters, through the output and through the weights."""
     weights, x = layer_weights(draw, 6), draw.normal(2, 5, 6)
@@ -776,6 +842,15 @@ def test_four_products_are_enough(attempt, draw):
     at_most(cost.largest, b * h * t * s, of=f"largest tensor, in elements, {of}", known=known)
 
 
+@part("attention_backward")
+def test_backward_keeps_nothing(attempt, draw):
+    """When the results are gone, no tensor of the call is left."""
+    q, k, v = inputs_of(draw, 2)
+    dout = draw.normal(2, 5, 4)
+    weights, want = backward_oracle(q, k, v, None, dout)
+    hold_keeps_nothing(attempt, "attention_backward", want, q, k, v, weights, dout, grad=False)
+
+
 # ------------------------------------------------------------------------------------------------- additive_attention
 
 
@@ -866,13 +941,21 @@ def test_additive_scores_obey_the_mask(attempt, draw, dtype):
 def test_additive_gradients(attempt, draw):
     """Gradients flow to all six arguments, through the output and the weights; strides do not matter."""
     inputs = [x.mT.contiguous().mT if x.dim() > 1 else x for x in additive_inputs(draw)]
-    mask, g = holes(draw, 2, 3, 5), (draw.normal(2, 3, 6), draw.normal(2, 3, 5))
-    want_out, want = gradients(lambda *x: additive_oracle(*x, mask), inputs, g)
-    out, got = attempt.gradients("additive_attention", *inputs, mask, upstream=g)
-    agree(out, want_out, of="(output, weights), with a mask")
+    g = draw.normal(2, 3, 6), draw.normal(2, 3, 5)
     names = ("query", "keys", "values", "w_query", "w_key", "w_score")
-    for name, grad, wanted in zip(names, got[:6], want, strict=True):
-        agree(grad, wanted, of=f"gradient of {name}, with a mask")
+    for mask, how in ((holes(draw, 2, 3, 5), "with a mask"), (None, "no mask")):
+        want_out, want = gradients(lambda *x, mask=mask: additive_oracle(*x, mask), inputs, g)
+        out, got = attempt.gradients("additive_attention", *inputs, mask, upstream=g)
+        agree(out, want_out, of=f"(output, weights), {how}")
+        for name, grad, wanted in zip(names, got[:6], want, strict=True):
+            agree(grad, wanted, of=f"gradient of {name}, {how}")
+
+
+@part("additive_attention")
+def test_additive_attention_keeps_nothing(attempt, draw):
+    """When the results are gone, no tensor and no graph of the call is left."""
+    inputs = additive_inputs(draw)
+    hold_keeps_nothing(attempt, "additive_attention", additive_oracle(*inputs), *inputs)
 
 
 @part("additive_attention")
@@ -942,6 +1025,25 @@ def test_spread_top_and_slope(attempt, draw, dtype, scale):
 
 
 @part("saturation")
+def test_scales_of_any_sign(attempt, draw):
+    """A scale may be negative, or 0: then all keys weigh alike. One score alone has no variance and all the weight."""
+    q, k = draw.normal(5, 3), draw.normal(7, 3) + 0.5
+    for scale in (-0.5, 0.0):
+        got, want = attempt.saturation(q, k, scale), saturation_oracle(q, k, scale)
+        agree(tuple(got), want, of=f"(variance, top, slope), q (5, 3), k (7, 3), scale={scale}")
+    got = attempt.saturation(q[:1], k[:1], 1.0)
+    want = tuple(torch.tensor(x).double() for x in (0.0, 1.0, 0.0))
+    agree(tuple(got), want, of="(variance, top, slope) of one query and one key")
+
+
+@part("saturation")
+def test_saturation_keeps_nothing(attempt, draw):
+    """When the results are gone, no tensor and no graph of the call is left."""
+    q, k = draw.normal(5, 3), draw.normal(7, 3)
+    hold_keeps_nothing(attempt, "saturation", saturation_oracle(q, k, 0.5), q, k, 0.5)
+
+
+@part("saturation")
 def test_the_papers_scale(attempt, draw):
     """At d = 512 the scale takes the mean top weight of 64 keys from about 0.93 to about 0.11, the variance to 1."""
     q, k = draw.normal(200, 512), draw.normal(64, 512)
@@ -997,7 +1099,8 @@ def contribution_mistakes(weights, v, w_out):
 def test_what_each_head_writes(attempt, draw, dtype):
     """Head i gives its mixed values, projected by its own columns of w_out."""
     kind = of_type(dtype)
-    for b, h, t, s, e, c in ((2, 3, 5, 7, 4, 11), (1, 2, 3, 1, 1, 2), (3, 1, 2, 6, 5, 4), (2, 5, 1, 3, 2, 3)):
+    sizes = (2, 3, 5, 7, 4, 11), (1, 2, 3, 1, 1, 2), (3, 1, 2, 6, 5, 4), (2, 5, 1, 3, 2, 3), (2, 3, 4, 5, 2, 6)
+    for b, h, t, s, e, c in sizes:
         weights = draw.normal(b, h, t, s, dtype=kind).softmax(-1)
         v, w_out = draw.normal(b, h, s, e, dtype=kind), strided(draw, c, h * e, dtype=kind)
         got = attempt.head_contributions(weights, v, w_out)
@@ -1026,6 +1129,13 @@ def test_contribution_gradients(attempt, draw):
     agree(out, want_out[0], axes="b h t c", of="contributions of weights (2, 3, 5, 7)")
     for name, grad, wanted in zip(("weights", "v", "w_out"), got[:3], want, strict=True):
         agree(grad, wanted, of=f"gradient of {name}")
+
+
+@part("head_contributions")
+def test_contributions_keep_nothing(attempt, draw):
+    """When the result is gone, no tensor and no graph of the call is left."""
+    inputs = draw.normal(2, 3, 5, 7), draw.normal(2, 3, 7, 4), draw.normal(6, 12)
+    hold_keeps_nothing(attempt, "head_contributions", (contributions(*inputs),), *inputs)
 
 
 @part("head_contributions")
@@ -1111,6 +1221,15 @@ def test_mask_and_eps(attempt, draw):
 
 
 @part("qk_norm_attention")
+def test_no_eps(attempt, draw):
+    """An eps of 0 is none: then the smallest queries and keys have the weights of their directions."""
+    q, k, v = inputs_of(draw, 2, 3)
+    wq, wk = draw.normal(3), draw.normal(3)
+    got = attempt.qk_norm_attention(1e-6 * q, 1e-5 * k, v, wq, wk, None, 0.0)
+    agree(got, qk_oracle(q, k, v, wq, wk, eps=0.0), of="(output, weights), q of size 1e-6, k of size 1e-5, eps=0")
+
+
+@part("qk_norm_attention")
 @DTYPES
 def test_scores_stay_bounded(attempt, draw, dtype):
     """However large or unlike queries and keys are, the weights are those of their directions."""
@@ -1127,12 +1246,20 @@ def test_scores_stay_bounded(attempt, draw, dtype):
 def test_qk_norm_gradients(attempt, draw):
     """Gradients flow to q, k, v and both weights."""
     inputs = [*inputs_of(draw, 2, 3), draw.normal(3), draw.normal(3)]
-    mask, g = holes(draw, 5, 7), (draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7))
-    want_out, want = gradients(lambda *x: qk_oracle(*x, mask), inputs, g)
-    out, got = attempt.gradients("qk_norm_attention", *inputs, mask, upstream=g)
-    agree(out, want_out, of="(output, weights), with a mask")
-    for name, grad, wanted in zip(("q", "k", "v", "q_weight", "k_weight"), got[:5], want, strict=True):
-        agree(grad, wanted, of=f"gradient of {name}, with a mask")
+    g = draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7)
+    for mask, how in ((holes(draw, 5, 7), "with a mask"), (None, "no mask")):
+        want_out, want = gradients(lambda *x, mask=mask: qk_oracle(*x, mask), inputs, g)
+        out, got = attempt.gradients("qk_norm_attention", *inputs, mask, upstream=g)
+        agree(out, want_out, of=f"(output, weights), {how}")
+        for name, grad, wanted in zip(("q", "k", "v", "q_weight", "k_weight"), got[:5], want, strict=True):
+            agree(grad, wanted, of=f"gradient of {name}, {how}")
+
+
+@part("qk_norm_attention")
+def test_qk_norm_keeps_nothing(attempt, draw):
+    """When the results are gone, no tensor and no graph of the call is left."""
+    inputs = [*inputs_of(draw, 2, 3), draw.normal(3), draw.normal(3)]
+    hold_keeps_nothing(attempt, "qk_norm_attention", qk_oracle(*inputs), *inputs)
 
 
 # ----------------------------------------------------------------------------------------------------- sink_attention
@@ -1180,6 +1307,11 @@ def test_the_sink_takes_its_share(attempt, draw, dtype):
     got = attempt.sink_attention(q, k, v, sinks, scale=0.8)
     known = {"the given scale on the sink too": sink_oracle(q, k, v, 0.8 * sinks, None, 0.8)}
     agree(got, sink_oracle(q, k, v, sinks, None, 0.8), of="(output, weights) with scale=0.8", known=known)
+    mask = holes(draw, 2, 1, 5, 7)
+    for seen, scale in ((None, 0.0), (None, -0.7), (mask, 0.9)):
+        got = attempt.sink_attention(q, k, v, sinks, seen, scale)
+        of = f"(output, weights) with scale={scale}{'' if seen is None else ' and a mask'}"
+        agree(got, sink_oracle(q, k, v, sinks, seen, scale), of=of)
 
 
 @part("sink_attention")
@@ -1217,9 +1349,17 @@ def test_sinks_of_any_size(attempt, draw, dtype):
 def test_sink_gradients(attempt, draw):
     """Gradients flow to q, k, v and the sinks, also of queries that see nothing."""
     inputs = [*inputs_of(draw, 2, 3), draw.normal(3)]
-    mask, g = holes(draw, 2, 1, 5, 7), (draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7))
-    want_out, want = gradients(lambda *x: sink_oracle(*x, mask), inputs, g)
-    out, got = attempt.gradients("sink_attention", *inputs, mask, upstream=g)
-    agree(out, want_out, of="(output, weights), with a mask")
-    for name, grad, wanted in zip(("q", "k", "v", "sinks"), got[:4], want, strict=True):
-        agree(grad, wanted, of=f"gradient of {name}, with a mask")
+    g = draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7)
+    for mask, how in ((holes(draw, 2, 1, 5, 7), "with a mask"), (None, "no mask")):
+        want_out, want = gradients(lambda *x, mask=mask: sink_oracle(*x, mask), inputs, g)
+        out, got = attempt.gradients("sink_attention", *inputs, mask, upstream=g)
+        agree(out, want_out, of=f"(output, weights), {how}")
+        for name, grad, wanted in zip(("q", "k", "v", "sinks"), got[:4], want, strict=True):
+            agree(grad, wanted, of=f"gradient of {name}, {how}")
+
+
+@part("sink_attention")
+def test_sink_attention_keeps_nothing(attempt, draw):
+    """When the results are gone, no tensor and no graph of the call is left."""
+    inputs = [*inputs_of(draw, 2, 3), draw.normal(3)]
+    hold_keeps_nothing(attempt, "sink_attention", sink_oracle(*inputs), *inputs)
