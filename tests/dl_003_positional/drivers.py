@@ -17,9 +17,10 @@ def learned_shapes(module, length, dim):
     return shapes, [name for name, value in layer.named_parameters() if value.requires_grad]
 
 
-def learned(module, x, weight, positions):
+def learned(module, x, weight, positions, training=True):
     """x with learned positions. The weight is an argument, so that a gradient can be asked for."""
-    return torch.func.functional_call(_table(module, weight), {"weight": weight}, (x, positions))
+    layer = _table(module, weight).train(training)
+    return torch.func.functional_call(layer, {"weight": weight}, (x, positions))
 
 
 def learned_one_by_one(module, weight, rows):

@@ -1,5 +1,6 @@
 """Hidden checks of dl_003: oracles are complex numbers, Python's own sine, and buckets counted one by one."""
 
+import itertools
 import math
 
 import pytest
@@ -104,6 +105,16 @@ def test_table_by_default(attempt):
     positions = torch.arange(13)
     of = "sinusoidal of positions 0 to 12, dim 8, base not given"
     agree(attempt.sinusoidal(positions, 8), table_of(positions, theta(8)), axes="p d", of=of)
+
+
+@part("sinusoidal")
+def test_table_remembers_nothing(attempt):
+    """Each call is about the base that it gets, and its table stays while others come."""
+    positions, bases = torch.arange(5), (10000.0, 50.0, 700.0)
+    found = attempt.each("sinusoidal", [(positions, 6, base) for base in bases])
+    for base, got in zip(bases, found, strict=True):
+        of = f"sinusoidal of positions 0 to 4, dim 6, base {base:g}, one of three calls with other bases"
+        agree(got, table_of(positions, theta(6, base)), axes="p d", of=of)
 
 
 @part("sinusoidal")
@@ -245,6 +256,7 @@ def test_learned_vectors_are_added(attempt, draw, dtype):
         torch.tensor([[4, 5, 6, 7, 8], [0, 1, 2, 3, 10]]),
         torch.tensor([[2, 2, 2, 0, 9], [10, 9, 8, 7, 6]]),
         torch.arange(6, 11),
+        torch.arange(10).view(5, 2).T,
     ]
     large, far, places = (
         draw.normal(4, 300, 96, dtype=x.dtype),
@@ -261,14 +273,16 @@ def test_learned_vectors_are_added(attempt, draw, dtype):
 
 @part("LearnedPositions")
 def test_learned_gradients(attempt, draw):
-    """Gradients flow to x, and to each vector as often as its position comes."""
-    x, weight, g = draw.normal(2, 4, 3), draw.normal(7, 3), draw.normal(2, 4, 3)
-    positions = torch.tensor([[1, 1, 5, 0], [6, 5, 1, 2]])
-    out, got = attempt.gradients(drivers.learned, x, weight, positions, upstream=g)
-    agree(out, x + weight[positions], axes="b t d", of="LearnedPositions(7, 3) where gradients are needed")
-    want = gradients_of(lambda a, w: a + w[positions], [x, weight], g)
-    for name, mine, yours in zip(("x", "weight"), got, want, strict=False):
-        agree(mine, yours, of=f"the gradient of {name}, positions {positions.tolist()}")
+    """Gradients flow to x, and to each vector as often as its position comes, in evaluation too."""
+    given = torch.tensor([[1, 1, 5, 0], [6, 5, 1, 2]]), torch.tensor([4, 1, 4, 0])
+    for positions, dtype, training in itertools.product(given, (torch.float64, torch.float32), (True, False)):
+        x, weight, g = (draw.normal(*shape, dtype=dtype) for shape in ((2, 4, 3), (7, 3), (2, 4, 3)))
+        out, got = attempt.gradients(drivers.learned, x, weight, positions, training, upstream=g)
+        agree(out, x + weight[positions], axes="b t d", of="LearnedPositions(7, 3) where gradients are needed")
+        want = gradients_of(lambda a, w, positions=positions: a + w[positions], [x, weight], g)
+        how = f"positions {positions.tolist()}, {dtype}, {'training' if training else 'evaluation'}"
+        for name, mine, yours in zip(("x", "weight"), got, want, strict=False):
+            agree(mine, yours, of=f"the gradient of {name}, {how}")
 
 
 @part("LearnedPositions")
@@ -280,8 +294,9 @@ def test_learned_positions_end(attempt, draw, wrong):
     agree(
         attempt.run(drivers.learned, x, weight, last), x + weight[last], of="LearnedPositions(5, 3) at positions [0, 4]"
     )
-    with refusal(ValueError, of=f"LearnedPositions(5, 3) at positions {wrong}"):
-        attempt.run(drivers.learned, x, weight, torch.tensor(wrong))
+    for training in (True, False):
+        with refusal(ValueError, of=f"LearnedPositions(5, 3) at positions {wrong}, training={training}"):
+            attempt.run(drivers.learned, x, weight, torch.tensor(wrong), training)
 
 
 # --- apply_rope -------------------------------------------------------------------------------------------------------
@@ -373,6 +388,7 @@ def test_rope_of_any_size(attempt, draw, layout, dtype):
         (draw.normal(1, 2, 7, 6, dtype=kind), torch.arange(40, 47)),
         (draw.normal(3, 1, 4, 2, dtype=kind), torch.tensor([-3, 11, 11, 0])),
         (draw.normal(2, 3, 1, 10, dtype=kind), torch.tensor([613])),
+        (draw.normal(2, 3, 4, 6, dtype=kind), draw.integers(0, 90, 4, 2).T),
         (draw.normal(3, 16, 70, 128, dtype=kind), draw.integers(0, 600, 3, 70)),
     ]
     got = attempt.each("apply_rope", [(x, positions, base, layout) for x, positions in given])
@@ -413,7 +429,7 @@ def test_rope_of_the_first_features(attempt, draw, layout, dtype):
     """With rotary_dim r the first r features turn, with exponents 2i/r; the others stay, bit for bit."""
     kind = of_type(dtype)
     for d, r in ((10, 6), (7, 4), (8, 2), (6, 6), (160, 64)):
-        x, positions = draw.normal(2, 3, 5, d, dtype=kind), torch.tensor([4, 30, 2, 17, 8])
+        x, positions = turned_axes(draw, 2, 3, 5, d, dtype=kind), torch.tensor([4, 30, 2, 17, 8])
         got = attempt.apply_rope(x, positions, 100.0, layout, r)
         of = f"apply_rope of x (2, 3, 5, {d}) in {dtype}, rotary_dim {r}, layout {layout}"
         known = rope_mistakes(x, positions, 100.0, layout, r) if (d, r) == (10, 6) else None
@@ -493,6 +509,31 @@ def test_rope_gradients(attempt, draw, layout):
         agree(got[0], want, axes="b h t d", of=f"the gradient of x through {of}")
 
 
+@part("apply_rope")
+@LAYOUTS
+@pytest.mark.parametrize(("dtype", "tol"), [("float64", None), ("float32", 1e-3), ("bfloat16", 3e-2)])
+def test_rope_gradients_in_each_dtype(attempt, draw, layout, dtype, tol):
+    """Gradients flow to x in each dtype, at positions that all sequences share, and to the features that stay."""
+    kind = of_type(dtype)
+    x, g, positions = draw.normal(2, 3, 5, 8, dtype=kind), draw.normal(2, 3, 5, 8, dtype=kind), torch.arange(3, 8)
+    of = f"apply_rope of x (2, 3, 5, 8) in {dtype}, rotary_dim 6, layout {layout}"
+    out, got = attempt.gradients("apply_rope", x, positions, 90.0, layout, 6, upstream=g)
+    agree(out, rotate(x, positions, theta(6, 90.0), layout).to(kind), axes="b h t d", of=of, tol=tol)
+    want = rotate(g, positions, theta(6, 90.0), layout, -1).to(kind)
+    agree(got[0], want, axes="b h t d", of=f"the gradient of x through {of}", tol=tol)
+
+
+@part("apply_rope")
+def test_rope_remembers_nothing(attempt, draw):
+    """Each call is about the base and the positions that it gets."""
+    x = draw.normal(2, 3, 4, 6)
+    cases = [(torch.tensor([0, 1, 2, 3]), 10000.0), (torch.tensor([3, 2, 1, 0]), 10000.0), (torch.arange(4), 70.0)]
+    found = attempt.each("apply_rope", [(x, *case) for case in cases])
+    for (positions, base), got in zip(cases, found, strict=True):
+        of = f"apply_rope of one x at positions {positions.tolist()}, base {base:g}, one of three calls"
+        agree(got, rotate(x, positions, theta(6, base)), axes="b h t d", of=of)
+
+
 def matrix_elements(positions, d):
     """What the limit is there to refuse, by its elements."""
     return {f"a {d} × {d} matrix for each position": positions * d * d}
@@ -520,7 +561,7 @@ def test_rope_makes_no_matrix(attempt, draw, layout, r):
 
 @part("apply_rope")
 @pytest.mark.parametrize("options", [{"layout": "interleaved"}, {"rotary_dim": 3}, {"rotary_dim": 8}, {"rotary_dim": 0},
-                                     {"rotary_dim": -2}, {"layout": ""}], ids=str)  # fmt: skip
+                                     {"rotary_dim": -2}, {"layout": ""}, {"layout": "Pairs"}], ids=str)  # fmt: skip
 def test_rope_refusals(attempt, draw, options):
     """Another layout, or a rotary_dim that is odd, too large or below 2, is a ValueError; an odd d without one, too."""
     with refusal(ValueError, of=f"apply_rope of x (1, 2, 3, 6) with {options}"):
@@ -577,6 +618,7 @@ def test_scores_of_any_size(attempt, draw, dtype):
     kind, base = of_type(dtype), draw.random.uniform(50, 5000)
     given = [
         (turned_axes(draw, 2, 3, 8, dtype=kind), draw.normal(2, 3, 8, dtype=kind), torch.tensor([2, -1, 7, 0, 30])),
+        (draw.normal(2, 3, 4, dtype=kind), turned_axes(draw, 2, 3, 4, dtype=kind), draw.integers(-9, 9, 7, 2)[:, 0]),
         (draw.normal(6, dtype=kind), draw.normal(6, dtype=kind), draw.integers(-400, 400, 11)),
         (draw.normal(4, 2, dtype=kind), draw.normal(4, 2, dtype=kind), torch.arange(3)),
         (draw.normal(1, 2, 5, 4, dtype=kind), draw.normal(1, 2, 5, 4, dtype=kind), torch.tensor([-9])),
@@ -615,13 +657,16 @@ def test_scores_in_single_precision(attempt, draw):
 
 @part("rope_scores")
 def test_scores_gradients(attempt, draw):
-    """Gradients flow to q and to k."""
-    q, k, g, distances = draw.normal(2, 3, 6), draw.normal(2, 3, 6), draw.normal(2, 3, 5), draw.integers(-20, 20, 5)
-    out, got = attempt.gradients("rope_scores", q, k, distances, 60.0, upstream=g)
+    """Gradients flow to q and to k, of one query and of many, in float32 too."""
+    distances = draw.integers(-20, 20, 5)
     score = lambda q, k: distance_scores(q, k, distances, theta(6, 60.0))
-    agree(out, score(q, k), axes="b h n", of="rope_scores of q (2, 3, 6) where gradients are needed")
-    for name, mine, yours in zip("qk", got, gradients_of(score, [q, k], g), strict=False):
-        agree(mine, yours, axes="b h d", of=f"the gradient of {name} through rope_scores of q (2, 3, 6)")
+    for lead, dtype in itertools.product(((2, 3), ()), (torch.float64, torch.float32)):
+        q, k, g = (draw.normal(*lead, width, dtype=dtype) for width in (6, 6, 5))
+        out, got = attempt.gradients("rope_scores", q, k, distances, 60.0, upstream=g)
+        of, tol = f"rope_scores of q {(*lead, 6)} in {dtype}", 1e-3 if dtype == torch.float32 else None
+        agree(out, score(q, k), of=f"{of} where gradients are needed", tol=tol)
+        for name, mine, yours in zip("qk", got, gradients_of(score, [q, k], g), strict=False):
+            agree(mine, yours, of=f"the gradient of {name} through {of}", tol=tol)
 
 
 @part("rope_scores")
@@ -698,10 +743,19 @@ def test_conversion_by_hand(attempt, to):
 @pytest.mark.parametrize("to", ["halves", "pairs"])
 def test_conversion_of_any_size(attempt, draw, to):
     """Rows move within their head, to the row that the other layout has for them; weights, biases, every dtype."""
-    kinds = [torch.float64, torch.float32, torch.bfloat16, torch.int64]
-    shapes = [((24, 24), 3), ((40, 3), 5), ((16,), 2), ((14, 2, 3), 1), ((4, 5), 2), ((2048, 3), 16)]
+    kinds = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.float16, torch.bool, torch.uint8]
+    shapes = [
+        ((24, 24), 3),
+        ((40, 3), 5),
+        ((16,), 2),
+        ((14, 2, 3), 1),
+        ((4, 5), 2),
+        ((2048, 3), 16),
+        ((12, 2, 1, 3), 2),
+    ]
     for i, (shape, heads) in enumerate(shapes):
-        weight = (10 * turned_axes(draw, *shape)).to(kinds[i % 4])
+        weight = 10 * turned_axes(draw, *shape)
+        weight = weight > 0 if kinds[i] == torch.bool else weight.abs().to(kinds[i])
         d = shape[0] // heads
         known = conversion_mistakes(weight, heads, to, d) if i == 0 else None
         of = f"convert_layout of a weight {shape} with {heads} heads to '{to}'"
@@ -762,6 +816,7 @@ def test_conversion_there_and_back(attempt, draw):
         (0, "halves"),
         (-2, "pairs"),
         (2, "half"),
+        (2, "Halves"),
         (4, "pairs"),
         (2, "pairs", 3),
         (2, "pairs", 8),
@@ -848,6 +903,7 @@ def test_axial_of_any_size(attempt, draw, dtype):
         (draw.normal(2, 2, 4, 8, dtype=kind), draw.integers(0, 30, 2, 4), draw.integers(0, 30, 2, 4)),
         (draw.normal(3, 1, 6, 16, dtype=kind), torch.arange(6) // 3, torch.arange(6) % 3),
         (draw.normal(2, 3, 4, 8, dtype=kind), torch.tensor([-4, 0, 2, 2]), draw.integers(0, 30, 2, 4)),
+        (draw.normal(2, 3, 4, 8, dtype=kind), draw.integers(-9, 30, 4, 2).T, torch.tensor([3, -7, 0, 1])),
         (draw.normal(2, 12, 196, 64, dtype=kind), torch.arange(196) // 14, torch.arange(196) % 14),
     ]
     got = attempt.each("axial_rope", [(*row, base) for row in given])
@@ -894,6 +950,19 @@ def test_axial_gradients_and_size(attempt, draw):
     agree(got, want, axes="b h t d", of="axial_rope where gradients are needed")
     agree(grads[0], back, axes="b h t d", of="the gradient of x through axial_rope")
     at_most(cost.largest, 2 * x.numel(), of=f"{of}, with gradients", known=matrix_elements(t, d))
+
+
+@part("axial_rope")
+@pytest.mark.parametrize(("dtype", "tol"), [("float64", None), ("float32", 1e-3), ("bfloat16", 3e-2)])
+def test_axial_gradients_in_each_dtype(attempt, draw, dtype, tol):
+    """Gradients flow to x in each dtype, where each sequence has rows and columns of its own."""
+    kind, rows, columns = of_type(dtype), draw.integers(0, 9, 2, 5), draw.integers(0, 9, 2, 5)
+    x, g = draw.normal(2, 3, 5, 8, dtype=kind), draw.normal(2, 3, 5, 8, dtype=kind)
+    out, got = attempt.gradients("axial_rope", x, rows, columns, upstream=g)
+    of = f"axial_rope of x (2, 3, 5, 8) in {dtype} where gradients are needed"
+    agree(out, axial(x, rows, columns, theta(4, 100.0)).to(kind), axes="b h t d", of=of, tol=tol)
+    want = axial(g, rows, columns, theta(4, 100.0), sign=-1).to(kind)
+    agree(got[0], want, axes="b h t d", of=f"the gradient of x (2, 3, 5, 8) in {dtype} through axial_rope", tol=tol)
 
 
 @part("axial_rope")
@@ -984,11 +1053,11 @@ def test_bucket_of_every_distance(attempt, buckets, max_distance, bidirectional)
 @part("t5_bucket")
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_buckets_of_far_distances(attempt, draw, bidirectional):
-    """Distances up to 10⁹, of 128 buckets up to 100,000."""
-    given = [sign * draw.random.randrange(10**e) for e in range(3, 10) for sign in (1, -1) for _ in range(20)]
+    """Distances up to 10¹², of 128 buckets up to 100,000."""
+    given = [sign * draw.random.randrange(10**e) for e in range(3, 13) for sign in (1, -1) for _ in range(20)]
     distances, want = told(given, 128, 100_000, bidirectional)
     got = attempt.t5_bucket(distances, 128, 100_000, bidirectional)
-    of = f"t5_bucket of distances up to 10⁹, 128 buckets, up to 100,000, bidirectional={bidirectional}"
+    of = f"t5_bucket of distances up to 10¹², 128 buckets, up to 100,000, bidirectional={bidirectional}"
     agree(got, want, axes="n", of=of)
 
 
@@ -1038,9 +1107,16 @@ def test_bias_by_hand(attempt):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_bias_of_any_size(attempt, draw, bidirectional, dtype):
     """Query i stands at s - t + i, so that a decoded token gets the last row of what all get; head by head."""
-    sizes = [(7, 11, 20, 50, 3), (5, 5, 12, 77, 2), (1, 29, 20, 50, 4), (13, 40, 8, 400, 1), (60, 200, 64, 997, 16)]
+    sizes = [
+        (7, 11, 20, 50, 3),
+        (5, 5, 12, 77, 2),
+        (1, 1, 8, 50, 3),
+        (1, 29, 20, 50, 4),
+        (13, 40, 8, 400, 1),
+        (60, 200, 64, 997, 16),
+    ]
     for t, s, buckets, max_distance, heads in sizes:
-        table = draw.normal(buckets, heads, dtype=of_type(dtype))
+        table = turned_axes(draw, buckets, heads, dtype=of_type(dtype))
         got = attempt.t5_bias(table, t, s, max_distance, bidirectional)
         of = f"t5_bias of a table {(buckets, heads)} in {dtype}, t {t}, s {s}, bidirectional={bidirectional}"
         known = bias_mistakes(table, t, s, max_distance, bidirectional) if (t, s) == (7, 11) else None
@@ -1071,6 +1147,19 @@ def test_bias_gradients_and_size(attempt, draw):
     agree(got, want, axes="h t s", of=f"t5_bias of a table (20, {heads}) where gradients are needed")
     agree(found[0], grads[0], axes="k h", of=f"the gradient of the table (20, {heads})")
     at_most(cost.largest, limit, of=f"{of}, with gradients", known=known)
+
+
+@part("t5_bucket")
+@each_dtype
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_bias_gradients_in_each_mode(attempt, draw, bidirectional, dtype):
+    """Gradients flow to the table of an encoder and of a decoder, in each dtype."""
+    table, g = draw.normal(12, 2, dtype=of_type(dtype)), draw.normal(2, 5, 7, dtype=of_type(dtype))
+    out, got = attempt.gradients("t5_bias", table, 5, 7, 50, bidirectional, upstream=g)
+    of = f"t5_bias of a table (12, 2) in {dtype}, bidirectional={bidirectional}, where gradients are needed"
+    agree(out, bias_of(table, 5, 7, 50, bidirectional), axes="h t s", of=of)
+    (want,) = gradients_of(lambda table: bias_of(table, 5, 7, 50, bidirectional), [table], g)
+    agree(got[0], want, axes="k h", of=f"the gradient of a table (12, 2) in {dtype}, bidirectional={bidirectional}")
 
 
 # --- scaled_frequencies -----------------------------------------------------------------------------------------------
@@ -1127,7 +1216,8 @@ def test_interpolation_and_ntk_by_hand(attempt):
 @pytest.mark.parametrize("kind", ["interpolation", "ntk"])
 def test_scaling_of_any_width(attempt, draw, kind):
     """Interpolation divides all frequencies by s; NTK keeps the first and divides the last by s."""
-    sizes = [(10, 700.0, 3.0), (128, 10000.0, 4.0), (6, 50.0, draw.random.uniform(1.5, 20)), (8, 1000.0, 1.0)]
+    sizes = [(10, 700.0, 3.0), (128, 10000.0, 4.0), (6, 50.0, draw.random.uniform(1.5, 20)), (8, 1000.0, 1.0),
+             (10, 700.0, 300.0)]  # fmt: skip
     for (dim, base, s), got in zip(
         sizes, attempt.each("scaled_frequencies", [(kind, *row) for row in sizes]), strict=True
     ):
@@ -1194,10 +1284,12 @@ def test_llama3_of_any_size(attempt, draw):
 @pytest.mark.parametrize("kind", ["interpolation", "ntk", "llama3"])
 def test_scaling_refusals(attempt, kind):
     """Another kind, and a factor below 1, are a ValueError."""
-    with refusal(ValueError, of=f"scaled_frequencies('{kind}', 8, base 100, factor 0.5)"):
-        attempt.scaled_frequencies(kind, 8, 100.0, 0.5)
-    with refusal(ValueError, of=f"scaled_frequencies('{kind}s', 8, base 100, factor 2)"):
-        attempt.scaled_frequencies(f"{kind}s", 8, 100.0, 2.0)
+    for factor in (0.5, 1 - 1e-9):
+        with refusal(ValueError, of=f"scaled_frequencies('{kind}', 8, base 100, factor {factor})"):
+            attempt.scaled_frequencies(kind, 8, 100.0, factor)
+    for other in (f"{kind}s", kind.title(), kind[:-1], ""):
+        with refusal(ValueError, of=f"scaled_frequencies('{other}', 8, base 100, factor 2)"):
+            attempt.scaled_frequencies(other, 8, 100.0, 2.0)
 
 
 # --- yarn_frequencies -------------------------------------------------------------------------------------------------
@@ -1277,6 +1369,7 @@ def test_yarn_of_any_size(attempt, draw):
         (12, 10.0, 4.0, 1_000_000, 60000.0, 1.0),
         (32, 5000.0, 1.0, 2048, 32.0, 1.0),
         (8, 30.0, 6.0, 100_000, 5000.0, 1.0),
+        (64, 10000.0, 300.0, 2048, 32.0, 1.0),
     ]
     for row, got in zip(sizes, attempt.each("yarn_frequencies", sizes), strict=True):
         of = f"yarn_frequencies(dim, base, s, context, fast, slow = {row})"
@@ -1287,7 +1380,7 @@ def test_yarn_of_any_size(attempt, draw):
 
 
 @part("yarn_frequencies")
-@pytest.mark.parametrize("factor", [0.99, 0.5, 0.0])
+@pytest.mark.parametrize("factor", [1 - 1e-9, 0.5, 0.0])
 def test_yarn_refuses_to_shrink(attempt, factor):
     """A factor below 1 is a ValueError."""
     with refusal(ValueError, of=f"yarn_frequencies with factor {factor}"):
