@@ -87,14 +87,18 @@ class Momentum:
         self.momentum, self.steps, self.buffers = momentum, 0, {}
         self.told = [] if told is None else told
 
+    @property
+    def parameters(self):
+        return [p for group in self.param_groups for p in group["params"]]
+
     def zero_grad(self, set_to_none=True):
-        for p in self.param_groups[0]["params"]:
+        for p in self.parameters:
             p.grad = None if set_to_none or p.grad is None else torch.zeros_like(p)
 
     def step(self):
         self.told.append("step")
         self.steps += 1
-        for i, p in enumerate(self.param_groups[0]["params"]):
+        for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 self.buffers[i] = self.momentum * self.buffers.get(i, torch.zeros_like(p.grad)) + p.grad
                 p.data.sub_(self.param_groups[0]["lr"] * self.buffers[i])
@@ -126,9 +130,9 @@ class Shrink:
         self.steps, self.base = state["steps"], state["base"]
 
 
-def trainer(spec, state, lr=0.1, momentum=0.0, factor=None):
+def trainer(spec, state, lr=0.1, momentum=0.0, factor=None, dtype=torch.float64):
     """(model, optimizer, scheduler or None)."""
-    model = network(spec, state)
+    model = network(spec, state, dtype)
     optimizer = Momentum(model.parameters(), lr, momentum)
     return model, optimizer, None if factor is None else Shrink(optimizer, factor)
 
@@ -172,9 +176,9 @@ def collated_apart(module, examples):
 # --- evaluate ---------------------------------------------------------------------------------------------------------
 
 
-def evaluated(module, spec, state, batches, training, frozen=()):
+def evaluated(module, spec, state, batches, training, frozen=(), dtype=torch.float64):
     """What `evaluate` gives and what it leaves behind. frozen: layers in evaluation mode while the rest trains."""
-    model = nn.Sequential(network(spec, state), Counted())
+    model = nn.Sequential(network(spec, state, dtype), Counted())
     model.train(training)
     for i in frozen:
         model[0][i].eval()
@@ -252,6 +256,15 @@ def trained_by_default(module, spec, state, batches, setup):
     model, optimizer, scheduler = trainer(spec, state, **setup)
     module.train_epoch(model, optimizer, scheduler, batches)
     return {"state": values(model), "steps": optimizer.steps}
+
+
+def trained_in_groups(module, spec, state, batches, accumulate, max_norm, setup):
+    """The weights after `train_epoch` with an optimizer of three groups: the first weight, nothing, and the rest."""
+    model, optimizer, scheduler = trainer(spec, state, **setup)
+    first, *rest = optimizer.param_groups[0]["params"]
+    optimizer.param_groups = [{"params": own, "lr": setup["lr"]} for own in ([first], [], rest)]
+    module.train_epoch(model, optimizer, scheduler, batches, accumulate, max_norm)
+    return values(model)
 
 
 def epoch_cost(module, count, rows, width, accumulate, max_norm, *, meter):
@@ -407,6 +420,7 @@ def resumed(module, spec, state, setup, batches, cut):
                 model, optimizer, scheduler = trainer(spec, fresh, **setup)
                 objects = list(model.parameters())
                 told["extra"] = module.load_checkpoint(moved, model, optimizer, scheduler)
+                told["mode"] = model.training
                 told["same_objects"] = all(a is b for a, b in zip(objects, model.parameters(), strict=True))
             _train_step(model, optimizer, scheduler, batch)
     told["state"] = values(model)
@@ -435,10 +449,15 @@ class _Unwritable:
 
 
 @contextlib.contextmanager
-def _looking_at(path, seen):
-    """Notes what the file at `path` holds, None for no file, whenever a function begins or ends; each once."""
+def _looking_at(path, seen, beside):
+    """Notes what the file at `path` holds, None for no file, whenever a function begins or ends; each once.
+
+    beside: gets what else is in its folder meanwhile, True for a folder and False for a file.
+    """
 
     def look(*_):
+        with os.scandir(Path(path).parent) as entries:
+            beside.update(entry.is_dir() for entry in entries if entry.name != Path(path).name)
         try:
             with Path(path).open("rb") as file:
                 held = file.read()
@@ -480,8 +499,8 @@ def saved_twice(module, state, fails=None):
     model, optimizer, _ = trainer([("linear", 3, 2)], state)
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/last.pt"
-        seen, raised = ([], []), False
-        with _looking_at(path, seen[0]):
+        seen, raised, beside = ([], []), False, set()
+        with _looking_at(path, seen[0], beside):
             module.save_checkpoint(path, model, optimizer, None, {"step": 1})
         first = Path(path).read_bytes()
         with torch.no_grad():
@@ -490,7 +509,7 @@ def saved_twice(module, state, fails=None):
         full = _disk_full_after(len(first) // 2) if fails == "disk" else contextlib.nullcontext()
         with Path(path).open("rb") as opened:
             try:
-                with full, _looking_at(path, seen[1]):
+                with full, _looking_at(path, seen[1], beside):
                     module.save_checkpoint(path, model, optimizer, None, extra)
             except Exception:
                 raised = True
@@ -502,8 +521,17 @@ def saved_twice(module, state, fails=None):
         moments = [[names.get(held, "a part") for held in each] for each in seen]
         other, optimizer, _ = trainer([("linear", 3, 2)], None)
         extra = module.load_checkpoint(path, other, optimizer, None)
-    told = {"raised": raised, "overwritten": overwritten, "moments": moments}
+    told = {"raised": raised, "overwritten": overwritten, "moments": moments, "beside": sorted(beside)}
     return {**told, "extra": extra, "state": values(other)}
+
+
+def saved_here(module, state):
+    """A save to a path without a folder: what is in the working directory then, and extra as it is loaded."""
+    model, optimizer, _ = trainer([("linear", 3, 2)], state)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        module.save_checkpoint("last.pt", model, optimizer, None, {"step": 1})
+        files = sorted(file.name for file in Path(folder).iterdir())
+        return {"files": files, "extra": module.load_checkpoint("last.pt", model, optimizer, None)}
 
 
 def first_save_that_fails(module, state, fails):
@@ -754,6 +782,14 @@ def segmented(module, weights, biases, x, segments, upstream, p=0.0, needs=True,
         "most_calls": max(calls),
         "modes": all(block.training == training for block in blocks),
     }
+
+
+def repeated(module, weights, biases, order, x, segments, upstream):
+    """Blocks that come more than once, in this order, in a tuple: the value, and the gradients of all."""
+    blocks, x = stack(weights, biases), x.clone().requires_grad_()
+    out = module.checkpoint_segments(tuple(blocks[i] for i in order), x, segments)
+    (out * upstream).sum().backward()
+    return {"out": out.detach(), "x": x.grad, "parameters": [p.grad for block in blocks for p in block.parameters()]}
 
 
 def embedded(module, table, weights, biases, tokens, segments, upstream):

@@ -56,6 +56,8 @@ def test_split_keeps_groups_together(attempt, draw):
         seed = draw.random.randrange(10**6)
         of = f"group_split({groups}, {fractions}, seed={seed})"
         hold_split(attempt.group_split(groups, fractions, seed), groups, fractions, of)
+        of = f"group_split of the same in tuples, seed={seed}"
+        hold_split(attempt.group_split(tuple(groups), tuple(fractions), seed), groups, fractions, of)
 
 
 @part("group_split")
@@ -199,12 +201,13 @@ def test_split_of_nothing_and_refusals(attempt):
     agree(attempt.group_split(["a", "a"], [1.0], 3), [[0, 1]], of="group_split into one split")
     third = [1 / 3] * 3
     assert len(attempt.group_split([1, 2, 3], third, 0)) == 3, "thirds add up to 1, to within 1e-6"
-    for fractions in ([0.5, 0.5 + 5e-7], [0.5, 0.5 - 5e-7]):
+    for fractions in ([0.5, 0.5 + 5e-7], [0.5, 0.5 - 5e-7], [1 - 1e-4, 1e-4]):
         got = attempt.group_split([1, 2, 3, 4], fractions, 0)
         hold_split(got, [1, 2, 3, 4], fractions, f"group_split with fractions {fractions}")
     for fractions in ([0.5, 0.4], [0.5, 0.49999], [0.7, 0.7], [1.2, -0.2], [1.0, 0.0], [math.nan, 0.5], []):
-        with refusal(ValueError, of=f"group_split with fractions {fractions}"):
-            attempt.group_split([1, 2, 3, 4], fractions, 0)
+        for groups in ([1, 2, 3, 4], []):
+            with refusal(ValueError, of=f"group_split of {len(groups)} examples with fractions {fractions}"):
+                attempt.group_split(groups, fractions, 0)
 
 
 # --- epoch_batches ----------------------------------------------------------------------------------------------------
@@ -351,6 +354,9 @@ def test_batches_are_the_seeds(attempt, draw):
     hold_alone(attempt, "epoch_batches", (31, 4, 2, seed + 2**40, 1, 3), f"epoch_batches with the seed {seed} + 2**40")
     got = attempt.each("epoch_batches", [(31, 31, 2, seed + more) for more in (0, 1, 2**31)])
     assert got[0] not in got[1:], "31 examples are in the same order with another seed"
+    epochs = (2, 2 + 2**8, 2 + 2**12, 2 + 2**16, 2 + 2**31)
+    got = attempt.each("epoch_batches", [(31, 31, epoch, seed) for epoch in epochs])
+    assert got[0] not in got[1:], f"31 examples are in the same order in epoch 2 and in one of the epochs {epochs[1:]}"
 
 
 @part("epoch_batches")
@@ -445,6 +451,26 @@ def test_collate_of_many_examples(attempt, draw):
     x, mask = collated(examples, 0.5, 64)
     want = {"x": x, "mask": mask, "y": torch.tensor([y for _, y in examples])}
     agree(attempt.collate(examples, 0.5, 64), want, of="collate of 60 examples of up to 300 places, multiple 64")
+
+
+@part("collate")
+@pytest.mark.parametrize("pad", [-math.inf, math.nan, 0.123])
+def test_collate_pads_with_any_number(attempt, draw, pad):
+    """pad may be any number that x can hold, and the data is left alone; x may have any strides."""
+    examples = [(draw.normal(3, t, dtype=torch.float32).T, 1) for t in (4, 2, 5)]
+    x, mask = collated(examples, pad, 4)
+    want = {"x": x, "mask": mask, "y": torch.tensor([1, 1, 1])}
+    agree(attempt.collate(tuple(examples), pad, 4), want, of=f"collate of x with lengths (4, 2, 5), pad {pad}")
+
+
+@part("collate")
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float16", "bfloat16"])
+def test_collate_keeps_the_dtype_of_x(attempt, draw, kind):
+    """x stays what it is, whatever its dtype."""
+    examples = [(draw.integers(0, 2, t).to(getattr(torch, kind)), 1) for t in (4, 2, 5)]
+    x, mask = collated(examples, 1, 1)
+    want = {"x": x, "mask": mask, "y": torch.tensor([1, 1, 1])}
+    agree(attempt.collate(examples, 1), want, of=f"collate of {kind} x with lengths (4, 2, 5), pad 1")
 
 
 @part("collate")
@@ -582,6 +608,24 @@ def test_evaluation_of_many_batches(attempt, draw):
     batches = batches_of(draw, [draw.random.randrange(91) for _ in range(50)], classes=11)
     told = attempt.run(drivers.evaluated, spec, state, batches, True)
     agree(told["result"], scored(spec, state, batches), of="evaluate of 50 batches of up to 90 examples, 11 classes")
+
+
+def singly(state, batches):
+    """The same numbers in float32, and those again in float64."""
+    state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    batches = [(x.float(), y) for x, y in batches]
+    wide = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
+    return state, batches, wide, [(x.double(), y) for x, y in batches]
+
+
+@part("evaluate")
+def test_evaluation_in_float32(attempt, draw):
+    """A float32 model has the scores of its numbers, to float32's precision, and stays in float32."""
+    state, batches, *wide = singly(state_of(draw, NORMED), batches_of(draw, (40, 70, 10)))
+    told = attempt.run(drivers.evaluated, NORMED, state, batches, True, dtype=torch.float32)
+    want = scored(NORMED, *wide)
+    agree(told["result"]["loss"], want["loss"], of="the loss that evaluate of a float32 model gives", tol=1e-5)
+    agree(told["state"], state, of="the weights after evaluate of a float32 model")
 
 
 @part("evaluate")
@@ -787,6 +831,30 @@ def test_epoch_accumulates_examples(attempt, draw, sizes, accumulate):
     told, want = hold_epoch(attempt, draw, sizes, accumulate)
     agree(told["order"], ["step", "rate"] * want.steps, of=f"steps and rates, {len(sizes)} batches by {accumulate}")
     agree(told["sizes"], list(sizes), of="the sizes of the batches that ran through the model")
+
+
+@part("train_epoch")
+def test_epoch_in_float32(attempt, draw):
+    """A float32 model is trained in float32, to its precision."""
+    setup = {"lr": 0.3, "momentum": 0.6, "factor": 0.7}
+    state, batches, *wide = singly(state_of(draw, NET), batches_of(draw, (4, 1, 6, 2, 5)))
+    want = Oracle(NET, wide[0], **setup).epoch(wide[1], 2, None)
+    told = attempt.run(drivers.trained, NET, state, batches, 2, None, {**setup, "dtype": torch.float32})
+    of = "train_epoch of a float32 model, accumulate 2"
+    agree(told["state"], {name: value.float() for name, value in want.state.items()}, of=f"weights after {of}")
+    agree(told["loss"], sum(want.losses) / len(want.losses), of=f"the loss that {of} returns", tol=1e-5)
+
+
+@part("train_epoch")
+@pytest.mark.parametrize("max_norm", [None, 0.05])
+def test_epoch_with_groups_of_parameters(attempt, draw, max_norm):
+    """An optimizer may have several groups: the gradients of all are divided, and clipped by their common norm."""
+    setup = {"lr": 0.3, "momentum": 0.6, "factor": 0.7}
+    state, batches = state_of(draw, NET), batches_of(draw, (4, 1, 6, 2, 5))
+    want = Oracle(NET, state, **setup).epoch(batches, 2, max_norm).state
+    got = attempt.run(drivers.trained_in_groups, NET, state, batches, 2, max_norm, setup)
+    of = f"the weights after train_epoch with an optimizer of three groups, accumulate 2, max_norm {max_norm}"
+    agree(got, want, of=of, tol=1e-5 if max_norm else None)
 
 
 @part("train_epoch")
@@ -1122,6 +1190,7 @@ def test_checkpoint_holds_the_weights(attempt, reference, draw, cut):
     agree(got["state"], want["state"], of=f"the weights of {of}")
     extra = {"batch": cut, "best": {"w": torch.arange(3.0)}, "names": ["a", None], "pair": (1, 2.5)}
     agree(got["extra"], extra, of=f"extra of {of}")
+    assert got["mode"], "load_checkpoint put the model into evaluation mode"
     assert got["same_objects"], "after load_checkpoint the model has other parameter objects: the optimizer loses them"
 
 
@@ -1191,10 +1260,23 @@ def test_path_is_whole_at_every_moment(attempt, draw):
     told = attempt.run(drivers.saved_twice, state)
     assert not told["raised"], "a second save to the same path raised an exception"
     hold_moments(told, ["first", "second"], "a second save")
+    assert False in told["beside"], (
+        "while a checkpoint was saved over another one no other file was in the folder of path: what is written "
+        "meanwhile lies beside it, since a rename from elsewhere may be refused"
+    )
+    assert True not in told["beside"], "save_checkpoint made a folder in the folder of path: write beside it"
     assert "a part" not in told["moments"][0], "while the first checkpoint was saved, the path held a part of it"
     agree(told["extra"], {"step": 2}, of="extra of a checkpoint that was saved over another one")
     want = state | {"0.weight": torch.zeros_like(state["0.weight"])}
     agree(told["state"], want, of="the weights of a checkpoint that was saved over another one")
+
+
+@part("save_checkpoint")
+def test_path_without_a_folder(attempt, draw):
+    """A path that is a name alone is a file in the working directory."""
+    told = attempt.run(drivers.saved_here, state_of(draw, [("linear", 3, 2)]))
+    agree(told["files"], ["last.pt"], of="the files in the working directory after save_checkpoint to 'last.pt'")
+    agree(told["extra"], {"step": 1}, of="extra of a checkpoint that was saved to 'last.pt'")
 
 
 @part("save_checkpoint")
@@ -1301,6 +1383,24 @@ def test_fit_of_a_long_run(attempt, draw):
     told = attempt.run(drivers.fitted, NET, state, SETUP, epochs, validation, options, cuts=[5, 9, ["evaluation", 2]])
     want = Fitted(NET, state, SETUP, epochs, validation, 7, 0.4)
     hold_result(told, want, "fit of twelve epochs of up to 23 batches, taken away three times", tol=1e-5)
+
+
+@part("fit")
+def test_fit_keeps_the_last_improvement(attempt, draw):
+    """The best epoch is stopping.best_step, whose gain counted, not the one of the lowest loss."""
+    options = {"accumulate": 2}
+    told, want = hold_fit(attempt, draw, NET, [3, 2, 4, 3], None, delta=100.0, options=options)
+    lowest = min(range(4), key=lambda i: want.history[i]["loss"])
+    hold_result(told, want, f"fit of four epochs, the lowest loss in epoch {lowest}, with a min_delta of 100")
+
+
+@part("fit")
+def test_fit_without_a_scheduler(attempt, draw):
+    """scheduler may be None: the rate stays, also in a run that was cut."""
+    setup = {"lr": 0.1, "momentum": 0.6}
+    told, want = hold_fit(attempt, draw, NET, [3, 2, 3], 2, setup=setup, latest=1, cuts=[4])
+    hold_result(told, want, "fit without a scheduler, taken away after 4 optimizer steps")
+    agree(told["rate"], 0.1, of="the rate after fit without a scheduler")
 
 
 @part("fit")
@@ -1467,6 +1567,20 @@ def test_segments_and_what_needs_no_gradient(attempt, draw, frozen, needs):
         else:
             assert mine is not None, f"{of}: the {name} has no gradient"
             agree(mine, yours, of=f"the gradient of the {name} through {of}")
+
+
+@part("checkpoint_segments")
+@pytest.mark.parametrize("segments", [1, 2, 3, 5])
+def test_segments_with_blocks_that_come_again(attempt, draw, segments):
+    """A block may come more than once, in one segment or in several: its gradients add up. Blocks may be a tuple."""
+    weights, biases = layers_of(draw, 2, 5)
+    x, upstream, order = draw.normal(3, 5), draw.normal(3, 5), (0, 1, 0, 0, 1)
+    out, dx, found = gradients_of([weights[i] for i in order], [biases[i] for i in order], x, upstream)
+    want = [sum(found[2 * place + k] for place, i in enumerate(order) if i == one) for one in (0, 1) for k in (0, 1)]
+    got = attempt.run(drivers.repeated, weights, biases, order, x, segments, upstream)
+    of = f"checkpoint_segments of the blocks a b a a b, cut into {segments}"
+    agree((got["out"], got["x"]), (out, dx), of=f"the value, and the gradient of x, of {of}")
+    agree(got["parameters"], want, of=f"the gradients of W, b of a and b through {of}")
 
 
 @part("checkpoint_segments")
