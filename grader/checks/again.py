@@ -31,12 +31,33 @@ def hold_again(
     """
     rows = [first, second, *([spaced(second)] if views else [])]
     got = attempt.each(target, rows, **kwargs)
-    before, want = reference.each(target, rows[:2], **kwargs)
-    agree(got[0], before, of=of, tol=tol)
-    known = {"the result of the call before": before}
-    agree(got[1], want, of=f"{of}, called again with other numbers of the same sizes", tol=tol, known=known)
+    want = reference.each(target, rows[:2], **kwargs)
+    _hold_both(got, want, of, tol)
     if views:
-        agree(got[2], want, of=f"{of}, of inputs that are not contiguous", tol=tol)
+        agree(got[2], want[1], of=f"{of}, of inputs that are not contiguous", tol=tol)
+
+
+def hold_turns(
+    attempt: Attempt,
+    reference: Attempt,
+    driver: Callable[..., Any],
+    *args: Any,
+    turns: tuple[tuple[Any, ...], tuple[Any, ...]],
+    of: str,
+    tol: float | None = None,
+    **kwargs: Any,
+) -> None:
+    """Hold the same of one object that is called twice: the driver gives what it returned to each of `turns`."""
+    got, want = (one.run(driver, *args, turns=turns, **kwargs) for one in (attempt, reference))
+    _hold_both(got, want, of, tol)
+
+
+def _hold_both(got: list[Any], want: list[Any], of: str, tol: float | None) -> None:
+    first, second = want
+    known = {"the result of the call after it": second}
+    agree(got[0], first, of=f"{of}, looked at after another call", tol=tol, known=known)
+    known = {"the result of the call before": first}
+    agree(got[1], second, of=f"{of}, called again with other numbers of the same sizes", tol=tol, known=known)
 
 
 def spaced(value: Any) -> Any:

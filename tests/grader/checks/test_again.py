@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grader.answering.answer import answer
-from grader.checks.again import hold_again, spaced
+from grader.checks.again import hold_again, hold_turns, spaced
 from grader.checks.attempt import Attempt
 
 FIRST, SECOND = (torch.arange(6.0).view(2, 3),), (torch.arange(6.0).view(2, 3) ** 2,)
@@ -47,7 +47,7 @@ def test_what_looks_at_its_input_is_right():
     ("function", "said"),
     [
         (by_size, "called again with other numbers of the same sizes.*the result of the call before"),
-        (into_a_buffer, "^double: "),
+        (into_a_buffer, "^double, looked at after another call.*the result of the call after it"),
         (as_it_lies, "of inputs that are not contiguous"),
         (lambda x: 2 * x.view(-1).view(2, 3), "view"),
     ],
@@ -70,3 +70,40 @@ def test_other_strides_hold_the_same():
     assert not moved["a"][1][0].flags.c_contiguous
     assert np.array_equal(moved["a"][1][0], y)
     assert moved["b"] == "text"
+
+
+class Keeper:
+    """Doubles what comes, and keeps it by size where it is told to."""
+
+    def __init__(self, way=None):
+        self.way, self.kept = way, {}
+
+    def __call__(self, x):
+        return self.way(x, self.kept) if self.way else double(x)
+
+
+def in_turn(module, *, turns):
+    made = module.make()
+    return [made(x) for (x,) in turns]
+
+
+def object_of(way):
+    module = ModuleType("again_attempt")
+    module.make = lambda: Keeper(way)
+    drivers = ModuleType("again_drivers")
+    drivers.in_turn = in_turn
+    return Attempt(lambda request: answer(request, module, drivers))
+
+
+def hold_object(way):
+    hold_turns(object_of(way), object_of(None), in_turn, turns=(FIRST, SECOND), of="double")
+
+
+def test_an_object_that_is_called_twice_is_held_likewise():
+    hold_object(None)
+    for way, said in (
+        (by_size, "called again with other numbers of the same sizes.*the result of the call before"),
+        (into_a_buffer, "^double, looked at after another call.*the result of the call after it"),
+    ):
+        with pytest.raises(AssertionError, match=f"(?s){said}"):
+            hold_object(way)
