@@ -52,6 +52,12 @@ def in_each_mode(module, kind, arguments, options, weights, modes, *inputs):
     return found
 
 
+def in_turn(module, kind, arguments, options, weights, method="__call__", *, turns):
+    """One module, asked once for each turn: what it gave, read when all is done."""
+    model = _given(getattr(module, kind)(*arguments, **options), weights).eval()
+    return [getattr(model, method)(*inputs) for inputs in turns]
+
+
 def block_gradients(module, kind, arguments, options, weights, x, upstream, mask=None, context=None, seen=None):
     """In evaluation: the output, and the gradients of x, of the context and of all parameters."""
     model = _given(getattr(module, kind)(*arguments, **options), weights).eval()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_turns
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_rate
 from grader.checks.repeats import hold_matrices_unlike
@@ -244,6 +245,14 @@ def check_cross(attempt, draw, name, wiring, options=None):
         check_modes(attempt, name, [D, H, HIDDEN], options, w, inputs, want.detach(), of)
 
 
+def check_turns(attempt, reference, draw, name, w, arguments, options=None):
+    """One block, called with two x and two masks of one size."""
+    turns = tuple((draw.normal(B, T, D), some_mask(draw, T, T)) for _ in range(2))
+    hold_turns(
+        attempt, reference, drivers.in_turn, name, arguments, options or {}, w, turns=turns, of=f"{name}, {SAID}"
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- FeedForward
 
 
@@ -323,6 +332,15 @@ def test_gradients_of_the_feed_forward_network(attempt, draw):
 
 
 @part("FeedForward")
+def test_a_network_that_is_called_twice(attempt, reference, draw):
+    """One network that is called twice computes each time what its inputs of that time give."""
+    for kind in KINDS:
+        w, turns = feed_forward_weights(draw, D, HIDDEN, kind), ((draw.normal(B, T, D),), (draw.normal(B, T, D),))
+        asked = ("FeedForward", [D, HIDDEN, kind], {}, w)
+        hold_turns(attempt, reference, drivers.in_turn, *asked, turns=turns, of=f"FeedForward of {kind}, d={D}")
+
+
+@part("FeedForward")
 def test_an_unknown_kind_is_refused(attempt):
     """A kind that is none of the four raises ValueError, in hidden_width and in FeedForward."""
     for kind in ("SwiGLU", "geglu", "", "tanh", "silu"):
@@ -355,6 +373,12 @@ def test_pre_norm_looks_at_a_context(attempt, draw):
     check_cross(attempt, draw, "PreNormBlock", "pre")
 
 
+@part("PreNormBlock")
+def test_a_pre_norm_block_that_is_called_twice(attempt, reference, draw):
+    """One block that is called twice computes each time what its inputs of that time give."""
+    check_turns(attempt, reference, draw, "PreNormBlock", block_weights(draw, D, 4 * D), [D, H])
+
+
 # ------------------------------------------------------------------------------------------------------- PostNormBlock
 
 
@@ -375,6 +399,12 @@ def test_post_norm_attends_where_the_mask_allows(attempt, draw):
 def test_post_norm_looks_at_a_context(attempt, draw):
     """Cross-attention stands between, reads the context as it comes, and gradients reach everything."""
     check_cross(attempt, draw, "PostNormBlock", "post")
+
+
+@part("PostNormBlock")
+def test_a_post_norm_block_that_is_called_twice(attempt, reference, draw):
+    """One block that is called twice computes each time what its inputs of that time give."""
+    check_turns(attempt, reference, draw, "PostNormBlock", block_weights(draw, D, 4 * D), [D, H])
 
 
 # ----------------------------------------------------------------------------------------------------- DoubleNormBlock
@@ -463,6 +493,12 @@ def test_gradients_of_double_norm(attempt, draw, before):
     check_modes(attempt, "DoubleNormBlock", [10, 2, HIDDEN], options, w, [x], double_block(w, 2, x), f"{of}, no mask")
 
 
+@part("DoubleNormBlock")
+def test_a_double_norm_block_that_is_called_twice(attempt, reference, draw):
+    """One block that is called twice computes each time what its inputs of that time give."""
+    check_turns(attempt, reference, draw, "DoubleNormBlock", double_weights(draw, D, HIDDEN, True), [D, H, HIDDEN])
+
+
 # ------------------------------------------------------------------------------------------------------- ParallelBlock
 
 
@@ -527,6 +563,12 @@ def test_gradients_of_the_parallel_block(attempt, draw):
         agree(got[0], want.detach(), axes="b t d", of=of, known=known)
         agree_slopes(got[1], slopes(want, mine, upstream), of)
         check_modes(attempt, "ParallelBlock", [D, H], {}, w, [x, mask], want.detach(), of)
+
+
+@part("ParallelBlock")
+def test_a_parallel_block_that_is_called_twice(attempt, reference, draw):
+    """One block that is called twice computes each time what its inputs of that time give."""
+    check_turns(attempt, reference, draw, "ParallelBlock", parallel_weights(draw, D, 4 * D, "gelu"), [D, H])
 
 
 # ------------------------------------------------------------------------------------------------------- DeepNormBlock
@@ -669,6 +711,12 @@ def test_deepnorm_draws_from_its_generator(attempt, draw):
     """All random numbers of the initial weights come from the generator, or without one from torch's own."""
     w = block_weights(draw, D, HIDDEN, cross=True)
     check_generator(attempt, draw, "DeepNormBlock", [D, H, HIDDEN], {**DEEP, "cross": True}, w)
+
+
+@part("DeepNormBlock")
+def test_a_deepnorm_block_that_is_called_twice(attempt, reference, draw):
+    """One block that is called twice computes each time what its inputs of that time give."""
+    check_turns(attempt, reference, draw, "DeepNormBlock", block_weights(draw, D, 4 * D), [D, H], DEEP)
 
 
 # ----------------------------------------------------------------------------------------------------------- DecoderLM
@@ -918,6 +966,20 @@ def test_padding_changes_nothing(attempt, draw):
         agree(got["memory"][:, :real], encoded(w, source), axes="b s d", of=f"memory of {of}")
         agree(got["logits"], want, axes="b t vocab", of=f"decode, {of}")
         agree(got["at once"], want, axes="b t vocab", of=f"forward, {of}")
+
+
+@part("EncoderDecoder")
+def test_one_pair_of_stacks_that_is_called_twice(attempt, reference, draw):
+    """encode and decode compute each time what their inputs of that time give."""
+    w = pair_weights(draw)
+    asked = {
+        "encode": lambda: (draw.integers(0, SOURCE, B, S),),
+        "decode": lambda: (draw.integers(0, TARGET, B, T), draw.normal(B, S, D)),
+    }
+    for method, inputs in asked.items():
+        given = ("EncoderDecoder", ARGUMENTS, {}, w, method)
+        of = f"{method}, {S} source and {T} target tokens, d={D}"
+        hold_turns(attempt, reference, drivers.in_turn, *given, turns=(inputs(), inputs()), of=of)
 
 
 @part("EncoderDecoder")

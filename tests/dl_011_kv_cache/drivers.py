@@ -297,6 +297,12 @@ def latent_forward(module, sizes, weights, inputs):
     return [layer(x) for x in inputs]
 
 
+def latent_in_turn(module, sizes, weights, method, *, turns):
+    """What one layer gives in each turn, read when all is done."""
+    layer = _latent(module, sizes, weights)
+    return [getattr(layer, method)(*inputs) for inputs in turns]
+
+
 def latent_forward_cost(module, x, sizes, weights, mode, *, meter):
     """forward in "training", in "eval", or in eval under "no_grad"; measured."""
     layer = _latent(module, sizes, weights).train(mode == "training")
@@ -436,3 +442,13 @@ def paged_gather_is_a_copy(module, block_size, k, v):
         got.fill_(7)
     cache.table(seq).clear()
     return cache.gather(seq)
+
+
+def paged_gathers(module, block_size, *, turns):
+    """What gather gives of a sequence for each turn, read when all is done."""
+    cache, found = module.PagedKVCache(5, block_size, *turns[0][0].shape[1:], dtype=turns[0][0].dtype), []
+    for k, v in turns:
+        seq = cache.create()
+        cache.append(seq, k, v)
+        found.append(cache.gather(seq))
+    return found

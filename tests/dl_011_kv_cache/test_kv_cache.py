@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
@@ -748,6 +749,17 @@ def test_another_granularity_is_refused(attempt, draw):
     check_all_refused(attempt, "quantize_kv", {"per='tensor'": ((draw.normal(2, 3), "tensor"), {})})
 
 
+@part("quantize_kv")
+@pytest.mark.parametrize("per", ["token", "channel"])
+def test_other_values_of_that_size(attempt, reference, draw, per):
+    """Codes, scales and values are those of what a call gets, whatever came before in the same sizes."""
+    asked = [(no_ties(draw.normal(2, 5, 3), -1 if per == "token" else -2), per) for _ in range(2)]
+    hold_again(attempt, reference, "quantize_kv", *asked, of=f"quantize_kv of (2, 5, 3) per {per}", views=False)
+    scale = (2, 5, 1) if per == "token" else (2, 1, 3)
+    asked = [(draw.integers(-127, 128, 2, 5, 3).to(torch.int8), draw.uniform(*scale, low=0.5)) for _ in range(2)]
+    hold_again(attempt, reference, "dequantize_kv", *asked, of=f"values of codes (2, 5, 3) per {per}", views=False)
+
+
 # ------------------------------------------------------------------------------------------------------------- evict
 
 
@@ -1093,6 +1105,21 @@ def test_many_heads_decode_in_little_memory(attempt, draw, mode):
     at_most(cost.largest, h * s * 48 // 2, of=of, known={"keys": h * s * 48})
 
 
+@part("MultiHeadLatentAttention")
+def test_one_layer_that_is_called_twice(attempt, reference, draw):
+    """compress, forward and decode compute each time what their inputs of that time give."""
+    w, width = latent_weights(draw), SIZES["latent_dim"] + SIZES["rope_dim"]
+    asked = {
+        "compress": lambda: (draw.normal(2, 5, SIZES["dim"]),),
+        "forward": lambda: (draw.normal(2, 5, SIZES["dim"]),),
+        "decode": lambda: (draw.normal(2, 3, SIZES["dim"]), draw.normal(2, 4, width)),
+    }
+    for method, inputs in asked.items():
+        given = (tuple(SIZES.values()), w, "__call__" if method == "forward" else method)
+        of = f"{method} of {tuple(inputs()[0].shape)}, {SIZES}"
+        hold_turns(attempt, reference, drivers.latent_in_turn, *given, turns=(inputs(), inputs()), of=of)
+
+
 # ------------------------------------------------------------------------------------------------------ PagedKVCache
 
 
@@ -1322,3 +1349,10 @@ def test_keys_lie_in_the_pool_alone(attempt, draw):
     # Room for tables and lengths that are tensors.
     known = {"a copy of all keys and values": 2 * 8 * k.numel(), "a copy of all keys": 8 * k.numel()}
     at_most(cost.kept, 1024, of="bytes alive beside the pool after 24 tokens of 3 x 7", known=known)
+
+
+@part("PagedKVCache")
+def test_two_gathered_sequences_stand_side_by_side(attempt, reference, draw):
+    """What was gathered of one sequence stays as it is when another of that length is gathered."""
+    turns = tuple((draw.normal(5, 2, 3), draw.normal(5, 2, 3)) for _ in range(2))
+    hold_turns(attempt, reference, drivers.paged_gathers, 3, turns=turns, of="gather of 5 tokens in blocks of 3")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import compositions, each_dtype, of_type
 
 from . import drivers
@@ -156,6 +157,13 @@ def test_cross_gradients(attempt, draw):
         names = ("x", "memory", "wq", "wk", "wv", "wo")
         for name, grad, wanted in zip(names, got[:6], want, strict=True):
             agree(grad, wanted, of=f"gradient of {name}, padding {padding.int().tolist()}{how}")
+
+
+@part("cross_attention")
+def test_other_tokens_of_that_size(attempt, reference, draw):
+    """Each call attends with its own tokens and weights, whatever came before in the same sizes."""
+    asked = [(*cross_inputs(draw), 2) for _ in range(2)]
+    hold_again(attempt, reference, "cross_attention", *asked, of="cross_attention of x (3, 4, 7)", views=False)
 
 
 # ------------------------------------------------------------------------------------------ sliding_window_attention
@@ -358,6 +366,15 @@ def test_twice_the_tokens_take_twice_the_work(attempt, draw, tokens, mode):
     at_most(work[1], 2.2 * work[0], of=f"work at n=100, where n=50 takes {work[0]:,}, {of}", known=known)
 
 
+@part("sliding_window_attention")
+@pytest.mark.parametrize("causal", [True, False])
+def test_another_sequence_of_that_size(attempt, reference, draw, causal):
+    """Each call attends to its own keys, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 7, 5), draw.normal(2, 3, 7, 5), draw.normal(2, 3, 7, 4), 2) for _ in range(2)]
+    of = f"sliding_window_attention of q (2, 3, 7, 5), window 2, causal={causal}"
+    hold_again(attempt, reference, "sliding_window_attention", *asked, of=of, views=False, causal=causal)
+
+
 # ------------------------------------------------------------------------------------------------------------- merge
 
 
@@ -419,6 +436,13 @@ def test_merging_large_scores(attempt, draw, dtype):
     agree(got[0], want[0], of=f"out of {of}", tol=5e-3 if dtype == torch.float32 else None)
     for i in range(9):
         agree(got[1][i], want[1][i], of=f"lse of {a[i].item()} and {b[i].item()}")
+
+
+@part("merge")
+def test_other_halves_of_that_size(attempt, reference, draw):
+    """Each call merges what it gets, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 5, 3), draw.normal(2, 5), draw.normal(2, 5, 3), draw.normal(2, 5)) for _ in range(2)]
+    hold_again(attempt, reference, "merge", *asked, of="merge of out (2, 5, 3)", views=False)
 
 
 # ---------------------------------------------------------------------------------------------------- online_softmax
@@ -519,6 +543,15 @@ def test_pieces_are_not_kept(attempt, draw, count, mode):
     of = f"over {count} pieces of {piece} bytes, {mode}"
     at_most(cost.peak, 8 * piece, of=f"most bytes alive at once {of}", known=known)
     at_most(cost.kept, 0, of=f"bytes that stay alive beside out and lse, {of}")
+
+
+@part("online_softmax")
+def test_other_pieces_of_that_size(attempt, reference, draw):
+    """Each call takes its own pieces, whatever came before in the same sizes."""
+    asked = [([(draw.normal(2, 5, s), draw.normal(2, s, 3)) for s in (4, 2, 4)],) for _ in range(2)]
+    hold_again(
+        attempt, reference, "online_softmax", *asked, of="online_softmax of 3 pieces (2, 5, 4 or 2)", views=False
+    )
 
 
 # ------------------------------------------------------------------------------------------- flash_attention_forward
@@ -687,6 +720,15 @@ def test_blocks_of_64_are_tiles_too(attempt, draw, causal, mode):
     at_most(cost.kept, 0, of=f"bytes that stay alive beside out and lse, {of}")
     in_torch(cost, of=of)
     check_flops(cost, sizes, (64, 64), causal, of)
+
+
+@part("flash_attention_forward")
+@pytest.mark.parametrize("causal", [True, False])
+def test_other_tiles_of_that_size(attempt, reference, draw, causal):
+    """Each call attends to its own keys, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 5, 4), draw.normal(2, 3, 7, 4), draw.normal(2, 3, 7, 6), causal, 2, 3) for _ in "12"]
+    of = f"flash_attention_forward of q (2, 3, 5, 4), 7 keys, causal={causal}"
+    hold_again(attempt, reference, "flash_attention_forward", *asked, of=of, views=False)
 
 
 def check_flops(cost, sizes, blocks, causal, of):
@@ -983,6 +1025,15 @@ def test_the_backward_pass_grows_with_n(attempt, draw, causal):
         flops.append(cost.flops)
     of = f"FLOPs of the backward pass at n=600, where n=300 takes {flops[0]:,}, causal={causal}"
     at_most(flops[1], 2.2 * flops[0], of=of, known={"FLOPs that grow with n²": 4 * flops[0]})
+
+
+@part("linear_attention")
+@pytest.mark.parametrize("causal", [True, False])
+def test_other_sums_of_that_size(attempt, reference, draw, causal):
+    """Each call sums over its own keys, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 7, 4), draw.normal(2, 3, 7, 4), draw.normal(2, 3, 7, 5), causal) for _ in range(2)]
+    of = f"linear_attention of q (2, 3, 7, 4), causal={causal}"
+    hold_again(attempt, reference, "linear_attention", *asked, of=of, views=False)
 
 
 # --------------------------------------------------------------------------------------------- linear_attention_step

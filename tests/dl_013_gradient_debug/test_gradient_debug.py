@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import hold_generator
 from grader.checks.repeats import hold_matrices_unlike
@@ -116,6 +117,13 @@ def test_norm_shows_inf_and_nan(attempt, draw, bad):
     gradient[1, 2] = bad
     got = attempt.run(drivers.norm, [draw.normal(5), gradient])
     agree(got["norm"], torch.tensor(abs(bad), dtype=torch.float64), of=f"global norm of gradients with one {bad}")
+
+
+@part("global_grad_norm")
+def test_norm_of_other_gradients_of_that_size(attempt, reference, draw):
+    """Each call takes the gradients of that time, whatever came before in the same sizes."""
+    asked = [(gradients_of(draw),) for _ in range(2)]
+    hold_again(attempt, reference, drivers.norm, *asked, of="the norm of five gradients", views=False)
 
 
 # --- clip_by_norm -----------------------------------------------------------------------------------------------------
@@ -259,6 +267,13 @@ def test_clip_refuses_a_negative_norm(attempt, draw, bound):
         agree(got["gradients"], gradients, of="the gradients after clipping was refused")
 
 
+@part("clip_by_norm")
+def test_clip_of_other_gradients_of_that_size(attempt, reference, draw):
+    """Each call takes the gradients of that time, whatever came before in the same sizes."""
+    asked = [("clip_by_norm", gradients_of(draw), 0.7) for _ in range(2)]
+    hold_again(attempt, reference, drivers.clip, *asked, of="clip_by_norm of five gradients to 0.7", views=False)
+
+
 # --- clip_by_value ----------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +341,13 @@ def test_value_clip_refuses_a_negative_limit(attempt, draw, limit):
         got = attempt.run(drivers.refused_clip, "clip_by_value", gradients, limit)
         assert "ValueError" in got["raised"], f"limit {limit} did not raise ValueError, gradients {gradients}"
         agree(got["gradients"], gradients, of="the gradients after clipping was refused")
+
+
+@part("clip_by_value")
+def test_value_clip_of_other_gradients_of_that_size(attempt, reference, draw):
+    """Each call counts the entries of that time, whatever came before in the same sizes."""
+    asked = [("clip_by_value", [scale * torch.ones(3), None, draw.normal(5)], 0.7) for scale in (1.0, 0.1)]
+    hold_again(attempt, reference, drivers.clip, *asked, of="clip_by_value of two gradients to 0.7", views=False)
 
 
 # --- accumulate_gradients ---------------------------------------------------------------------------------------------
@@ -491,6 +513,14 @@ def test_accumulation_keeps_one_graph_at_a_time(attempt, draw, hidden, classes, 
         2 * peaks[0],
         of=f"peak bytes of nine micro-batches, {classes} classes (allowed: twice what one of them takes)",
     )
+
+
+@part("accumulate_gradients")
+def test_accumulation_of_other_batches_of_that_size(attempt, reference, draw):
+    """Each call takes the tokens and the weights of that time, whatever came before in the same sizes."""
+    asked = [(tagger(draw), [tokens(draw, 3, 5, 4), tokens(draw, 2, 7, 0)]) for _ in range(2)]
+    of = "loss and gradients of micro-batches of (3, 5) and (2, 7) tokens"
+    hold_again(attempt, reference, drivers.accumulate, *asked, of=of, views=False)
 
 
 # --- GradientMonitor --------------------------------------------------------------------------------------------------
@@ -1127,6 +1157,8 @@ def test_initial_weights_have_their_deviation(attempt, draw, scheme):
         agree(float((unit.abs() < 1).double().mean()), 0.6827, of=f"{scheme}: share within one deviation", tol=0.03)
         agree(float(unit.square().mean((1, 2)).max()), 1.0, of=f"{scheme}: the widest layer's variance", tol=0.15)
         hold_matrices_unlike({f"layer {i}": layer for i, layer in enumerate(unit)}, f"initial_weights, {scheme}")
+    of = f"{scheme}: two stacks that were drawn one after the other"
+    assert not torch.equal(got["first"], got["second"]), f"{of}, looked at after both calls, hold the same numbers"
     hold_generator(attempt, "initial_weights", depth, width, scheme, seed=seed, of=f"initial_weights, {scheme},")
 
 
@@ -1244,6 +1276,13 @@ def test_flow_refuses_an_unknown_activation(attempt, draw):
     for depth in (2, 0):
         with refusal(ValueError, of=f"a stack of {depth} layers with the activation 'gelu'"):
             attempt.gradient_flow(draw.normal(2, 3), draw.normal(depth, 3, 3), "gelu")
+
+
+@part("gradient_flow")
+def test_flow_through_other_layers_of_that_size(attempt, reference, draw):
+    """Each call takes its own x and weights, whatever came before in the same sizes."""
+    asked = [(draw.normal(3, 5), draw.normal(4, 5, 5), "tanh") for _ in range(2)]
+    hold_again(attempt, reference, "gradient_flow", *asked, of="gradient_flow of x (3, 5), 4 layers", views=False)
 
 
 # --- fix_training_loop ------------------------------------------------------------------------------------------------
@@ -1478,3 +1517,15 @@ def test_fit_scheduled_uses_the_first_rate(attempt, draw):
             of=f"{name} after 4 steps",
             known={"steps with the rates of the next ones": late[name]},
         )
+
+
+@part("fix_training_loop")
+def test_loops_over_other_batches_of_that_size(attempt, reference, draw):
+    """Each call takes what it is given at that time, whatever came before in the same sizes."""
+    asked = [(draw.normal(5, 3), draw.integers(0, 3, 5)) for _ in range(2)]
+    hold_again(attempt, reference, "classification_loss", *asked, of="classification_loss of (5, 3)", views=False)
+    asked = [(*recurrent_data(draw, 2), 0.2) for _ in range(2)]
+    hold_again(attempt, reference, drivers.fit_recurrent, *asked, of="fit_recurrent of 2 chunks", views=False)
+    model = draw.normal(2, 3), draw.normal(2), pairs(draw, [5, 7], 3, 2)
+    asked = [(*model, 0.3, factors) for factors in ([1.0, 0.1, 0.5], [0.5, 0.2, 0.1])]
+    hold_again(attempt, reference, drivers.fit_scheduled, *asked, of="fit_scheduled of 2 batches", views=False)

@@ -353,6 +353,9 @@ def sharded(module, cases):
         del weight
         x = xs[rank].detach().requires_grad_()
         before = layer.unshard()
+        with torch.no_grad():
+            first = layer(x)
+            layer(1 - x)  # what comes after, in the same size, is no matter for what x gave
         with Meter() as forward:
             y = layer(x)
         with Meter() as backward:
@@ -360,6 +363,7 @@ def sharded(module, cases):
         (shard,) = layer.parameters()
         return {
             "y": y.detach(),
+            "y without gradients": first,
             "x.grad": x.grad,
             "shard": layer.shard.detach(),
             "shard.grad": shard.grad,
@@ -458,7 +462,9 @@ def both_layers(module, columns, rows):
 def _column(module, rank, weight, bias, x, gs):
     with Meter() as making:
         layer = module.ColumnParallelLinear(weight.clone(), bias.clone())
+    layer(1 - x)  # what came before or comes after, in the same size, is no matter for what x gives
     first = layer(x)  # the first layer of a model: its input needs no gradient
+    layer(2 - x)
     own = x.detach().requires_grad_()
     with Meter() as forward:
         y = layer(own)

@@ -557,6 +557,8 @@ def test_passes_are_those_of_a_linear_layer(attempt, draw, p):
             agree(said["shard"], padded(weight, bias, p)[rank], of=f"shard: {of}")
             agree(said["unshard"], [weight, bias], of=f"unshard(): {of}")
             agree(said["y"], xs[rank] @ weight.T + bias, of=f"output: {of}")
+            without = "output under no_grad, looked at after a call with other numbers of the same sizes"
+            agree(said["y without gradients"], xs[rank] @ weight.T + bias, of=f"{without}: {of}")
             agree(said["x.grad"], gs[rank] @ weight, of=f"gradient of x: {of}")
             known = {"the sum over the ranks": summed[rank]}
             agree(said["shard.grad"], padded(d_weight, d_bias, p)[rank], of=f"shard.grad: {of}", known=known)
@@ -652,7 +654,9 @@ def test_column_parallel_layer(attempt, draw):
             of = f"column-parallel, rank {rank} of {p}, x of {tuple(x.shape)}, weight (7, 5)"
             agree([said["weight"], said["bias"]], [ws[rank], bs[rank]], of=f"weight and bias: {of}")
             agree(said["y"], ys[rank], of=f"output: {of}")
-            agree(said["y of data"], ys[rank], of=f"output for an x that needs no gradient: {of}")
+            agree(
+                said["y of data"], ys[rank], of=f"output for an x that needs no gradient, called between others: {of}"
+            )
             known = {"the rank's own share of it": gs[rank] @ ws[rank], "the average": whole @ weight / p}
             agree(said["x.grad"], whole @ weight, of=f"gradient of x: {of}", known=known)
             own = gs[rank].reshape(-1, gs[rank].shape[-1])

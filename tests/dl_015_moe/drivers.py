@@ -42,6 +42,12 @@ def moe_forward(module, sizes, state, x, *, meter):
         return layer(x)
 
 
+def in_turn(module, name, sizes, state, *, turns):
+    """What one layer of that class gives in each turn, read when all is done."""
+    layer = {"MoELayer": _moe, "SharedExpertMoE": _shared}[name](module, sizes, state)
+    return [layer(*inputs) for inputs in turns]
+
+
 def _measured(call, leaves, passes, meter):
     """What call gives, detached. passes: 0 gradients off, 1 or 3 forward with gradients on, 2 backward too."""
     for leaf in leaves:

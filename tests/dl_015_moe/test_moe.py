@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import each_dtype, of_type
 from grader.cost import Cost
 
@@ -146,6 +147,13 @@ def test_impossible_choices_are_refused(attempt, draw):
             attempt.top_k_router(logits, 2, order)
 
 
+@part("top_k_router")
+def test_other_logits_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 5), 2) for _ in range(2)]
+    hold_again(attempt, reference, "top_k_router", *asked, of="top_k_router of (7, 5), k=2", views=False)
+
+
 # ----------------------------------------------------------------------------------------------- load_balancing_loss
 
 
@@ -249,6 +257,15 @@ def test_losses_push_the_logits(attempt, draw):
         got, grads = attempt.gradients("router_z_loss", held, *given, upstream=one)
         agree(got, loss.detach(), of=f"router_z_loss{how}")
         agree(grads[0], want, axes="n e", of=f"gradient of router_z_loss{how}")
+
+
+@part("load_balancing_loss")
+def test_losses_of_other_logits_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 5), distinct(draw, 7, 5, 2)) for _ in range(2)]
+    hold_again(attempt, reference, "load_balancing_loss", *asked, of="load_balancing_loss of (7, 5), k=2", views=False)
+    asked = [(draw.normal(7, 5),) for _ in range(2)]
+    hold_again(attempt, reference, "router_z_loss", *asked, of="router_z_loss of (7, 5)", views=False)
 
 
 # ---------------------------------------------------------------------------------------------------------- dispatch
@@ -486,6 +503,16 @@ def test_rows_are_moved_not_multiplied(attempt, draw, sizes):
             at_most(cost.largest, most, of=f"largest tensor of {of}, in elements", known=masks)
 
 
+@part("dispatch")
+def test_other_tokens_of_that_size_are_moved(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 5), distinct(draw, 7, 4, 2), 4, 3) for _ in range(2)]
+    hold_again(attempt, reference, "dispatch", *asked, of="dispatch of x (7, 5), e=4 k=2", views=False)
+    slots = [places(experts, 4, 3) for _, experts, _, _ in asked]
+    back = [(draw.normal(4, 3, 5), draw.uniform(7, 2), one[1], slot) for one, slot in zip(asked, slots, strict=True)]
+    hold_again(attempt, reference, "combine", *back, of="combine of outputs (4, 3, 5), n=7 k=2", views=False)
+
+
 # ---------------------------------------------------------------------------------------------------------- MoELayer
 
 
@@ -657,6 +684,16 @@ def test_layer_learns_its_router(attempt, draw, training):
     agree(grads[:2], want, of="gradients of x and the router through the logits of MoELayer")
 
 
+@part("MoELayer")
+def test_other_tokens_of_that_size_go_to_their_experts(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 3), draw.uniform(7, 2), distinct(draw, 7, 5, 2), *matrices(draw, 5, 3, 4)) for _ in "12"]
+    hold_again(attempt, reference, "sparse_experts", *asked, of="sparse_experts of x (7, 3), e=5 k=2", views=False)
+    turns = (draw.normal(11, 3),), (draw.normal(11, 3),)
+    given = "MoELayer", (3, 7, 5, 2), moe_state(draw, 5, 3, 7)
+    hold_turns(attempt, reference, drivers.in_turn, *given, turns=turns, of="MoELayer of x (11, 3), e=5 k=2")
+
+
 # --------------------------------------------------------------------------------------------------- SharedExpertMoE
 
 
@@ -780,6 +817,16 @@ def test_gradients_reach_the_shared_experts(attempt, draw, training):
     agree(grads[:2], want, of="gradients of x and the router through the logits of SharedExpertMoE")
 
 
+@part("SharedExpertMoE")
+def test_one_shared_layer_that_is_called_twice(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    turns, state = ((draw.normal(5, 3),), (draw.normal(5, 3),)), shared_state(draw, 3, 6, 5, 2)
+    hold_turns(
+        attempt, reference, drivers.in_turn, "SharedExpertMoE", (3, 10, 4, 2, 2, 2), state, turns=turns,
+        of="SharedExpertMoE of x (5, 3)",
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------- bias_balanced_router
 
 
@@ -867,6 +914,17 @@ def test_loads_even_out(attempt, draw):
     agree(first, torch.bincount(choose(s, k).flatten(), minlength=e), axes="e", of="the loads without a bias")
     worst = int((last - n * k // e).abs().max())
     assert worst <= 30, f"the loads should end near {n * k // e} each, they end at {last.tolist()}"
+
+
+@part("bias_balanced_router")
+def test_other_biases_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 5), draw.normal(5), 2) for _ in range(2)]
+    hold_again(
+        attempt, reference, "bias_balanced_router", *asked, of="bias_balanced_router of (7, 5), k=2", views=False
+    )
+    asked = [(draw.normal(5), distinct(draw, 7, 5, 2), 0.1) for _ in range(2)]
+    hold_again(attempt, reference, "update_bias", *asked, of="update_bias of 5 experts, n=7 k=2", views=False)
 
 
 # ----------------------------------------------------------------------------------------------------- other_routers
@@ -1011,6 +1069,18 @@ def test_chosen_tokens_teach_the_router(attempt, draw):
     got, grads = attempt.gradients(drivers.expert_choice_weights, logits, 3, upstream=upstream)
     agree(got, weights.detach(), axes="e c", of="expert_choice_router's weights, n=7 e=4 c=3")
     agree(grads[0], want, axes="n e", of="gradient of the logits through expert_choice_router's weights, n=7 e=4 c=3")
+
+
+@part("other_routers")
+def test_other_tokens_and_logits_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    for name, rest in (("sinkhorn", (3,)), ("sinkhorn_router", (2, 3)), ("expert_choice_router", (3,))):
+        asked = [(draw.normal(7, 5), *rest) for _ in range(2)]
+        hold_again(attempt, reference, name, *asked, of=f"{name} of (7, 5)", views=False)
+    tokens = draw.permutation(101)
+    one, other = attempt.each("hash_router", [(tokens, 101, 7, 3), (tokens.flip(0), 101, 7, 3)])
+    of = "hash_router of the same tokens in the reverse order, both results looked at after both calls"
+    agree(other, one.flip(0), of=of, known={"the result of the other call": one})
 
 
 # --------------------------------------------------------------------------------------------------- collapse_report

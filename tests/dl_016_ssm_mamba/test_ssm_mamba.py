@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import compositions, each_dtype, of_type
 from grader.checks.randomness import hold_generator
 from grader.checks.repeats import hold_fresh, hold_unlike
@@ -390,6 +391,15 @@ def test_convolution_has_gradients(attempt, draw):
     agree(got, list(want), of="gradients of 7 tokens under 5 taps with respect to kernel and x")
 
 
+@part("ssm_convolution")
+def test_other_kernels_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.uniform(3, 5, low=0.1, high=0.9), draw.normal(3, 5), draw.normal(3, 5), 11) for _ in range(2)]
+    hold_again(attempt, reference, "ssm_kernel", *asked, of="ssm_kernel of (3, 5), length 11", views=False)
+    asked = [(draw.normal(3, 7), draw.normal(2, 7, 3)) for _ in range(2)]
+    hold_again(attempt, reference, "ssm_convolution", *asked, of="ssm_convolution of x (2, 7, 3)", views=False)
+
+
 # ---------------------------------------------------------------------------------------------- hippo_legs and s4d_init
 
 
@@ -734,6 +744,13 @@ def test_associative_scan_has_gradients(attempt, draw):
     agree(value, states.detach(), axes="b l d", of="associative_scan of 11 steps, a zero in a")
     want = torch.autograd.grad((states * upstream).sum(), leaves)
     agree(got, list(want), axes="b l d", of="gradients of 11 steps with respect to a and b")
+
+
+@part("associative_scan")
+def test_other_steps_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 7, 3), draw.normal(2, 7, 3)) for _ in range(2)]
+    hold_again(attempt, reference, "associative_scan", *asked, of="associative_scan of (2, 7, 3)", views=False)
 
 
 # -------------------------------------------------------------------------------------------------------- chunked_scan
@@ -1321,6 +1338,22 @@ def test_ssd_over_thousands_of_tokens(attempt):
         of = f"with dt A = {dt[head] * A[head]:g}, {l:,} tokens in float32"
         agree(got[0, :, head, 0], states[:, head].float(), axes="l", of=f"y {of}", tol=1e-3)
         agree(state[0, head, 0, 0], states[-1, head].float(), of=f"the last state {of}", tol=1e-3)
+
+
+@part("ssd")
+def test_the_dual_of_other_inputs_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (
+            draw.normal(2, 7, 6, 5),
+            draw.uniform(2, 7, 6, low=0.1),
+            -draw.uniform(6, low=0.1),
+            draw.normal(2, 7, 2, 3),
+            draw.normal(2, 7, 2, 3),
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "ssd_attention", *asked, of="ssd_attention of x (2, 7, 6, 5)", views=False)
 
 
 # ------------------------------------------------------------------------------------------------------- hybrid_layout

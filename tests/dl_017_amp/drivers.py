@@ -73,6 +73,12 @@ def scaled(module, loss, scale):
     return module.DynamicGradScaler(init_scale=scale).scale(loss)
 
 
+def scaled_in_turn(module, scale, *, turns):
+    """What one scaler makes of each loss, read when all is done."""
+    scaler = module.DynamicGradScaler(init_scale=scale)
+    return [scaler.scale(loss) for (loss,) in turns]
+
+
 def unscale(module, values, gradients, scale, groups):
     """The gradients after `unscale_`, seen through the memory that was there before."""
     parameters = _parameters(values, gradients)
@@ -419,6 +425,7 @@ def resume(module, values, others, dtype, name, options, before, after):
         if state is not None:
             optimizer.load_state_dict(state)
             loaded = [p.detach().clone() for p in model.parameters()]
+        optimizer.state_dict()  # may be asked for at any time
         for i, given in enumerate(lists):
             if start is values and i == len(before):
                 state = copy.deepcopy(optimizer.state_dict())
@@ -516,6 +523,13 @@ def quantize(module, tensors, options):
         trace.append({"q": q.float(), "dtype": q.dtype, "used": used, "scale": scaling.scale})
         trace[-1]["history"] = list(scaling.history)
     return trace
+
+
+def quantized_in_turn(module, *, turns):
+    """q of each tensor by one scaling, read when all is done."""
+    scaling = module.DelayedScaling()
+    told = [scaling.quantize(x)[0] for (x,) in turns]
+    return [q.float() for q in told]
 
 
 def fp8_matmul(module, pairs, a_options, b_options):

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import of_type
 
 from . import drivers
@@ -197,6 +198,13 @@ def test_rounding_makes_no_cast(attempt, draw, noisy):
     noise = torch.full((3, 5), 0x7FFF, dtype=torch.int32) if noisy else None
     got = attempt.run(drivers.round_watched, x, noise)
     assert not got["casts"], f"a bfloat16 tensor was made by {got['casts'][0]}: the cast is what you write, on the bits"
+
+
+@part("round_to_bfloat16")
+def test_other_numbers_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(37, dtype=torch.float32),) for _ in range(2)]
+    hold_again(attempt, reference, "round_to_bfloat16", *asked, of="round_to_bfloat16 of 37 numbers", views=False)
 
 
 # --- underflow_fraction -----------------------------------------------------------------------------------------------
@@ -686,6 +694,13 @@ def test_bad_settings_are_refused(attempt):
     ]
     for options, raised in zip(good, attempt.run(drivers.refused_scalers, good), strict=True):
         assert not raised, f"DynamicGradScaler with {options} raised {raised[0]}"
+
+
+@part("DynamicGradScaler")
+def test_two_losses_of_one_size_are_scaled(attempt, reference, draw):
+    """One scaler that scales two losses gives each its own, and keeps neither."""
+    turns = (draw.normal(3, 5),), (draw.normal(3, 5),)
+    hold_turns(attempt, reference, drivers.scaled_in_turn, 1024.0, turns=turns, of="scale of a loss (3, 5)")
 
 
 # --- mini_autocast ----------------------------------------------------------------------------------------------------
@@ -1264,6 +1279,13 @@ def test_product_is_of_float8_numbers(attempt, draw, dtypes, given):
     agree(got["scales"], list(scales[3]), of="the two scales after three products")
 
 
+@part("fp8_scaled_matmul")
+def test_two_tensors_of_one_size_are_quantized(attempt, reference, draw):
+    """One scaling that quantizes two tensors gives each its own codes."""
+    turns = (with_amax(draw, 7.0, 3, 11),), (with_amax(draw, 7.0, 3, 11),)
+    hold_turns(attempt, reference, drivers.quantized_in_turn, turns=turns, of="quantize of (3, 11)", tol=1e-9)
+
+
 # --- pad_for_tensor_cores ---------------------------------------------------------------------------------------------
 
 
@@ -1339,3 +1361,10 @@ def test_multiple_below_one_is_refused(attempt, multiple):
     """multiple < 1 is a ValueError."""
     with refusal(ValueError, of=f"padding to a multiple of {multiple}"):
         attempt.pad_for_tensor_cores(torch.ones(3, 5), (0,), multiple)
+
+
+@part("pad_for_tensor_cores")
+def test_other_numbers_of_that_size_are_padded(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(3, 5), (0, 1)) for _ in range(2)]
+    hold_again(attempt, reference, "pad_for_tensor_cores", *asked, of="pad_for_tensor_cores of (3, 5)", views=False)

@@ -37,6 +37,13 @@ def embed(module, weights, images):
     return _loaded(module.PatchEmbedding(c, p, d), weights)(images)
 
 
+def in_turn(module, kind, sizes, weights, method="__call__", *, turns):
+    """What one module of that class gives in each turn, read when all is done."""
+    made = getattr(module, kind)
+    model = _loaded(made(**sizes) if isinstance(sizes, dict) else made(*sizes), weights)
+    return [getattr(model, method)(*inputs) for inputs in turns]
+
+
 def embed_cost(module, weights, images, training, passes, *, meter):
     """The same in training or evaluation, in a number of passes (see _measured)."""
     d, c, p, _ = weights["weight"].shape

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
@@ -140,6 +141,15 @@ def test_sizes_that_do_not_fit_are_refused(attempt, draw):
     refuses(said, [f"{n} patches of {x} values, size {size}, side 4" for n, x, size in wrong * 2], "unpatchify")
 
 
+@part("patchify")
+def test_other_images_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 10, 15), 5) for _ in range(2)]
+    hold_again(attempt, reference, "patchify", *asked, of="patchify of (2, 3, 10, 15)", views=False)
+    asked = [(draw.normal(2, 6, 75), 5, (10, 15)) for _ in range(2)]
+    hold_again(attempt, reference, "unpatchify", *asked, of="unpatchify to (10, 15)", views=False)
+
+
 # ------------------------------------------------------------------------------------------------------ PatchEmbedding
 
 
@@ -224,6 +234,15 @@ def test_embedding_crops_nothing(attempt):
     calls = [("forward", torch.zeros(2, 3, *size)) for size in sizes]
     said = attempt.run(drivers.refused_by_module, "PatchEmbedding", (3, 4, 5), calls)
     refuses(said, [f"{h} x {w} pixels, side 4" for h, w in sizes], "PatchEmbedding")
+
+
+@part("PatchEmbedding")
+def test_one_embedding_that_is_called_twice(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    weights = {"weight": draw.normal(7, 3, 4, 4), "bias": draw.normal(7)}
+    turns = (draw.normal(2, 3, 8, 12),), (draw.normal(2, 3, 8, 12),)
+    given = "PatchEmbedding", (3, 4, 7), weights
+    hold_turns(attempt, reference, drivers.in_turn, *given, turns=turns, of="PatchEmbedding of (2, 3, 8, 12)")
 
 
 # ----------------------------------------------------------------------------------------------- interpolate_positions
@@ -351,6 +370,13 @@ def test_positions_too_few_are_refused(attempt, draw):
     calls = [(draw.normal(n, 4), (3, 5), (4, 4)) for n in (14, 5, 1)]
     said = attempt.run(drivers.refused, "interpolate_positions", calls)
     refuses(said, [f"{len(c[0])} positions, grid (3, 5)" for c in calls], "interpolate_positions")
+
+
+@part("interpolate_positions")
+def test_other_positions_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(16, 5), (3, 5), (7, 4)) for _ in range(2)]
+    hold_again(attempt, reference, "interpolate_positions", *asked, of="interpolate_positions of (16, 5)", views=False)
 
 
 # -------------------------------------------------------------------------------------------------- VisionTransformer
@@ -630,6 +656,19 @@ def test_images_that_are_no_whole_patches_are_refused(attempt):
     refuses(said, asked, "VisionTransformer")
 
 
+@part("VisionTransformer")
+def test_one_model_that_is_called_twice(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    turns = (draw.normal(2, 7, 12),), (draw.normal(2, 7, 12),)
+    given = "EncoderBlock", (12, 3), block_weights(draw, 12, torch.float64)
+    hold_turns(attempt, reference, drivers.in_turn, *given, turns=turns, of="EncoderBlock of (2, 7, 12)")
+    config, w = vit_weights(draw, False, torch.float64)
+    for method in ("features", "__call__"):
+        turns = (draw.normal(2, 3, 8, 12),), (draw.normal(2, 3, 8, 12),)
+        given, of = ("VisionTransformer", config, w, method), f"VisionTransformer, {method} of (2, 3, 8, 12)"
+        hold_turns(attempt, reference, drivers.in_turn, *given, turns=turns, of=of)
+
+
 # ----------------------------------------------------------------------------------------------------- WindowAttention
 
 
@@ -868,6 +907,16 @@ def test_window_attention_gradients(attempt, draw, training):
         agree(got, one, of=f"the gradient of {name} of WindowAttention")
 
 
+@part("WindowAttention")
+def test_other_windows_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 6, 9, 5), 3) for _ in range(2)]
+    hold_again(attempt, reference, "window_partition", *asked, of="window_partition of (2, 6, 9, 5)", views=False)
+    given = "WindowAttention", (12, 3, 2), window_weights(draw, 12, 3, 2, torch.float64)
+    turns = (draw.normal(2, 4, 6, 12), 1), (draw.normal(2, 4, 6, 12), 1)
+    hold_turns(attempt, reference, drivers.in_turn, *given, turns=turns, of="WindowAttention of (2, 4, 6, 12), shift 1")
+
+
 # --------------------------------------------------------------------------------------------------- distillation_loss
 
 
@@ -986,6 +1035,13 @@ def test_distillation_arguments_are_refused(attempt, draw, kind):
             attempt.distillation_loss(*given, kind, **options)
 
 
+@part("distillation_loss")
+def test_other_teachers_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(*(draw.normal(5, 7) for _ in "123"), draw.integers(0, 7, 5), "hard") for _ in range(2)]
+    hold_again(attempt, reference, "distillation_loss", *asked, of="distillation_loss of (5, 7)", views=False)
+
+
 # --------------------------------------------------------------------------------------------------- attention_rollout
 
 
@@ -1049,6 +1105,15 @@ def test_rollout_refuses_other_ways(attempt, draw):
     for heads in ("min", "sum", ""):
         with refusal(ValueError, of=f"heads={heads!r}"):
             attempt.attention_rollout(maps, heads)
+
+
+@part("attention_rollout")
+def test_other_maps_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [([draw.normal(2, 3, 7, 7).softmax(-1) for _ in "12"], "mean") for _ in range(2)]
+    hold_again(
+        attempt, reference, "attention_rollout", *asked, of="attention_rollout of two maps (2, 3, 7, 7)", views=False
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- box_iou
@@ -1657,3 +1722,12 @@ def test_mean_iou_of_nothing(attempt, draw):
     got = attempt.mean_iou(labels, labels, 3)
     want = torch.tensor(1.0, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
     agree(got, want, axes="k", of="mean_iou of labels with themselves")
+
+
+@part("dice_loss")
+def test_other_labels_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 4, 5, 7), draw.integers(0, 4, 2, 5, 7)) for _ in range(2)]
+    hold_again(attempt, reference, "dice_loss", *asked, of="dice_loss of (2, 4, 5, 7)", views=False)
+    asked = [(draw.integers(0, 4, 3, 5, 7), draw.integers(0, 4, 3, 5, 7), 4) for _ in range(2)]
+    hold_again(attempt, reference, "mean_iou", *asked, of="mean_iou of (3, 5, 7), 4 classes", views=False)

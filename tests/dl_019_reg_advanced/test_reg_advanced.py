@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, at_most, part, refusal
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_permutations, hold_rate, improbable
 from grader.checks.repeats import hold_unrepeated
@@ -677,6 +678,13 @@ def test_smoothing_refuses(attempt, draw, epsilon):
         attempt.label_smoothing_loss(draw.normal(2, 3), torch.tensor([0, 2]), epsilon)
 
 
+@part("label_smoothing_loss")
+def test_other_labels_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(11, 5), draw.integers(0, 5, 11), 0.15) for _ in range(2)]
+    hold_again(attempt, reference, "label_smoothing_loss", *asked, of="label_smoothing_loss of (11, 5)", views=False)
+
+
 # --- drop_block -------------------------------------------------------------------------------------------------------
 
 
@@ -1018,6 +1026,13 @@ def test_pipeline_draws_from_the_generator(attempt, draw):
         hold_own(attempt, of, "MixPipeline", x, labels, seed=seed_from(draw), **options)
 
 
+@part("MixPipeline")
+def test_one_pipeline_that_is_called_twice(attempt, reference, draw):
+    """One pipeline that is called twice gives each time what its inputs of that time give."""
+    turns = tuple((draw.normal(3, 2, 5, 4), draw.permutation(7)[:3]) for _ in range(2))
+    hold_turns(attempt, reference, drivers.smoothed_in_turn, turns=turns, of="MixPipeline(7, prob=0) of (3, 2, 5, 4)")
+
+
 # --- ModelEMA ---------------------------------------------------------------------------------------------------------
 
 
@@ -1192,6 +1207,13 @@ def test_r_drop_survives_large_logits(attempt, dtype):
     nll, ab, ba = r_drop_terms(first, second, targets)
     got = attempt.r_drop_loss(first, second, targets, 2.0)
     agree(got, (nll + ab + ba).to(kind), of="r_drop_loss of logits up to 10,000")
+
+
+@part("r_drop_loss")
+def test_other_passes_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(11, 5), draw.normal(11, 5), draw.integers(0, 5, 11), 1.7) for _ in range(2)]
+    hold_again(attempt, reference, "r_drop_loss", *asked, of="r_drop_loss of (11, 5)", views=False)
 
 
 # --- sam_step ---------------------------------------------------------------------------------------------------------
