@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 
 from . import drivers
 
@@ -158,6 +159,13 @@ def test_softmax_keeps_nothing(attempt, draw):
     """When the result is gone, no tensor and no graph of the call is left."""
     x = draw.normal(3, 5)
     hold_keeps_nothing(attempt, "softmax", (x.softmax(1),), x, 1)
+
+
+@part("softmax")
+def test_other_scores_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(5, 2, 7), -1) for _ in range(2)]
+    hold_again(attempt, reference, "softmax", *asked, of="softmax of (5, 2, 7)", views=False)
 
 
 # -------------------------------------------------------------------------------------- scaled_dot_product_attention
@@ -401,6 +409,20 @@ def test_attention_keeps_nothing(attempt, draw):
     hold_keeps_nothing(attempt, "scaled_dot_product_attention", attend(q, k, v, mask), q, k, v, mask)
 
 
+@part("scaled_dot_product_attention")
+def test_other_tokens_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 5, 3), draw.normal(2, 3, 7, 3), draw.normal(2, 3, 7, 4)) for _ in range(2)]
+    hold_again(
+        attempt,
+        reference,
+        "scaled_dot_product_attention",
+        *asked,
+        of="scaled_dot_product_attention of q (2, 3, 5, 3)",
+        views=False,
+    )
+
+
 # ---------------------------------------------------------------------------------------------------- attention_mask
 
 
@@ -473,6 +495,13 @@ def test_lengths_that_cannot_be_are_refused(attempt):
     for lengths in ([3, 5], [6, 1], [-1, 2], [0, 2, -3]):
         with refusal(ValueError, of=f"lengths {lengths} of 4 keys"):
             attempt.attention_mask(torch.tensor(lengths), 3, 4)
+
+
+@part("attention_mask")
+def test_other_lengths_of_that_many(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.permutation(8)[:4], 3, 7) for _ in range(2)]
+    hold_again(attempt, reference, "attention_mask", *asked, of="attention_mask of 4 lengths", views=False)
 
 
 # ------------------------------------------------------------------------------------------------- MultiHeadAttention
@@ -851,6 +880,21 @@ def test_backward_keeps_nothing(attempt, draw):
     hold_keeps_nothing(attempt, "attention_backward", want, q, k, v, weights, dout, grad=False)
 
 
+def test_other_gradients_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (
+            draw.normal(2, 3, 5, 3),
+            draw.normal(2, 3, 7, 3),
+            draw.normal(2, 3, 7, 4),
+            draw.normal(2, 3, 5, 7).softmax(-1),
+            draw.normal(2, 3, 5, 4),
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "attention_backward", *asked, of="attention_backward of q (2, 3, 5, 3)", views=False)
+
+
 # ------------------------------------------------------------------------------------------------- additive_attention
 
 
@@ -974,6 +1018,23 @@ def test_each_token_is_projected_once(attempt, draw, grad):
     at_most(cost.flops, 1.1 * flops, of=f"FLOPs, {of}", known=known)
 
 
+@part("additive_attention")
+def test_other_tokens_of_that_size_are_added(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (
+            draw.normal(2, 3, 4),
+            draw.normal(2, 5, 7),
+            draw.normal(2, 5, 6),
+            draw.normal(8, 4),
+            draw.normal(8, 7),
+            draw.normal(8),
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "additive_attention", *asked, of="additive_attention of q (2, 3, 4)", views=False)
+
+
 # --------------------------------------------------------------------------------------------------------- saturation
 
 
@@ -1069,6 +1130,13 @@ def test_scores_with_a_large_mean(attempt, draw):
     agree(got[2] + 1, want[2] + 1, of="1 + slope of scores up to ±10,000 and more", tol=1e-6)
 
 
+@part("saturation")
+def test_other_logits_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 4, 5), draw.normal(2, 3, 7, 5), 1.0) for _ in range(2)]
+    hold_again(attempt, reference, "saturation", *asked, of="saturation of q (2, 3, 4, 5)", views=False)
+
+
 # ------------------------------------------------------------------------------------------------- head_contributions
 
 
@@ -1154,6 +1222,15 @@ def test_each_head_uses_its_own_columns(attempt, draw, grad):
         "projecting every value before it is mixed": 2 * b * h * (s * e * c + t * s * c),
     }
     at_most(cost.flops, 1.1 * 2 * b * h * t * (s * e + e * c), of=f"FLOPs, {of}", known=known)
+
+
+@part("head_contributions")
+def test_other_heads_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 5, 7).softmax(-1), draw.normal(2, 3, 7, 4), draw.normal(11, 12)) for _ in range(2)]
+    hold_again(
+        attempt, reference, "head_contributions", *asked, of="head_contributions of weights (2, 3, 5, 7)", views=False
+    )
 
 
 # -------------------------------------------------------------------------------------------------- qk_norm_attention
@@ -1262,6 +1339,16 @@ def test_qk_norm_keeps_nothing(attempt, draw):
     hold_keeps_nothing(attempt, "qk_norm_attention", qk_oracle(*inputs), *inputs)
 
 
+@part("qk_norm_attention")
+def test_other_norms_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (draw.normal(2, 3, 5, 3), draw.normal(2, 3, 7, 3), draw.normal(2, 3, 7, 4), draw.normal(3), draw.uniform(3))
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "qk_norm_attention", *asked, of="qk_norm_attention of q (2, 3, 5, 3)", views=False)
+
+
 # ----------------------------------------------------------------------------------------------------- sink_attention
 
 
@@ -1363,3 +1450,19 @@ def test_sink_attention_keeps_nothing(attempt, draw):
     """When the results are gone, no tensor and no graph of the call is left."""
     inputs = [*inputs_of(draw, 2, 3), draw.normal(3)]
     hold_keeps_nothing(attempt, "sink_attention", sink_oracle(*inputs), *inputs)
+
+    mask, g = holes(draw, 2, 1, 5, 7), (draw.normal(2, 3, 5, 4), draw.normal(2, 3, 5, 7))
+    want_out, want = gradients(lambda *x: sink_oracle(*x, mask), inputs, g)
+    out, got = attempt.gradients("sink_attention", *inputs, mask, upstream=g)
+    agree(out, want_out, of="(output, weights), with a mask")
+    for name, grad, wanted in zip(("q", "k", "v", "sinks"), got[:4], want, strict=True):
+        agree(grad, wanted, of=f"gradient of {name}, with a mask")
+
+
+@part("sink_attention")
+def test_other_sinks_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (draw.normal(2, 3, 5, 3), draw.normal(2, 3, 7, 3), draw.normal(2, 3, 7, 4), draw.normal(3)) for _ in range(2)
+    ]
+    hold_again(attempt, reference, "sink_attention", *asked, of="sink_attention of q (2, 3, 5, 3)", views=False)

@@ -345,8 +345,8 @@ def watched(module, losses, options, cut=None):
     stopping = module.EarlyStopping(**options)
     told = []
     for i, value in enumerate(losses):
+        state = stopping.state_dict()  # may be asked for at any time
         if i == cut:
-            state = stopping.state_dict()
             old, stopping = stopping, module.EarlyStopping(**options)
             for other in (-1e9, 1e9, float("nan"), -2e9, 2e9):
                 old.step(other)
@@ -439,6 +439,17 @@ def saved_beside(module, spec, state, setup, batches):
             _train_step(model, optimizer, scheduler, batch)
             module.save_checkpoint(f"{folder}/last.pt", model, optimizer, scheduler, {})
     return {"state": values(model), "training": all(m.training for m in model.modules()), "next": _next()}
+
+
+def extras_in_turn(module, spec, state, setup, *, turns):
+    """What is loaded from one path with each extra that was saved there, read when all is done."""
+    model, optimizer, scheduler = trainer(spec, state, **setup)
+    told = []
+    with tempfile.TemporaryDirectory() as folder:
+        for (extra,) in turns:
+            module.save_checkpoint(f"{folder}/last.pt", model, optimizer, scheduler, extra)
+            told.append(module.load_checkpoint(f"{folder}/last.pt", model, optimizer, scheduler))
+    return told
 
 
 class _Unwritable:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.randomness import hold_permutations, hold_rate
 from grader.checks.shuffles import hold_large_shuffles, hold_shuffles, hold_table
 
@@ -522,6 +523,13 @@ def test_collate_refuses(attempt):
     ):
         with refusal(ValueError, of=f"collate with {of}"):
             attempt.collate(examples, 0, multiple)
+
+
+@part("collate")
+def test_other_examples_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [([(draw.integers(0, 5, t), t) for t in (3, 5, 2)],) for _ in range(2)]
+    hold_again(attempt, reference, "collate", *asked, of="collate of x with lengths (3, 5, 2)", views=False)
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------
@@ -1293,6 +1301,14 @@ def test_checkpoint_runs_no_code(attempt, draw):
         raise Wrong(f"load_checkpoint took a file that is no checkpoint but a program, such as {told['taken'][0]}")
 
 
+@part("save_checkpoint")
+def test_a_path_that_is_saved_to_again(attempt, reference, draw):
+    """What is loaded is what lies there now, and what was loaded before stays as it is."""
+    turns = tuple(({"batch": i, "best": {"w": draw.normal(3)}},) for i in (3, 5))
+    given = NET, state_of(draw, NET), SETUP
+    hold_turns(attempt, reference, drivers.extras_in_turn, *given, turns=turns, of="the extra of a checkpoint")
+
+
 # --- fit --------------------------------------------------------------------------------------------------------------
 
 
@@ -1495,6 +1511,16 @@ def test_fit_saves_every_step_by_default(attempt, draw):
     told = attempt.run(drivers.fitted, NET, state, SETUP, [], validation, {}, keep=False)
     agree(told["result"], {"history": [], "best_epoch": None, "steps": 0}, of="what fit of no epoch returns")
     agree(told["state"], state, of="the weights after fit of no epoch")
+
+
+@part("fit")
+def test_other_data_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = []
+    for _ in range(2):
+        epochs, validation = task_of(draw, [3, 2], 7)
+        asked.append((NET, state_of(draw, NET), SETUP, epochs, validation, {}))
+    hold_again(attempt, reference, drivers.fitted, *asked, of="fit of two epochs", views=False, keep=False)
 
 
 # --- checkpoint_segments ----------------------------------------------------------------------------------------------

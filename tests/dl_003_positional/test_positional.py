@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 
 from . import drivers
@@ -570,6 +571,13 @@ def test_rope_refusals(attempt, draw, options):
         attempt.apply_rope(draw.normal(1, 2, 3, 5), torch.arange(3))
 
 
+@part("apply_rope")
+def test_other_positions_of_that_many(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 5, 8), draw.permutation(30)[:5]) for _ in range(2)]
+    hold_again(attempt, reference, "apply_rope", *asked, of="apply_rope of x (2, 3, 5, 8)", views=False)
+
+
 # --- rope_scores ------------------------------------------------------------------------------------------------------
 
 
@@ -684,6 +692,13 @@ def test_scores_turn_nothing_for_each_distance(attempt, draw):
     (got, found), cost = attempt.cost("rope_scores", q, k, distances, upstream=g)
     agree((got, found[0], found[1]), (want, *grads), of=f"rope_scores of q {(rows, d)} and its gradients")
     at_most(cost.largest, limit, of=f"{of}, with gradients", known=known)
+
+
+@part("rope_scores")
+def test_scores_of_others_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 8), draw.normal(2, 3, 8), draw.permutation(30)[:5]) for _ in range(2)]
+    hold_again(attempt, reference, "rope_scores", *asked, of="rope_scores of q (2, 3, 8), 5 distances", views=False)
 
 
 # --- convert_layout ---------------------------------------------------------------------------------------------------
@@ -831,6 +846,13 @@ def test_conversion_refusals(attempt, draw, options):
         attempt.convert_layout(draw.normal(12, 3), *options)
 
 
+@part("convert_layout")
+def test_other_weights_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(12, 2), 2, "halves") for _ in range(2)]
+    hold_again(attempt, reference, "convert_layout", *asked, of="convert_layout of (12, 2)", views=False)
+
+
 # --- axial_rope -------------------------------------------------------------------------------------------------------
 
 
@@ -971,6 +993,13 @@ def test_axial_refuses_what_is_no_two_halves(attempt, draw, d):
     """A d that is no multiple of 4 is a ValueError."""
     with refusal(ValueError, of=f"axial_rope of x (1, 2, 3, {d})"):
         attempt.axial_rope(draw.normal(1, 2, 3, d), torch.arange(3), torch.arange(3))
+
+
+@part("axial_rope")
+def test_other_places_of_that_many(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 3, 5, 12), draw.permutation(20)[:5], draw.permutation(20)[:5]) for _ in range(2)]
+    hold_again(attempt, reference, "axial_rope", *asked, of="axial_rope of x (2, 3, 5, 12)", views=False)
 
 
 # --- t5_bucket, t5_bias -----------------------------------------------------------------------------------------------
@@ -1160,6 +1189,14 @@ def test_bias_gradients_in_each_mode(attempt, draw, bidirectional, dtype):
     agree(out, bias_of(table, 5, 7, 50, bidirectional), axes="h t s", of=of)
     (want,) = gradients_of(lambda table: bias_of(table, 5, 7, 50, bidirectional), [table], g)
     agree(got[0], want, axes="k h", of=f"the gradient of a table (12, 2) in {dtype}, bidirectional={bidirectional}")
+
+
+def test_other_distances_of_that_many(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.permutation(900)[:12] - 400,) for _ in range(2)]
+    hold_again(attempt, reference, "t5_bucket", *asked, of="t5_bucket of 12 distances", views=False)
+    asked = [(draw.normal(20, 3), 7, 11, 50) for _ in range(2)]
+    hold_again(attempt, reference, "t5_bias", *asked, of="t5_bias of a table (20, 3)", views=False)
 
 
 # --- scaled_frequencies -----------------------------------------------------------------------------------------------

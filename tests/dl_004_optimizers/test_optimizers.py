@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 
 from . import drivers
 
@@ -1006,6 +1007,13 @@ def test_a_very_tall_matrix(attempt, draw):
     """A (16,384, 3) matrix is orthogonalised: its 16,384 by 16,384 products would not end."""
     g = draw.normal(16_384, 3)
     agree(attempt.newton_schulz(g, 5), polar(g, 5), axes="m n", of="newton_schulz of a (16,384, 3) matrix")
+
+
+@part("newton_schulz")
+def test_another_matrix_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(3, 7), 2) for _ in range(2)]
+    hold_again(attempt, reference, "newton_schulz", *asked, of="newton_schulz of (3, 7), 2 steps", views=False)
 
 
 # --- Muon -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 
 from . import drivers
 
@@ -119,6 +120,13 @@ def test_logits_of_any_size(attempt, draw, dtype):
             )
         oracle, of = lambda z, y=y: bce(z, y, three), f"binary_cross_entropy of logits {FAR}"
         hold_gradients(attempt, "binary_cross_entropy", oracle, [z], (y, three), ["logits"], of)
+
+
+@part("binary_cross_entropy")
+def test_other_targets_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7), draw.uniform(7)) for _ in range(2)]
+    hold_again(attempt, reference, "binary_cross_entropy", *asked, of="binary_cross_entropy of 7 logits", views=False)
 
 
 # ------------------------------------------------------------------------------------------------------ cross_entropy
@@ -251,6 +259,13 @@ def test_class_gradients(attempt, draw):
         hold_gradients(attempt, "cross_entropy", lambda z, w=w: ce(z, y, w), [z], (y, w), ["logits"], what)
 
 
+@part("cross_entropy")
+def test_other_logits_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7, 5), draw.integers(0, 5, 7)) for _ in range(2)]
+    hold_again(attempt, reference, "cross_entropy", *asked, of="cross_entropy of (7, 5)", views=False)
+
+
 # ----------------------------------------------------------------------------------------------- saturation_gradients
 
 
@@ -299,6 +314,13 @@ def test_small_gradients_are_exact(attempt, dtype):
             for i, value in enumerate(z.tolist()):
                 of = f"gradient of {name} at z = {value:g}, y = {target:g}"
                 agree(one[i].item(), exact[i].item(), of=of, tol=1e-9 if dtype == "float64" else 1e-4)
+
+
+@part("saturation_gradients")
+def test_other_slopes_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(7), draw.uniform(7)) for _ in range(2)]
+    hold_again(attempt, reference, "saturation_gradients", *asked, of="saturation_gradients of 7 logits", views=False)
 
 
 # ---------------------------------------------------------------------------------------------------- regression_loss
@@ -434,6 +456,13 @@ def test_regression_refuses(attempt, draw):
         attempt.regression_loss("gaussian", x, y)
 
 
+@part("regression_loss")
+def test_other_errors_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [("mse", draw.normal(11), draw.normal(11)) for _ in range(2)]
+    hold_again(attempt, reference, "regression_loss", *asked, of="regression_loss of 11 numbers, mse", views=False)
+
+
 # --------------------------------------------------------------------------------------------------------- focal_loss
 
 
@@ -532,6 +561,13 @@ def test_focal_gradients(attempt, draw):
         of = f"focal_loss of logits (5, 3), gamma = {gamma}, alpha = {alpha}"
         oracle = lambda z, gamma=gamma, alpha=alpha: focal(z, y, gamma, alpha)
         hold_gradients(attempt, "focal_loss", oracle, [z], (y, gamma, alpha), ["logits"], of)
+
+
+@part("focal_loss")
+def test_other_examples_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(11), draw.integers(0, 2, 11).double()) for _ in range(2)]
+    hold_again(attempt, reference, "focal_loss", *asked, of="focal_loss of 11 logits", views=False)
 
 
 # --------------------------------------------------------------------------------------------------- contrastive_loss
@@ -667,6 +703,15 @@ def test_triplet_gradients(attempt, draw, squared):
         agree(grad[2:], wanted * 5 / 7, axes="n d", of=f"gradient for {name} of {of}, of the triplets without a 0")
 
 
+@part("contrastive_loss")
+def test_other_embeddings_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(11, 3), draw.normal(11, 3), draw.uniform(11) < 0.5) for _ in range(2)]
+    hold_again(attempt, reference, "contrastive_loss", *asked, of="contrastive_loss of 11 pairs", views=False)
+    asked = [(draw.normal(13, 3), draw.normal(13, 3), draw.normal(13, 3)) for _ in range(2)]
+    hold_again(attempt, reference, "triplet_loss", *asked, of="triplet_loss of 13 triplets", views=False)
+
+
 # ------------------------------------------------------------------------------------------------- batch_hard_triplet
 
 
@@ -756,6 +801,13 @@ def test_equal_rows(attempt, draw):
     far = 1e3 * x + 5e3
     got = attempt.batch_hard_triplet(far, labels, 9e3)
     agree(got, batch_hard(far, labels, 9e3).mean(), of="batch_hard_triplet of rows far from 0, some equal", tol=1e-5)
+
+
+@part("batch_hard_triplet")
+def test_another_batch_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(9, 3), torch.arange(9)[draw.permutation(9)] // 3) for _ in range(2)]
+    hold_again(attempt, reference, "batch_hard_triplet", *asked, of="batch_hard_triplet of (9, 3)", views=False)
 
 
 # ----------------------------------------------------------------------------------------------------------- info_nce
@@ -870,6 +922,13 @@ def test_cold_softmax(attempt, draw, dtype):
         if dtype == "float64":
             agree(grad, wanted, of=f"gradient for {name} at temperature 0.0001", tol=1e-6)
         hold_finite(grad, f"gradient for {name} at temperature 0.0001")
+
+
+@part("info_nce")
+def test_other_pairs_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(5, 3), draw.normal(5, 3)) for _ in range(2)]
+    hold_again(attempt, reference, "info_nce", *asked, of="info_nce of (5, 3)", views=False)
 
 
 # -------------------------------------------------------------------------------------------------------- gaussian_kl
@@ -996,6 +1055,15 @@ def test_bound_gradients(attempt, draw):
     agree(out, want_out, of="elbo of x (4, 7), logits up to ±10,000, beta 2.5")
     for name, grad, wanted in zip(("logits", "mean", "log_variance"), got[1:4], want, strict=True):
         agree(grad, wanted, of=f"gradient of elbo for {name}, times -1.7")
+
+
+@part("gaussian_kl")
+def test_other_laws_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(*(draw.normal(5, 3) for _ in "1234"),) for _ in range(2)]
+    hold_again(attempt, reference, "gaussian_kl", *asked, of="gaussian_kl of (5, 3)", views=False)
+    asked = [(draw.uniform(5, 7), draw.normal(5, 7), draw.normal(5, 3), draw.normal(5, 3)) for _ in range(2)]
+    hold_again(attempt, reference, "elbo", *asked, of="elbo of x (5, 7)", views=False)
 
 
 # ---------------------------------------------------------------------------------------------- chunked_cross_entropy

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import Wrong, agree, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import DTYPES, of_type
 from grader.checks.randomness import hold_generator, hold_rate
 from grader.checks.repeats import hold_draws_fresh, hold_draws_unlike, hold_fresh, hold_unlike
@@ -1059,6 +1060,13 @@ def test_variance_that_grows_is_refused(attempt):
     agree(torch.tensor(got, dtype=torch.float64), want, of=of, tol=1e-4)
 
 
+@part("variance_map")
+def test_another_function(attempt, reference):
+    """Each call takes its own function, whatever came before with the same variances."""
+    asked = (1.0, 0.5, "relu", 0.0), (1.0, 0.5, "leaky", 0.2)
+    hold_again(attempt, reference, drivers.settled, *asked, of="variance_map(1, 0.5)", views=False, tol=1e-4)
+
+
 # --- lsuv_ ------------------------------------------------------------------------------------------------------------
 
 APPLY = {"relu": F.relu, "tanh": torch.tanh, "flatten": lambda x: x.flatten(1)}
@@ -1300,6 +1308,13 @@ def test_a_class_that_never_comes_is_refused(attempt, case):
     counts, total = case
     with refusal(ValueError, of=f"prior_bias of counts {counts}, total {total}"):
         attempt.prior_bias(torch.tensor(counts), total)
+
+
+@part("prior_bias")
+def test_other_counts_of_that_many(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.integers(1, 90, 5),) for _ in range(2)]
+    hold_again(attempt, reference, "prior_bias", *asked, of="prior_bias of 5 classes", views=False)
 
 
 # --- mup_scales -------------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ def resumed(module, base, tables, cut, steps, given, ahead=0):
     """
     _, first = _made(module, base, tables)
     for _ in range(cut):
+        first.state_dict()  # may be asked for at any time
         first.step()
     state = first.state_dict()
     for _ in range(steps - cut):

@@ -20,3 +20,12 @@ def running_graphs(module, x, weight, bias, running):
     given = [t.clone().requires_grad_() for t in (x, weight, bias)]
     out, mean, var = module.batch_norm(*given, *running)
     return {"out": out, "graphs": [bool(mean.requires_grad), bool(var.requires_grad)]}
+
+
+def through_rms(module, x, w_in, b_in, weight, bias, w_out, b_out, *, others):
+    """What the layers that layer_to_rms gives make of x, where it is called for other layers before and after."""
+    module.layer_to_rms(*others[0])
+    w_in, b_in, weight, w_out, b_out = module.layer_to_rms(w_in, b_in, weight, bias, w_out, b_out)
+    module.layer_to_rms(*others[1])
+    h = x @ w_in.T + b_in
+    return h * h.square().mean(-1, keepdim=True).rsqrt() * weight @ w_out.T + b_out

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from grader.checks import agree, at_most, part, refusal
+from grader.checks.again import hold_again
 
 from . import drivers
 
@@ -156,6 +157,13 @@ def test_layer_norm_gradients(attempt, draw):
         agree(mine, yours, of=f"the gradient of {name} through layer_norm of x (3, 5)")
 
 
+@part("layer_norm")
+def test_other_tokens_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(3, 5), draw.normal(5), draw.normal(5), 0.1) for _ in range(2)]
+    hold_again(attempt, reference, "layer_norm", *asked, of="layer_norm of (3, 5)", views=False)
+
+
 # --- rms_norm ---------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +248,13 @@ def test_rms_norm_gradients(attempt, draw, offset):
     want = torch_gradients(lambda a, b: rms(a, b + offset, 0.1), [x, weight], g)
     for name, mine, yours in zip(("x", "weight"), got, want, strict=False):
         agree(mine, yours, of=f"the gradient of {name} through rms_norm of x (3, 5), unit_offset={offset}")
+
+
+@part("rms_norm")
+def test_other_tokens_of_that_size_by_their_mean_square(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(3, 5), draw.normal(5)) for _ in range(2)]
+    hold_again(attempt, reference, "rms_norm", *asked, of="rms_norm of (3, 5)", views=False)
 
 
 # --- batch_norm -------------------------------------------------------------------------------------------------------
@@ -461,6 +476,15 @@ def test_batch_norm_gradients(attempt, draw, training):
         assert told["graphs"] == [False, False], "running statistics that carry the graph of their batch keep it alive"
 
 
+@part("batch_norm")
+def test_another_batch_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (draw.normal(5, 3), draw.normal(3), draw.normal(3), draw.normal(3), draw.uniform(3, low=0.1)) for _ in range(2)
+    ]
+    hold_again(attempt, reference, "batch_norm", *asked, of="batch_norm of (5, 3)", views=False)
+
+
 # --- batch_norm_backward ----------------------------------------------------------------------------------------------
 
 
@@ -567,6 +591,23 @@ def test_batch_norm_backward_is_written_out(attempt, draw):
     hold_written_out(cost, x)
 
 
+@part("batch_norm_backward")
+def test_other_gradients_of_a_batch_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (draw.normal(5, 3), draw.normal(5, 3), draw.normal(3), draw.normal(3), draw.uniform(3, low=0.1), 0.1, False)
+        for _ in range(2)
+    ]
+    hold_again(
+        attempt,
+        reference,
+        "batch_norm_backward",
+        *asked,
+        of="batch_norm_backward of (5, 3), in evaluation",
+        views=False,
+    )
+
+
 def hold_written_out(cost, x):
     found = [name for name in cost.calls if "norm_backward" in name]
     assert not found, f"{', '.join(found)} is what this part is there to write"
@@ -655,6 +696,13 @@ def test_layer_norm_backward_is_written_out(attempt, draw):
     want = torch_gradients(lambda x, w, b: F.layer_norm(x, (20_000,), w, b), [x, weight, weight], dout)
     hold_gradients(got, want, "layer_norm_backward of x (3, 20,000)", {}, "float64")
     hold_written_out(cost, x)
+
+
+@part("layer_norm_backward")
+def test_other_gradients_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(4, 5), draw.normal(4, 5), draw.normal(5), 0.1) for _ in range(2)]
+    hold_again(attempt, reference, "layer_norm_backward", *asked, of="layer_norm_backward of (4, 5)", views=False)
 
 
 # --- group_norm -------------------------------------------------------------------------------------------------------
@@ -780,6 +828,13 @@ def test_group_norm_gradients(attempt, draw):
         agree(got[i], want[i and i - 1], of=f"the gradient of {name} through group_norm of x (3, 6, 5)")
 
 
+@part("group_norm")
+def test_other_groups_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(2, 6, 5), 2, draw.normal(6), draw.normal(6), 0.3) for _ in range(2)]
+    hold_again(attempt, reference, "group_norm", *asked, of="group_norm of (2, 6, 5)", views=False)
+
+
 # --- merge_moments ----------------------------------------------------------------------------------------------------
 
 
@@ -884,6 +939,13 @@ def test_merge_refuses_nothing_at_all(attempt, counts):
         attempt.merge_moments(counts, rows, rows)
 
 
+@part("merge_moments")
+def test_other_shares_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [([3, 5], draw.normal(2, 5), draw.uniform(2, 5)) for _ in range(2)]
+    hold_again(attempt, reference, "merge_moments", *asked, of="merge_moments of 2 shares, 5 channels", views=False)
+
+
 # --- fold_batch_norm --------------------------------------------------------------------------------------------------
 
 
@@ -947,6 +1009,16 @@ def test_fold_by_default(attempt, draw):
     agree(attempt.fold_batch_norm(w, b, weight, bias, mean, var), want, of=of)
 
 
+@part("fold_batch_norm")
+def test_other_layers_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (draw.normal(4, 3), draw.normal(4), draw.normal(4), draw.normal(4), draw.normal(4), draw.uniform(4, low=0.1))
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "fold_batch_norm", *asked, of="fold_batch_norm of w (4, 3)", views=False)
+
+
 # --- layer_to_rms -----------------------------------------------------------------------------------------------------
 
 
@@ -998,6 +1070,19 @@ def test_conversion_is_exact(attempt, draw, sizes, dtype):
         want = layer_chain(x, *wide, eps)
         of = f"the converted chain on 13 inputs of size {size:g}, (i, d, o) = {sizes}, eps {eps:g}, {dtype}"
         agree(rms_chain(x, *new, eps), want, axes="n o", of=of, tol=1e-9 if dtype == "float64" else 1e-3, known=known)
+
+
+@part("layer_to_rms")
+def test_other_layers_of_that_size_become_their_own(attempt, draw):
+    """Each call takes its own layers, whatever comes before and after in the same sizes."""
+    sizes = ((5, 3), (5,), (5,), (5,), (2, 5), (2,))
+    layers, *others = ([draw.normal(*size) for size in sizes] for _ in range(3))
+    x, (w_in, b_in, weight, bias, w_out, b_out) = draw.normal(7, 3), layers
+    h = x @ w_in.T + b_in
+    h = h - h.mean(-1, keepdim=True)
+    want = (h * h.square().mean(-1, keepdim=True).rsqrt() * weight + bias) @ w_out.T + b_out
+    got = attempt.run(drivers.through_rms, x, *layers, others=others)
+    agree(got, want, axes="n o", of="layers from layer_to_rms, called between others of the same sizes, at eps 0")
 
 
 # --- weight_norm ------------------------------------------------------------------------------------------------------
@@ -1053,3 +1138,12 @@ def test_weight_norm_backward(attempt, draw, shape, dtype):
     of = f"weight_norm_backward of v {shape}, {dtype}"
     agree(got[0], dv.to(kind), of=f"dv of {of}", known=told_apart(known, dv) if shape[1] > 1 else None)
     agree(got[1], dg.to(kind), axes="o", of=f"dg of {of}")
+
+
+@part("weight_norm")
+def test_other_rows_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(draw.normal(5, 3), draw.normal(5)) for _ in range(2)]
+    hold_again(attempt, reference, "weight_norm", *asked, of="weight_norm of (5, 3)", views=False)
+    asked = [(draw.normal(5, 3), draw.normal(5, 3), draw.normal(5)) for _ in range(2)]
+    hold_again(attempt, reference, "weight_norm_backward", *asked, of="weight_norm_backward of (5, 3)", views=False)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.numeric import STEP, numbers, slope, turned
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
@@ -95,6 +96,13 @@ def test_numeric_gradient_calls(attempt, draw, shape):
     at_most(
         got["calls"], 2 * x.size, of=f"calls of f for x of shape {shape}", known={"f(x) again each time": 3 * x.size}
     )
+
+
+@part("numeric_gradient")
+def test_numeric_gradient_elsewhere(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(*cubic(draw, (2, 3)), {"h": 0.3}) for _ in range(2)]
+    hold_again(attempt, reference, drivers.numeric, *asked, of="numeric_gradient at x of shape (2, 3)", views=False)
 
 
 # --- activation_backward ----------------------------------------------------------------------------------------------
@@ -413,6 +421,14 @@ def test_dropout_backward(attempt, draw):
             "the mask": mask,
         }
         agree(got, dout * mask, of=f"dropout_backward of dout {dout.shape} and a mask of 0, 4 and 1.25", known=known)
+
+
+@part("dropout")
+def test_dropout_backward_of_other_gradients(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [(rng.normal(size=(3, 5)), rng.uniform(size=(3, 5))) for _ in range(2)]
+    hold_again(attempt, reference, "dropout_backward", *asked, of="dropout_backward of (3, 5)", views=False)
 
 
 # --- mlp_gradients ----------------------------------------------------------------------------------------------------
@@ -1489,3 +1505,12 @@ def test_jacobian_in_no_mode(attempt):
     for mode in ("central", "vector", "Forward", "f", "rev", ""):
         with refusal(ValueError, of=f"jacobian with mode {mode!r}"):
             attempt.run(drivers.refused_mode, mode)
+
+
+@part("jacobian")
+@MODES
+def test_jacobian_elsewhere(attempt, reference, draw, mode):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    program = [step("*", X, Y), step("exp", X)]
+    asked = [([draw.random.uniform(-1, 1) for _ in range(2)], program, [2, 3], mode) for _ in range(2)]
+    hold_again(attempt, reference, drivers.derivatives, *asked, of=f"jacobian of (x·y, exp(x)), {mode}", views=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grader.checks import agree, agree_one_of, at_most, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.numeric import numbers, turned
 
 from . import drivers
@@ -1196,3 +1197,11 @@ def test_linear_as_conv_over_a_larger_image(attempt, draw):
     want = np.array([[x[:, :, i : i + 3, j : j + 4].reshape(2, -1) @ w for j in range(4)] for i in range(3)])
     of = "these kernels on x (2, 2, 5, 7), against the layer on each window"
     agree(found, want.transpose(2, 3, 0, 1), axes="n o h w", of=of, tol=EXACT)
+
+
+@part("linear_as_conv")
+def test_linear_as_conv_of_another_layer(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [(rng.normal(size=(30, 4)), (3, 2, 5)) for _ in range(2)]
+    hold_again(attempt, reference, "linear_as_conv", *asked, of="linear_as_conv of w (30, 4)", views=False)
