@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import ALARM, hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
@@ -1330,6 +1331,23 @@ def test_soft_prompt_of_now_in_both_modes(attempt, draw, training):
     for i, (x, labels) in enumerate(rows):
         want = torch.cat([prompt.expand(3, -1, -1), x], dim=1), torch.cat([torch.full((3, 2), -100), labels], dim=1)
         agree(got[i], want, of=f"SoftPrompt in {'training' if training else 'eval'} mode, under no_grad, call {i + 1}")
+
+
+@part("prefix_attention")
+def test_other_prefixes_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (
+            draw.normal(2, 3, 7, 5),
+            draw.normal(2, 3, 7, 5),
+            draw.normal(2, 3, 7, 4),
+            draw.normal(3, 3, 5),
+            draw.normal(3, 3, 4),
+            True,
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "prefix_attention", *asked, of="prefix_attention of q (2, 3, 7, 5)", views=False)
 
 
 # --- fisher_penalty ---------------------------------------------------------------------------------------------------

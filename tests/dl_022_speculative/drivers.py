@@ -42,6 +42,11 @@ def generated(module, tables, prompt, tokens, gamma, temperature, carry, seed):
     return {"tokens": out, "target": target, "draft": draft}
 
 
+def greedy(module, tables, prompt, tokens, gamma):
+    """Tokens alone, at temperature 0."""
+    return _generate(module, tables, prompt, tokens, gamma, 0.0, 31, torch.Generator().manual_seed(0))[0]
+
+
 def drawn(module, tables, prompt, tokens, gamma, *, generator):
     """Tokens alone, from the generator that is given."""
     return _generate(module, tables, prompt, tokens, gamma, 1.0, 31, generator)[0]

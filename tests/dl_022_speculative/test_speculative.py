@@ -486,6 +486,20 @@ def test_rows_and_runs_draw_numbers_of_their_own(attempt, draw):
         hold_unrepeated(got["tokens"] == 1, 0.5, of)
 
 
+@part("speculative_generate")
+def test_other_prompts_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(pair_of_tables(draw, 97, 11, 0.7), draw.integers(0, 11, 3, 2), 13, 3) for _ in range(2)]
+    hold_again(
+        attempt,
+        reference,
+        drivers.greedy,
+        *asked,
+        of="speculative_generate of 3 prompts, 13 tokens, at temperature 0",
+        views=False,
+    )
+
+
 # --- rollback ---------------------------------------------------------------------------------------------------------
 
 
@@ -548,6 +562,16 @@ def test_rollback_touches_few_entries(attempt, draw):
     hold_rollback(got, caches, *args, of=of)
     known = {"a copy of a cache": b * h * s * d}
     at_most(cost.largest, 2 * b * h * m * d, of=f"elements of the largest tensor of {of}", known=known)
+
+
+@part("rollback")
+def test_other_caches_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        ([draw.normal(5, 2, 19, 3)], draw.permutation(12)[:5], draw.integers(0, 4, 5, 1), draw.integers(0, 2, 5))
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, drivers.rolled_back, *asked, of="rollback of 5 rows", views=False)
 
 
 # --- expected_speedup -------------------------------------------------------------------------------------------------

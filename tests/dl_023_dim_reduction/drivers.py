@@ -23,3 +23,20 @@ def products(module, x, mean, start, steps):
 
     components, variances = module.power_pca(times, transposed_times, mean, start, steps)
     return {"components": components, "variances": variances, **columns}
+
+
+def variances_in_turn(module, start, steps, *, turns):
+    """The variances that `power_pca` gives for the points of each turn, read when all is done."""
+    told = []
+    for (x,) in turns:
+        products = (lambda v, x=x: x @ v), (lambda u, x=x: x.T @ u)
+        told.append(module.power_pca(*products, x.mean(axis=0), start, steps)[1])
+    return told
+
+
+def in_turn(module, name, *rest, turns):
+    """What does not hang on signs, of each turn: variances, or the squares of distances; read when all is done."""
+    told = [getattr(module, name)(x, *rest) for (x,) in turns]
+    if name == "tsne":
+        return [((y[:, None] - y) ** 2).sum(axis=-1) for y in told]
+    return [{key: one[key] for key in ("mean", "variances", "shares")} for one in told]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grader.checks import agree, at_most, part, refusal
-from grader.checks.again import hold_again
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.numeric import numbers, slope, turned
 
 from . import drivers
@@ -121,6 +121,14 @@ def test_pca_refuses(attempt, n, d, k):
         attempt.pca(np.arange(n * d, dtype=float).reshape(n, d) ** 2, k)
 
 
+@part("pca")
+def test_pca_of_other_points_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    turns = (rng.normal(size=(9, 4)),), (rng.normal(size=(9, 4)),)
+    hold_turns(attempt, reference, drivers.in_turn, "pca", 3, turns=turns, of="pca of (9, 4)", tol=1e-4)
+
+
 # --- power_pca --------------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +192,16 @@ def test_power_pca_converges(attempt, draw):
     at_most(got["times"], (steps + 1) * k, of=f"columns given to times, {of}", known={"all features at once": d})
     of = f"columns given to transposed_times, {of}"
     at_most(got["transposed"], steps * k, of=of, known={"all points at once": n})
+
+
+@part("power_pca")
+def test_power_pca_of_other_points_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    turns = (rng.normal(size=(9, 4)),), (rng.normal(size=(9, 4)),)
+    given = rng.normal(size=(4, 2)), 2
+    of = "the variances of power_pca, n=9, d=4, k=2, steps=2"
+    hold_turns(attempt, reference, drivers.variances_in_turn, *given, turns=turns, of=of, tol=1e-7)
 
 
 # --- conditional_probabilities ----------------------------------------------------------------------------------------
@@ -373,6 +391,15 @@ def test_gradient(attempt, draw, n, m, scale, kind):
     agree(gradient, slope(lambda z: student(p, z), y), axes="n m", of=f"the gradient, {of}", tol=1e-8, known=known)
 
 
+@part("tsne_gradient")
+def test_gradient_of_another_plot_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    affinities = [one + one.T for one in (np.triu(rng.uniform(size=(7, 7)), 1) for _ in range(2))]
+    asked = [(one / one.sum(), rng.normal(size=(7, 2))) for one in affinities]
+    hold_again(attempt, reference, "tsne_gradient", *asked, of="tsne_gradient of 7 points", views=False)
+
+
 # --- tsne -------------------------------------------------------------------------------------------------------------
 
 
@@ -473,6 +500,14 @@ def test_tsne_refuses(attempt, draw, perplexity, steps):
     """A perplexity that the probabilities refuse is refused, whatever the number of steps."""
     with refusal(ValueError, of=f"tsne of 5 points, perplexity={perplexity}, steps={steps}"):
         attempt.tsne(numbers(draw).normal(size=(5, 3)), perplexity, steps)
+
+
+@part("tsne")
+def test_tsne_of_other_points_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    turns = (rng.normal(size=(9, 4)),), (rng.normal(size=(9, 4)),)
+    hold_turns(attempt, reference, drivers.in_turn, "tsne", 2.5, 5, turns=turns, of="tsne of (9, 4)", tol=1e-4)
 
 
 # --- fuzzy_graph ------------------------------------------------------------------------------------------------------
@@ -695,6 +730,15 @@ def test_loss_where_points_are_close(attempt, draw):
         agree(gradient, want, axes="n m", of=f"the gradient, {of}", tol=1e-6)
 
 
+@part("umap_loss")
+def test_loss_of_another_plot_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    graphs = [one + one.T for one in (np.triu(rng.uniform(size=(7, 7)), 1) for _ in range(2))]
+    asked = [(one, rng.normal(size=(7, 2)), 1.5769, 0.8951) for one in graphs]
+    hold_again(attempt, reference, "umap_loss", *asked, of="umap_loss of 7 points", views=False, tol=1e-7)
+
+
 # --- autoencoder_losses -----------------------------------------------------------------------------------------------
 
 
@@ -766,6 +810,16 @@ def test_vae_kl(attempt, draw, n, k):
     agree(by_log_var, slope(lambda z: kl(mu, z), log_var), axes="n k", of=f"the gradient by log_var, {of}")
     again, _, _ = attempt.vae_kl(np.zeros((n, k)), np.zeros((n, k)))
     agree(again, 0.0, of=f"vae_kl of the prior itself, {of}")
+
+
+@part("autoencoder_losses")
+def test_losses_of_other_points_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [tuple(rng.normal(size=size) for size in ((7, 5), (5, 3), (3, 5), (7, 5))) for _ in range(2)]
+    hold_again(attempt, reference, "autoencoder_losses", *asked, of="autoencoder_losses of (7, 5)", views=False)
+    asked = [(rng.normal(size=(5, 3)), rng.normal(size=(5, 3))) for _ in range(2)]
+    hold_again(attempt, reference, "vae_kl", *asked, of="vae_kl of (5, 3)", views=False)
 
 
 # --- embedding_report -------------------------------------------------------------------------------------------------
@@ -862,6 +916,14 @@ def test_report_refuses(attempt, draw, k):
     rng = numbers(draw)
     with refusal(ValueError, of=f"embedding_report of 6 points, k={k}"):
         attempt.embedding_report(rng.normal(size=(6, 3)), rng.normal(size=(1, 6, 2)), k)
+
+
+@part("embedding_report")
+def test_report_of_other_plots_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    rng = numbers(draw)
+    asked = [(rng.normal(size=(17, 4)), rng.normal(size=(3, 17, 2)), 4) for _ in range(2)]
+    hold_again(attempt, reference, "embedding_report", *asked, of="embedding_report of 17 points", views=False)
 
 
 # --- pool_embeddings --------------------------------------------------------------------------------------------------

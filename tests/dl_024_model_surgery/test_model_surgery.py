@@ -557,6 +557,13 @@ def test_all_go_or_none_and_close_magnitudes(attempt, draw, dtype):
         own_memory(attempt, "lottery_ticket", initial, rounds, {"1.weight": 0.3})
 
 
+@part("lottery_ticket")
+def test_another_network_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(*lottery(draw, "float64", 1), 1, RATES) for _ in range(2)]
+    hold_again(attempt, reference, drivers.ticket, *asked, of="lottery_ticket of one round", views=False)
+
+
 # --- regrow -----------------------------------------------------------------------------------------------------------
 
 

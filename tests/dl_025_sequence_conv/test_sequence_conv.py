@@ -945,6 +945,23 @@ def test_parameters_of_now(attempt, draw, dtype):
         agree(mine, want, axes="b t d", of=of)
 
 
+@part("ConformerBlock")
+def test_attention_to_other_tokens_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [
+        (
+            draw.normal(2, 3, 7, 4),
+            draw.normal(2, 3, 7, 4),
+            draw.normal(2, 3, 7, 4),
+            draw.normal(3, 13, 4),
+            draw.normal(3, 4),
+            draw.normal(3, 4),
+        )
+        for _ in range(2)
+    ]
+    hold_again(attempt, reference, "relative_attention", *asked, of="relative_attention of q (2, 3, 7, 4)", views=False)
+
+
 # --- streaming_cost ---------------------------------------------------------------------------------------------------
 
 

@@ -196,6 +196,17 @@ def divergence(module, parameters, prior_std):
     return {"kl": kl.detach(), "names": names, **{name: getattr(layer, name).grad for name in NAMES}}
 
 
+def divergence_in_turn(module, prior_std, *, turns):
+    """The KL of one layer with each turn's parameters, read when all is done."""
+    layer, told = _layer(module, turns[0], prior_std), []
+    for parameters in turns:
+        with torch.no_grad():
+            for name, value in zip(NAMES, parameters, strict=True):
+                getattr(layer, name).copy_(value)
+        told.append(layer.kl())
+    return [kl.detach() for kl in told]
+
+
 def elbo_gradients(module, parameters, x, y, noise_std, prior_std, blocks, seed):
     """Gradients of the loss of all data, once a block; x and y hold the data many times over."""
     layer = _layer(module, parameters, prior_std)

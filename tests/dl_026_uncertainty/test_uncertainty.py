@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
-from grader.checks.again import hold_again, spaced
+from grader.checks.again import hold_again, hold_turns, spaced
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_independent, hold_rate
 from grader.checks.repeats import hold_unrepeated
@@ -806,6 +806,15 @@ def test_other_inputs_of_that_size(attempt, draw, training):
         got = attempt.run(drivers.sampled_from, parameters, spaced(x) if n else x, seed_from(draw), 1, training)
         of = f"BayesLinear(3, 4) of ρ -12, x (5, 3), {'not contiguous' if n else 'contiguous'}"
         agree(got[0], x @ mean.T + bias, axes="n o", of=of, tol=1e-3)
+
+
+@part("BayesLinear")
+def test_other_parameters_and_losses_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    turns = tuple(tuple(draw.normal(*size) for size in ((5, 3), (5, 3), (5,), (5,))) for _ in range(2))
+    hold_turns(attempt, reference, drivers.divergence_in_turn, 0.7, turns=turns, of="kl of BayesLinear(3, 5)")
+    asked = [(draw.uniform(7), draw.uniform(), 13) for _ in range(2)]
+    hold_again(attempt, reference, "negative_elbo", *asked, of="negative_elbo of 7 examples", views=False)
 
 
 # --- split_conformal --------------------------------------------------------------------------------------------------

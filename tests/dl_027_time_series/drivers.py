@@ -22,6 +22,12 @@ def counts_alone(module, mean, alpha, *, generator):
     return module.draw_counts(mean, alpha, generator=generator)
 
 
+def counts_twice(module, mean, alpha, seed):
+    """Two draws from one generator, read when both are done."""
+    generator = torch.Generator().manual_seed(seed)
+    return [module.draw_counts(mean, alpha, generator=generator) for _ in range(2)]
+
+
 def counts_from(module, mean, alpha, seed):
     """The same from a generator of this seed."""
     return drawn_counts(module, mean, alpha, generator=torch.Generator().manual_seed(seed))
@@ -46,6 +52,12 @@ def _deepar(module, state):
 def scales(module, state, past):
     """The scale of each series."""
     return _deepar(module, state).scale(past).detach()
+
+
+def scales_in_turn(module, state, *, turns):
+    """The scales that one model gives, read when all is done."""
+    model = _deepar(module, state)
+    return [model.scale(past) for (past,) in turns]
 
 
 def laws(module, state, past, future, covariates):

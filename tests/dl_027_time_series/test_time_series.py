@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from grader.checks import Wrong, agree, at_most, in_torch, part, refusal
-from grader.checks.again import hold_again
+from grader.checks.again import hold_again, hold_turns
 from grader.checks.cases import each_dtype, of_type
 from grader.checks.randomness import hold_generator, hold_independent
 from grader.checks.repeats import hold_unrepeated
@@ -691,6 +691,15 @@ def test_no_part_of_many_counts_repeats_another(attempt, draw):
     hold_unrepeated(got == 0, (1 / 16) ** (1 / 3), "draw_counts of (64, 97), mean 5, alpha 3, whether a count is 0")
 
 
+@part("negative_binomial")
+def test_counts_stay_when_others_are_drawn(attempt, draw):
+    """The counts of one call are not overwritten by those of the next."""
+    one, other = attempt.run(
+        drivers.counts_twice, torch.full((40, 7), 80.0), torch.full((40, 7), 0.05), seed_from(draw)
+    )
+    assert not torch.equal(one, other), "two draws of (40, 7) counts, looked at after both calls, are the same"
+
+
 # --- DeepAR -----------------------------------------------------------------------------------------------------------
 
 
@@ -915,6 +924,14 @@ def test_the_loss_of_other_series_of_that_size(attempt, reference, draw):
         terms = [log_p(int(z), mean, alpha) for z, mean, alpha in laws]
         of = f"loss of DeepAR under no_grad, 3 series, c 5, h 4, not contiguous, call {i + 1} of one model"
         agree(got[i], -torch.stack(terms).mean(), tol=1e-7, of=of)
+
+
+@part("DeepAR")
+def test_scales_of_other_series_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    turns = (draw.normal(5, 7),), (draw.normal(5, 7),)
+    given = (state_of(draw, 2, 3),)
+    hold_turns(attempt, reference, drivers.scales_in_turn, *given, turns=turns, of="scale of 5 series, c 7")
 
 
 # --- sample_paths -----------------------------------------------------------------------------------------------------

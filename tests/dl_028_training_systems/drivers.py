@@ -664,9 +664,9 @@ def observed(module, options, steps, restarts=()):
     """Alarms by step; before each step in restarts a new monitor goes on with the state of the old one."""
     monitor, alarms, most, odd = module.TrainingMonitor(**options), [], 0, ""
     for i, (loss, norm) in enumerate(steps):
+        state = monitor.state_dict()  # may be asked for at any time
         if i in restarts:
             file = io.BytesIO()
-            state = monitor.state_dict()
             odd = odd or _odd(state)
             torch.save(state, file)
             file.seek(0)

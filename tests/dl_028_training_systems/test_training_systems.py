@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from grader.checks import agree, at_most, in_torch, part, refusal
+from grader.checks.again import hold_again
 from grader.checks.cases import each_dtype, of_type
 from grader.cost import Meter
 
@@ -428,6 +429,15 @@ def test_states_are_not_kept(attempt, draw, l, chunk, dtype, which):
         in_torch(cost, of=f"{phase}: {of}")
         work += cost.work if phase != "quiet" else 0
     at_most(work, 64 * l * b * d * n, of=f"operations, and numbers written, in both passes: {of}")
+
+
+@part("recomputed_scan")
+def test_another_sequence_of_that_size(attempt, reference, draw):
+    """Each call takes its own numbers, whatever came before in the same sizes."""
+    asked = [(*draw_scan(draw, 2, 7, 5, 3), 3) for _ in range(2)]
+    hold_again(
+        attempt, reference, "recomputed_scan", *asked, of="recomputed_scan of (2, 7, 5), chunks of 3", views=False
+    )
 
 
 # --- deepspeed_plan ---------------------------------------------------------------------------------------------------
