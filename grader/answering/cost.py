@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils.flop_counter import flop_registry
 
 from grader.answering import arrays, entering, leaving
@@ -141,6 +141,11 @@ class _Counts:
     def __init__(self) -> None:
         self.calls = Counter[str]()
         self.left = Counter[str]()
+
+
+def is_measured() -> bool:
+    """Whether a cost is being measured in this thread."""
+    return any(isinstance(mode, _Watch) for mode in _get_current_dispatch_mode_stack())
 
 
 class _Watch(TorchDispatchMode):

@@ -52,7 +52,7 @@ class Equivalent(Facts, frozen=True):
 
 
 class Allowed(Facts, frozen=True):
-    """A twin of a part that its checks let pass, since the part promises nothing against it."""
+    """A twin of a part, or a stale function, that the checks let pass, since nothing is promised against it."""
 
     twin: str
     part: str

@@ -18,6 +18,7 @@ from grader.audit.knowns import knowns
 from grader.audit.mutants import read_mutants
 from grader.audit.pictures import pictures
 from grader.audit.spoiled import spoiled
+from grader.audit.stale import stale
 from grader.audit.stated import stated
 from grader.audit.twins import twins
 from grader.bank.catalog import Exercise, House
@@ -92,6 +93,7 @@ def audit(
     known = read_mutants(exercise.checks.parent / "mutants.toml")
     section("wrong", *answers.wrong(bench, known, wrong))
     section("spoiled", *spoiled(bench, wrong))
+    section("stale", *stale(bench, known, wrong))
     some = None if wrong is None else max(1, wrong // _WRONG_FOR_A_RIGHT)
     section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS), some))
     section("twins", *twins(bench, known))

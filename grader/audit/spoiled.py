@@ -118,16 +118,25 @@ def _text(solution: str, one: Spoiled, mark: Path) -> str:
 
 def spoil(module: dict[str, Any], name: str, way: str, mark: str) -> None:
     """Let a function of the solution, whose names `module` holds, give back something else; then the file exists."""
-    owner, _, own = name.rpartition(".")
-    function = vars(module[owner])[own] if owner else module[own]
 
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def around(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         value = function(*args, **kwargs)
         other = WAYS[way](value)
         if other is not value:
             Path(mark).touch()
         return other
+
+    put_around(module, name, around)
+
+
+def put_around(module: dict[str, Any], name: str, around: Callable[..., Any]) -> None:
+    """Put `around(function, *args, **kwargs)` in the place of the calls of a function or method."""
+    owner, _, own = name.rpartition(".")
+    function = vars(module[owner])[own] if owner else module[own]
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return around(function, *args, **kwargs)
 
     if owner:
         setattr(module[owner], own, called)

@@ -13,6 +13,7 @@ import msgspec
 from grader.audit.bench import Bench, Section
 from grader.audit.mutants import MutantFile
 from grader.audit.promised import Promise, promises
+from grader.audit.stale import KINDS as STALE
 from grader.audit.wasteful import Around, Most, hoarder, spender, thread, wrap
 from grader.judging.pool import Outcome, Variant
 from grader.verdicts.result import CheckResult
@@ -46,7 +47,7 @@ class Twin(msgspec.Struct, frozen=True):
 
 def twins(bench: Bench, known: MutantFile) -> Section:
     """Each twin is refused by a check that looks at what it breaks, or is allowed with a reason."""
-    allowed = {(one.twin, one.part) for one in known.allowed}
+    allowed = {(one.twin, one.part) for one in known.allowed if one.twin not in STALE}
     made = [twin for part, promise in promises(bench).items() for twin in _of(bench, part, promise)]
     outcomes = bench.judge([twin.variant for twin in made])
     found, passing = [], set()

@@ -25,7 +25,7 @@ def test_a_healthy_exercise_is_clean(healthy):
     assert "✗" not in healthy.out
     assert re.findall(r"✓ (\w+)", healthy.out) == [
         "facts", "files", "checks", "stub", "solution", "answers", "mistakes", "stated", "examples",
-        "wrong", "spoiled", "right", "twins", "generated",
+        "wrong", "spoiled", "stale", "right", "twins", "generated",
     ]  # fmt: skip
     assert "8 wrong answers, each caught by the check it names" in healthy.out
     assert "2 right answers written differently, all accepted" in healthy.out
