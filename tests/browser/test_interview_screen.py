@@ -162,6 +162,12 @@ def test_what_cannot_be_read_stays_on_the_clock(seen):
     expect(page.locator(".read-back.refused")).to_have_text("Write an answer, or skip the question.")
     expect(page.locator("article.drill header")).to_contain_text("Question 1")
     assert seen.served.answers() == []
+    page.evaluate("location.hash = '#/'")
+    with page.expect_response("**/api/interview") as asked:  # how it stands: nothing that the learner did
+        page.get_by_role("link", name="Back to it").click()
+    asked.value.finished()
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(page.locator(".read-back.refused")).to_have_text("Write an answer, or skip the question.")
 
 
 def test_the_page_of_the_part_is_free_again_after_the_end(seen):
@@ -185,6 +191,7 @@ def test_axe_finds_nothing(seen):
     def look(name):
         for theme, width in (("light", 1440), ("dark", 1440), ("light", 900)):
             page.emulate_media(color_scheme=theme)
+            page.locator(f"html[data-shade={theme}]").wait_for()  # the page hears of it a moment later
             page.set_viewport_size({"width": width, "height": 900})
             page.evaluate(AXE.read_text())
             said = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]

@@ -117,6 +117,7 @@ def test_11_a_save_during_a_run_takes_its_place(context, house):
     expect(seen.part("batch_mean").locator(".standing")).to_have_text("3 pass so far")
     newer = house.write(("the mean of nothing", "no rows"))
     expect(seen.line("no rows")).to_be_visible()
+    expect(seen.page.locator(".judged")).to_have_text("judging")  # the newer one, not "an older text"
     expect(seen.part("batch_mean").locator(".standing")).to_have_text("3 pass so far")
     gate.touch()
     expect(seen.page.locator(".won")).to_have_count(2)
@@ -192,6 +193,27 @@ def test_19_after_a_reset_the_attempt_can_be_taken_back(seen):
         return seen.served.text == mine
 
     until(all_is_back, "the attempt on disk")
+
+
+def test_the_attempt_that_was_chosen_last_is_shown_whichever_comes_last(seen):
+    seen.served.write(("the mean of nothing", "first"))
+    seen.open().run()
+    seen.served.write(("the mean of nothing", "second"))
+    until(lambda: len(seen.served.judged()) > 1, "the second run")
+    page, held = seen.page, []
+    page.route("**/attempts/2", lambda route: held.append(route))
+    page.get_by_role("link", name="Compare").first.click()
+    label = page.locator(".labels span").first
+    expect(label).to_have_text("Attempt 1")
+    page.get_by_role("button", name=re.compile("#2")).click()
+    until(lambda: held or page.evaluate("0"), "the request for it")
+    with page.expect_response("**/attempts/1"):
+        page.get_by_role("button", name=re.compile("#1")).click()
+    with page.expect_response("**/attempts/2") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(label).to_have_text("Attempt 1")
 
 
 def test_what_code_prints_stands_folded_under_its_check(seen):

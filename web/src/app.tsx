@@ -1,5 +1,5 @@
 // The frame around the screens: the head of the page, what is wrong with the line, keys, Go to, help.
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { token } from "./api";
 import { desk } from "./desk";
 import { DrillScreen } from "./drill";
@@ -27,8 +27,9 @@ export function App() {
   useStore(desk);
   const { screen } = useStore(router);
   const [open, setOpen] = useState<Open>("");
+  const closes = (what: Open) => () => setOpen((now) => (now === what ? "" : now)); // it may be told once another is open
   useKeys(setOpen);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const heading = document.querySelector<HTMLElement>("main h1");
     document.title = `${heading?.textContent ?? "dl-kata"} · dl-kata`;
   });
@@ -46,8 +47,8 @@ export function App() {
         {screen.name === "drill" && <DrillScreen topic={screen.topic} />}
         {screen.name === "interview" && <InterviewScreen number={screen.number} />}
       </main>
-      {open === "goto" && <GoTo close={() => setOpen("")} />}
-      {open === "help" && <Help close={() => setOpen("")} />}
+      {open === "goto" && <GoTo close={closes("goto")} />}
+      {open === "help" && <Help close={closes("help")} />}
       <Live />
     </>
   );
@@ -123,11 +124,12 @@ function Live() {
 /** Whether a key pressed here is text. */
 function writes(target: EventTarget | null): boolean {
   const fields = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable=true], dialog";
-  return target instanceof HTMLElement && !!target.closest(fields);
+  const closed = "dialog:not([open])"; // for a moment it keeps the focus
+  return target instanceof HTMLElement && !target.closest(closed) && !!target.closest(fields);
 }
 
 function useKeys(open: (what: Open) => void): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const key = event.key.toLowerCase();
       if ((event.ctrlKey || event.metaKey) && !event.altKey && key === "k" && !event.shiftKey) {

@@ -1,5 +1,5 @@
 // Compare the file with an attempt, or a part of it with the reference; take lines over.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Attempt } from "./wire";
 import { api, why } from "./api";
 import { Bars, SaveState } from "./bars";
@@ -16,7 +16,7 @@ type Choice = { attempt: number } | { part: string };
 
 export function CompareScreen({ id, part }: { id: string; part: string }) {
   useStore(desk);
-  useEffect(() => void desk.open(id), [id]);
+  useLayoutEffect(() => void desk.open(id), [id]);
   const { session, trouble } = desk;
   if (session?.kata.id !== id) return <p class="empty" role="status">{trouble || "Opening…"}</p>;
   return <Compare session={session} part={part} />;
@@ -30,20 +30,23 @@ function Compare({ session, part }: { session: Session; part: string }) {
   const [sides, setSides] = useState<Sides | null>(null);
   const [trouble, setTrouble] = useState("");
   const { kata } = session;
-  useEffect(() => {
+  useLayoutEffect(() => {
     api.attempts(kata.id).then(({ attempts: all }) => {
       setAttempts(all);
       const newest = all.findLast(({ hash }) => hash !== session.editing.base.hash) ?? all.at(-1);
-      if (!part && newest) setChoice({ attempt: newest.number });
+      if (newest) setChoice((chosen) => chosen ?? { attempt: newest.number });
     }, (error) => setTrouble(why(error)));
   }, [kata.id, kata.attempts]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!choice) return;
+    let wanted = true; // until another one is chosen: answers may come in any order
     setTrouble("");
-    sidesOf(session, choice).then(setSides, (error) => {
+    sidesOf(session, choice).then((sides) => wanted && setSides(sides), (error) => {
+      if (!wanted) return;
       setSides(null);
       setTrouble(why(error));
     });
+    return () => void (wanted = false);
   }, [choice]);
   return (
     <>
@@ -154,7 +157,7 @@ function List({ session, attempts, choice, choose, narrow }: ListProps) {
 
 function Texts({ session, sides, narrow }: { session: Session; sides: Sides; narrow: boolean }) {
   const here = useRef<HTMLDivElement>(null);
-  useEffect(() => openCompare(session, sides, here.current!, narrow), [sides]);
+  useLayoutEffect(() => openCompare(session, sides, here.current!, narrow), [sides]);
   const same = sides.text === (sides.own ?? session.text());
   return (
     <>

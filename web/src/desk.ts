@@ -9,6 +9,8 @@ import { Store } from "./store";
 class Desk extends Store {
   map: HouseMap | null = null;
   session: Session | null = null;
+  /** The kata that was asked for last, until it is here or cannot be. */
+  private opening = "";
   /** Why the map or the kata is not here. */
   trouble = "";
   readonly stream = new Stream((event) => this.heard(event), () => void this.reload());
@@ -35,9 +37,10 @@ class Desk extends Store {
     this.changed();
   }
 
-  /** Open a kata, and close the one that was open. */
+  /** Open a kata, and close the one that was open. Of several that were asked for, the last one opens. */
   async open(id: string): Promise<void> {
-    if (this.session?.kata.id === id) return;
+    if (id === (this.opening || this.session?.kata.id)) return;
+    this.opening = id;
     const old = this.session;
     this.session = null;
     if (old) {
@@ -45,19 +48,17 @@ class Desk extends Store {
       old.close();
     }
     try {
-      this.replace(await Session.open(id));
+      const kata = await api.kata(id);
+      if (this.opening !== id) return;
+      this.session = new Session(kata);
+      this.stream.since(kata.n);
       this.trouble = "";
     } catch (error) {
+      if (this.opening !== id) return;
       this.trouble = why(error);
     }
+    this.opening = "";
     this.changed();
-  }
-
-  /** The newest of two that were asked for at once stays. */
-  private replace(opened: Session): void {
-    this.session?.close();
-    this.session = opened;
-    this.stream.since(opened.kata.n);
   }
 
   private heard(event: AnyEvent): void {

@@ -1,6 +1,6 @@
 // A dialog over the page: Escape, or a press beside it, closes it.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 interface Props {
   label: string;
@@ -11,7 +11,7 @@ interface Props {
 
 export function Dialog({ label, close, class: name, children }: Props) {
   const here = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     here.current!.showModal();
     return () => before?.focus?.();

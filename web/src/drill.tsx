@@ -1,6 +1,6 @@
 // The drill: one question after the other, its numbers new each time, and what was found about the answer.
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { DrillNext, DrillTurn, HouseMap, Tile } from "./wire";
 import { Asked, Coded, Field, fieldOf, keysOf, LettersAreText } from "./answering";
 import { desk } from "./desk";
@@ -12,7 +12,7 @@ import { useStore } from "./store";
 export function DrillScreen({ topic }: { topic: string }) {
   const { turn, nothing, trouble } = useStore(drilling);
   const { map } = useStore(desk);
-  useEffect(() => void drilling.open(topic), [topic]);
+  useLayoutEffect(() => void drilling.open(topic), [topic]);
   return (
     <>
       <h1>Drill</h1>

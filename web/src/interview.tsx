@@ -1,5 +1,5 @@
 // The interview: begin one, its questions on a clock, the report at its end, and all that were.
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { HouseMap, InterviewDesk, InterviewLine, InterviewNow, InterviewReport } from "./wire";
 import { api, why } from "./api";
 import { Asked, Field, fieldOf, keysOf, LettersAreText } from "./answering";
@@ -14,7 +14,7 @@ import { at } from "./words";
 export function InterviewScreen({ number }: { number: string }) {
   const { map } = useStore(desk);
   const { trouble, desk: now } = useStore(interviewing);
-  useEffect(() => void interviewing.load(), []);
+  useLayoutEffect(() => void interviewing.load(), []);
   if (number) return <Report key={number} number={number} />;
   if (!now || !map) return <p class="empty" role="status">{trouble || "Opening…"}</p>;
   return (
@@ -85,7 +85,7 @@ function Report({ number }: { number: string }) {
   const [report, setReport] = useState<InterviewReport | null>(null);
   const [trouble, setTrouble] = useState("");
   const here = useRef<HTMLDivElement>(null);
-  useEffect(() => void api.interview.report(number).then(setReport, (error) => setTrouble(why(error))), [number]);
+  useLayoutEffect(() => void api.interview.report(number).then(setReport, (error) => setTrouble(why(error))), [number]);
   useLayoutEffect(() => here.current?.focus(), [report]);
   return (
     <>
@@ -159,7 +159,7 @@ function Pause({ now }: { now: InterviewNow }) {
 
 function Clock() {
   const [, tick] = useState(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const timer = setInterval(() => tick((n) => n + 1), 250);
     return () => clearInterval(timer);
   }, []);

@@ -49,7 +49,17 @@ class Interviewing extends Store {
     this.changed();
   }
 
-  load = () => this.doing(() => api.interview.desk());
+  /** Ask how it stands. The learner did nothing: what was said of their last act stays. */
+  load = () =>
+    this.after(async () => {
+      try {
+        const desk = await api.interview.desk();
+        if (!this.desk) this.trouble = "";
+        this.took(desk);
+      } catch (error) {
+        if (!this.desk) this.trouble = why(error);
+      }
+    });
   begin = (role: string, minutes: number) => this.doing(() => api.interview.begin({ role, minutes }));
   next = () => this.doing(() => api.interview.step("next"));
   beginPart = () => this.doing(() => api.interview.step("coding"));
@@ -68,17 +78,21 @@ class Interviewing extends Store {
     return now?.step === "question" ? this.doing(() => what(now.place)) : this.line;
   }
 
-  /** One thing after the other. */
+  /** Do what the learner asked for. */
   private doing(what: () => Promise<InterviewDesk>): Promise<void> {
-    this.line = this.line.then(async () => {
+    return this.after(async () => {
       this.trouble = this.refusal = "";
       try {
         this.took(await what());
       } catch (error) {
         await this.failed(error);
       }
-      this.changed();
     });
+  }
+
+  /** One thing after the other. */
+  private after(what: () => Promise<void>): Promise<void> {
+    this.line = this.line.then(what).then(() => this.changed());
     return this.line;
   }
 
@@ -102,7 +116,7 @@ class Interviewing extends Store {
     const { now } = this;
     this.broken = [...new Set([...this.broken, ...desk.broken])];
     if (before && !now) this.ended();
-    if (before?.place !== now?.place || before?.step !== now?.step) this.typed = "";
+    if (before?.place !== now?.place || before?.step !== now?.step) this.typed = this.refusal = this.trouble = "";
     this.wind(now);
     const { screen } = router;
     const looks = screen.name === "interview" || (screen.name === "kata" && screen.id === before?.exercise);

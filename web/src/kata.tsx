@@ -1,5 +1,5 @@
 // One kata: statement, editor, verdicts.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { EditorView } from "@codemirror/view";
 import { Aside } from "./aside";
 import { Bars, JudgedState, SaveState } from "./bars";
@@ -19,7 +19,7 @@ type Pane = "text" | "code" | "verdicts";
 
 export function KataScreen({ id, part }: { id: string; part: string }) {
   useStore(desk);
-  useEffect(() => void desk.open(id), [id]);
+  useLayoutEffect(() => void desk.open(id), [id]);
   const { session, trouble } = desk;
   if (session?.kata.id !== id) return <p class="empty" role="status">{trouble || "Opening…"}</p>;
   return <Kata session={session} part={part} />;
@@ -35,7 +35,7 @@ function Kata({ session, part }: { session: Session; part: string }) {
     if (at !== null && session.view) goTo(session.view, at);
   };
   useKeys(session);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (part) show(part);
   }, [part]);
   const failing = session.judged.parts.filter(fails).length;
@@ -111,7 +111,7 @@ function Editor({ session }: { session: Session }) {
   const here = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   useStore(options);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const opened = openEditor(session, here.current!);
     view.current = opened;
     const asked = () => void session.run();
@@ -121,11 +121,11 @@ function Editor({ session }: { session: Session }) {
       opened.destroy();
     };
   }, [session]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (view.current) void keepVim(view.current);
   }, [options.vim]);
   const { merging } = session.editing;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (view.current) showMerge(view.current, merging);
   }, [merging]);
   return <div class="editor" ref={here} />;
@@ -144,7 +144,7 @@ function Foot({ session }: { session: Session }) {
 }
 
 function useKeys(session: Session): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (document.querySelector("dialog[open]")) return;
       if (event.target instanceof HTMLElement && event.target.closest(".try")) return; // its keys are its own
@@ -167,7 +167,7 @@ function useKeys(session: Session): void {
 /** The whole file with its lines numbered: an editor draws only what is seen. For the printer. */
 function Printout({ session }: { session: Session }) {
   const [prints, setPrints] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = () => setPrints(true);
     const after = () => setPrints(false);
     const media = matchMedia("print");

@@ -1,6 +1,6 @@
 // The map: what interviews ask, topic by topic, what is earned of it, and what is next.
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import type { HouseMap, MapTopic, Tile } from "./wire";
 import { desk } from "./desk";
 import { to } from "./router";
@@ -10,7 +10,7 @@ import { plural } from "./words";
 
 export function MapScreen() {
   const { map, trouble } = useStore(desk);
-  useEffect(() => void desk.loadMap(), []);
+  useLayoutEffect(() => void desk.loadMap(), []);
   if (!map) return <p class="empty" role="status">{trouble || "Opening…"}</p>;
   return <Overview map={map} />;
 }

@@ -1,5 +1,5 @@
 // The report: what is earned, by role, by topic, over time; mistakes and hints. To read, and to print.
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import type { ExerciseReport, Report } from "./wire";
 import { api, why } from "./api";
 import { to } from "./router";
@@ -11,7 +11,7 @@ const percent = (share: number) => `${Math.round(share * 100)} %`;
 export function ReportScreen() {
   const [report, setReport] = useState<Report | null>(null);
   const [trouble, setTrouble] = useState("");
-  useEffect(() => void api.report().then(setReport, (error) => setTrouble(why(error))), []);
+  useLayoutEffect(() => void api.report().then(setReport, (error) => setTrouble(why(error))), []);
   if (!report) return <p class="empty" role="status">{trouble || "Opening…"}</p>;
   const points = report.exercises.reduce((sum, one) => sum + one.points_earned, 0);
   const attempts = report.exercises.reduce((sum, one) => sum + one.attempts, 0);

@@ -51,10 +51,6 @@ export class Session extends Store {
     void this.editing.takeDrafts();
   }
 
-  static async open(id: string): Promise<Session> {
-    return new Session(await api.kata(id));
-  }
-
   close(): void {
     this.editing.leave();
     this.editing.end();

@@ -1,5 +1,8 @@
 // The least that a view needs of what it shows: to hear that it changed.
-import { useEffect, useMemo, useState } from "preact/hooks";
+//
+// No view has a `useEffect`: that runs some time after the paint, on a busy machine long after it. What is pressed or
+// heard between the two would be lost. `useLayoutEffect` runs as the view is drawn.
+import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 
 /** Something that views show. Who changes it calls `changed`. */
 export class Store {
@@ -18,7 +21,7 @@ export class Store {
 /** Draw this component again whenever the store changes. */
 export function useStore<S extends Store>(store: S): S {
   const [, again] = useState(0);
-  useEffect(() => store.subscribe(() => again((n) => n + 1)), [store]);
+  useLayoutEffect(() => store.subscribe(() => again((n) => n + 1)), [store]);
   return store;
 }
 
@@ -26,7 +29,7 @@ export function useStore<S extends Store>(store: S): S {
 export function useNarrow(): boolean {
   const query = useMemo(() => matchMedia("(max-width: 1120px)"), []);
   const [narrow, setNarrow] = useState(query.matches);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const changed = () => setNarrow(query.matches);
     query.addEventListener("change", changed);
     return () => query.removeEventListener("change", changed);

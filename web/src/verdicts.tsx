@@ -1,5 +1,5 @@
 // The right side of a kata: how each part stands, the failure that matters, what was earned.
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import type { CheckResult, Gained } from "./wire";
 import { Heat } from "./heat";
 import { fails, firstFailure, type PartView, passes, tally } from "./judged";
@@ -69,7 +69,7 @@ interface RowProps {
 function PartRow({ part, session, opens, show }: RowProps) {
   const facts = session.part(part.name);
   const [open, setOpen] = useState(opens);
-  useEffect(() => setOpen(opens), [opens, part.hash]);
+  useLayoutEffect(() => setOpen(opens), [opens, part.hash]);
   const failing = fails(part);
   const stale = part.hash !== "" || part.standing !== "unknown" ? !session.isCurrent(part.hash) : false;
   const tone = toneOf(part.standing);
