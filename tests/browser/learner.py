@@ -205,6 +205,7 @@ class Seen:
         self.page.keyboard.press("Control+Enter")
         until(lambda: len(self.served.judged()) > ended, "the end of the run")
         self.page.get_by_role("button", name="Run", exact=False).first.wait_for()
+        self.page.locator(".judged", has_text="judged: this text").wait_for()  # the page has heard of it too
 
     def part(self, name: str):
         return self.page.locator(f".part[data-part={name}]")

@@ -75,6 +75,17 @@ def worked(context, house):
 SCREENS = {"map": "/", "kata": f"/kata/{ID}", "compare": f"/compare/{ID}", "report": "/report", "drill": "/drill"}
 
 
+def opened(page, house, name):
+    """A screen, once all of it is there."""
+    seen = Seen(page, house).open(SCREENS[name])
+    page.locator("main h1").wait_for(state="attached")
+    if name == "compare":
+        page.locator(".texts .cm-content").first.wait_for()
+    if name == "drill":
+        page.locator("article.drill").wait_for()
+    return seen
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: npm ci --ignore-scripts in web/")
 def test_21_axe_finds_nothing(context, worked):
     found = {}
@@ -83,13 +94,8 @@ def test_21_axe_finds_nothing(context, worked):
             page = context.new_page()
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=theme)
-            for name, screen in SCREENS.items():
-                seen = Seen(page, worked).open(screen)
-                page.locator("main h1").wait_for(state="attached")
-                if name == "compare":
-                    page.locator(".texts .cm-content").first.wait_for()
-                if name == "drill":
-                    page.locator("article.drill").wait_for()
+            for name in SCREENS:
+                seen = opened(page, worked, name)
                 page.evaluate(AXE.read_text())
                 said = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
                 found |= {
@@ -110,9 +116,8 @@ def test_23_without_motion_with_forced_colours_and_large(context, worked):
     expect(worst).to_be_visible()
     seen.keep("forced")
     page.set_viewport_size({"width": 360, "height": 225})  # 1440 by 900, at 400 %
-    for screen in SCREENS.values():
-        seen.open(screen)
-        page.locator("main h1").wait_for(state="attached")
+    for screen in SCREENS:
+        opened(page, worked, screen)
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"{screen} scrolls sideways by {wide}"
     seen.open()
@@ -140,7 +145,9 @@ def test_a_part_that_runs_alone_loses_nothing(seen):
     seen.served.write()
     seen.open().run()
     expect(seen.page.locator(".part.passed")).to_have_count(2)
+    expect(seen.page.locator(".won")).to_have_count(2)
     seen.page.locator(".play[data-part=batch_mean]").click()
     until(lambda: len(seen.served.judged()) > 1, "the second run")
+    expect(seen.page.locator(".won")).to_have_count(0)  # the page has heard its end: nothing new is earned
     expect(seen.page.get_by_role("button", name="▶ Run")).to_be_visible()
     expect(seen.part("RunningMean").locator(".standing")).to_have_text(re.compile("passed"))

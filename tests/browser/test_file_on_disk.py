@@ -114,7 +114,7 @@ def test_09_a_file_that_goes_can_be_written_again(seen):
     seen.served.file.unlink()
     expect(seen.page.get_by_text("is gone from the disk")).to_be_visible()
     seen.page.get_by_role("button", name="Write what is here").click()
-    until(lambda: seen.served.file.exists() and seen.served.text == text, "the file again")
+    until(lambda: seen.served.data == text.encode(), "the file again")
 
 
 def test_10_two_tabs_are_two_editors(context, served):
@@ -183,15 +183,17 @@ def test_a_draft_of_an_older_text_asks(context, served):
 
 
 def test_a_draft_of_a_page_that_crashed_a_moment_ago_comes_too(seen):
-    """Whether a page still looks after its draft shows only after a while."""
+    """Whether a page still looks after its draft shows only after a while: here an hour, in which it is renewed."""
+    seen.page.clock.install()
     began = seen.served.write()
     base = {"text": began, "hash": digest(began)}
     draft = {"text": began.replace("return self.mean", "return self.mean  # crashed"), "base": base}
     seen.open("/")
-    keep = "([key, draft]) => localStorage.setItem(key, JSON.stringify({ ...draft, at: Date.now() }))"
+    keep = "([key, draft]) => localStorage.setItem(key, JSON.stringify({ ...draft, at: Date.now() + 3_600_000 }))"
     seen.page.evaluate(keep, [f"dl-kata draft {ID} another", draft])
     seen.open()
     assert "# crashed" not in seen.shown()
+    seen.page.clock.fast_forward("01:00:10")
     seen.on_disk("# crashed")
     expect(seen.page.get_by_text("What you had typed and was not saved is back.")).to_be_visible()
 

@@ -42,6 +42,7 @@ def test_the_mask_that_forgets_the_past(context, collection):
     seen.page.set_viewport_size({"width": 1280, "height": 800})
     seen.page.reload()  # as it stands: not the moment in which other parts were earned
     expect(part.get_by_role("gridcell")).to_have_count(20)
+    expect(seen.page.locator(".cm-activeLine")).to_contain_text("def prefill")
     for _ in range(100):  # the editor goes to the part by itself, and then shows what stands there alone
         if seen.line("position = 0 *").count():
             break
