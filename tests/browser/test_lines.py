@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from learner import ID, REPOSITORY, Seen, until
+from learner import ID, PATIENCE, REPOSITORY, Seen, until
 from playwright.sync_api import expect
 
 _HIDES = """
@@ -77,7 +77,7 @@ def proxied(house, tmp_path):
     until(answers, "the Jupyter server")
     yield f"http://127.0.0.1:{port}/practice/"
     server.send_signal(signal.SIGTERM)
-    server.wait(timeout=60)
+    server.wait(timeout=PATIENCE)
 
 
 def test_25_behind_a_proxy_with_a_prefix(context, house, proxied):

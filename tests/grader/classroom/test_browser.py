@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hostile_markup import TRAP, hostile
 from nbgrader.api import Gradebook
-from shared import until
+from shared import PATIENCE, until
 from test_nbgrader import Course, cell_of, notebook_wrong
 
 from conftest import ID, environment
@@ -70,7 +70,7 @@ def address(course, tmp_path_factory):
     assert process.poll() is None, Path(log.name).read_text()
     yield f"http://127.0.0.1:{port}"
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     log.close()
 
 

@@ -713,7 +713,7 @@ def test_ctrl_c_while_the_checks_are_collected(home):
     text = home.checks.read_text()
     home.checks.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n" + text)
     with grading(home) as process:
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
     assert "Interrupted. What was graded is kept" in (home.root / "said").read_text()
     assert lines(home) == []
 

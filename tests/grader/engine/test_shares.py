@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from shared import NOBODY, WAYS, grants_namespaces, in_reach, once, refuse_namespaces, said
+from shared import NOBODY, PATIENCE, WAYS, grants_namespaces, in_reach, once, refuse_namespaces, said
 
 from grader.base import fair
 from grader.engine import doubt, share
@@ -196,7 +196,7 @@ def widowed(folder, refuse):
     judged(folder / "house", {"endless": VICTIM.replace("ACT", LEFT)}, jobs=1)
     os.kill(killer, signal.SIGKILL)
     killed = os.waitstatus_to_exitcode(os.waitpid(killer, 0)[1]) == 0
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + PATIENCE
     while (left := [*_named("left"), *_named("victim")]) and time.monotonic() < ends:
         time.sleep(0.02)
     for pid in left:
