@@ -880,6 +880,7 @@ def test_backward_keeps_nothing(attempt, draw):
     hold_keeps_nothing(attempt, "attention_backward", want, q, k, v, weights, dout, grad=False)
 
 
+@part("attention_backward")
 def test_other_gradients_of_that_size(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [

@@ -1191,6 +1191,7 @@ def test_bias_gradients_in_each_mode(attempt, draw, bidirectional, dtype):
     agree(got[0], want, axes="k h", of=f"the gradient of a table (12, 2) in {dtype}, bidirectional={bidirectional}")
 
 
+@part("t5_bucket")
 def test_other_distances_of_that_many(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(draw.permutation(900)[:12] - 400,) for _ in range(2)]

@@ -1,7 +1,7 @@
 """The Drill screen's server: the questions of `grader drill`, one after the other; no answer before its time."""
 
 import shutil
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import every_drill
 import pytest
@@ -18,8 +18,21 @@ from grader.serve import drills
 pytest_plugins = ["serve_fixtures"]
 
 EVERY_DRILL = every_drill.__file__
-TODAY = datetime.now(UTC).date()
+TODAY = date(2026, 3, 10)
 BATCH, GAP = "dl_901.bytes_of_rows", "dl_901.gap"
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch):
+    """The clock begins at noon of TODAY: no test passes midnight."""
+    begun = datetime.now(UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz):
+            return datetime.combine(TODAY, time(12), tz) + (datetime.now(tz) - begun)
+
+    monkeypatch.setattr("grader.base.now.datetime", Clock)
 
 
 @pytest.fixture
@@ -334,7 +347,7 @@ def test_a_topic_without_a_part_shows_its_drills_alone(client, drilling):
     assert topics(client)[without]["state"] == "drills"
     for back in (300, 299):
         for name in ("bytes_of_rows", "which", "printed"):
-            answered(drilling, f"dl_901.{name}", day=date.today() - timedelta(days=back))
+            answered(drilling, f"dl_901.{name}", day=TODAY - timedelta(days=back))
     assert topics(client)[without]["state"] == "fading"
     for name in ("bytes_of_rows", "which", "printed"):
         answered(drilling, f"dl_901.{name}")
