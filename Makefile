@@ -22,10 +22,13 @@ HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 CROWDED = tests/grader/engine/test_shares.py
 # It fills the machine with hundreds of busy processes: no other test runs beside it.
 
+BESIDE = -n 2 --dist loadfile
+# Two tests at a time, those of one file by one process: what a file makes for all its tests is made once.
+
 test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/pytest -q -n 2 --durations=20 $(HANGS) --ignore $(CROWDED) tests/browser tests/grader tests/reference
+	$(BIN)/pytest -q $(BESIDE) --durations=20 $(HANGS) --ignore $(CROWDED) tests/browser tests/grader tests/reference
 	$(BIN)/pytest -q $(HANGS) $(CROWDED)
-	$(BIN)/pytest -q -n 2 solutions
+	$(BIN)/pytest -q $(BESIDE) solutions
 
 reference: $(VENV)/.dev  ## the solutions against papers and other libraries
 	$(BIN)/pytest tests/reference
