@@ -13,6 +13,7 @@ import msgspec
 
 from grader.bank.places import ABOVE, INSTALLED, bank_of, installed_bank, is_bank, is_practice_folder
 from grader.base.errors import HouseError
+from grader.base.files import read_file
 from grader.base.text import nearest
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -453,7 +454,7 @@ def find_bank(start: Path | None = None) -> House:
 def read_toml(path: Path, shape: type[T]) -> T:
     """A TOML file as data of a strict shape; raises HouseError that names file, key and the nearest known key."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=shape)
+        return msgspec.toml.decode(read_file(path, links=True), type=shape)
     except FileNotFoundError:
         raise HouseError(f"{path} is missing.") from None
     except msgspec.ValidationError as error:

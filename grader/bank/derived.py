@@ -10,6 +10,7 @@ from grader.bank.catalog import Exercise, House
 from grader.bank.questions import folded, read_questions
 from grader.bank.source import MarkerError, read_source, stub
 from grader.base.errors import HouseError
+from grader.base.files import reason
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -51,6 +52,8 @@ def stub_of(exercise: Exercise) -> str:
         return stub(read_source(exercise.solution))
     except FileNotFoundError:
         raise HouseError(f"{exercise.solution} is missing: it is the source of the stub.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HouseError(f"{exercise.solution} cannot be read: {reason(error)}.") from None
     except MarkerError as error:
         raise HouseError(f"{exercise.solution}: {error}.") from None
 

@@ -46,6 +46,13 @@ def read_file(path: Path, largest: int = LARGEST_FILE, links: bool = False) -> b
         os.close(descriptor)
 
 
+def reason(error: Exception) -> str:
+    """Why a file cannot be read or written, as the end of a sentence."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return str(getattr(error, "strerror", None) or error)
+
+
 def replace_file(path: Path, data: bytes, mode: int | None = None, if_still: Callable[[], bool] = lambda: True) -> bool:
     """Write beside a file and move into its place, so that nobody sees half of it: whether it was. Raises OSError.
 

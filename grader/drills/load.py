@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from grader.bank.catalog import Exercise, House, label_of
+from grader.bank.source import read_source
 from grader.base.errors import HouseError
 from grader.drills.heads import drill_files
 from grader.drills.question import Question
@@ -40,7 +41,7 @@ def _loaded(path: Path, *_stamp: int) -> list[Question]:
     module = ModuleType(f"drills_of_{id}")
     module.__file__ = str(path)
     try:  # compiled anew: Python's kept file may be that of an edit in the same second
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+        exec(compile(read_source(path), str(path), "exec"), vars(module))
     except Exception as error:
         raise HouseError(f"exercises/{id}/drills.py cannot be loaded: {error!r}.") from error
     found = [one for one in vars(module).values() if isinstance(one, Question)]

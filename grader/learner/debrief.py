@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.questions import read_questions
+from grader.bank.source import read_source
 from grader.base.errors import HouseError
 from grader.base.files import write_file
 from grader.drills.heads import heads
@@ -113,7 +114,7 @@ def _reading(house: House, exercise: Exercise, about: str, section: str, asks: s
 def _heading(exercise: Exercise, begins: str) -> str:
     """The heading of a statement that begins so; else its first one, or ""."""
     try:
-        text = exercise.statement.read_text(encoding="utf-8")
+        text = read_source(exercise.statement)
     except (OSError, UnicodeDecodeError):
         return ""
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)

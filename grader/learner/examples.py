@@ -12,6 +12,7 @@ from typing import Any
 
 from grader.bank.catalog import Exercise, House
 from grader.bank.examples import examples_of
+from grader.bank.source import read_source
 from grader.records.progress import EXAMPLES, Progress
 from grader.verdicts.result import Result
 
@@ -80,7 +81,7 @@ def done_parts(house: House) -> Mapping[str, set[str]]:
 
 def count_passed(house: House, exercise: Exercise, passed: Collection[str]) -> None:
     """Keep which parts have all their examples among those that passed. Raises ProgressError."""
-    text = exercise.examples.read_text(encoding="utf-8")
+    text = read_source(exercise.examples)
     known = done_parts(house).get(exercise.id, set())
     for part in exercise.parts:
         own = examples_of(text, exercise, part)

@@ -20,6 +20,7 @@ from grader.answering.module import load_source
 from grader.bank.catalog import Exercise
 from grader.bank.derived import stub_of
 from grader.bank.examples import examples_of
+from grader.bank.source import read_source
 from grader.base.child import begin_child, write_all
 from grader.base.errors import HouseError
 from grader.base.files import digest
@@ -43,7 +44,7 @@ def examples_by_part(exercise: Exercise) -> dict[str, list[str]]:
     """The examples of each part. Raises HouseError where they cannot be read."""
     path = _examples(exercise)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_source(path)
         return {part.name: examples_of(text, exercise, part) for part in exercise.parts}
     except (OSError, SyntaxError, ValueError) as error:
         raise HouseError(f"the examples cannot be read: {path}: {error}") from None

@@ -11,7 +11,7 @@ import msgspec
 from grader.bank.catalog import Exercise, House
 from grader.bank.derived import stub_of
 from grader.base.errors import HouseError
-from grader.base.files import LARGEST_FILE, digest, read_file, replace_file
+from grader.base.files import LARGEST_FILE, digest, read_file, reason, replace_file
 from grader.learner import desk
 from grader.learner.saved import Look
 from grader.records.progress import Progress
@@ -29,7 +29,7 @@ def on_disk(exercise: Exercise) -> DiskFile:
     except FileNotFoundError:
         return DiskFile(state="gone", text="", hash=GONE, stub=False, why=f"{path.name} is not there.")
     except (OSError, HouseError) as error:
-        return _unreadable(str(error), f"{path.name} cannot be read: {_reason(error)}.")
+        return _unreadable(str(error), f"{path.name} cannot be read: {reason(error)}.")
     try:
         text = data.removeprefix(_BOM).decode()
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ def reset(house: House, exercise: Exercise, part: str) -> DiskFile:
         else:
             desk.reset(house, exercise)
     except OSError as error:
-        raise HouseError(f"{exercise.attempt.name} cannot be written: {_reason(error)}.") from None
+        raise HouseError(f"{exercise.attempt.name} cannot be written: {reason(error)}.") from None
     return on_disk(exercise)
 
 
@@ -129,7 +129,7 @@ def _replace(exercise: Exercise, text: str, unchanged: Callable[[], bool]) -> bo
         mode, bom = _form_of(path)
         return replace_file(path, bom + text.encode(), mode, unchanged)
     except OSError as error:
-        raise HouseError(f"{path.name} cannot be written: {_reason(error)}. The text was not saved.") from None
+        raise HouseError(f"{path.name} cannot be written: {reason(error)}. The text was not saved.") from None
 
 
 def _form_of(path: Path) -> tuple[int | None, bytes]:
@@ -152,7 +152,7 @@ def _set_aside(exercise: Exercise, disk: DiskFile) -> None:
     try:
         path.rename(aside)
     except OSError as error:
-        raise HouseError(f"{disk.why} It cannot be moved away: {_reason(error)}.") from None
+        raise HouseError(f"{disk.why} It cannot be moved away: {reason(error)}.") from None
 
 
 def _need_inside(exercise: Exercise) -> None:
@@ -170,7 +170,3 @@ def _is_stub(exercise: Exercise, text: str) -> bool:
         return text == stub_of(exercise)
     except HouseError:
         return False
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

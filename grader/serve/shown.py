@@ -1,15 +1,15 @@
 """What the page shows of house, exercises and progress, as data. Reads; writes nothing."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from grader.bank.catalog import Exercise, House, Part, Track
 from grader.bank.coverage import coverage_table
 from grader.bank.derived import stub_of
 from grader.bank.questions import Question, read_questions
-from grader.bank.source import STUB, definition
+from grader.bank.source import STUB, definition, read_source
 from grader.bank.tracks import along, needs
 from grader.base.errors import HouseError
+from grader.base.files import read_file, reason
 from grader.learner import desk
 from grader.learner.drill import drill_marks, for_today
 from grader.records.progress import Progress, ProgressError
@@ -111,7 +111,7 @@ def kata(
         file_name=exercise.attempt.name,
         path=exercise.attempt.relative_to(house.root).as_posix(),
         statement=_statement(exercise),
-        examples=_text_of(exercise.examples),
+        examples=_examples(exercise),
         file=disk,
         points=exercise.points,
         points_earned=sum(part.points for part in mine),
@@ -200,11 +200,15 @@ def _contract(exercise: Exercise, part: Part) -> str:
 
 
 def _statement(exercise: Exercise) -> str:
-    return statement_html(_text_of(exercise.statement), exercise)
-
-
-def _text_of(path: Path) -> str:
+    path = exercise.statement
     try:
-        return path.read_text(encoding="utf-8")
+        return statement_html(read_file(path, links=True).decode(), exercise)
+    except (OSError, UnicodeDecodeError) as error:
+        return paragraph_html(f"{path.name} cannot be read: {reason(error)}.")
+
+
+def _examples(exercise: Exercise) -> str:
+    try:
+        return read_source(exercise.examples)
     except (OSError, UnicodeDecodeError):
         return ""

@@ -115,13 +115,13 @@ def _slug(text: str) -> str:
 def _picture(src: str, exercise: Exercise) -> str:
     """A picture of the exercise's own folder as a `data:` address, or "" where there is none."""
     folder = exercise.given.resolve()
-    path = (folder / unquote(src.partition("#")[0])).resolve()
-    kind = _PICTURES.get(path.suffix)
-    if not kind or not path.is_relative_to(folder):
-        return ""
     try:
+        path = (folder / unquote(src.partition("#")[0])).resolve()
+        kind = _PICTURES.get(path.suffix)
+        if not kind or not path.is_relative_to(folder):
+            return ""
         data = read_file(path, _LARGEST_PICTURE)
-    except OSError:
+    except (OSError, ValueError, RuntimeError):  # not there, no name of a file, a link that leads to itself
         return ""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -1,5 +1,7 @@
 """What the page shows: map, kata, hints, reference, report; and statements, of which nothing runs."""
 
+import os
+
 import msgspec
 import pytest
 from serve_page import ID, ended
@@ -310,3 +312,10 @@ def test_what_is_shown_can_be_sent(home):
     disk = files.on_disk(home.exercise)
     made = shown.kata(home.house, home.exercise, disk, seat="cold", running=None, n=0)
     assert msgspec.json.decode(msgspec.json.encode(made), type=type(made)) == made
+
+
+def test_a_statement_that_never_ends_is_not_waited_for(home, client):
+    """A pipe in its place would be waited for as long as nobody writes to it."""
+    home.exercise.statement.unlink()
+    os.mkfifo(home.exercise.statement)
+    assert "README.md cannot be read" in kata(client)["statement"]
