@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_iter
 
 
 def _parameters(values):
-    return [nn.Parameter(value.clone()) for value in values]
+    """Every other one a plain tensor, as in the docstrings: what has a gradient is moved, whoever computed it."""
+    return [value.clone() if i % 2 else nn.Parameter(value.clone()) for i, value in enumerate(values)]
 
 
 def _optimizer(module, name, parameters, groups):
@@ -52,7 +53,7 @@ def train(module, name, values, groups, script):
 def handle(module, name, values, groups, script):
     """What a run does beside moving values, where gradients are written into the same memory again and again."""
     parameters = _parameters(values)
-    objects, memory = list(parameters), [p.detach() for p in parameters]
+    objects, memory, asked = list(parameters), [p.detach() for p in parameters], [p.requires_grad for p in parameters]
     optimizer = _optimizer(module, name, parameters, groups)
     reused = [torch.zeros_like(value) for value in values]
     trace, written, replaced = [], [], []
@@ -76,7 +77,7 @@ def handle(module, name, values, groups, script):
         "replaced": sorted(set(replaced)),
         "same_objects": all(any(p is q for q in held) for p in objects) and len(held) == len(objects),
         "same_memory": all(p.data_ptr() == view.data_ptr() for p, view in zip(objects, memory, strict=True)),
-        "requires_grad": all(p.requires_grad and p.is_leaf for p in objects),
+        "requires_grad": all(p.is_leaf for p in objects) and [p.requires_grad for p in objects] == asked,
         "grad_mode": torch.is_grad_enabled(),
         "without_state": [i for i, p in enumerate(objects) if not optimizer.state[p]],
     }
@@ -180,6 +181,11 @@ def refused(module, name, values, options):
     except Exception as error:
         return [kind.__name__ for kind in type(error).__mro__]
     return []
+
+
+def types_of_tuning(module, spectra):
+    """The types of the entries of `momentum_tuning` of each spectrum."""
+    return [[type(value).__name__ for value in module.momentum_tuning(spectrum)] for spectrum in spectra]
 
 
 def orthogonal(module, g, steps, grad):

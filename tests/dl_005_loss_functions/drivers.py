@@ -46,6 +46,11 @@ def chunked_of_frozen(module, hidden, weight, targets, chunk):
     return module.chunked_cross_entropy(hidden, weight.detach(), targets, chunk)
 
 
+def chunked_of_frozen_states(module, hidden, weight, targets, chunk):
+    """Only weight asks for a gradient."""
+    return module.chunked_cross_entropy(hidden.detach(), weight, targets, chunk)
+
+
 class _Packed:
     """Stands in a graph for a tensor that it saved: it lives as long as the graph does."""
 
@@ -53,9 +58,14 @@ class _Packed:
         self.tensor = tensor
 
 
-def left_behind(module, function, *args):
-    """What a function returned, and how many tensors and saved tensors are still there when its result is gone."""
-    args = [x.requires_grad_() if torch.is_tensor(x) and x.is_floating_point() else x for x in args]
+def left_behind(module, function, args, options, grad):
+    """What a function returned, and how many tensors and saved tensors are still there when its result is gone.
+
+    grad: whether the tensors among args and options ask for gradients, and a backward pass is made.
+    """
+    leaves = [x for x in (*args, *options.values()) if torch.is_tensor(x) and x.is_floating_point()]
+    for x in leaves:
+        x.requires_grad_(grad)
     packed = []
 
     def pack(tensor):
@@ -64,14 +74,14 @@ def left_behind(module, function, *args):
 
     start = _tensors()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
-        result = getattr(module, function)(*args)
-        result.backward()
-    said = result.detach().clone()
-    for x in args:
-        if torch.is_tensor(x):
-            x.grad = None
+        result = getattr(module, function)(*args, **options)
+        if grad:
+            result.sum().backward()
+    said = result.detach().clone() if grad else [one.clone() for one in result]
+    for x in leaves:
+        x.grad = None
     del result
-    left = _tensors() - start - 1
+    left = _tensors() - start - (1 if grad else len(said))
     return said, left, sum(ref() is not None for ref in packed)
 
 

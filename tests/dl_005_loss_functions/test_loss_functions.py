@@ -22,7 +22,7 @@ def of_type(name):
 
 def strided(draw, *shape, dtype=torch.float64, scale=1.0):
     """A tensor of that shape whose axes lie in memory in the reverse order."""
-    return draw.normal(*reversed(shape), dtype=dtype, scale=scale).permute(*reversed(range(len(shape))))
+    return draw.normal(*reversed(shape), dtype=dtype, scale=scale).permute(tuple(reversed(range(len(shape)))))
 
 
 def gradients(function, inputs, upstream):
@@ -45,6 +45,14 @@ def hold_gradients(attempt, target, oracle, inputs, rest, names, of, **options):
 def hold_finite(grad, of):
     assert grad is not None, f"{of}: there is none"
     assert torch.isfinite(grad).all(), f"{of}: {int((~torch.isfinite(grad)).sum())} of its entries are NaN or Inf"
+
+
+def hold_nothing_left(attempt, function, *args, of, grad=True, **options):
+    """Hold that no tensor and no graph of a call is left when its result is gone, and give what it returned."""
+    said, left, nodes = attempt.run(drivers.left_behind, function, args, options, grad)
+    assert not left, f"{of}: {left} tensors are still alive when the result and its gradients are gone"
+    assert not nodes, f"{of}: a graph with {nodes} saved tensors is still alive"
+    return said
 
 
 # ----------------------------------------------------------------------------------------------- binary_cross_entropy
@@ -82,7 +90,7 @@ def bce_mistakes(z, y, w=None):
 def test_yes_and_no(attempt, draw, dtype):
     """The mean over all entries of -y log σ(z) - (1 - y) log(1 - σ(z)), for any shape, and soft targets too."""
     kind = of_type(dtype)
-    for shape in ((7,), (5, 3), (2, 3, 4), (1,)):
+    for shape in ((7,), (5, 3), (2, 3, 4), (1,), ()):
         z = strided(draw, *shape, dtype=kind, scale=2.0)
         for y in ((draw.uniform(*shape) < 0.4).to(kind), draw.uniform(*shape, dtype=kind)):
             got = attempt.binary_cross_entropy(z, y)
@@ -127,6 +135,14 @@ def test_other_targets_of_that_size(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(draw.normal(7), draw.uniform(7)) for _ in range(2)]
     hold_again(attempt, reference, "binary_cross_entropy", *asked, of="binary_cross_entropy of 7 logits", views=False)
+
+
+@part("binary_cross_entropy")
+def test_yes_and_no_leave_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    z, y, w = draw.normal(5, 3), draw.uniform(5, 3), draw.uniform(3, low=0.2, high=4.0)
+    of = "binary_cross_entropy of logits (5, 3), with weights"
+    agree(hold_nothing_left(attempt, "binary_cross_entropy", z, y, w, of=of), bce(z, y, w), of=of)
 
 
 # ------------------------------------------------------------------------------------------------------ cross_entropy
@@ -189,6 +205,8 @@ def test_a_weighted_mean(attempt, draw, dtype):
         weight = draw.uniform(c, low=0.1, high=5.0, dtype=kind) / (1 if n > 1 else 100)
         of = f"cross_entropy of logits ({n}, {c}) with class weights, targets {y.tolist()}"
         agree(attempt.cross_entropy(z, y, weight), ce(z, y, weight), of=of, known=ce_mistakes(z, y, weight))
+        tiny = 1e-12 * weight
+        agree(attempt.cross_entropy(z, y, tiny), ce(z, y, tiny), of=f"{of}, the weights about 1e-12")
 
 
 @part("cross_entropy")
@@ -266,6 +284,14 @@ def test_other_logits_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "cross_entropy", *asked, of="cross_entropy of (7, 5)", views=False)
 
 
+@part("cross_entropy")
+def test_classes_leave_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    z, y, w = draw.normal(7, 5), torch.tensor([3, 0, -100, 4, 3, -100, 1]), draw.uniform(5, low=0.1, high=4.0)
+    of = "cross_entropy of logits (7, 5), with weights"
+    agree(hold_nothing_left(attempt, "cross_entropy", z, y, w, of=of), ce(z, y, w), of=of)
+
+
 # ----------------------------------------------------------------------------------------------- saturation_gradients
 
 
@@ -284,7 +310,7 @@ def test_both_gradients(attempt, draw, dtype):
     """The gradient of (σ - y)²/2 is (σ - y)·σ·(1 - σ), that of cross-entropy σ - y, entry by entry."""
     kind = of_type(dtype)
     for shape in ((7,), (5, 3), (1,), ()):
-        z, y = draw.normal(*shape, dtype=kind, scale=2.0), draw.uniform(*shape, dtype=kind)
+        z, y = strided(draw, *shape, dtype=kind, scale=2.0), draw.uniform(*shape, dtype=kind)
         squared, entropy = (x.to(kind) for x in saturated(z, y))
         known = {
             "the gradient of (σ - y)², without the 1/2": (2 * squared, entropy),
@@ -321,6 +347,14 @@ def test_other_slopes_of_that_size(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(draw.normal(7), draw.uniform(7)) for _ in range(2)]
     hold_again(attempt, reference, "saturation_gradients", *asked, of="saturation_gradients of 7 logits", views=False)
+
+
+@part("saturation_gradients")
+def test_gradients_leave_nothing_behind(attempt, draw):
+    """When both gradients are gone, no tensor of the call is left."""
+    z, y = draw.normal(5, 3), draw.uniform(5, 3)
+    of = "saturation_gradients of z (5, 3)"
+    agree(tuple(hold_nothing_left(attempt, "saturation_gradients", z, y, of=of, grad=False)), saturated(z, y), of=of)
 
 
 # ---------------------------------------------------------------------------------------------------- regression_loss
@@ -416,6 +450,34 @@ def test_regression_gradients(attempt, draw, kind):
 
 
 @part("regression_loss")
+@DTYPES
+@pytest.mark.parametrize("size", [-60.0, -25.0, -8.0, 8.0, 25.0, 60.0], ids=str)
+def test_variances_of_any_size(attempt, draw, dtype, size):
+    """A log_variance from -60 to 60 counts as it is, with errors of that size: no bound, and no eps."""
+    kind = of_type(dtype)
+    t, v = torch.zeros(9, dtype=kind), size + draw.normal(9, dtype=kind)
+    p = draw.normal(9, dtype=kind) * (v / 2).exp()
+    upstream = torch.tensor(1.0, dtype=kind)
+    oracle = lambda p, v: (v + (p / (v / 2).exp()).square()).mean() / 2
+    want_out, want = gradients(oracle, [p.double(), v.double()], upstream.double())
+    out, got = attempt.gradients(drivers.regression, "gaussian", p, t, v, {}, upstream=upstream)
+    of = f'regression_loss("gaussian") of 9 entries, log_variance about {size:g}, in {dtype}'
+    agree(out, want_out.to(kind), of=of)
+    agree(got[1], want[0].to(kind), axes="n", of=f"gradient for the prediction of {of}")
+    agree(got[3], want[1].to(kind), axes="n", of=f"gradient for log_variance of {of}")
+
+
+@part("regression_loss")
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_leave_nothing_behind(attempt, draw, kind):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    p, t, v = draw.normal(5, 3), draw.normal(5, 3), draw.normal(5, 3) if kind == "gaussian" else None
+    of = f'regression_loss("{kind}") of (5, 3)'
+    said = hold_nothing_left(attempt, "regression_loss", kind, p, t, of=of, log_variance=v)
+    agree(said, regression(kind, p, t, v), of=of)
+
+
+@part("regression_loss")
 @pytest.mark.parametrize(("kind", "quantile"), [("mse", 0.5), ("mae", 0.5), ("quantile", 0.9), ("quantile", 0.25)])
 def test_what_a_loss_predicts(attempt, draw, kind, quantile):
     """One number for a whole sample: squared error finds its mean, absolute error its median, pinball its quantile."""
@@ -505,15 +567,16 @@ def focal_mistakes(z, y, gamma, alpha):
 def test_easy_examples_count_less(attempt, draw, dtype):
     """The mean over all entries of -alpha_t (1 - p_t)^gamma log p_t, at the default and other gammas and alphas."""
     kind = of_type(dtype)
-    for shape in ((11,), (5, 3), (2, 3, 4)):
+    for shape in ((11,), (5, 3), (2, 3, 4), ()):
         z, y = strided(draw, *shape, dtype=kind, scale=2.0), (draw.uniform(*shape) < 0.4).to(kind)
-        y.flatten()[0] = 1.0
+        y.view(-1)[0] = 1.0
         for options in (
             {},
             {"gamma": 1.0},
             {"gamma": 3.5, "alpha": 0.25},
             {"alpha": 0.7},
             {"gamma": 0.5, "alpha": 0.0},
+            {"alpha": 1.0},
         ):
             got = attempt.focal_loss(z, y, **options)
             want = focal(z, y, **options).to(kind)
@@ -570,6 +633,14 @@ def test_other_examples_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "focal_loss", *asked, of="focal_loss of 11 logits", views=False)
 
 
+@part("focal_loss")
+def test_focal_leaves_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    z, y = draw.normal(5, 3), (draw.uniform(5, 3) < 0.5).double()
+    of = "focal_loss of logits (5, 3)"
+    agree(hold_nothing_left(attempt, "focal_loss", z, y, 1.5, 0.25, of=of), focal(z, y, 1.5, 0.25), of=of)
+
+
 # --------------------------------------------------------------------------------------------------- contrastive_loss
 
 
@@ -619,7 +690,15 @@ def pairs_of(draw, n, d, dtype=torch.float64):
 def test_pairs_are_pulled_and_pushed(attempt, draw, dtype):
     """Similar pairs pay d²/2, dissimilar ones (m - d)²/2 as long as they are nearer than the margin."""
     kind = of_type(dtype)
-    for n, d, options in ((11, 3, {}), (8, 5, {"margin": 1.7}), (4, 1, {"margin": 0.5}), (1, 2, {}), (2, 7, {})):
+    cases = [
+        (11, 3, {}),
+        (8, 5, {"margin": 1.7}),
+        (4, 1, {"margin": 0.5}),
+        (1, 2, {}),
+        (2, 7, {}),
+        (5, 3, {"margin": 0.0}),
+    ]
+    for n, d, options in cases:
         a, b, same = pairs_of(draw, n, d, kind)
         want = contrastive(a, b, same, **options)
         of = f"contrastive_loss of {n} pairs of width {d}, {options or 'default margin'}"
@@ -656,7 +735,8 @@ def triplets(anchor, positive, negative, margin=0.2, squared=True):
 def test_triplets_keep_their_margin(attempt, draw, dtype):
     """max(0, D(a, p) - D(a, n) + m), mean over all triplets, D the squared distance or, if asked, the distance."""
     kind = of_type(dtype)
-    for n, d, options in ((13, 3, {}), (7, 2, {"margin": 1.0}), (5, 4, {"margin": 0.5, "squared": False}), (1, 3, {})):
+    cases = [(13, 3, {}), (7, 2, {"margin": 1.0}), (5, 4, {"margin": 0.5, "squared": False}), (1, 3, {})]
+    for n, d, options in (*cases, (6, 3, {"margin": 0.0})):
         a, p, q = (draw.normal(n, d, dtype=kind) for _ in range(3))
         q[0] = p[0] = a[0] + 1.0  # one triplet that pays the margin itself
         if n > 1:
@@ -712,6 +792,16 @@ def test_other_embeddings_of_that_size(attempt, reference, draw):
     hold_again(attempt, reference, "triplet_loss", *asked, of="triplet_loss of 13 triplets", views=False)
 
 
+@part("contrastive_loss")
+def test_pairs_and_triplets_leave_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    a, b, same = pairs_of(draw, 6, 3)
+    of = "contrastive_loss of 6 pairs"
+    agree(hold_nothing_left(attempt, "contrastive_loss", a, b, same, of=of), contrastive(a, b, same), of=of)
+    c, of = draw.normal(6, 3), "triplet_loss of 6 triplets"
+    agree(hold_nothing_left(attempt, "triplet_loss", a, b, c, 1.5, of=of), triplets(a, b, c, 1.5), of=of)
+
+
 # ------------------------------------------------------------------------------------------------- batch_hard_triplet
 
 
@@ -751,7 +841,7 @@ def test_the_hardest_of_each_anchor(attempt, draw, dtype):
     kind = of_type(dtype)
     cases = [
         ([0, 1, 0, 2, 1, 0, 7, 2, 0], 3, {}),
-        ([5, 5, 3, 3], 2, {"margin": 0.7}),
+        ([2**40 + 1, 2**40 + 1, 2**40, 2**40], 2, {"margin": 0.7}),
         ([4, 1, 4, 1, 1, 9, 4, 1, 8, 8, 4], 5, {"margin": 0.0}),
         ([1, 2, 1], 4, {"margin": 3.0}),
         ([-1, 6, -1, 6, 6], 1, {"margin": 1.0}),
@@ -770,7 +860,7 @@ def test_the_hardest_of_each_anchor(attempt, draw, dtype):
 def test_no_anchor_has_both(attempt, draw, dtype):
     """One class, or no class twice, or one row: loss and gradients are 0."""
     kind = of_type(dtype)
-    for labels, size in (([3, 3, 3, 3], 1.0), ([1, 2, 3, 4], 1.0), ([6], 1.0), ([1, 2], 0.0)):
+    for labels, size in (([3, 3, 3, 3], 1.0), ([1, 2, 3, 4], 1.0), ([6], 1.0), ([1, 2], 0.0), ([3, 3, 3], 1e12)):
         x, upstream = size * draw.normal(len(labels), 3, dtype=kind), torch.tensor(1.0, dtype=kind)
         out, grads = attempt.gradients("batch_hard_triplet", x, torch.tensor(labels), upstream=upstream)
         agree(out, torch.zeros((), dtype=kind), of=f"batch_hard_triplet, labels {labels}")
@@ -801,6 +891,18 @@ def test_equal_rows(attempt, draw):
     far = 1e3 * x + 5e3
     got = attempt.batch_hard_triplet(far, labels, 9e3)
     agree(got, batch_hard(far, labels, 9e3).mean(), of="batch_hard_triplet of rows far from 0, some equal", tol=1e-5)
+    x = draw.normal(7, 3)
+    got, want = attempt.batch_hard_triplet(1e12 * x, labels, 1e13), 1e12 * batch_hard(x, labels, 10.0).mean()
+    agree(got, want, of="batch_hard_triplet of distances of 1e12", tol=1e-6)
+
+
+@part("batch_hard_triplet")
+def test_batch_hard_leaves_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    x, labels = draw.normal(7, 3), torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    of = "batch_hard_triplet of 7 rows"
+    said = hold_nothing_left(attempt, "batch_hard_triplet", x, labels, 0.6, of=of)
+    agree(said, batch_hard(x, labels, 0.6).mean(), of=of)
 
 
 @part("batch_hard_triplet")
@@ -870,6 +972,8 @@ def test_each_finds_its_own(attempt, draw, dtype):
         known = nce_mistakes(a, b, t or 0.07)
         of = f"info_nce of {n} pairs of width {d}, {options or 'default temperature'}"
         agree(attempt.info_nce(a, b, **options), nce(a, b, **options), of=of, known=known)
+        of = f"{of}, the rows of a about 1e-3, those of b about 1e3"
+        agree(attempt.info_nce(1e-3 * a, 1e3 * b, **options), nce(a, b, **options), of=of)
 
 
 @part("info_nce")
@@ -894,6 +998,14 @@ def test_nce_gradients(attempt, draw):
         of = f"info_nce of 5 pairs, temperature 0.4 as a tensor, {'no ' if given is None else ''}log_q"
         oracle = lambda a, b, t, given=given: nce(a, b, t, given)
         hold_gradients(attempt, drivers.learned_temperature, oracle, [a, b, t], (given,), ["a", "b", "temperature"], of)
+
+
+@part("info_nce")
+def test_nce_leaves_nothing_behind(attempt, draw):
+    """When loss and gradients are gone, no tensor and no graph of the call is left."""
+    a, b, t, log_q = draw.normal(5, 3), draw.normal(5, 3), torch.tensor(0.4).double(), draw.uniform(5, low=-3, high=-1)
+    of = "info_nce of 5 pairs with log_q"
+    agree(hold_nothing_left(attempt, "info_nce", a, b, t, log_q, of=of), nce(a, b, t, log_q), of=of)
 
 
 @part("info_nce")
@@ -1000,6 +1112,16 @@ def test_divergence_gradients(attempt, draw):
         agree(grad, wanted, axes="n d", of=f"gradient of gaussian_kl for {name}")
 
 
+@part("gaussian_kl")
+def test_divergences_leave_nothing_behind(attempt, draw):
+    """When results and gradients are gone, no tensor and no graph of the call is left."""
+    given, of = gaussians(draw, 5, 3), "gaussian_kl of (5, 3)"
+    agree(hold_nothing_left(attempt, "gaussian_kl", *given, of=of), kl(*given), axes="n", of=of)
+    x, logits, mean, log_variance = draw.uniform(5, 7), draw.normal(5, 7), *given[:2]
+    said, of = hold_nothing_left(attempt, "elbo", x, logits, mean, log_variance, 2.5, of="elbo"), "elbo of x (5, 7)"
+    agree(said, bound(x, logits, mean, log_variance, 2.5), of=of)
+
+
 def bound(x, logits, mean, log_variance, beta=1.0):
     fit = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
     return (fit - beta * kl(mean, log_variance, 0 * mean, 0 * mean)).mean()
@@ -1031,7 +1153,13 @@ def bound_mistakes(x, logits, mean, log_variance, beta):
 def test_bound_of_an_autoencoder(attempt, draw, dtype):
     """Fit summed over the pixels minus beta times the divergence summed over the latents, averaged over n."""
     kind = of_type(dtype)
-    for shape, d, beta in (((5, 7), 3, None), ((2, 1, 4, 3), 5, 4.0), ((3, 2, 5), 2, 0.5), ((1, 3), 1, None)):
+    for shape, d, beta in (
+        ((5, 7), 3, None),
+        ((2, 1, 4, 3), 5, 4.0),
+        ((3, 2, 5), 2, 0.5),
+        ((1, 3), 1, None),
+        ((4, 3), 2, 0.0),
+    ):
         x, logits = draw.uniform(*shape, dtype=kind), strided(draw, *shape, dtype=kind)
         mean, log_variance = draw.normal(shape[0], d, dtype=kind), draw.normal(shape[0], d, dtype=kind)
         options = {} if beta is None else {"beta": beta}
@@ -1039,7 +1167,7 @@ def test_bound_of_an_autoencoder(attempt, draw, dtype):
             attempt.elbo(x, logits, mean, log_variance, **options),
             bound(x, logits, mean, log_variance, **options),
         )
-        known = bound_mistakes(x, logits, mean, log_variance, beta or 1.0)
+        known = bound_mistakes(x, logits, mean, log_variance, 1.0 if beta is None else beta)
         agree(got, want, of=f"elbo of x {shape}, latents of width {d}, {options or 'default beta'}", known=known)
 
 
@@ -1118,6 +1246,10 @@ def test_chunked_gradients(attempt, draw):
     out, got = attempt.gradients(drivers.chunked_of_frozen, hidden, weight, targets, 4, upstream=upstream)
     agree(out, want_out, of="chunked_cross_entropy with a frozen weight")
     agree(got[0], want[0], axes="n d", of="gradient for hidden with a frozen weight")
+    want_out, want = gradients(lambda w: whole(hidden, w, targets), [weight], upstream)
+    out, got = attempt.gradients(drivers.chunked_of_frozen_states, hidden, weight, targets, 4, upstream=upstream)
+    agree(out, want_out, of="chunked_cross_entropy with frozen hidden states")
+    agree(got[1], want[0], axes="V d", of="gradient for weight with frozen hidden states")
 
 
 @part("chunked_cross_entropy")
@@ -1197,10 +1329,9 @@ def test_without_gradients_one_product(attempt, draw, n, v, d, chunk):
 def test_chunks_leave_nothing_behind(attempt, draw):
     """When loss and gradients are gone, no tensor and no graph of the call is left."""
     hidden, weight, targets = vocabulary(draw, 13, 7, 3)
-    said, left, nodes = attempt.run(drivers.left_behind, "chunked_cross_entropy", hidden, weight, targets, 4)
-    agree(said, whole(hidden, weight, targets), of="chunked_cross_entropy of 13 tokens in chunks of 4")
-    assert not left, f"chunked_cross_entropy: {left} tensors are still alive when loss and gradients are gone"
-    assert not nodes, f"chunked_cross_entropy: a graph with {nodes} saved tensors is still alive"
+    of = "chunked_cross_entropy of 13 tokens in chunks of 4"
+    said = hold_nothing_left(attempt, "chunked_cross_entropy", hidden, weight, targets, 4, of=of)
+    agree(said, whole(hidden, weight, targets), of=of)
 
 
 @part("chunked_cross_entropy")
