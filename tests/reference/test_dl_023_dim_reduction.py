@@ -1,5 +1,11 @@
 """dl_023's solution against scikit-learn, scipy and umap-learn, and the published a and b of UMAP."""
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -73,17 +79,34 @@ def test_plot_is_as_good_as_scikit_learns(kata):
     assert kata.tsne_gradient(p, kata.tsne(x, 6.0, 1000))[0] < 1.5 * want
 
 
+UMAP = """
+import json, sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")  # umap-learn says on import that tensorflow is missing
+from umap.umap_ import find_ab_params, fuzzy_simplicial_set
+asked = json.load(sys.stdin)
+graph = fuzzy_simplicial_set(np.array(asked["distances"], np.float32), 9, None, "precomputed")[0].toarray()
+curves = [list(find_ab_params(1.0, one)) for one in asked["min_dists"]]
+print(json.dumps({"graph": graph.tolist(), "curves": curves}))
+"""
+
+
 @pytest.mark.reference
-@pytest.mark.filterwarnings("ignore")  # umap-learn says on import that tensorflow is missing
-def test_graph_and_curve_are_umaps(kata, monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # to compile takes 15 s, to run so few points as Python a tenth
-    umap_ = pytest.importorskip("umap.umap_", reason="umap-learn is in the extra `reference`")
-    x = drawn(50, 4).astype(np.float32)
-    distances = np.sqrt(kata.squared_distances(x.astype(float)))
-    want = umap_.fuzzy_simplicial_set(distances.astype(np.float32), 9, None, "precomputed")[0].toarray()
-    np.testing.assert_allclose(kata.fuzzy_graph(distances, 9), want, atol=2e-4)
-    for min_dist in (0.1, 0.5, 0.01):
-        np.testing.assert_allclose(kata.curve_parameters(min_dist), umap_.find_ab_params(1.0, min_dist), rtol=1e-4)
+def test_graph_and_curve_are_umaps(kata):
+    if importlib.util.find_spec("umap") is None:
+        pytest.skip("umap-learn is in the extra `reference`")
+    distances, min_dists = np.sqrt(kata.squared_distances(drawn(50, 4))), [0.1, 0.5, 0.01]
+    asked = json.dumps({"distances": distances.tolist(), "min_dists": min_dists})
+    # To compile takes 15 s, to run so few points as Python a tenth. A process of its own: whether to compile is read
+    # when numba is imported, and other libraries import it.
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    umap = subprocess.run(
+        [sys.executable, "-c", UMAP], input=asked, env=environment, capture_output=True, text=True, check=True
+    )
+    said = json.loads(umap.stdout.splitlines()[-1])
+    np.testing.assert_allclose(kata.fuzzy_graph(distances, 9), said["graph"], atol=2e-4)
+    for min_dist, curve in zip(min_dists, said["curves"], strict=True):
+        np.testing.assert_allclose(kata.curve_parameters(min_dist), curve, rtol=1e-4)
 
 
 def test_published_curve(kata):

@@ -94,7 +94,7 @@ def faulty(homes):
         ('name = "no computation at all"\ncaught_by = "test_mean_of_rows"',
          'name = "no computation at all"\ncaught_by = "test_stream_equals_whole"'),
         ("    return batch_mean(x)\n", "    return bach_mean(x)\n"),
-        ("part = \"RunningMean.update\"", 'part = "RunningMean.updat"'),
+        ("part = \"RunningMean.update\"\ncode", 'part = "RunningMean.updat"\ncode'),
         ("    return total / x.shape[0]", "    return total / (x.shape[0] + 1)"),
         ("self.count = self.total = 0", "self.count = self.total = (0"),
     )  # fmt: skip
