@@ -126,6 +126,8 @@ def regression_loss(
     ### BEGIN SOLUTION
     if prediction.shape != target.shape:
         raise ValueError(f"a prediction {tuple(prediction.shape)} for a target {tuple(target.shape)}")
+    if log_variance is not None and log_variance.shape != target.shape:
+        raise ValueError(f"a log_variance {tuple(log_variance.shape)} for a target {tuple(target.shape)}")
     if delta <= 0 or not 0 < quantile < 1:
         raise ValueError(f"delta {delta}, quantile {quantile}")
     r = target - prediction
