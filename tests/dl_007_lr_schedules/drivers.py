@@ -35,17 +35,22 @@ def _look_up(table, step):
     return table[step]
 
 
-def _made(module, rates, tables):
-    """tables: the factors of each step, in one list for all groups or in a list of lists, one a group."""
+def _made(module, rates, tables, kind="list"):
+    """tables: the factors of each step, in one list for all groups or in a list of lists, one a group.
+
+    kind: of the sequence of schedules, "list" or "tuple".
+    """
     optimizer = _Optimizer(rates)
     many = isinstance(tables[0], list)
     functions = [partial(_look_up, table) for table in tables] if many else partial(_look_up, tables)
+    if kind == "tuple":
+        functions = tuple(functions)
     return optimizer, module.Scheduler(optimizer, functions)
 
 
-def rates(module, base, tables, steps):
+def rates(module, base, tables, steps, kind="list"):
     """The rates of all groups after a Scheduler is made, and after each of its steps."""
-    optimizer, scheduler = _made(module, base, tables)
+    optimizer, scheduler = _made(module, base, tables, kind)
     told = [optimizer.rates()]
     for _ in range(steps):
         scheduler.step()

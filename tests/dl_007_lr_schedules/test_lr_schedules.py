@@ -266,7 +266,7 @@ def test_decay_far_away(attempt, draw):
 
 
 @part("decay")
-@pytest.mark.parametrize("kind", ["polynomial", "Step", "zigzag", ""])
+@pytest.mark.parametrize("kind", ["polynomial", "Step", "zigzag", "", "exp", "exponentially"])
 def test_decay_refuses_other_kinds(attempt, kind):
     """A kind that is not listed is a ValueError."""
     with refusal(ValueError, of=f"decay(3, {kind!r})"):
@@ -848,6 +848,8 @@ def test_plateau_keeps_its_floor(attempt):
         "no drop where it would go below floor": [1.0, 0.5, *[0.25] * 7],
     }
     hold_plateau(attempt, metrics, known, drop=0.5, patience=0, floor=0.2)
+    hold_plateau(attempt, metrics, drop=0.0, patience=1, floor=0.25)
+    hold_plateau(attempt, metrics, drop=0.0, patience=1)
 
 
 @part("Plateau")
@@ -961,6 +963,8 @@ def test_scheduler_of_each_group(attempt, draw):
     of = "the rates of 3 groups with a schedule each, when made and after steps 1 to 7"
     first = {"the first schedule for all groups": lambda: tabled(base, tables[0], 0, 7)}
     agree(attempt.run(drivers.rates, base, tables, 7), tabled(base, tables, 0, 7), of=of, known=first)
+    of = of.replace("a schedule each", "a tuple of their schedules")
+    agree(attempt.run(drivers.rates, base, tables, 7, kind="tuple"), tabled(base, tables, 0, 7), of=of)
     for count in (1, 5):
         base = draw.uniform(count, low=0.1, high=2.0).tolist()
         of = f"the rates of {count} groups with one schedule, when made and after steps 1 to 7"
@@ -1120,5 +1124,6 @@ def test_batch_scaling_sees_as_many_examples(attempt):
 @pytest.mark.parametrize("rule", ["sqrt", "Linear", ""])
 def test_batch_scaling_refuses_other_rules(attempt, rule):
     """A rule that is not listed is a ValueError."""
-    with refusal(ValueError, of=f"batch_scaling(0.1, 10, 4, 8, {rule!r})"):
-        attempt.batch_scaling(0.1, 10, 4, 8, rule)
+    for new in (8, 4):
+        with refusal(ValueError, of=f"batch_scaling(0.1, 10, 4, {new}, {rule!r})"):
+            attempt.batch_scaling(0.1, 10, 4, new, rule)
