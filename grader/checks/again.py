@@ -26,15 +26,16 @@ def hold_again(
     """Hold that a second call, with other numbers of the same sizes, gives its own result, and the first call's stays.
 
     Who keeps results by the sizes of what came, or a buffer for each size, passes checks in which no size comes twice.
-    target: a public name, or a driver. Choose inputs whose results differ. views: also ask with the second numbers in
-    tensors that are not contiguous.
+    A third call, with the numbers of the second, is for two buffers that are written in turn.
+    target: a public name, or a driver. Choose inputs whose results differ. views: the second numbers come the last time
+    in tensors that are not contiguous.
     """
-    rows = [first, second, *([spaced(second)] if views else [])]
+    rows = [first, second, spaced(second) if views else second]
     got = attempt.each(target, rows, **kwargs)
     want = reference.each(target, rows[:2], **kwargs)
     _hold_both(got, want, of, tol)
-    if views:
-        agree(got[2], want[1], of=f"{of}, of inputs that are not contiguous", tol=tol)
+    how = "of inputs that are not contiguous" if views else "called once more"
+    agree(got[2], want[1], of=f"{of}, {how}", tol=tol)
 
 
 def hold_turns(

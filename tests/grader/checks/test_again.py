@@ -35,6 +35,11 @@ def into_a_buffer(x, kept={}):  # noqa: B006
     return kept.setdefault(x.shape, torch.empty(x.shape)).copy_(2 * x)
 
 
+def into_two_buffers(x, kept=[]):  # noqa: B006
+    kept.append(kept[-2].copy_(2 * x) if len(kept) > 1 else 2 * x)
+    return kept[-1]
+
+
 def as_it_lies(x):
     return 2 * x.as_strided(x.shape, (3, 1))
 
@@ -107,3 +112,8 @@ def test_an_object_that_is_called_twice_is_held_likewise():
     ):
         with pytest.raises(AssertionError, match=f"(?s){said}"):
             hold_object(way)
+
+
+def test_two_buffers_in_turn_are_seen_without_views():
+    with pytest.raises(AssertionError, match=r"^double, looked at after another call"):
+        hold(into_two_buffers, views=False)
