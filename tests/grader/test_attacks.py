@@ -33,6 +33,7 @@ PARTS = {"batch_mean": 30, "RunningMean": 70}
 ATTACKS = sorted((HERE / "attacks").glob("*.py"))
 RIGHT = "right"
 ENGINE_SECONDS = 2 * PATIENCE
+TRIES_ALONE = 2
 
 needs_worlds = pytest.mark.skipif(not world.available(), reason="no namespaces: hostile code would harm this machine")
 
@@ -114,7 +115,7 @@ class Naive:
     """Runs of naive.py, read as they end."""
 
     def __init__(self, built, paths):
-        self.seen = {}
+        self.built, self.seen = built, {}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "naive.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), start_new_session=True,
@@ -135,6 +136,18 @@ class Naive:
             self.seen[seen["name"]] = seen
         return self.seen[name]
 
+    def alone(self, path):
+        """What comes of one attack with no other beside it: who has all processes of the machine disarms the next."""
+        alone = Naive(self.built, [path])
+        try:
+            return alone.of(path.stem)
+        finally:
+            alone.end()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
 
 @pytest.fixture(scope="module")
 def naive(built, request):
@@ -142,8 +155,7 @@ def naive(built, request):
               and hasattr(item, "callspec")}  # fmt: skip
     naive = Naive(built, sorted(chosen))
     yield naive
-    naive.process.kill()
-    naive.process.wait()
+    naive.end()
 
 
 def harm(seen, most):
@@ -174,11 +186,13 @@ def test_naive_judge_is_fair_where_nobody_attacks(naive):
 @needs_worlds
 @pytest.mark.parametrize("path", ATTACKS, ids=lambda path: path.stem)
 def test_naive_judge_is_beaten_as_the_header_says(naive, path):
-    done = harm(naive.of(path.stem), deserved(path))
-    if header(path)["naive"] == "wins":
-        assert done, naive.of(path.stem)
-    else:
-        assert not done
+    wins = header(path)["naive"] == "wins"
+    seen = naive.of(path.stem)
+    for _ in range(TRIES_ALONE):
+        if bool(harm(seen, deserved(path))) == wins:
+            break
+        seen = naive.alone(path)
+    assert bool(harm(seen, deserved(path))) == wins, seen
 
 
 # Against the engine
