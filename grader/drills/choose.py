@@ -20,7 +20,7 @@ Lack = Literal["", "enough", "held", "skipped", "none"]
 """Why nothing is asked: enough for today; two of a topic in a row; all that is left was skipped; nothing is due."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Past(msgspec.Struct, frozen=True):
     """What is known of earlier answers."""
 
     today: date
@@ -66,15 +66,15 @@ class Chosen(msgspec.Struct, frozen=True):
 NOTHING = Chosen((), 0, 0)
 
 
-def is_due(question: Listed, standing: Standing) -> bool:
+def is_due(question: Listed, past: Past) -> bool:
     """Whether a question that was answered before is due: in time, or because its answer has changed since."""
-    card = standing.cards.get(question.id)
-    return card is not None and (card.due <= standing.today or card.revision != question.revision)
+    card = past.cards.get(question.id)
+    return card is not None and (card.due <= past.today or card.revision != question.revision)
 
 
 def choose(
     questions: Iterable[Listed],
-    standing: Standing,
+    past: Past,
     *,
     all_: bool = False,
     new: int | None = NEW_A_DAY,
@@ -86,20 +86,20 @@ def choose(
     Two of a topic do not follow each other, unless all have that topic.
     """
     asked = list(questions)
-    due = sorted((one for one in asked if is_due(one, standing)), key=lambda one: standing.cards[one.id].due)
-    fresh = [one for one in asked if one.id not in standing.cards]
+    due = sorted((one for one in asked if is_due(one, past)), key=lambda one: past.cards[one.id].due)
+    fresh = [one for one in asked if one.id not in past.cards]
     if new is not None:
-        fresh = fresh[: max(0, new - standing.new_today)]
-    early = [one for one in asked if all_ and one not in due and one.id in standing.cards]
-    early.sort(key=lambda one: standing.cards[one.id].due)
+        fresh = fresh[: max(0, new - past.new_today)]
+    early = [one for one in asked if all_ and one not in due and one.id in past.cards]
+    early.sort(key=lambda one: past.cards[one.id].due)
     known, before = [*due, *fresh, *early], set(but)
     wanted = [one for one in known if one.id not in before]
     alone = len({one.topic for one in asked}) == 1
-    room = max(0, A_DAY - standing.answered_today)
-    last = {one.id: one.topic for one in asked}.get(but[-1] if but else "", standing.last_topic)
+    room = max(0, A_DAY - past.answered_today)
+    last = {one.id: one.topic for one in asked}.get(but[-1] if but else "", past.last_topic)
     queue = wanted[:room] if alone else _apart(wanted, last)[:room]
     held = wanted[0].topic if wanted and room and not queue else ""
-    skipped = sum(one.id in before and not _answered_today(one, standing) for one in known)
+    skipped = sum(one.id in before and not _answered_today(one, past) for one in known)
     return Chosen(
         queue=tuple(queue), due=_not_in(before, due), new=_not_in(before, fresh), early=_not_in(before, early),
         topic=held, skipped=skipped,
@@ -110,9 +110,9 @@ def _not_in(before: Set[str], questions: Iterable[Listed]) -> int:
     return sum(one.id not in before for one in questions)
 
 
-def _answered_today(question: Listed, standing: Standing) -> bool:
-    card = standing.cards.get(question.id)
-    return card is not None and card.last_review == standing.today
+def _answered_today(question: Listed, past: Past) -> bool:
+    card = past.cards.get(question.id)
+    return card is not None and card.last_review == past.today
 
 
 def _apart(wanted: Sequence[Listed], last: str) -> list[Listed]:

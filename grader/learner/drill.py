@@ -11,7 +11,7 @@ from grader.base.errors import HouseError
 from grader.base.now import now, today
 from grader.base.seeds import new_seed
 from grader.base.text import nearest, plain
-from grader.drills.choose import NEW_A_DAY, NOTHING, Chosen, Standing, choose, is_due
+from grader.drills.choose import NEW_A_DAY, NOTHING, Chosen, Past, choose, is_due
 from grader.drills.heads import Listed, heads
 from grader.drills.judge import judged
 from grader.drills.load import question_of
@@ -44,11 +44,11 @@ def wanted(house: House, wish: Wish) -> Chosen:
     """
     questions = _heads(house)
     drilled = Drilled(house.root)
-    standing, begun = drilled.standing(questions), drilled.last_worked_on()
+    past, begun = drilled.past(questions), drilled.last_worked_on()
     latest = {label_of(id): place for place, id in enumerate(sorted(begun, key=lambda id: begun[id], reverse=True))}
     asked = sorted(questions.values(), key=lambda one: latest.get(one.id.partition(".")[0], len(latest)))
     new = 0 if wish.due else None if wish.topic or wish.role or wish.all else NEW_A_DAY
-    return choose(_of(house, asked, wish), standing, all_=wish.all, new=new, but=wish.but)
+    return choose(_of(house, asked, wish), past, all_=wish.all, new=new, but=wish.but)
 
 
 def every(house: House, wish: Wish) -> list[Listed]:
@@ -58,8 +58,8 @@ def every(house: House, wish: Wish) -> list[Listed]:
     """
     questions = _heads(house)
     found = _of(house, questions.values(), wish)
-    standing = Drilled(house.root).standing(questions) if wish.due else None
-    return [one for one in found if standing is None or is_due(one, standing)]
+    past = Drilled(house.root).past(questions) if wish.due else None
+    return [one for one in found if past is None or is_due(one, past)]
 
 
 def _heads(house: House) -> Mapping[str, Listed]:
@@ -100,10 +100,10 @@ def drill_marks(house: House) -> dict[str, tuple[int, Mark]]:
     """Each topic that has questions, to how many, and whether they are drilled. Raises HouseError."""
     questions, drilled = heads(house), Drilled(house.root)
     try:
-        standing, answers = drilled.standing(questions), drilled.answers()
+        past, answers = drilled.past(questions), drilled.answers()
     except ProgressError:  # said where what is earned was asked for
-        standing, answers = Standing(today()), []
-    topics = drilled_topics(questions.values(), answers, standing.cards, standing.today)
+        past, answers = Past(today()), []
+    topics = drilled_topics(questions.values(), answers, past.cards, past.today)
     return {topic: (one.questions, one.mark) for topic, one in topics.items()}
 
 

@@ -12,10 +12,10 @@ def pool_of(house: House, role: str) -> list[Candidate]:
     """The questions that a role may be asked. Raises HouseError where there is no such role, or no question."""
     house.coverage.find_role(role)
     questions = heads(house)
-    standing = Drilled(house.root).standing(questions)
+    past = Drilled(house.root).past(questions)
     recalls = {
-        id: recall(card, standing.today)
-        for id, card in standing.cards.items()
+        id: recall(card, past.today)
+        for id, card in past.cards.items()
         if id in questions and card.revision == questions[id].revision
     }
     pool = candidates(house.coverage, role, questions.values(), recalls)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import date
 
 from grader.base import now
-from grader.drills.choose import Standing
+from grader.drills.choose import Past
 from grader.drills.heads import Listed
 from grader.drills.schedule import Answer, Card, card_of
 from grader.records.progress import Progress
@@ -42,11 +42,11 @@ class Drilled(Progress):
         with self._tables() as db:
             return _answers(db, question)
 
-    def standing(self, questions: Mapping[str, Listed], today: date | None = None) -> Standing:
+    def past(self, questions: Mapping[str, Listed], today: date | None = None) -> Past:
         """What decides about the next questions. questions: those there are, by id."""
         today = today or now.today()
         if not self.path.exists():
-            return Standing(today)
+            return Past(today)
         with self._tables() as db:
             try:
                 cards = _cards(db, questions)
@@ -58,7 +58,7 @@ class Drilled(Progress):
             (new,) = db.execute(first, (f"{today}",)).fetchone()
             last = db.execute("select question from drill_answer order by id desc limit 1").fetchone()
         topic = questions[last[0]].topic if last and last[0] in questions else ""
-        return Standing(today, {card.question: card for card in cards}, answered, new, topic)
+        return Past(today, {card.question: card for card in cards}, answered, new, topic)
 
     @contextmanager
     def _tables(self) -> Iterator[sqlite3.Connection]:

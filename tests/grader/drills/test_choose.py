@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from grader.drills import Number, question
-from grader.drills.choose import A_DAY, Standing, choose
+from grader.drills.choose import A_DAY, Past, choose
 from grader.drills.schedule import Answer, Card, card_of, recall
 
 TODAY = date(2026, 5, 4)
@@ -31,8 +31,8 @@ def kept(one, days, revision=1):
     return Card(one.id, revision, 5.0, 5.0, TODAY + timedelta(days=days), TODAY - timedelta(days=9))
 
 
-def standing(*known, **more):
-    return Standing(TODAY, {card.question: card for card in known}, **more)
+def past(*known, **more):
+    return Past(TODAY, {card.question: card for card in known}, **more)
 
 
 def names(chosen):
@@ -41,14 +41,14 @@ def names(chosen):
 
 def test_due_ones_come_first_the_longest_overdue_before_the_others():
     a, b, c, d = cards(a=1, b=1, c=1, d=1)
-    chosen = choose([a, b, c, d], standing(kept(b, 0), kept(c, -3), kept(d, 1)))
+    chosen = choose([a, b, c, d], past(kept(b, 0), kept(c, -3), kept(d, 1)))
     assert names(chosen) == ["c0", "b0", "a0"]
     assert (chosen.due, chosen.new, chosen.to_ask) == (2, 1, 3)
 
 
 def test_all_asks_what_is_not_due_too_and_due_nothing_new():
     a, b, c = cards(a=1, b=1, c=1)
-    known = standing(kept(b, 0), kept(c, 5))
+    known = past(kept(b, 0), kept(c, 5))
     assert names(choose([a, b, c], known, all_=True)) == ["b0", "a0", "c0"]
     assert names(choose([a, b, c], known, new=0)) == ["b0"]
 
@@ -56,36 +56,36 @@ def test_all_asks_what_is_not_due_too_and_due_nothing_new():
 def test_a_changed_answer_is_due_now():
     (a,) = cards(a=1)
     a.revision = 2
-    assert names(choose([a], standing(kept(a, 90)), new=0)) == ["a0"]
+    assert names(choose([a], past(kept(a, 90)), new=0)) == ["a0"]
 
 
 def test_eight_new_ones_a_day_and_thirty_answers():
     many = cards(**{f"t{i}": 1 for i in range(50)})
-    assert len(choose(many, standing()).queue) == 8
-    assert len(choose(many, standing(new_today=6)).queue) == 2
-    known = standing(*(kept(one, 0) for one in many))
+    assert len(choose(many, past()).queue) == 8
+    assert len(choose(many, past(new_today=6)).queue) == 2
+    known = past(*(kept(one, 0) for one in many))
     assert len(choose(many, known).queue) == A_DAY
-    later = standing(*(kept(one, 0) for one in many), answered_today=A_DAY - 4)
+    later = past(*(kept(one, 0) for one in many), answered_today=A_DAY - 4)
     assert len(choose(many, later).queue) == 4
     assert choose(many, later).to_ask == 50
 
 
 @pytest.mark.parametrize("last", ["", "a", "b"])
 def test_never_two_of_a_topic_in_a_row(last):
-    chosen = choose(cards(a=5, b=3, c=2), standing(last_topic=last), new=None)
+    chosen = choose(cards(a=5, b=3, c=2), past(last_topic=last), new=None)
     topics = [last, *(one.topic for one in chosen.queue)]
     assert all(one != other for one, other in pairwise(topics))
     assert len(chosen.queue) == 10
 
 
 def test_what_would_follow_its_own_topic_is_left():
-    chosen = choose(cards(a=4, b=1), standing(), new=None)
+    chosen = choose(cards(a=4, b=1), past(), new=None)
     assert names(chosen) == ["a0", "b0", "a1"]
     assert chosen.to_ask - len(chosen.queue) == 2
 
 
 def test_one_topic_alone_is_asked_whole():
-    assert len(choose(cards(a=4), standing(last_topic="a")).queue) == 4
+    assert len(choose(cards(a=4), past(last_topic="a")).queue) == 4
 
 
 def answer(day, verdict="right", hints=0, seconds=20.0, revision=1, hour=9):

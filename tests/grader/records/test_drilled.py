@@ -40,7 +40,7 @@ def run(drilled, *statements):
 
 def test_nothing_is_there_before_the_first_answer(drilled):
     assert drilled.answers() == []
-    assert drilled.standing(CARDS, TODAY).cards == {}
+    assert drilled.past(CARDS, TODAY).cards == {}
     assert not drilled.path.exists()
 
 
@@ -56,17 +56,17 @@ def test_where_one_stands(drilled):
     drilled.answer(answer("a", "2026-05-03T23:59:59.999+00:00"))
     drilled.answer(answer("a"))
     drilled.answer(answer("b", verdict="wrong"))
-    standing = drilled.standing(CARDS, TODAY)
-    assert set(standing.cards) == set(CARDS)
-    assert (standing.answered_today, standing.new_today, standing.last_topic) == (2, 1, "u")
-    assert (standing.cards["dl_901.b"].due - TODAY).days == 1
+    past = drilled.past(CARDS, TODAY)
+    assert set(past.cards) == set(CARDS)
+    assert (past.answered_today, past.new_today, past.last_topic) == (2, 1, "u")
+    assert (past.cards["dl_901.b"].due - TODAY).days == 1
 
 
 def test_cards_follow_later_answers(drilled):
     drilled.answer(answer("a"))
-    first = drilled.standing(CARDS, TODAY).cards["dl_901.a"]
+    first = drilled.past(CARDS, TODAY).cards["dl_901.a"]
     drilled.answer(answer("a", "2026-05-06T09:00:00.000+00:00"))
-    assert drilled.standing(CARDS, TODAY).cards["dl_901.a"].due > first.due
+    assert drilled.past(CARDS, TODAY).cards["dl_901.a"].due > first.due
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_cards_follow_later_answers(drilled):
 )
 def test_damaged_cards_are_made_again(drilled, damage):
     drilled.answer(answer("a"))
-    before = drilled.standing(CARDS, TODAY)
+    before = drilled.past(CARDS, TODAY)
     run(drilled, damage)
-    assert drilled.standing(CARDS, TODAY) == before
+    assert drilled.past(CARDS, TODAY) == before
     assert drilled.answers() == [answer("a")]
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_left_as_it_is(drilled):
     drilled.answer(answer("a"))
     data = b"no database at all" * 400
     drilled.path.write_bytes(data)
-    for use in (lambda: drilled.answer(answer("b")), drilled.answers, lambda: drilled.standing(CARDS)):
+    for use in (lambda: drilled.answer(answer("b")), drilled.answers, lambda: drilled.past(CARDS)):
         with pytest.raises(ProgressError, match="damaged"):
             use()
     assert drilled.path.read_bytes() == data
@@ -107,5 +107,5 @@ def test_a_damaged_file_is_left_as_it_is(drilled):
 
 def test_answers_to_what_is_no_longer_asked_stay(drilled):
     drilled.answer(answer("gone"))
-    assert drilled.standing(CARDS, TODAY).last_topic == ""
+    assert drilled.past(CARDS, TODAY).last_topic == ""
     assert drilled.answers() == [answer("gone")]
