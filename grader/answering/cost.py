@@ -170,6 +170,8 @@ class _Watch(TorchDispatchMode):
         fresh = packet is aten.lift_fresh  # what torch.tensor or torch.from_numpy has just made of values from outside
         taken = list(tensors((args, kwargs)))
         before = {} if fresh else self.memory.sizes(taken)
+        laid = self.memory.held(args[1:2]) if packet is aten.set_ else None
+        before |= laid or {}
         self.graph.note(taken)
         out = func(*args, **kwargs)
         self.calls[packet.__name__] += 1
@@ -186,7 +188,7 @@ class _Watch(TorchDispatchMode):
         self.cost.flops += flops
         self.cost.work += flops
         for tensor in tensors((out,)):
-            new = self.memory.note(tensor, before, of_array=fresh)
+            new = self.memory.note(tensor, before, of_array=fresh, is_laid=laid is not None)
             if not flops and (new or func._schema.is_mutable):
                 written = _WRITTEN.get(packet)
                 self.cost.work += written(*args, **kwargs) if written else tensor.numel()

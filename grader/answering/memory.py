@@ -6,6 +6,7 @@ Storages are weighed, not tensors: a view keeps all of what it is a view of.
 import gc
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,14 @@ class Memory:
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
         self._bytes = 0  # of `_made`, some of which may have gone since
         self._buffers: list[int] = []  # those of `_made` that Python may have allocated
+        self._held: dict[int, tuple[StorageWeakRef, int]] | None = None
         self._out = 0
         self._mapped = 0
         self._python: _Python | None = None
 
     def open(self) -> None:
         """Call where a region begins: what is alive now was not made in it."""
-        self._mapped = 0
+        self._held, self._mapped = None, 0
         self._python = _Python()
         if self._out > _A_FEW:
             self._python.begin(self.arrays.bytes)
@@ -56,19 +58,37 @@ class Memory:
         """The bytes that each storage has before an operation takes it, by its key."""
         return {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in taken)}
 
-    def note(self, tensor: torch.Tensor, before: dict[int, int], *, of_array: bool = False) -> bool:
+    def held(self, sources: Iterable[Any]) -> dict[int, int]:
+        """As `sizes`, of storages over which a tensor is to be laid: what other tensors have of them already.
+
+        `copy.deepcopy` lays one over the storage that it copies; one that Python has made inside is no tensor's yet.
+        """
+        storages = [source for source in sources if isinstance(source, torch.UntypedStorage)]
+        if storages and self._held is None:
+            self._held = _all_held()
+        known = self._held or {}
+        found = {storage._cdata: known[storage._cdata] for storage in storages if storage._cdata in known}
+        return {key: size for key, (reference, size) in found.items() if not reference.expired()}
+
+    def note(
+        self, tensor: torch.Tensor, before: dict[int, int], *, of_array: bool = False, is_laid: bool = False
+    ) -> bool:
         """Remember a storage that an operation made or made larger; False for a view or an argument.
 
         before: `sizes` of what the operation took. of_array: it may lie over what `arrays` or `enter` counts.
+        is_laid: over a storage that was given by itself, which torch copies as bytes, whatever it holds.
         """
         storage = tensor.untyped_storage()
         size, had = storage.nbytes(), before.get(storage._cdata)
+        element = _ELEMENT if is_laid and tensor.dtype is torch.uint8 else tensor.element_size()
+        if is_laid and storage._cdata in self._made:
+            self.largest = max(self.largest, size // element)
         if had is not None and size <= self._made.get(storage._cdata, (None, had))[1]:
             return False  # `out=` and `resize_` make an argument larger, and so does Python between two operations
         if of_array and not storage.resizable():
             self.largest = max(self.largest, tensor.numel())
         else:
-            self._make(storage, size, tensor.element_size())
+            self._make(storage, size, element)
         return had is None
 
     def enter(self, tensor: torch.Tensor) -> None:
@@ -156,6 +176,26 @@ class Memory:
             if not reference.expired() and not (differentiable and key in self.saved):
                 total += max(0, _size(reference) - used.get(key, 0))
         return total
+
+
+def _all_held() -> dict[int, tuple[StorageWeakRef, int]]:
+    """The storages of all tensors that Python knows, by their keys, each with the bytes to which tensors reach."""
+    found: dict[int, tuple[StorageWeakRef, int]] = {}
+    for one in gc.get_objects():
+        if issubclass(type(one), torch.Tensor):
+            with suppress(Exception), torch._C.DisableTorchFunctionSubclass():  # some kinds of tensors have none
+                storage = torch.Tensor.untyped_storage(one)
+                _, size = found.get(storage._cdata, (None, 0))
+                found[storage._cdata] = StorageWeakRef(storage), max(size, _reach(one))
+    return found
+
+
+def _reach(tensor: torch.Tensor) -> int:
+    """Bytes of a storage up to the last element of a tensor over it."""
+    if not tensor.numel():
+        return 0
+    last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return int(tensor.storage_offset() + last + 1) * tensor.element_size()
 
 
 class _Python:

@@ -3,6 +3,7 @@ import mmap
 import os
 import threading
 from contextlib import nullcontext
+from copy import deepcopy
 from functools import partial
 from io import BytesIO
 
@@ -401,3 +402,22 @@ def test_an_argument_that_is_written_or_looked_at_is_not_made():
     assert cost(lambda: torch.mm(LARGE, ACROSS_LARGE, out=given)).peak == 0
     for look in (lambda: torch.from_numpy(given.numpy()), lambda: torch.as_tensor(array[1:]), lambda: given.resize_(9)):
         assert cost(look).peak == 0
+
+
+@pytest.mark.parametrize("of", [lambda given: given, lambda given: {"w": given}, lambda given: given.T])
+def test_a_deep_copy_costs_what_a_clone_does(of):
+    given = of(torch.ones(256, 256))
+    copied = cost(lambda: deepcopy(given))
+    assert BYTES <= copied.peak <= BYTES + 100
+    assert copied.largest == 256 * 256
+
+
+def test_an_argument_whose_storage_was_made_larger_counts():
+    given = torch.ones(4)
+
+    def work():
+        storage = given.untyped_storage()
+        storage.resize_(BYTES)
+        torch.empty(0).set_(storage, 0, (256, 256), (256, 1)).numpy()[:] = 1
+
+    assert cost(work).peak >= BYTES - 16
