@@ -1384,6 +1384,9 @@ def test_fisher_of_softmax_regression(attempt, draw, dtype):
     sure = attempt.run(drivers.linear_fisher, weight, bias + torch.tensor([0.0, 2000.0, -2000.0], dtype=kind), x)
     zeros = {name: 0 * value for name, value in want.items()}
     agree(sure, zeros, of="fisher_diagonal of a model that gives one class the probability 1, two of them 0")
+    one = attempt.run(drivers.linear_fisher, weight[:1], bias[:1], x)
+    zeros = {name: value[:1] for name, value in zeros.items()}
+    agree(one, zeros, of="fisher_diagonal of softmax regression with one class, whose probability is always 1")
 
 
 def network_case(draw, h=4, d=5, c=3, n=6):
