@@ -498,7 +498,7 @@ def test_what_a_loss_predicts(attempt, draw, kind, quantile):
 
 @part("regression_loss")
 def test_regression_refuses(attempt, draw):
-    """Another kind, shapes that differ, a delta or a quantile that cannot be, and no log_variance are ValueErrors."""
+    """Another kind, shapes that differ, no log_variance, and for any kind a delta or quantile that cannot be, raise."""
     x, y = draw.normal(5), draw.normal(5)
     for kind in ("rmse", "", "MSE", "normal"):
         for given in ({}, {"log_variance": y}):
@@ -508,12 +508,14 @@ def test_regression_refuses(attempt, draw):
         for a, b in ((x[:, None], y), (x, y[:, None]), (x, y[:1]), (x[:4], y)):
             with refusal(ValueError, of=f'"{kind}" of a prediction {tuple(a.shape)} for a target {tuple(b.shape)}'):
                 attempt.regression_loss(kind, a, b)
-    for delta in (0.0, -1.0):
-        with refusal(ValueError, of=f'"huber" with delta={delta}'):
-            attempt.regression_loss("huber", x, y, delta=delta)
-    for quantile in (0.0, 1.0, -0.1, 1.5):
-        with refusal(ValueError, of=f'"quantile" with quantile={quantile}'):
-            attempt.regression_loss("quantile", x, y, quantile=quantile)
+    for kind in KINDS:  # also where the parameter is of another kind
+        given = {"log_variance": y} if kind == "gaussian" else {}
+        for name, value in [("delta", 0.0), ("delta", -1.0), *[("quantile", q) for q in (0.0, 1.0, -0.1, 1.5)]]:
+            with refusal(ValueError, of=f'"{kind}" with {name}={value}'):
+                attempt.regression_loss(kind, x, y, **given, **{name: value})
+    for v in (y[:, None], y[:1], y[:4], y[0]):
+        with refusal(ValueError, of=f'"gaussian" of a log_variance {tuple(v.shape)} for a target {tuple(y.shape)}'):
+            attempt.regression_loss("gaussian", x, y, log_variance=v)
     with refusal(ValueError, of='"gaussian" without a log_variance'):
         attempt.regression_loss("gaussian", x, y)
 
