@@ -55,7 +55,7 @@ class Site:
     def start_worker(self, *options, cwd=None, before=None):
         """A worker, whose nanny this is: where it is killed, it comes again."""
         number = str(len(self.processes))
-        own = ["--local-directory", str(self.folder / number), "--name", number, "--death-timeout", "60"]
+        own = ["--local-directory", str(self.folder / number), "--name", number, "--death-timeout", str(int(PATIENCE))]
         where = ["--scheduler-file", str(self.file)]
         return self.start("worker", *where, "--nthreads", "1", *own, *options, cwd=cwd, before=before)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from notebooks import written
+from shared import PATIENCE
 
 from conftest import environment
 from grader.audit.mutants import apply, read_mutants
@@ -43,7 +44,7 @@ def answers(exercise):
 
 def run(*args, cwd):
     done = subprocess.run(
-        [sys.executable, "-m", *args], cwd=cwd, capture_output=True, text=True, timeout=560, check=False,
+        [sys.executable, "-m", *args], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from shared import PATIENCE
 
 from conftest import HERE, ID, environment
 
@@ -20,7 +21,7 @@ OLD = HERE / "handed_out"
 
 def run(*args, cwd, code=0, **more):
     done = subprocess.run(
-        [sys.executable, "-m", *args], cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", *args], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more),
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr

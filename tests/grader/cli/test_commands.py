@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from shared import PATIENCE
 
 from conftest import environment
 from grader.bank.derived import stub_of
@@ -98,7 +99,7 @@ def test_a_sentence_is_folded_where_a_terminal_would_break_its_words(home):
 
     child = pexpect.spawn(
         sys.executable, ["-m", "grader", "hint", "901", "zzzz"], cwd=str(home.root), env=environment(TERM="dumb"),
-        encoding="utf-8", dimensions=(24, 60), timeout=300,
+        encoding="utf-8", dimensions=(24, 60), timeout=PATIENCE,
     )  # fmt: skip
     child.expect(pexpect.EOF)
     lines = child.before.splitlines()
@@ -264,7 +265,7 @@ def test_the_table_fits_sixty_columns_and_is_plain(checked, env):
     shown = "; ".join(f"{sys.executable} -m grader {screen}" for screen in ("status", "list", "status --topics"))
     command = f"stty cols 60; {shown}"
     done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], cwd=home.root, capture_output=True, text=True, timeout=300,
+        ["script", "-qec", command, "/dev/null"], cwd=home.root, capture_output=True, text=True, timeout=PATIENCE,
         env=environment(**env),
     )  # fmt: skip
     lines = done.stdout.splitlines()

@@ -57,7 +57,7 @@ def by_link(kind, path):
 
 
 def by_program(*command):
-    return subprocess.run(command, capture_output=True, timeout=20).stdout
+    return subprocess.run(command, capture_output=True).stdout
 
 
 def by_resources(path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from shared import PATIENCE
 
 from grader.base.files import digest
 from grader.records.progress import Progress, ProgressError, source_of
@@ -136,7 +137,7 @@ def test_two_processes_writing_at_once_lose_nothing(progress, tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(PATIENCE)
     assert [writer.exitcode for writer in writers] == [0, 0]
     kept = progress.history(ID)
     assert len(kept) == 40

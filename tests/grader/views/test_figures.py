@@ -39,7 +39,7 @@ print(json.dumps(msgspec.to_builtins(found)))
 @pytest.fixture(scope="module")
 def made(homes):
     """Exercise to what became of its pictures: on the solution, and on the stub."""
-    done = homes().script(SCRIPT, seconds=600)
+    done = homes().script(SCRIPT)
     assert done.code == 0, done.said
     return msgspec.convert(json.loads(done.out), dict[str, tuple[list[Made], list[Made]]])
 
