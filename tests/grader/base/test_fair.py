@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from shared import PATIENCE
 
 from grader.base import fair
 
@@ -38,18 +39,19 @@ def test_a_clock_rings_where_nothing_is_lost(bell):
         wait()
 
 
-def test_a_clock_waits_for_what_is_lost_and_rings_then(bell):
+def test_a_clock_waits_for_what_is_lost_and_rings_then(bell, monkeypatch):
+    monkeypatch.setattr(fair, "MOST", PATIENCE)  # where this machine is busy too
     looks = []
 
     def lost():
         looks.append(time.monotonic())
-        return min(1.0, 0.4 * (len(looks) - 1))  # more at each look, and then no more
+        return looks[:4][-1] - looks[0]  # all the time until the third look after the first, and then no more
 
     bell(0.2)
     with pytest.raises(Rung), fair.check_clock(lost):
         wait()
-    assert looks[-1] - looks[0] >= 1.0
-    assert len(looks) > 2
+    assert len(looks) > 4
+    assert looks[-1] - looks[3] >= 0.15  # then the whole time is left
 
 
 def test_a_clock_that_loses_all_ends_all_the_same_and_says_why(bell):
@@ -144,6 +146,7 @@ from grader.judging.collected import collect_checks
 from grader.judging.pool import Variant, judge
 
 fair.own_loss = time.monotonic  # as where others have had the processors all the time
+fair.MOST = 1000  # where this machine is busy too
 house = House(Path.cwd())
 exercise = house.exercises["dl_901_running_mean"]
 right = exercise.solution.read_text()
