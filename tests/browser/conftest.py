@@ -39,7 +39,7 @@ def house(built, tmp_path):
     shutil.copytree(built, tmp_path / "house")
     served = Served(tmp_path / "house")
     yield served
-    served.stop()
+    served.end()
 
 
 @pytest.fixture

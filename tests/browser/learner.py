@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ID = "dl_901_running_mean"
 EVERY_DRILL = REPOSITORY / "tests" / "grader" / "every_drill.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 120.0
+PATIENCE = 900.0
 """Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
 PICTURES = os.environ.get("PICTURES", "")
 """A folder to keep screenshots in."""
@@ -34,16 +34,28 @@ def until(holds, what="it"):
         time.sleep(0.02)  # between two looks at what another process does; no test hangs on its length
 
 
+def held_port() -> tuple[socket.socket, int]:
+    """A free port, and a socket that holds it: nobody else is given it as long as that is open.
+
+    The socket does not listen, so a server that says SO_REUSEADDR may have the port too; but for Linux it may not.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port = held.getsockname()[1]
+    if sys.platform != "linux":
+        held.close()
+    return held, port
+
+
 class Served:
-    """A house, and the server of its practice page."""
+    """A house, and the server of its practice page, at the same port each time that it is started."""
 
     def __init__(self, root: Path, file: str = f"{ID}/running_mean.py") -> None:
         self.root = root
         self.id, _, self._name = file.partition("/")
         self.url = ""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self._held, self.port = held_port()
         self._process: subprocess.Popen | None = None
 
     # ---- the server
@@ -66,6 +78,10 @@ class Served:
         if self._process and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(timeout=PATIENCE)
+
+    def end(self) -> None:
+        self.stop()
+        self._held.close()
 
     @property
     def address(self) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from learner import ID, PATIENCE, REPOSITORY, Seen, until
+from learner import ID, PATIENCE, REPOSITORY, Seen, held_port, until
 from playwright.sync_api import expect
 
 _HIDES = """
@@ -57,9 +57,7 @@ def test_a_stream_that_is_held_back_becomes_a_long_poll(context, served):
 def proxied(house, tmp_path):
     """The address of the page behind jupyter-server-proxy, as the house's entry point starts it."""
     pytest.importorskip("jupyter_server_proxy")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    held, port = held_port()
     settings = tmp_path / "jupyter_server_config.py"
     settings.write_text("from grader.serve.jupyter import entry\nc.ServerProxy.servers = {'practice': entry()}\n")
     own = {"PYTHONPATH": str(REPOSITORY), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "HOME": str(tmp_path)}
@@ -78,6 +76,7 @@ def proxied(house, tmp_path):
     yield f"http://127.0.0.1:{port}/practice/"
     server.send_signal(signal.SIGTERM)
     server.wait(timeout=PATIENCE)
+    held.close()
 
 
 def test_25_behind_a_proxy_with_a_prefix(context, house, proxied):

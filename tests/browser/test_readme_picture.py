@@ -26,7 +26,7 @@ def collection(tmp_path):
         shutil.copy(REPOSITORY / name, root)
     served = Served(root, f"{KATA}/kv_cache.py")
     yield served
-    served.stop()
+    served.end()
 
 
 def test_the_mask_that_forgets_the_past(context, collection):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -48,6 +49,20 @@ def until(true, what):
         assert time.monotonic() < ends, f"it never came to this: {what}"
         time.sleep(0.02)
     return found
+
+
+def held_port():
+    """A free port, and a socket that holds it: nobody else is given it as long as that is open.
+
+    The socket does not listen, so a server that says SO_REUSEADDR may have the port too; but for Linux it may not.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port = held.getsockname()[1]
+    if sys.platform != "linux":
+        held.close()
+    return held, port
 
 
 def said(command, folder, seconds=PATIENCE):

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 from hostile_markup import TRAP, hostile
 from nbgrader.api import Gradebook
-from shared import PATIENCE, until
+from shared import PATIENCE, held_port, until
 from test_nbgrader import Course, cell_of, notebook_wrong
 
 from conftest import ID, environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = os.environ.get("GRADER_PICTURES", "")
-SECONDS = 60_000
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
 
@@ -52,9 +51,7 @@ def answers(port):
 @pytest.fixture(scope="module")
 def address(course, tmp_path_factory):
     """JupyterLab in the course's folder, with nbgrader's extensions, as its installation enables them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    held, port = held_port()
     own = tmp_path_factory.mktemp("jupyter")
     log = (own / "log").open("w+")
     process = subprocess.Popen(
@@ -72,6 +69,7 @@ def address(course, tmp_path_factory):
     process.terminate()
     process.wait(timeout=PATIENCE)
     log.close()
+    held.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,7 @@ def page():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1200, "height": 1000}).new_page()
-        page.set_default_timeout(SECONDS)
+        page.set_default_timeout(1000 * PATIENCE)
         yield page
         browser.close()
 
@@ -152,7 +150,7 @@ class Watched:
 
     def __init__(self, page):
         self.page, self.trapped = page.context.new_page(), []
-        self.page.set_default_timeout(SECONDS)
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on("request", lambda one: self._asked(one.method, one.url))
 
     def _asked(self, method, url):
