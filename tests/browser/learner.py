@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ID = "dl_901_running_mean"
 EVERY_DRILL = REPOSITORY / "tests" / "grader" / "every_drill.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 900.0
+PATIENCE = 300.0
 """Seconds after which a test gives up: only what hangs takes so long, and nothing is right or wrong by it."""
 PICTURES = os.environ.get("PICTURES", "")
 """A folder to keep screenshots in."""
