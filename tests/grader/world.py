@@ -25,11 +25,11 @@ def available():
     return sys.platform == "linux" and not cage._refused(lambda: _enter([]))
 
 
-def run(work, keep, seconds, grace=5.0):
+def run(work, keep, seconds, grace):
     """Run `work()`, which returns plain data, in a world of its own.
 
     keep: folders that stay visible also where they lie under /tmp. seconds: when everything is killed.
-    grace: how long what `work` left behind may take to end, in seconds.
+    grace: how long what `work` left behind may take to end, in seconds; only what stays takes so long.
     Returns a dict: `said`, what `work` returned, None if it did not; `left`, what was there after it, {} if nothing,
     None if the time was over.
     """

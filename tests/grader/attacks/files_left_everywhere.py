@@ -45,7 +45,7 @@ try:
         try:
             os.setsid()
             held.listen()
-            held.settimeout(20)
+            held.settimeout(1000)
             held.accept()
         finally:
             os._exit(0)

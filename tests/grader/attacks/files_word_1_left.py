@@ -30,7 +30,7 @@ def leave():
         if os.fork() == 0:  # lives on to be heard
             try:
                 os.setsid()
-                held.settimeout(20)
+                held.settimeout(1000)
                 held.accept()
             finally:
                 os._exit(0)

@@ -30,7 +30,7 @@ if child == 0:
     try:
         os.setsid()
         if os.fork() == 0:
-            time.sleep(60)
+            time.sleep(1000)
     finally:
         os._exit(0)
 os.waitpid(child, 0)

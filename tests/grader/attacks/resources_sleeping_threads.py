@@ -1,5 +1,5 @@
 # family = "resources"
-# mechanism = "children full of threads, all asleep, so that nobody else of its user could start one"
+# mechanism = "children full of threads (500 each here), all asleep, so that nobody else of its user could start one"
 # naive = "wins"
 # [required]
 # batch_mean = "passed"
@@ -21,10 +21,10 @@ class RunningMean:
             try:
                 if os.fork() == 0:
                     try:
-                        while True:
+                        for _ in range(500):  # not all that the machine has: other tests run on it
                             threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
-                    except RuntimeError:
+                    finally:
                         time.sleep(300)
             except OSError:
                 break
-        time.sleep(15)
+        time.sleep(1000)
