@@ -20,7 +20,7 @@ from grader.base.text import plain
 from grader.cli.talk import say, warn
 from grader.records.handed_in import keep_submitted, places_of, submitted_folders
 from grader.records.results import Results
-from grader.records.shards import Shard, ShardRun, forget_shard, merge, one_batch, read_shard
+from grader.records.shards import Shard, ShardRun, forget_shard, merge, need_own_folder, one_batch, read_shard
 from grader.submissions.eyes import needs_eyes, unusable
 from grader.submissions.find import Found, Submission, find_submissions
 from grader.verdicts.result import Result
@@ -118,6 +118,8 @@ def _grade(
     _need_some(found, submitted)
     results = Results(out)
     with results.alone():
+        if shard:
+            need_own_folder(shard, out)
         keep_submitted(out, [submitted])
         if not shard or seed is None:
             forget_shard(out)

@@ -54,6 +54,16 @@ class ShardRun(msgspec.Struct, frozen=True):
         write_file(_file(folder), msgspec.json.encode(self).decode() + "\n")
 
 
+def need_own_folder(shard: Shard, folder: Path) -> None:
+    """Raises HouseError where a folder holds another shard: it can say of one alone that it is there, and finished."""
+    try:
+        run = _run_of(folder)
+    except HouseError:  # what cannot be read is written anew
+        return
+    if run and run.shard != shard:
+        raise HouseError(f"{folder} holds shard {run.shard}. Give shard {shard} an --out folder of its own.")
+
+
 def forget_shard(folder: Path) -> None:
     """Of a folder that holds a whole batch from now on."""
     with contextlib.suppress(OSError):  # never there; or nobody can write there, which is said where it is tried

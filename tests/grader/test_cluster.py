@@ -100,6 +100,12 @@ def test_a_shard_wants_a_seed_and_may_be_empty(class_of_four):
     assert (done.code, "0 submissions" in done.out) == (0, True), done.said
     assert json.loads((home.root / "out/shard.json").read_text())["finished"] is True
 
+    kept = (home.root / "out/shard.json").read_text()
+    done = home.grader(*args, "--shard", "1/2", "--seed", "7")
+    assert (done.code, f"out holds shard {empty}/40. Give shard 1/2 an --out folder" in done.err) == (2, True)
+    assert (home.root / "out/shard.json").read_text() == kept
+    assert not (home.root / "out/results.jsonl").exists(), "nothing was graded"
+
     done = home.grader("grade", "submitted", "--out", "out", "--seed", "7")
     assert done.code == 0, done.said
     assert not (home.root / "out/shard.json").exists(), "it holds the whole batch now"

@@ -5,7 +5,7 @@ import pytest
 
 from grader.base.errors import HouseError
 from grader.records.results import Results, results_of
-from grader.records.shards import Shard, ShardRun, merge, one_batch, read_shard
+from grader.records.shards import Shard, ShardRun, merge, need_own_folder, one_batch, read_shard
 from grader.verdicts.result import Result
 
 STUDENTS = [f"student {number}" for number in range(400)]
@@ -91,6 +91,17 @@ def test_what_are_not_all_shards_of_one_batch(graded, tmp_path, make, says):
     folders = [graded(str(number), result(f"s{number}"), run=run) for number, run in enumerate(make)]
     with pytest.raises(HouseError, match=says):
         one_batch(folders)
+
+
+def test_a_folder_is_one_shards(tmp_path):
+    need_own_folder(Shard(1, 2), tmp_path / "not there yet")
+    shard(1, 2).write(tmp_path)
+    need_own_folder(Shard(1, 2), tmp_path)
+    for other in (Shard(2, 2), Shard(1, 3)):
+        with pytest.raises(HouseError, match=f"holds shard 1/2. Give shard {other} an --out folder of its own"):
+            need_own_folder(other, tmp_path)
+    (tmp_path / "shard.json").write_text("{")
+    need_own_folder(Shard(2, 2), tmp_path)  # `merge` says of such a folder: grade that shard again
 
 
 def test_what_was_judged_by_two_versions(graded, tmp_path):
