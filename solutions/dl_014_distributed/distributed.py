@@ -277,11 +277,11 @@ class DataParallel(nn.Module):
         It is over after an exception, too. For gradient accumulation: messages once a step, not once a micro-batch.
         """
         ### BEGIN SOLUTION
-        self.synchronizing = False
+        before, self.synchronizing = self.synchronizing, False
         try:
             yield
         finally:
-            self.synchronizing = True
+            self.synchronizing = before
         ### END SOLUTION
 
     def finish(self) -> None:

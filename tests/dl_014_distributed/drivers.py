@@ -5,6 +5,7 @@ Ranks are forks: what they change is theirs, so whatever a check wants to see co
 
 import time
 import weakref
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -80,7 +81,12 @@ class _Net(nn.Module):
 
 
 def _state(net):
-    return {name: value.detach().clone() for name, value in net.state_dict().items()}
+    return {name: value.detach().clone() for name, value in _named(net)}
+
+
+def _named(net):
+    """Parameters, and buffers of all modules, also those that a state_dict leaves out."""
+    return [*net.named_parameters(), *net.named_buffers()]
 
 
 def start(module, count):
@@ -89,9 +95,11 @@ def start(module, count):
     def work(rank):
         torch.manual_seed(rank)
         net = _Net(torch.float64)
-        before, places = _state(net), [value.data_ptr() for value in net.state_dict().values()]
+        net.down.register_buffer("steps", torch.tensor(2**60 + 1 + rank))
+        net.down.register_buffer("seen", torch.randn(6).sign().long() * (rank + 1), persistent=False)
+        before, places = _state(net), [value.data_ptr() for _, value in _named(net)]
         model = module.DataParallel(net)
-        same = model.module is net and places == [value.data_ptr() for value in net.state_dict().values()]
+        same = model.module is net and places == [value.data_ptr() for _, value in _named(net)]
         return before, _state(net), same
 
     return on_ranks(module, count, work)
@@ -198,43 +206,51 @@ def orders(module, factors, cases, rounds):
 
 
 def default_buckets(module, cases):
-    """What one rank sends in a backward through float64 parameters of the sizes of a case, bucket_bytes not given."""
+    """cases: (sizes, dtype). What one rank sends in a backward through such parameters, bucket_bytes not given."""
 
-    def one(sizes):
-        net = nn.ParameterList(nn.Parameter(torch.zeros(n, dtype=torch.float64)) for n in sizes)
+    def one(sizes, dtype):
+        net = nn.ParameterList(nn.Parameter(torch.zeros(n, dtype=dtype)) for n in sizes)
+        net.append(net[0])  # two names, one parameter
         model = module.DataParallel(net)
         with Meter() as meter:
             sum(q.sum() for q in net).backward()
             model.finish()
         return _sent(meter)
 
-    return on_ranks(module, 1, lambda rank: [one(sizes) for sizes in cases])
+    return on_ranks(module, 1, lambda rank: [one(*case) for case in cases])
 
 
 def accumulate(module, factors, cases):
-    """factors[rank][i]: gradients of micro-batch i. cases: (quiet, fails, last).
+    """factors[rank][i]: gradients of micro-batch i. cases: (quiet, fails, last, nested).
 
     The first `quiet` micro-batches run under no_sync, one more outside, over the parameters `last`. fails: an exception
-    leaves the last no_sync, after its backward. By rank, by case: gradients, and what was sent.
+    leaves the last no_sync, after its backward. nested: a no_sync has begun and ended inside, before the backward. A
+    second model goes backward before the first one is finished. By rank, by case: gradients, and what was sent.
     """
 
-    def one(rank, quiet, fails, last):
-        net = _Chain([len(f) for f in factors[0][0]], factors[0][0][0].dtype)
-        model = module.DataParallel(net)
+    def one(rank, quiet, fails, last, nested):
+        nets = [_Chain([len(f) for f in factors[0][0]], factors[0][0][0].dtype) for _ in range(2)]
+        model, second = (module.DataParallel(net) for net in nets)
+        every = range(len(factors[0][0]))
         with Meter() as before:
             for i in range(quiet):
                 try:
                     with model.no_sync():
-                        model(factors[rank][i], range(len(net.weights)), []).backward()
+                        with model.no_sync() if nested else nullcontext():
+                            pass
+                        model(factors[rank][i], every, []).backward()
                         if fails and i == quiet - 1:
                             raise LookupError
                 except LookupError:
                     pass
         with Meter() as during:
             model(factors[rank][quiet], last, []).backward()
+        second(factors[rank][quiet], every, []).backward()
         with Meter() as after:
             model.finish()
-        return {"quiet": _sent(before), "during": _sent(during), "after": _sent(after), "grads": _grads(net.weights)}
+        second.finish()
+        grads = dict(zip(("grads", "grads of the second"), (_grads(net.weights) for net in nets), strict=True))
+        return {"quiet": _sent(before), "during": _sent(during), "after": _sent(after), **grads}
 
     return on_ranks(module, len(factors), lambda rank: [one(rank, *case) for case in cases])
 
@@ -245,8 +261,9 @@ def accumulate(module, factors, cases):
 def zero(module, cases):
     """cases: dicts of the arguments of `one`, the same for all ranks. By rank, by case: what is said of each step.
 
-    grads[rank][i]: the gradients of backward pass i. steps: for each optimizer step, after how many more passes. A step
-    behind 0 passes uses the gradients that are there; before any other, zero_grad. A pass before all is forgotten.
+    grads[rank][i]: the gradients of backward pass i. steps: for each optimizer step, after how many more passes. Before
+    these comes zero_grad; -2 are 2 passes without it, and a step behind 0 passes uses the gradients that are there. A
+    pass before all is forgotten. Before the last step `.optimizer` gets half its learning rate.
     """
 
     def one(rank, weights, grads, steps, stage, name, defaults):
@@ -257,15 +274,17 @@ def zero(module, cases):
         sum((q * q).sum() for q in params).backward()  # the first zero_grad must forget it
         said, i = [], 0
         for passes in steps:
-            if passes:
+            if passes > 0:
                 optimizer.zero_grad()
             cleared = all(q.grad is None for q in params)
             with Meter() as during:
-                for _ in range(passes):
+                for _ in range(abs(passes)):
                     reached = [(q * g).sum() for q, g in zip(params, grads[rank][i], strict=True) if g is not None]
                     sum(reached).backward()
                     i += 1
             kept = [n for n, q in enumerate(params) if q.grad is not None]
+            if len(said) == len(steps) - 1:
+                optimizer.optimizer.param_groups[0]["lr"] /= 2
             with Meter() as step:
                 optimizer.step()
             states = optimizer.optimizer.state.values()
@@ -343,7 +362,8 @@ def zero_stages(module, stages):
 def sharded(module, cases):
     """cases: (weight, bias, xs, gs). One layer each, forward and backward, by rank, by case.
 
-    xs[rank], gs[rank]: input and gradient of the output.
+    xs[rank], gs[rank]: input and gradient of the output. After that pass come two more, with x and 1 - x, in tensors
+    that are not contiguous: "later" tells of these two, "of all" of the three.
     """
 
     def one(rank, weight, bias, xs, gs):
@@ -351,7 +371,7 @@ def sharded(module, cases):
         whole = weakref.ref(weight)
         layer = module.FullyShardedLinear(weight, bias)
         del weight
-        x = xs[rank].detach().requires_grad_()
+        x, g = xs[rank].detach().requires_grad_(), gs[rank].clone()
         before = layer.unshard()
         with torch.no_grad():
             first = layer(x)
@@ -359,21 +379,34 @@ def sharded(module, cases):
         with Meter() as forward:
             y = layer(x)
         with Meter() as backward:
-            y.backward(gs[rank])
+            y.backward(g)
         (shard,) = layer.parameters()
+        once = shard.grad.clone()
+        both = [_turned(own).requires_grad_() for own in (x.detach(), 1 - x.detach())]
+        for later in [layer(own) for own in both]:  # both forwards come first
+            later.backward(_turned(gs[rank]))
         return {
             "y": y.detach(),
             "y without gradients": first,
             "x.grad": x.grad,
+            "later x.grad": [own.grad for own in both],
             "shard": layer.shard.detach(),
-            "shard.grad": shard.grad,
+            "shard.grad": once,
+            "shard.grad of all": shard.grad,
             "unshard": [t.detach() for t in before],
+            "unshard needs gradients": any(t.requires_grad for t in before),
+            "gradient left alone": torch.equal(g, gs[rank]),
             "whole weight kept": whole() is not None,
             "bytes of the shard's memory": layer.shard.untyped_storage().nbytes(),
             **_passes(forward, backward),
         }
 
     return on_ranks(module, len(cases[0][2]), lambda rank: [one(rank, *case) for case in cases])
+
+
+def _turned(x):
+    """The same numbers, with other strides."""
+    return x.mT.contiguous().mT if x.dim() > 1 else x.clone()
 
 
 def sharded_stack(module, weights, biases, x):

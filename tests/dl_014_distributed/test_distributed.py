@@ -28,6 +28,12 @@ def check_kinds(said, want, of):
     agree(got, {**want, "anything else": 0}, of=of)
 
 
+def at_least(size, least, of):
+    """Bytes that have to travel, and were handed to torch.distributed."""
+    known = "nothing was sent" if not size else f"{size:,} bytes were sent"
+    assert size >= least, f"{of}: {known} through torch.distributed, and {least:,} have to be; how did the rest travel?"
+
+
 def pieces(n, p):
     """How torch.tensor_split cuts n into p: the first ones have one more."""
     return [n // p + (r < n % p) for r in range(p)]
@@ -131,6 +137,7 @@ def by_rank(told, p):
     return enumerate(told)
 
 
+NUMBERS = (torch.int8, torch.uint8, torch.int32, torch.float16, torch.bfloat16)
 SHAPES = [(4,), (12,), (5, 3), (7, 2, 3), (2,), (1,), (), (0,), (3, 0), (101,)]
 
 
@@ -154,11 +161,13 @@ def test_every_rank_gets_the_sum(attempt, draw, p):
 
 @part("ring_all_reduce")
 def test_dtypes_strides_and_arguments(attempt, draw):
-    """float32, integers and strided tensors work; the result is new, and x is left alone."""
+    """All number dtypes and strided tensors work; the result is new, and x is left alone."""
     parts = [
         [
             draw.normal(3, 5, dtype=torch.float32),
-            draw.integers(-100, 100, 7) * 2**40,
+            draw.integers(-100, 100, 7) * (2**54 + 1),  # float64 holds no such number
+            *(draw.integers(0, 40, 7).to(dtype) for dtype in NUMBERS),
+            torch.complex(draw.normal(4, 3), draw.normal(4, 3)),
             draw.normal(6, 5).T,
             draw.normal(4, 7)[:, ::3],
             draw.normal(3, 1).expand(3, 5),
@@ -170,7 +179,7 @@ def test_dtypes_strides_and_arguments(attempt, draw):
         got = attempt.run(drivers.ring, parts[:p])
         for rank, said in by_rank(got, p):
             for i, x in enumerate(parts[rank]):
-                total = torch.stack([mine[i] for mine in parts[:p]]).sum(0)
+                total = sum(mine[i] for mine in parts[:p])
                 of = f"rank {rank} of {p}, x of shape {tuple(x.shape)}, strides {x.stride()}, {x.dtype}"
                 agree(said[i]["sum"], total, of=of)
                 agree(said[i]["x afterwards"], x, of=f"x after the call: {of}")
@@ -195,13 +204,16 @@ def test_bytes_and_messages(attempt, draw):
     """A rank sends 2·(p - 1) messages of ceil(n / p) numbers at most, to its neighbours, and calls no collective."""
     p, sizes = 4, (1200, 1201, 3, 1)  # with fewer ranks, all are neighbours
     parts = [[draw.normal(n) for n in sizes] for _ in range(p)]
-    for rank, said in by_rank(attempt.run(drivers.ring, parts), p):
+    told = attempt.run(drivers.ring, parts)
+    for i, n in enumerate(sizes):
+        total = sum(bytes_by(said[i], "send") for said in told)
+        at_least(total, 16 * (p - 1) * n, of=f"{p} ranks together, {n} numbers")
+    for rank, said in by_rank(told, p):
         for i, n in enumerate(sizes):
             of = f"rank {rank} of {p}, {n} numbers"
             agree(said[i]["sum"], sum(mine[i] for mine in parts), of=of)
             others = sorted(name for name in said[i]["calls"] if name != "send")
             assert not others, f"{of}: the collective {others[0]} was called; only sends and receives are allowed"
-            assert said[i]["bytes"] or n < p, f"{of}: nothing was sent through torch.distributed"
             c = -(-n // p)
             whole = {
                 "sending all of x to each other rank": 8 * (p - 1) * n,
@@ -316,6 +328,7 @@ def test_buckets_go_out_during_backward(attempt, draw):
             check_kinds(said["after"], {"allreduce": 0}, f"messages during finish: {of}")
             padded = sum(-(-sum(sizes[i] for i in group) // 2) * 2 for group in groups)
             at_most(bytes_by(said["during"], "allreduce"), 8 * padded, of=f"bytes sent: {of}")
+            at_least(bytes_by(said["during"], "allreduce"), 8 * sum(sizes), of=of)
             for done, group in enumerate(groups, 1):
                 place = min(group)  # its gradient comes last; then backward passes the mark of that parameter
                 if place > 0:
@@ -327,11 +340,17 @@ def test_buckets_go_out_during_backward(attempt, draw):
 @part("DataParallel")
 def test_buckets_are_25_mib_by_default(attempt):
     """Without bucket_bytes, parameters of 25 MiB are one bucket, and of 8 bytes more are two."""
-    full = 25 * 2**20 // 8
-    cases = {1: [full - 1, 1], 2: [full - 1, 2]}
+    full = 25 * 2**20
+    cases = {
+        1: ([1, full // 4 - 1], torch.float32),
+        2: ([2, full // 8 - 1], torch.float64),
+    }
     (told,) = attempt.run(drivers.default_buckets, list(cases.values()))
-    for (want, sizes), said in zip(cases.items(), told, strict=True):
-        check_kinds(said, {"allreduce": want}, f"messages for parameters of {[8 * n for n in sizes]} bytes")
+    for (want, (sizes, dtype)), said in zip(cases.items(), told, strict=True):
+        of = (
+            f"messages for parameters of {[dtype.itemsize * n for n in sizes]} bytes, {dtype}, the first with two names"
+        )
+        check_kinds(said, {"allreduce": want}, of)
 
 
 @part("DataParallel")
@@ -354,18 +373,23 @@ def test_no_sync_adds_up_and_sends_nothing(attempt, draw):
     """Under no_sync nothing is sent; the next backward outside sends the sum, also where the block raised."""
     sizes = [3, 5, 2]
     factors = [[[draw.normal(n) for n in sizes] for _ in range(3)] for _ in range(2)]
-    cases = ((0, False, [0, 1, 2]), (2, False, [0, 1, 2]), (1, True, [0, 1, 2]), (1, False, [1, 2]))
+    every = [0, 1, 2]
+    cases = ((0, False, every, False), (2, False, every, False), (1, True, every, False), (1, False, [1, 2], False))
+    cases += ((2, False, every, True),)
     got = attempt.run(drivers.accumulate, factors, cases)
-    for i, (quiet, fails, last) in enumerate(cases):
-        each = [
-            [chain_grads(f, [0, 1, 2]) for f in mine[:quiet]] + [chain_grads(mine[quiet], last)] for mine in factors
-        ]
+    for i, (quiet, fails, last, nested) in enumerate(cases):
+        each = [[chain_grads(f, every) for f in mine[:quiet]] + [chain_grads(mine[quiet], last)] for mine in factors]
         total = mean([[sum(g for g in column if g is not None) for column in zip(*mine, strict=True)] for mine in each])
         for rank in range(2):
             said = got[rank][i]
             of = f"rank {rank} of 2, {quiet} micro-batches under no_sync, 1 outside over parameters {last}"
             of += ", an exception out of the last no_sync" if fails else ""
+            of += ", each after another no_sync that began and ended inside" if nested else ""
             agree(said["grads"], total, of=f"gradients: {of}")
+            alone = mean([chain_grads(mine[quiet], every) for mine in factors])
+            agree(
+                said["grads of the second"], alone, of="a second model, backward before the first one's finish: " + of
+            )
             check_kinds(said["quiet"], {"allreduce": 0}, f"messages under no_sync: {of}")
             whole = len(last) == 3  # else the bucket waits for finish
             check_kinds(said["during"], {"allreduce": int(whole)}, f"messages in the backward outside: {of}")
@@ -387,27 +411,29 @@ def stepped(weights, grads, steps, name, defaults):
     params = [torch.nn.Parameter(w.clone()) for w in weights]
     optimizer, said, i = getattr(torch.optim, name)(params, **defaults), [], 0
     for passes in steps:
-        if passes:
+        if passes > 0:
             optimizer.zero_grad()
-        for _ in range(passes):
+        for _ in range(abs(passes)):
             for n, q in enumerate(params):
                 columns = [mine[i][n] for mine in grads]
                 if columns[0] is not None:
                     g = sum(columns) / len(columns)
                     q.grad = g if q.grad is None else q.grad + g
             i += 1
+        if len(said) == len(steps) - 1:
+            optimizer.param_groups[0]["lr"] /= 2
         optimizer.step()
         said.append([q.detach().clone() for q in params])
     return said
 
 
-def draw_zero(draw, p, stage, name, steps, dtype=torch.float64, missing=None):
-    """A case for drivers.zero; `missing` is the place of a parameter that never gets a gradient."""
-    weights = [draw.normal(*shape, dtype=dtype) for shape in WEIGHTS]
+def draw_zero(draw, p, stage, name, steps, dtype=torch.float64, missing=()):
+    """A case for drivers.zero. missing: the pass from which on a parameter gets no gradient, by its place."""
+    weights, ends = [draw.normal(*shape, dtype=dtype) for shape in WEIGHTS], dict(missing)
     grads = [
         [
-            [None if n == missing else draw.normal(*shape, dtype=dtype) for n, shape in enumerate(WEIGHTS)]
-            for _ in range(sum(steps))
+            [draw.normal(*shape, dtype=dtype) if i < ends.get(n, i + 1) else None for n, shape in enumerate(WEIGHTS)]
+            for i in range(sum(map(abs, steps)))
         ]
         for _ in range(p)
     ]
@@ -428,14 +454,15 @@ def check_zero(attempt, cases):
             alone = cache(partial(stepped, weights, [grads[rank]], *how))
             for i, said in zip(range(len(steps)), got[rank][n], strict=True):
                 of = f"rank {rank} of {p}, stage {stage}, {case['name']} after {i + 1} steps"
-                of += f", passes for each {steps[: i + 1]}"
+                of += f", passes for each {steps[: i + 1]}" + " (-1: no zero_grad before)" * (-1 in steps[: i + 1])
+                of += ", the last with half the learning rate in `.optimizer.param_groups`" * (i == len(steps) - 1)
                 known = {
                     "the rank's own gradients": lambda alone=alone, i=i: alone()[i],
                     "gradients summed, not averaged": lambda summed=summed, i=i: summed()[i],
                 }
                 agree(said["weights"], want[i], of=of, known=known)
                 assert said["in place"], f"{of}: a parameter lies in other memory than before, so not updated in place"
-                if steps[i]:
+                if steps[i] > 0:
                     assert said["cleared"], f"{of}: a parameter has a gradient after zero_grad"
     return got
 
@@ -451,9 +478,9 @@ def test_steps_are_those_of_one_process(attempt, draw, stage):
 @part("ZeroOptimizer")
 @pytest.mark.parametrize("stage", [1, 2])
 def test_passes_add_up(attempt, draw, stage):
-    """Gradients of several backward passes add up; a step without a new pass uses them again; one may be missing."""
-    check_zero(attempt, [draw_zero(draw, 2, stage, "AdamW", [2, 0, 1, 3], missing=1)])
-    check_zero(attempt, [draw_zero(draw, 1, stage, "AdamW", [2, 0, 1])])
+    """Gradients of several passes add up; a step without a new pass uses them again; some may be missing."""
+    check_zero(attempt, [draw_zero(draw, 2, stage, "AdamW", [2, 0, -1, 3], missing={1: 0, 4: 3})])
+    check_zero(attempt, [draw_zero(draw, 1, stage, "AdamW", [2, 0, -1, 1])])
 
 
 @part("ZeroOptimizer")
@@ -493,6 +520,7 @@ def test_a_step_moves_what_an_all_reduce_moves(attempt, draw, stage):
         assert not any(calls_by(one, "allreduce") for one in both), f"{of}: an all-reduce was called"
         total = sum(sum(one["bytes"].values()) for one in both)
         at_most(total, (p + 1) * c, of=f"bytes handed over in a step: {of}")
+        at_least(total, 8 * sum(sizes), of=of)
         at_most(sum(bytes_by(one, "allgather") for one in both), c, of=f"bytes given to an all-gather: {of}")
         want = 0 if stage == 1 else 1
         got = min(1, sum(both[0]["bytes"].values()))
@@ -539,21 +567,23 @@ def padded(weight, bias, p):
 def test_passes_are_those_of_a_linear_layer(attempt, draw, p):
     """Outputs and gradients are those of the whole layer; a shard's gradient is the average over the ranks."""
     cases = []
-    for dtype, leading in (
-        (torch.float64, [(4,), (2, 3), (0,)]),
-        (torch.float64, [(), (1, 2, 2), (6,)]),
-        (torch.float32, [(4,), (2, 3), (0,)]),
+    for dtype, leading, (out, features) in (
+        (torch.float64, [(4,), (2, 3), (0,)], (7, 5)),
+        (torch.float64, [(), (1, 2, 2), (6,)], (4, 3)),  # pieces of 6 on 3 ranks, two numbers of padding
+        (torch.float32, [(4,), (2, 3), (0,)], (1, 1)),  # on 3 ranks the last has padding only
     ):
-        xs, gs = ([draw.normal(*shape, n, dtype=dtype) for shape in leading[:p]] for n in (5, 7))
-        cases.append((*draw_linear(draw, 7, 5, dtype), xs, gs))
+        xs, gs = ([draw.normal(*shape, n, dtype=dtype) for shape in leading[:p]] for n in (features, out))
+        cases.append((*draw_linear(draw, out, features, dtype), xs, gs))
     got = attempt.run(drivers.sharded, cases)
     for i, (weight, bias, xs, gs) in enumerate(cases):
-        rows = [(x.reshape(-1, 5), g.reshape(-1, 7)) for x, g in zip(xs, gs, strict=True)]
+        out, features = weight.shape
+        rows = [(x.reshape(-1, features), g.reshape(-1, out)) for x, g in zip(xs, gs, strict=True)]
         d_weight, d_bias = sum(g.T @ x for x, g in rows) / p, sum(g.sum(0) for _, g in rows) / p
+        all_weight, all_bias = sum(g.T @ (x + 1) for x, g in rows) / p, 3 * d_bias  # x, x, and 1 - x
         summed = padded(d_weight * p, d_bias * p, p)
         for rank in range(p):
             said = got[rank][i]
-            of = f"rank {rank} of {p}, inputs of {[tuple(x.shape) for x in xs]}, weight (7, 5)"
+            of = f"rank {rank} of {p}, inputs of {[tuple(x.shape) for x in xs]}, weight ({out}, {features})"
             agree(said["shard"], padded(weight, bias, p)[rank], of=f"shard: {of}")
             agree(said["unshard"], [weight, bias], of=f"unshard(): {of}")
             agree(said["y"], xs[rank] @ weight.T + bias, of=f"output: {of}")
@@ -562,6 +592,12 @@ def test_passes_are_those_of_a_linear_layer(attempt, draw, p):
             agree(said["x.grad"], gs[rank] @ weight, of=f"gradient of x: {of}")
             known = {"the sum over the ranks": summed[rank]}
             agree(said["shard.grad"], padded(d_weight, d_bias, p)[rank], of=f"shard.grad: {of}", known=known)
+            later = f"two forwards, then their backwards, no tensor contiguous: {of}"
+            agree(said["later x.grad"], [gs[rank] @ weight] * 2, of=f"gradients of x: {later}")
+            total = padded(all_weight, all_bias, p)[rank]
+            agree(said["shard.grad of all"], total, of=f"shard.grad, added to that of a pass before: {later}")
+            assert said["gradient left alone"], f"{of}: backward changed the gradient that it was given"
+            assert not said["unshard needs gradients"], f"{of}: a gradient would flow through unshard()"
 
 
 @part("FullyShardedLinear")
@@ -578,6 +614,9 @@ def test_gathers_and_scatters(attempt, draw):
         agree(said["shard.grad"], want[rank], of=f"shard.grad: {of}")
         check_kinds(said["forward"], {"allgather": 1}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allgather": 1, "reduce_scatter": 1}, f"messages in backward: {of}")
+        for way in ("forward", "backward"):
+            at_least(bytes_by(said[way], "allgather"), 8 * 21, of=f"all-gather in {way}: {of}")
+        at_least(bytes_by(said["backward"], "reduce_scatter"), 8 * 42, of=f"reduce-scatter in backward: {of}")
         known = {"the whole layer": 8 * 42}
         at_most(said["bytes of the shard's memory"], 8 * 21, of=f"bytes that `shard` keeps alive: {of}", known=known)
         assert not said["whole weight kept"], f"{of}: the layer still holds the whole weight that it was made from"
@@ -596,7 +635,7 @@ def test_a_stack_needs_the_memory_of_one_layer(attempt, draw):
         of = f"{layers} layers of {d} to {d} on 2 ranks"
         known = {"keeping every whole weight": layers * one}
         held = f"bytes that the layers hold beside their shards: {of}"
-        at_most(said["held when made"], one / 4, of=held, known=known)
+        at_most(said["held when made"], one / 8, of=held, known=known)
         inputs = 8 * layers * rows * d
         for mode in ("training", "eval"):
             agree(said[f"y in {mode}"], y, of=f"output in {mode} on rank {rank}: {of}")
@@ -635,23 +674,25 @@ def test_sharded_training_is_that_of_one_process(attempt, draw):
 # ---------------------------------------------------------------------------------------------- ColumnParallelLinear
 
 
-SHAPES_OF_X = ((torch.float64, (2, 3)), (torch.float64, (4,)), (torch.float64, ()), (torch.float32, (2, 3)))
+# dtype, leading sizes of x, and the size that is split: of 2 on 3 ranks the last has none
+SPLITS = [(torch.float64, (2, 3), 7), (torch.float64, (4,), 2), (torch.float64, (), 7), (torch.float32, (2, 3), 7)]
 
 
 @part("ColumnParallelLinear")
 def test_column_parallel_layer(attempt, draw):
     """A rank computes its own outputs; the gradient of x is the sum of what the ranks' outputs say."""
     p, cases = 3, []
-    for dtype, shape in SHAPES_OF_X:
-        x, whole = draw.normal(*shape, 5, dtype=dtype), draw.normal(*shape, 7, dtype=dtype)
-        cases.append((*draw_linear(draw, 7, 5, dtype), x, list(whole.split(pieces(7, p), -1))))
+    for dtype, shape, n in SPLITS:
+        x, whole = draw.normal(*shape, 5, dtype=dtype), draw.normal(*shape, n, dtype=dtype)
+        cases.append((*draw_linear(draw, n, 5, dtype), x, list(whole.split(pieces(n, p), -1))))
     got = attempt.run(drivers.column, cases)
     for i, (weight, bias, x, gs) in enumerate(cases):
-        whole, ys = torch.cat(gs, -1), (x @ weight.T + bias).split(pieces(7, p), -1)
-        ws, bs = weight.split(pieces(7, p)), bias.split(pieces(7, p))
+        n = len(weight)
+        whole, ys = torch.cat(gs, -1), (x @ weight.T + bias).split(pieces(n, p), -1)
+        ws, bs = weight.split(pieces(n, p)), bias.split(pieces(n, p))
         for rank in range(p):
             said = got[rank][i]
-            of = f"column-parallel, rank {rank} of {p}, x of {tuple(x.shape)}, weight (7, 5)"
+            of = f"column-parallel, rank {rank} of {p}, x of {tuple(x.shape)}, weight ({n}, 5)"
             agree([said["weight"], said["bias"]], [ws[rank], bs[rank]], of=f"weight and bias: {of}")
             agree(said["y"], ys[rank], of=f"output: {of}")
             agree(
@@ -659,8 +700,9 @@ def test_column_parallel_layer(attempt, draw):
             )
             known = {"the rank's own share of it": gs[rank] @ ws[rank], "the average": whole @ weight / p}
             agree(said["x.grad"], whole @ weight, of=f"gradient of x: {of}", known=known)
-            own = gs[rank].reshape(-1, gs[rank].shape[-1])
-            want = [own.T @ x.reshape(-1, 5), own.sum(0)]
+            rows = x.reshape(-1, 5)
+            own = gs[rank].reshape(len(rows), -1 if ws[rank].numel() else 0)
+            want = [own.T @ rows, own.sum(0)]
             agree([said["weight.grad"], said["bias.grad"]], want, of=f"gradients of weight and bias: {of}")
 
 
@@ -668,15 +710,15 @@ def test_column_parallel_layer(attempt, draw):
 def test_row_parallel_layer(attempt, draw):
     """Partial products add up, the bias once; gradients come back without a message."""
     p, cases = 3, []
-    for dtype, shape in SHAPES_OF_X:
-        x, g = draw.normal(*shape, 7, dtype=dtype), draw.normal(*shape, 5, dtype=dtype)
-        cases.append((*draw_linear(draw, 5, 7, dtype), list(x.split(pieces(7, p), -1)), g))
+    for dtype, shape, n in SPLITS:
+        x, g = draw.normal(*shape, n, dtype=dtype), draw.normal(*shape, 5, dtype=dtype)
+        cases.append((*draw_linear(draw, 5, n, dtype), list(x.split(pieces(n, p), -1)), g))
     got = attempt.run(drivers.row, cases)
     for i, (weight, bias, xs, g) in enumerate(cases):
-        x, ws, rows = torch.cat(xs, -1), weight.split(pieces(7, p), 1), g.reshape(-1, 5)
+        x, ws, rows = torch.cat(xs, -1), weight.split(pieces(weight.shape[1], p), 1), g.reshape(-1, 5)
         for rank in range(p):
             said = got[rank][i]
-            of = f"row-parallel, rank {rank} of {p}, x of {tuple(xs[rank].shape)}, weight (5, 7)"
+            of = f"row-parallel, rank {rank} of {p}, x of {tuple(xs[rank].shape)}, weight {tuple(weight.shape)}"
             agree([said["weight"], said["bias"]], [ws[rank], bias], of=f"weight and bias: {of}")
             known = {
                 "the bias added on every rank": x @ weight.T + p * bias,
@@ -686,7 +728,7 @@ def test_row_parallel_layer(attempt, draw):
             agree(said["y"], x @ weight.T + bias, of=f"output: {of}", known=known)
             known = {"a gradient that was summed over the ranks": p * g @ ws[rank]}
             agree(said["x.grad"], g @ ws[rank], of=f"gradient of x: {of}", known=known)
-            want = [rows.T @ xs[rank].reshape(-1, len(ws[rank][0])), rows.sum(0)]
+            want = [rows.T @ xs[rank].reshape(len(rows), len(ws[rank][0])), rows.sum(0)]
             agree([said["weight.grad"], said["bias.grad"]], want, of=f"gradients of weight and bias: {of}")
 
 
@@ -702,6 +744,7 @@ def test_layers_keep_and_send_their_share_only(attempt, draw):
         check_kinds(said["forward"], {"allreduce": 0}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 1}, f"messages in backward: {of}")
         at_most(bytes_by(said["backward"], "allreduce"), 8 * 5, of=f"bytes in backward: {of}")
+        at_least(bytes_by(said["backward"], "allreduce"), 8 * 5, of=f"backward: {of}")
         known = {"the whole weight and bias": 8 * 42}
         at_most(said["bytes of memory"], 8 * 6 * pieces(7, p)[rank], of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
@@ -713,6 +756,7 @@ def test_layers_keep_and_send_their_share_only(attempt, draw):
         check_kinds(said["forward"], {"allreduce": 1}, f"messages in forward: {of}")
         check_kinds(said["backward"], {"allreduce": 0}, f"messages in backward: {of}")
         at_most(bytes_by(said["forward"], "allreduce"), 8 * 5, of=f"bytes in forward: {of}")
+        at_least(bytes_by(said["forward"], "allreduce"), 8 * 5, of=f"forward: {of}")
         at_most(said["bytes of memory"], 8 * 5 * (pieces(7, p)[rank] + 1), of=f"bytes kept alive: {of}", known=known)
         at_most(said["held when made"], 16, of=f"bytes that the layer holds beside `.weight` and `.bias`: {of}")
         at_most(said["held by passes"], 16, of=f"bytes that its passes leave alive: {of}")
@@ -877,7 +921,7 @@ def orders(kind, p, m):
 
 
 def check_pipeline(attempt, draw, p, cases, d=3, widths=(5, 7, 4)):
-    """cases: (kind, rows of each micro-batch, dtype), then d if it is another. Losses and gradients.
+    """cases: (kind, rows of each micro-batch, or sizes before d, dtype), then d if it is another. Losses and gradients.
 
     Returns what is said, by rank, by case.
     """
@@ -886,7 +930,8 @@ def check_pipeline(attempt, draw, p, cases, d=3, widths=(5, 7, 4)):
         size = other[0] if other else d
         weights = [[draw.normal(size, n, dtype=dtype), draw.normal(n, size, dtype=dtype)] for n in widths[:p]]
         start = [[draw.normal(*w.shape, dtype=dtype) for w in pair] for pair in weights]
-        inputs, targets = ([draw.normal(n, size, dtype=dtype) for n in rows] for _ in range(2))
+        shapes = [n if isinstance(n, tuple) else (n,) for n in rows]
+        inputs, targets = ([draw.normal(*shape, size, dtype=dtype) for shape in shapes] for _ in range(2))
         asked.append((weights, orders(kind, p, len(rows)), inputs, targets, start))
     got = attempt.run(drivers.pipeline, asked)
     for i, ((kind, rows, *_), (weights, _, inputs, targets, start)) in enumerate(zip(cases, asked, strict=True)):
@@ -920,7 +965,8 @@ def check_pipeline(attempt, draw, p, cases, d=3, widths=(5, 7, 4)):
 @pytest.mark.parametrize("p", [3, 1])
 def test_losses_and_gradients_are_those_of_one_process(attempt, draw, p):
     """GPipe over real ranks gives each stage the gradients of the whole model, added to those that were there."""
-    check_pipeline(attempt, draw, p, [("gpipe", [2, 5, 1], dtype) for dtype in (torch.float64, torch.float32)])
+    cases = (([2, 5, 1], torch.float64), ([2, 5, 1], torch.float32), ([(3, 2), 4, (2, 1, 3)], torch.float64))
+    check_pipeline(attempt, draw, p, [("gpipe", *case) for case in cases])
 
 
 @part("pipeline_step")
@@ -946,6 +992,7 @@ def test_one_message_a_micro_batch_and_neighbour(attempt, draw):
         assert not others, f"{of}: the collective {others[0] if others else ''} was called"
         at_most(said["calls"].get("send", 0), len(rows) * ways, of=f"messages: {of}")
         at_most(said["bytes"].get("send", 0), 8 * sum(rows) * d * ways, of=f"bytes: {of}")
+        at_least(said["bytes"].get("send", 0), 8 * sum(rows) * d * ways, of=of)
 
 
 @part("pipeline_step")
@@ -1032,7 +1079,7 @@ def test_ranks_without_tokens_and_strides(attempt, draw):
     """A rank may hold no token, and tensors any strides."""
     cases = [
         draw_case(draw, lengths, causal)
-        for lengths in ([0, 3, 2], [4, 0, 1], [2, 3, 0], [0, 0, 4])
+        for lengths in ([0, 3, 2], [4, 0, 1], [2, 3, 0], [0, 0, 4], [0, 0, 0])
         for causal in (True, False)
     ]
     qs, ks, vs, lengths, _ = draw_case(draw, [4, 3, 5], True)
@@ -1064,7 +1111,12 @@ def test_blocks_travel_once_round_the_ring(attempt, draw):
     p, lengths = 4, [40, 30, 20, 35]
     b, h, d, e = sizes = (2, 3, 5, 7)
     cases = [draw_case(draw, lengths, causal, sizes=sizes) for causal in (False, True)]
-    for rank, both in by_rank(check_rings(attempt, cases), len(lengths)):
+    told = check_rings(attempt, cases)
+    for i, causal in enumerate((False, True)):
+        needed = sum(lengths[j] for r in range(p) for j in range(r if causal else p) if j != r)
+        total = sum(both[i]["bytes"].get("send", 0) for both in told)
+        at_least(total, 8 * b * h * (d + e) * needed, of=f"{p} ranks together, blocks of {lengths} tokens, {causal=}")
+    for rank, both in by_rank(told, p):
         for said, causal in zip(both, (False, True), strict=True):
             of = f"rank {rank} of {p}, blocks of {lengths} tokens, {causal=}"
             others = sorted(name for name in said["calls"] if name != "send")
@@ -1072,7 +1124,6 @@ def test_blocks_travel_once_round_the_ring(attempt, draw):
             passed = sum(lengths) - min(lengths[(rank + 1) % p], lengths[rank - 1])  # whichever way the ring turns
             known = {"sending every block to every rank": 8 * b * h * (d + e) * (p - 1) * lengths[rank]}
             at_most(said["bytes"].get("send", 0), 8 * b * h * (d + e) * passed, of=f"bytes sent: {of}", known=known)
-            assert said["bytes"].get("send", 0), f"{of}: nothing was sent through torch.distributed"
             at_most(said["calls"].get("send", 0), 2 * (p - 1), of=f"messages sent: {of}")
             limit = b * h * max(lengths[rank] * max(lengths), (d + e) * max(lengths))
             known = {"scores against all tokens": b * h * lengths[rank] * sum(lengths)}
