@@ -440,6 +440,28 @@ def test_an_assignment_has_any_name_and_nothing_is_executed_where_the_house_has_
     assert not trace.exists()
 
 
+@pytest.mark.skipif(cage.best_level() is cage.Level.PROCESS, reason="this machine hides nothing")
+def test_nobody_reads_what_others_handed_in_where_a_cage_may_read(tmp_path, in_view):
+    """A course and an exchange that lie below the environment."""
+    here = Course(tmp_path)
+    here.folder = Path(shutil.move(here.folder, in_view / "course"))
+    here.hand_in("bob", here.right())
+    exchange = in_view / "exchange"
+    paths = [here.folder / "submitted" / "bob" / ID / "running_mean.ipynb", exchange / "inbound" / "bob.ipynb"]
+    paths[1].parent.mkdir(parents=True)
+    shutil.copy(*paths)
+    with (here.folder / "nbgrader_config.py").open("a") as config:
+        config.write(f"\nc.Exchange.root = {str(exchange)!r}\n")
+    notebook = here.right()
+    cell_of(notebook, "answer-batch_mean")["source"] += "".join(
+        f"\ntry:\n    open({str(path)!r})\nexcept OSError:\n    pass\nelse:\n    batch_mean = None\n"
+        for path in paths
+    )
+    here.hand_in("ann", notebook)
+    here.nbgrader("autograde", ID, "--student", "ann")
+    assert here.scores()["ann"] == 100, here.read("autograded", "ann")
+
+
 def test_a_report_of_the_class(course):
     """Students by topic, and where each part fails; nothing that a student wrote is markup or a formula in it."""
     course.hand_in("=1+1", course.released)
