@@ -51,7 +51,10 @@ def _call(function: Callable[..., Any], request: Request, args: tuple[Any, ...],
 
 
 def _each(function: Callable[..., Any], request: Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    values = [_run(function, row, kwargs) for row in args]
+    values = []
+    for number, row in enumerate(args, 1):
+        with torch.no_grad() if request.no_grad and number == len(args) else nullcontext():
+            values.append(_run(function, row, kwargs))
     return [plain(value) for value in values]  # at the end: what a call gave must not change while the next ones run
 
 

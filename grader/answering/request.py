@@ -21,5 +21,7 @@ class Request(msgspec.Struct, frozen=True):
     """Of `draws`: the seed of the generators."""
     parameter: Literal["generator", "rng"] = "generator"
     """Of `draws`: the parameter that gets them, one of torch's or one of numpy's."""
+    no_grad: bool = False
+    """Of `each`: whether the last call is made under torch.no_grad."""
     calls: bool = False
     """Answer with what was called of the learner's code meanwhile, as in `calls.Call`, in place of the value."""

@@ -20,22 +20,27 @@ def hold_again(
     *,
     of: str,
     views: bool = True,
+    no_grad: bool | None = None,
     tol: float | None = None,
     **kwargs: Any,
 ) -> None:
     """Hold that a second call, with other numbers of the same sizes, gives its own result, and the first call's stays.
 
     Who keeps results by the sizes of what came, or a buffer for each size, passes checks in which no size comes twice.
-    A third call, with the numbers of the second, is for two buffers that are written in turn.
-    target: a public name, or a driver. Choose inputs whose results differ. views: the second numbers come the last time
-    in tensors that are not contiguous.
+    A third call, with the numbers of the second, is for two buffers that are written in turn. A last one is made under
+    torch.no_grad, where nothing is recorded and other code may run.
+    target: a public name, or a driver. Choose inputs whose results differ. views: the second numbers come the third
+    time in tensors that are not contiguous. no_grad: whether the last call is made; False where an answer may use
+    autograd for its work. By default a driver says itself whether gradients are asked.
     """
-    rows = [first, second, spaced(second) if views else second]
-    got = attempt.each(target, rows, **kwargs)
+    no_grad = isinstance(target, str) if no_grad is None else no_grad
+    rows = [first, second, spaced(second) if views else second, second][: 4 if no_grad else 3]
+    got = attempt.each(target, rows, no_grad=no_grad, **kwargs)
     want = reference.each(target, rows[:2], **kwargs)
     _hold_both(got, want, of, tol)
-    how = "of inputs that are not contiguous" if views else "called once more"
-    agree(got[2], want[1], of=f"{of}, {how}", tol=tol)
+    hows = "of inputs that are not contiguous" if views else "called once more", "under torch.no_grad"
+    for value, how in zip(got[2:], hows, strict=False):
+        agree(value, want[1], of=f"{of}, {how}", tol=tol)
 
 
 def hold_turns(
@@ -45,12 +50,16 @@ def hold_turns(
     *args: Any,
     turns: tuple[tuple[Any, ...], tuple[Any, ...]],
     of: str,
+    no_grad: bool = True,
     tol: float | None = None,
     **kwargs: Any,
 ) -> None:
     """Hold the same of one object that is called twice: the driver gives what it returned to each of `turns`."""
-    got, want = (one.run(driver, *args, turns=turns, **kwargs) for one in (attempt, reference))
-    _hold_both(got, want, of, tol)
+    rows = [args, args][: 2 if no_grad else 1]
+    want = reference.run(driver, *args, turns=turns, **kwargs)
+    got = attempt.each(driver, rows, no_grad=no_grad, turns=turns, **kwargs)
+    for said, how in zip(got, ("", ", under torch.no_grad"), strict=False):
+        _hold_both(said, want, f"{of}{how}", tol)
 
 
 def _hold_both(got: list[Any], want: list[Any], of: str, tol: float | None) -> None:

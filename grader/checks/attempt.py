@@ -24,9 +24,15 @@ class Attempt:
         """Run a driver beside the learner's code, with their module and this data; returns what it returns."""
         return self._ask(Request("call", driver.__name__, True, args, kwargs))
 
-    def each(self, target: str | Callable[..., Any], rows: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-        """The value for each row of arguments. One question, since each costs as much as a small answer."""
-        return self._ask(Request("each", *_named(target), tuple(rows), kwargs))  # type: ignore[no-any-return]
+    def each(
+        self, target: str | Callable[..., Any], rows: Iterable[tuple[Any, ...]], *, no_grad: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        """The value for each row of arguments. One question, since each costs as much as a small answer.
+
+        no_grad: the last call is made under torch.no_grad.
+        """
+        request = Request("each", *_named(target), tuple(rows), kwargs, no_grad=no_grad)
+        return self._ask(request)  # type: ignore[no-any-return]
 
     def cost(
         self, target: str | Callable[..., Any], *args: Any, upstream: Any = None, **kwargs: Any

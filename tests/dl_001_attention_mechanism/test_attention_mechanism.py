@@ -1135,7 +1135,7 @@ def test_scores_with_a_large_mean(attempt, draw):
 def test_other_logits_of_that_size(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(draw.normal(2, 3, 4, 5), draw.normal(2, 3, 7, 5), 1.0) for _ in range(2)]
-    hold_again(attempt, reference, "saturation", *asked, of="saturation of q (2, 3, 4, 5)", views=False)
+    hold_again(attempt, reference, "saturation", *asked, of="saturation of q (2, 3, 4, 5)", views=False, no_grad=False)
 
 
 # ------------------------------------------------------------------------------------------------- head_contributions

@@ -123,7 +123,7 @@ def test_norm_shows_inf_and_nan(attempt, draw, bad):
 def test_norm_of_other_gradients_of_that_size(attempt, reference, draw):
     """Each call takes the gradients of that time, whatever came before in the same sizes."""
     asked = [(gradients_of(draw),) for _ in range(2)]
-    hold_again(attempt, reference, drivers.norm, *asked, of="the norm of five gradients", views=False)
+    hold_again(attempt, reference, drivers.norm, *asked, of="the norm of five gradients", views=False, no_grad=True)
 
 
 # --- clip_by_norm -----------------------------------------------------------------------------------------------------
@@ -271,7 +271,9 @@ def test_clip_refuses_a_negative_norm(attempt, draw, bound):
 def test_clip_of_other_gradients_of_that_size(attempt, reference, draw):
     """Each call takes the gradients of that time, whatever came before in the same sizes."""
     asked = [("clip_by_norm", gradients_of(draw), 0.7) for _ in range(2)]
-    hold_again(attempt, reference, drivers.clip, *asked, of="clip_by_norm of five gradients to 0.7", views=False)
+    hold_again(
+        attempt, reference, drivers.clip, *asked, of="clip_by_norm of five gradients to 0.7", views=False, no_grad=True
+    )
 
 
 # --- clip_by_value ----------------------------------------------------------------------------------------------------
@@ -347,7 +349,9 @@ def test_value_clip_refuses_a_negative_limit(attempt, draw, limit):
 def test_value_clip_of_other_gradients_of_that_size(attempt, reference, draw):
     """Each call counts the entries of that time, whatever came before in the same sizes."""
     asked = [("clip_by_value", [scale * torch.ones(3), None, draw.normal(5)], 0.7) for scale in (1.0, 0.1)]
-    hold_again(attempt, reference, drivers.clip, *asked, of="clip_by_value of two gradients to 0.7", views=False)
+    hold_again(
+        attempt, reference, drivers.clip, *asked, of="clip_by_value of two gradients to 0.7", views=False, no_grad=True
+    )
 
 
 # --- accumulate_gradients ---------------------------------------------------------------------------------------------
@@ -1282,7 +1286,15 @@ def test_flow_refuses_an_unknown_activation(attempt, draw):
 def test_flow_through_other_layers_of_that_size(attempt, reference, draw):
     """Each call takes its own x and weights, whatever came before in the same sizes."""
     asked = [(draw.normal(3, 5), draw.normal(4, 5, 5), "tanh") for _ in range(2)]
-    hold_again(attempt, reference, "gradient_flow", *asked, of="gradient_flow of x (3, 5), 4 layers", views=False)
+    hold_again(
+        attempt,
+        reference,
+        "gradient_flow",
+        *asked,
+        of="gradient_flow of x (3, 5), 4 layers",
+        views=False,
+        no_grad=False,
+    )
 
 
 # --- fix_training_loop ------------------------------------------------------------------------------------------------

@@ -571,7 +571,7 @@ def test_other_caches_of_that_size(attempt, reference, draw):
         ([draw.normal(5, 2, 19, 3)], draw.permutation(12)[:5], draw.integers(0, 4, 5, 1), draw.integers(0, 2, 5))
         for _ in range(2)
     ]
-    hold_again(attempt, reference, drivers.rolled_back, *asked, of="rollback of 5 rows", views=False)
+    hold_again(attempt, reference, drivers.rolled_back, *asked, of="rollback of 5 rows", views=False, no_grad=True)
 
 
 # --- expected_speedup -------------------------------------------------------------------------------------------------

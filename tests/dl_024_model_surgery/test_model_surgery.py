@@ -570,7 +570,7 @@ def test_all_go_or_none_and_close_magnitudes(attempt, draw, dtype):
 def test_another_network_of_that_size(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(*lottery(draw, "float64", 1), 1, RATES) for _ in range(2)]
-    hold_again(attempt, reference, drivers.ticket, *asked, of="lottery_ticket of one round", views=False)
+    hold_again(attempt, reference, drivers.ticket, *asked, of="lottery_ticket of one round", views=False, no_grad=True)
 
 
 # --- regrow -----------------------------------------------------------------------------------------------------------

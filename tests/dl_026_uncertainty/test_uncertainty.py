@@ -217,7 +217,7 @@ def test_the_temperature_of_other_examples(attempt, reference, draw):
     laws = [(one / t).softmax(dim=1).cumsum(dim=1) for one, t in zip(logits, (1.0, 3.0), strict=True)]
     labels = [(law[:, :-1] < draw.uniform(97, 1)).sum(dim=1) for law in laws]
     asked = list(zip(logits, labels, strict=True))
-    hold_again(attempt, reference, "fit_temperature", *asked, of="fit_temperature of (97, 5)", tol=2e-4)
+    hold_again(attempt, reference, "fit_temperature", *asked, of="fit_temperature of (97, 5)", tol=2e-4, no_grad=False)
 
 
 # --- mc_dropout -------------------------------------------------------------------------------------------------------
@@ -351,7 +351,14 @@ def test_mc_dropout_refuses(attempt, passes, rate):
 def test_passes_of_another_batch(attempt, reference, draw):
     """Each call takes its own x, whatever came before in the same sizes and however it lies in memory."""
     asked = [(draw.normal(5, 7), 3) for _ in range(2)]
-    hold_again(attempt, reference, drivers.passes_at_rate_0, *asked, of="mc_dropout of x (5, 7), 3 passes, rate 0")
+    hold_again(
+        attempt,
+        reference,
+        drivers.passes_at_rate_0,
+        *asked,
+        of="mc_dropout of x (5, 7), 3 passes, rate 0",
+        no_grad=True,
+    )
 
 
 @part("mc_dropout")

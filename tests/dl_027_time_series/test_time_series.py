@@ -1578,7 +1578,14 @@ def test_a_tie_keeps_the_simple_one(attempt, draw):
 def test_another_series_has_other_scores(attempt, reference, draw):
     """Each call scores its own series, whatever came before in the same sizes."""
     asked = [(draw.normal(2, 19) + 5, ["last", "mean"], [7, 12], 4, []) for _ in range(2)]
-    hold_again(attempt, reference, drivers.chosen, *asked, of="choose_forecaster of 2 series (19), two forecasters")
+    hold_again(
+        attempt,
+        reference,
+        drivers.chosen,
+        *asked,
+        of="choose_forecaster of 2 series (19), two forecasters",
+        no_grad=True,
+    )
 
 
 @part("choose_forecaster")

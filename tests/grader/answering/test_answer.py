@@ -52,6 +52,11 @@ def double(module, x):
     return module.scale(x)
 
 
+def records(module, x):
+    """Whether a call is recorded for the backward pass."""
+    return (x.clone().requires_grad_() * 2).requires_grad
+
+
 def measured(module, n, *, meter):
     x = torch.ones(n, n)
     torch.ones(9, 9) @ torch.ones(9, 9)
@@ -71,7 +76,7 @@ def misses_elsewhere(module, x):
 def attempt():
     module, drivers = ModuleType("mine"), ModuleType("drivers")
     exec(CODE, module.__dict__)
-    for function in (double, measured, misses, misses_elsewhere, hoards):
+    for function in (double, measured, records, misses, misses_elsewhere, hoards):
         setattr(drivers, function.__name__, function)
     return Attempt(lambda request: answer(request, module, drivers))
 
@@ -91,6 +96,12 @@ def test_each_calls_once_for_each_row(attempt):
     assert [y.tolist() for y in attempt.each("scale", [(X,), (-X,)], by=3.0)] == [[3, 6, 9], [-3, -6, -9]]
     assert [y.tolist() for y in attempt.each(double, [(X,), (-X,)])] == [[2, 4, 6], [-2, -4, -6]]
     assert [y.shape for y in attempt.each(measured, [(2,), (3,)])] == [(2, 2), (3, 3)]
+
+
+def test_the_last_of_each_may_be_called_under_no_grad(attempt):
+    assert attempt.each(records, [(X,)] * 3, no_grad=True) == [True, True, False]
+    assert attempt.each(records, [(X,)]) == [True]
+    assert attempt.each(records, [], no_grad=True) == []
 
 
 def test_each_calls_faults_by_the_names_that_one_call_would(attempt):

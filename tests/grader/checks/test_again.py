@@ -14,17 +14,21 @@ FIRST, SECOND = (torch.arange(6.0).view(2, 3),), (torch.arange(6.0).view(2, 3) *
 
 
 def attempt(function):
-    module = ModuleType("again_attempt")
-    module.double = function
-    return Attempt(lambda request: answer(request, module, None))
+    module, drivers = ModuleType("again_attempt"), ModuleType("again_drivers")
+    module.double, drivers.doubled = function, doubled
+    return Attempt(lambda request: answer(request, module, drivers))
+
+
+def doubled(module, x):
+    return module.double(x)
 
 
 def double(x):
     return 2 * x
 
 
-def hold(function, **options):
-    hold_again(attempt(function), attempt(double), "double", FIRST, SECOND, of="double", **options)
+def hold(function, target="double", **options):
+    hold_again(attempt(function), attempt(double), target, FIRST, SECOND, of="double", **options)
 
 
 def by_size(x, kept={}):  # noqa: B006 - what it is about
@@ -44,6 +48,10 @@ def as_it_lies(x):
     return 2 * x.as_strided(x.shape, (3, 1))
 
 
+def with_gradients_alone(x, kept=None):
+    return 2 * x if torch.is_grad_enabled() else 3 * x
+
+
 def test_what_looks_at_its_input_is_right():
     hold(double)
 
@@ -54,6 +62,7 @@ def test_what_looks_at_its_input_is_right():
         (by_size, "called again with other numbers of the same sizes.*the result of the call before"),
         (into_a_buffer, "^double, looked at after another call.*the result of the call after it"),
         (as_it_lies, "of inputs that are not contiguous"),
+        (with_gradients_alone, r"^double, under torch\.no_grad"),
         (lambda x: 2 * x.view(-1).view(2, 3), "view"),
     ],
 )
@@ -64,6 +73,13 @@ def test_what_looks_at_something_else_is_wrong(function, said):
 
 def test_views_are_asked_for_only_where_they_are_promised():
     hold(as_it_lies, views=False)
+
+
+def test_a_driver_or_a_check_may_say_that_gradients_are_needed():
+    hold(with_gradients_alone, no_grad=False)
+    hold(with_gradients_alone, doubled)
+    with pytest.raises(AssertionError, match=r"^double, under torch\.no_grad"):
+        hold(with_gradients_alone, doubled, no_grad=True)
 
 
 def test_other_strides_hold_the_same():
@@ -109,6 +125,7 @@ def test_an_object_that_is_called_twice_is_held_likewise():
     for way, said in (
         (by_size, "called again with other numbers of the same sizes.*the result of the call before"),
         (into_a_buffer, "^double, looked at after another call.*the result of the call after it"),
+        (with_gradients_alone, r"^double, under torch\.no_grad, looked at after another call"),
     ):
         with pytest.raises(AssertionError, match=f"(?s){said}"):
             hold_object(way)

@@ -454,8 +454,7 @@ def test_nobody_reads_what_others_handed_in_where_a_cage_may_read(tmp_path, in_v
         config.write(f"\nc.Exchange.root = {str(exchange)!r}\n")
     notebook = here.right()
     cell_of(notebook, "answer-batch_mean")["source"] += "".join(
-        f"\ntry:\n    open({str(path)!r})\nexcept OSError:\n    pass\nelse:\n    batch_mean = None\n"
-        for path in paths
+        f"\ntry:\n    open({str(path)!r})\nexcept OSError:\n    pass\nelse:\n    batch_mean = None\n" for path in paths
     )
     here.hand_in("ann", notebook)
     here.nbgrader("autograde", ID, "--student", "ann")
