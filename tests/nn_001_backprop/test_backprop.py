@@ -102,7 +102,8 @@ def test_numeric_gradient_calls(attempt, draw, shape):
 def test_numeric_gradient_elsewhere(attempt, reference, draw):
     """Each call takes its own numbers, whatever came before in the same sizes."""
     asked = [(*cubic(draw, (2, 3)), {"h": 0.3}) for _ in range(2)]
-    hold_again(attempt, reference, drivers.numeric, *asked, of="numeric_gradient at x of shape (2, 3)", views=False)
+    of = "numeric_gradient at x of shape (2, 3)"
+    hold_again(attempt, reference, drivers.numeric_alone, *asked, of=of, views=False)
 
 
 # --- activation_backward ----------------------------------------------------------------------------------------------
@@ -1516,7 +1517,7 @@ def test_jacobian_of_another_function(attempt, reference, draw, mode):
     hold_again(
         attempt,
         reference,
-        drivers.derivatives,
+        drivers.jacobian_alone,
         *asked,
         of=f"jacobian of (x·y, exp(x)) and of (x², exp(x)), {mode}",
         views=False,
