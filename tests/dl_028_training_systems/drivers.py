@@ -484,7 +484,8 @@ def moved(module, pieces, common, steps, counts):
         def load(rank):
             store = module.ShardedCheckpoint(folder)
             with Meter() as meter:
-                told = store.load()
+                store.load()
+            told = store.load()
             first = store.load(steps[0])
             owned = all(
                 piece.untyped_storage().nbytes() <= piece.nbytes + 64 and not piece.requires_grad
@@ -493,6 +494,7 @@ def moved(module, pieces, common, steps, counts):
             for piece in told["sharded"].values():
                 piece.zero_()
             again = store.load()
+            apart = not any(map(torch.count_nonzero, told["sharded"].values()))  # they are as they were left
             return {
                 "step": told["step"],
                 "common": told["common"],
@@ -500,6 +502,7 @@ def moved(module, pieces, common, steps, counts):
                 "dtypes": {name: str(piece.dtype) for name, piece in again["sharded"].items()},
                 "sent": sum(meter.cost.sent.values()),
                 "owned": owned,
+                "apart": apart,
                 "first": (first["step"], first["common"]),
                 "latest": store.latest(),
             }

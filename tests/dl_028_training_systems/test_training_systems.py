@@ -567,6 +567,9 @@ def hold_moved(attempt, pieces, common, steps, counts):
                 agree(told["dtypes"][name], str(pieces[0][name].dtype), of=f"the dtype of {name!r}: {of}")
             at_most(told["sent"], 1024, of=f"bytes handed over in load: {of}")
             assert told["owned"], f"{of}: a loaded piece holds more memory than its own, or requires a gradient"
+            assert told["apart"], (
+                f"{of}: the next load wrote to a piece of the one before: a piece has memory of its own"
+            )
 
 
 @part("ShardedCheckpoint")
