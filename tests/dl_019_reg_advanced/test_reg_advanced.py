@@ -183,6 +183,37 @@ def test_branch_has_a_coin_for_each_example(attempt, draw):
         hold_rate(outcomes.count(outcome), count, p**gone * (1 - p) ** (3 - gone), what, looks=8)
 
 
+RARE = pytest.mark.parametrize("p", [0.001, 0.999], ids=str)
+"""Chances that a coin of few bits, a bound on p, or a batch that is never empty gets wrong."""
+
+
+@part("drop_path")
+@RARE
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rare_examples_of_a_large_batch(attempt, draw, dtype, p):
+    """Of a million examples one in a thousand is dropped, or kept, each with a coin of its own, whatever x's dtype."""
+    trials, n = 18_869, 53
+    got = attempt.run(
+        drivers.one, "drop_path", torch.ones(trials * n, 1, dtype=of_type(dtype)), p, seed=seed_from(draw)
+    )
+    dropped = got == 0
+    of = f"examples of a batch of {trials * n:,} in {dtype} dropped at p = {p}"
+    hold_rate(int(dropped.sum()), trials * n, p, of)
+    hold_independent(dropped.view(trials, n), p, of, lambda i: f"example {i} of each {n}")
+    agree(got, (~dropped / (1 - p)).to(got.dtype), of=f"drop_path of {trials * n:,} ones in {dtype}, p = {p}")
+
+
+@part("drop_path")
+@RARE
+def test_rare_examples_of_a_small_batch(attempt, draw, p):
+    """A batch may be kept, or dropped, as a whole: no example is saved or taken to avoid it."""
+    n = draw.pick((13, 19, 29))
+    got = attempt.run(drivers.several, "drop_path", torch.ones(n, 1), p, seed=seed_from(draw), count=1000)
+    hold_independent(
+        (got == 0).flatten(1), p, f"examples of a batch of {n} dropped at p = {p}", lambda i: f"example {i}"
+    )
+
+
 @part("drop_path")
 @pytest.mark.parametrize("options", [{"training": False}, {}], ids=["eval", "p=0"])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -704,7 +735,9 @@ def picture(dropped):
 
 @part("drop_block")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [(5, 7, 3), (7, 4, 2), (9, 4, 4), (6, 5, 1), (3, 8, 3)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(5, 7, 3), (7, 4, 2), (9, 4, 4), (6, 5, 1), (3, 8, 3), (9, 10, 6), (11, 7, 5), (6, 6, 6)], ids=str
+)
 def test_whole_blocks_are_dropped(attempt, draw, size, dtype):
     """What is 0 is a union of whole b x b blocks inside the map, odd b or even; the rest is scaled by one number."""
     h, w, b = size
@@ -778,7 +811,9 @@ def test_no_block_comes_again(attempt, draw, under):
 
 
 @part("drop_block")
-@pytest.mark.parametrize("size", [(5, 8, 3), (7, 4, 2), (4, 5, 1)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(5, 8, 3), (7, 4, 2), (4, 5, 1), (8, 8, 4), (7, 10, 5), (9, 6, 6), (6, 6, 6)], ids=str
+)
 def test_blocks_come_with_probability_gamma(attempt, draw, size):
     """Each pixel is dropped with 1 - (1 - gamma)^(corners that reach it), in each channel on its own."""
     h, w, b = size
@@ -806,6 +841,40 @@ def test_blocks_come_with_probability_gamma(attempt, draw, size):
     if (h - b + 1, w - b + 1) != (1, 1):
         ends = dropped[:, :, 0, 0] & dropped[:, :, -1, -1]  # no corner reaches both
         hold_rate(int(ends.sum()), 8000, gamma**2, "drop_block drops two opposite ends of a map at once")
+
+
+@part("drop_block")
+@RARE
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [((5, 10, 1), "float32"), ((5, 10, 1), "float16"), ((4, 5, 2), "float16"), ((4, 4, 4), "float32")],
+    ids=str,
+)
+def test_rare_blocks_of_a_large_batch(attempt, draw, size, dtype, p):
+    """At p = 0.001 corners are as rare as gamma says, at 0.999 as frequent, and all maps have their own."""
+    h, w, b = size
+    gamma = p / b**2 * h * w / ((h - b + 1) * (w - b + 1))
+    n, c = (20_011, 1) if b == 1 else (1_201, 50)  # of b = 1 each pixel has a coin
+    x = torch.ones(n, c, h, w, dtype=of_type(dtype))
+    got = attempt.run(drivers.one, "drop_block", x, p, b, seed=seed_from(draw))
+    dropped = got == 0
+    coins = dropped.view(n, -1) if b == 1 else dropped[..., 0, 0]  # a corner of the map, which one block reaches
+    of = f"{coins.numel():,} corners of maps {h} x {w} in {dtype} taken for a block, b = {b}, p = {p}"
+    hold_rate(int(coins.sum()), coins.numel(), gamma, of)
+    hold_independent(coins, gamma, of, lambda i: f"pixel {i} of a map" if b == 1 else f"channel {i}")
+    kept = ~dropped
+    want = (kept.double() * (kept.numel() / kept.sum().item())).to(got.dtype)
+    agree(got, want, of=f"drop_block of ones {tuple(x.shape)} in {dtype}, b = {b}, p = {p}")
+
+
+@part("drop_block")
+@RARE
+def test_rare_blocks_of_a_small_batch(attempt, draw, p):
+    """All maps of a batch may be kept, or dropped: no block is taken or left out to avoid it."""
+    x = torch.ones(5, 4, 2, 2)
+    got = attempt.run(drivers.several, "drop_block", x, p, 2, seed=seed_from(draw), count=1000)
+    gone = (got == 0).flatten(3).all(dim=3).flatten(1)
+    hold_independent(gone, p, f"maps 2 x 2 of (5, 4) dropped with b = 2, p = {p}", lambda i: f"map {i}")
 
 
 @part("drop_block")
@@ -967,30 +1036,34 @@ def test_pipeline_mixes_images_and_labels_alike(attempt, draw, way):
         {"prob": 0.7, "switch_prob": 0.0},
         {"prob": 0.7, "cutmix_alpha": 0.0, "switch_prob": 0.6},
         {"prob": 0.7, "mixup_alpha": 0.0, "switch_prob": 0.3},
+        {"prob": 0.001},
+        {"prob": 0.999, "switch_prob": 0.001},
+        {"switch_prob": 0.999},
     ],
     ids=str,
 )
 def test_pipeline_switches(attempt, draw, options):
     """A batch is mixed with probability prob, then cut with probability switch_prob, else blended: never both."""
-    count, (height, width) = 320, (5, 8)
+    n, (height, width) = 7, (5, 8)
+    count = 3000 if {0.001, 0.999} & set(options.values()) else 320
     chosen = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "prob": 1.0, "switch_prob": 0.5} | options
-    x = (1 + torch.arange(4.0)).square().view(4, 1, 1, 1).expand(4, 1, height, width).double()
+    x = (1 + torch.arange(float(n))).square().view(n, 1, 1, 1).expand(n, 1, height, width).double()
     images, _ = attempt.run(
-        drivers.several, "MixPipeline", x, torch.tensor([0, 1, 2, 3]), seed=seed_from(draw), count=count,
-        num_classes=4, **options,
+        drivers.several, "MixPipeline", x, torch.arange(n), seed=seed_from(draw), count=count,
+        num_classes=n, **options,
     )  # fmt: skip
     same, cut, blended = (int(kind.sum()) for kind in kinds_of(images, x))
     switch = (
         chosen["switch_prob"] if chosen["mixup_alpha"] and chosen["cutmix_alpha"] else float(chosen["cutmix_alpha"] > 0)
     )
     visible = sum(p for (a, b, c, d), p in box_law(height, width, 1.0).items() if b > a and d > c)
-    moved = 23 / 24  # not every example its own partner
+    moved = 1 - 1 / math.factorial(n)  # not every example its own partner
     cuts = chosen["prob"] * switch * visible * moved
     blends = chosen["prob"] * (1 - switch) * moved
-    shown = f"MixPipeline(4, {', '.join(f'{k}={v}' for k, v in options.items())})"
+    shown = f"MixPipeline({n}, {', '.join(f'{k}={v}' for k, v in options.items())})"
     hold_rate(cut, count, cuts, f"{shown} pastes a box")
     hold_rate(blended, count, blends, f"{shown} blends")
-    hold_rate(same, count, 1 - cuts - blends, f"{shown} changes nothing (one in 24 permutations moves nobody)")
+    hold_rate(same, count, 1 - cuts - blends, f"{shown} changes nothing (one of {n}! permutations moves nobody)")
 
 
 @part("MixPipeline")
