@@ -134,6 +134,9 @@ def beside(folder, refuse):
         return {"honest": rounds, "hostile": json.loads(pipe.read()), "uid": os.getuid()}
 
 
+OWN = f"victim{os.getpid()}"
+"""The name of a process to kill: of this run alone, for another may go on beside it. It is 15 bytes at most."""
+REST = f"left{os.getpid()}"
 VICTIM = """
 import ctypes, os, sys, time
 from grader.ranks import on_ranks
@@ -159,18 +162,21 @@ class RunningMean:
         return self.total / self.count
 """
 RANK = (
-    "def work(rank):\n            mark(b'victim%d' % rank)\n            time.sleep(1)\n"
-    "        self.count or on_ranks(sys.modules[__name__], 2, work, 20)"
+    f"def work(rank):\n            mark(b'{OWN}-%d' % rank)\n            time.sleep(4)\n"
+    "        self.count or on_ranks(sys.modules[__name__], 2, work, 60)"
 )
+# Each stays for so long that whoever looks for it finds it on a busy machine, too.
 VICTIMS = {
-    "a rank": (VICTIM.replace("ACT", RANK), "victim1"),
-    "the answerer": (VICTIM.replace("ACT", "mark(b'victim'); time.sleep(0 if self.count else 1)"), "victim"),
+    "a rank": (VICTIM.replace("ACT", RANK), f"{OWN}-1"),
+    "the answerer": (VICTIM.replace("ACT", f"mark(b'{OWN}'); time.sleep(0 if self.count else 4)"), OWN),
 }
 
 
 def killed(folder, refuse):
     """What becomes of right submissions one of whose processes somebody kills, once."""
     shutil.copytree(HERE / "house", folder / "house", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    facts = folder / "house" / "exercises" / ID / "exercise.toml"
+    facts.write_text(facts.read_text().replace("check_seconds = 2", "check_seconds = 60"))
     found = {}
     for name, (text, process) in VICTIMS.items():
         killer = os.fork()
@@ -182,7 +188,7 @@ def killed(folder, refuse):
     return {"found": found, "uid": os.getuid()}
 
 
-LEFT = "mark(b'left' if os.fork() == 0 else b'victim'); time.sleep(300)"
+LEFT = f"mark(b'{REST}' if os.fork() == 0 else b'{OWN}'); time.sleep(300)"
 
 
 def widowed(folder, refuse):
@@ -192,12 +198,12 @@ def widowed(folder, refuse):
     shutil.copytree(HERE / "house", folder / "house", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     killer = os.fork()
     if killer == 0:
-        _kill_one("victim", above=2)  # it is a child of the first process in the cage, and that one of the keeper
+        _kill_one(OWN, above=2)  # it is a child of the first process in the cage, and that one of the keeper
     judged(folder / "house", {"endless": VICTIM.replace("ACT", LEFT)}, jobs=1)
     os.kill(killer, signal.SIGKILL)
     killed = os.waitstatus_to_exitcode(os.waitpid(killer, 0)[1]) == 0
     ends = time.monotonic() + PATIENCE
-    while (left := [*_named("left"), *_named("victim")]) and time.monotonic() < ends:
+    while (left := [*_named(REST), *_named(OWN)]) and time.monotonic() < ends:
         time.sleep(0.02)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
