@@ -372,8 +372,8 @@ def zero_stages(module, stages):
 def sharded(module, cases):
     """cases: (weight, bias, xs, gs). One layer each, forward and backward, by rank, by case.
 
-    xs[rank], gs[rank]: input and gradient of the output. After that pass come two more, with x and 1 - x, in tensors
-    that are not contiguous: "later" tells of these two, "of all" of the three.
+    xs[rank], gs[rank]: input and gradient of the output. After that pass come two more, with x and 1 - x: "later"
+    tells of these two, "of all" of the three.
     """
 
     def one(rank, weight, bias, xs, gs):
@@ -392,9 +392,9 @@ def sharded(module, cases):
             y.backward(g)
         (shard,) = layer.parameters()
         once = shard.grad.clone()
-        both = [_turned(own).requires_grad_() for own in (x.detach(), 1 - x.detach())]
+        both = [own.requires_grad_() for own in (x.detach().clone(), 1 - x.detach())]
         for later in [layer(own) for own in both]:  # both forwards come first
-            later.backward(_turned(gs[rank]))
+            later.backward(gs[rank].clone())
         return {
             "y": y.detach(),
             "y without gradients": first,
@@ -412,11 +412,6 @@ def sharded(module, cases):
         }
 
     return on_ranks(module, len(cases[0][2]), lambda rank: [one(rank, *case) for case in cases])
-
-
-def _turned(x):
-    """The same numbers, with other strides."""
-    return x.mT.contiguous().mT if x.dim() > 1 else x.clone()
 
 
 def sharded_stack(module, weights, biases, x):

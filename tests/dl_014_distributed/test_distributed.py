@@ -592,7 +592,7 @@ def test_passes_are_those_of_a_linear_layer(attempt, draw, p):
             agree(said["x.grad"], gs[rank] @ weight, of=f"gradient of x: {of}")
             known = {"the sum over the ranks": summed[rank]}
             agree(said["shard.grad"], padded(d_weight, d_bias, p)[rank], of=f"shard.grad: {of}", known=known)
-            later = f"two forwards, then their backwards, no tensor contiguous: {of}"
+            later = f"two forwards, then their backwards: {of}"
             agree(said["later x.grad"], [gs[rank] @ weight] * 2, of=f"gradients of x: {later}")
             total = padded(all_weight, all_bias, p)[rank]
             agree(said["shard.grad of all"], total, of=f"shard.grad, added to that of a pass before: {later}")
