@@ -216,6 +216,14 @@ PRODUCTS = {
     "F.conv2d": lambda a, b: F.conv2d(a[None, None], b[None, None, :2, :2]),
     "F.conv3d": lambda a, b: F.conv3d(a[None, None, None], b[None, None, None, :2, :2]),
     "F.scaled_dot_product_attention": lambda a, b: F.scaled_dot_product_attention(a[None], b.T[None], b.T[None]),
+    "F.scaled_dot_product_attention with a mask": lambda a, b: F.scaled_dot_product_attention(
+        a[None], b.T[None], b.T[None], a[None, :, : b.shape[1]]
+    ),
+    "F.scaled_dot_product_attention, the mask by keyword": lambda a, b: F.scaled_dot_product_attention(
+        a[None], b.T[None], b.T[None], attn_mask=a[None, :, : b.shape[1]]
+    ),
+    "a @ b without gradients": torch.no_grad()(lambda a, b: a @ b),
+    "a @ b of parameters": lambda a, b: (nn.Parameter(a) @ nn.Parameter(b)).detach(),
 }
 
 SUMS = {
@@ -248,6 +256,9 @@ SUMS = {
     "torch.cumprod": lambda x: torch.cumprod(x, 1),
     "x.var()": lambda x: x.var(),
     "torch.std": lambda x: torch.std(x, dim=1),
+    "x.sum() without gradients": torch.no_grad()(lambda x: x.sum()),
+    "x.sum() of a parameter": lambda x: nn.Parameter(x).sum().detach(),
+    "torch.pow with a float64 exponent": lambda x: torch.pow(x, torch.tensor(3.0, dtype=torch.float64)),
 }
 
 OTHERS = {
@@ -261,6 +272,36 @@ OTHERS = {
     "x.clone().exp_()": lambda x, y: x.clone().exp_(),
     "x.double()": lambda x, y: x.double(),
     "torch.where": lambda x, y: torch.where(x > 0, x, y),
+    # products that are not in LOWER
+    "torch.dot": lambda x, y: torch.dot(x[0], x[1]),
+    "torch.inner": lambda x, y: torch.inner(x, x),
+    "torch.outer": lambda x, y: torch.outer(x[0], x[1]),
+    "torch.addmv": lambda x, y: torch.addmv(x[:, 0], x, x[0]),
+    "torch.addr": lambda x, y: torch.addr(x[:3, :3], x[0, :3], x[1, :3]),
+    "torch.tensordot": lambda x, y: torch.tensordot(x, x.T, 1),
+    "torch.linalg.multi_dot": lambda x, y: torch.linalg.multi_dot([x, x.T, x]),
+    "F.conv_transpose1d": lambda x, y: F.conv_transpose1d(x[None], x[:, :1, None]),
+    "F.prelu": lambda x, y: F.prelu(x, x[0, :1].abs()),
+    # functions that are not in FLOAT32, some of which torch's own autocast runs in float32
+    "F.batch_norm": lambda x, y: F.batch_norm(x, None, None, training=True),
+    "F.rms_norm": lambda x, y: F.rms_norm(x, x.shape[-1:]),
+    "F.l1_loss": lambda x, y: F.l1_loss(x, x.flip(0)),
+    "F.smooth_l1_loss": lambda x, y: F.smooth_l1_loss(x, x.flip(0)),
+    "F.binary_cross_entropy_with_logits": lambda x, y: F.binary_cross_entropy_with_logits(x, x.sigmoid()),
+    "F.cosine_similarity": lambda x, y: F.cosine_similarity(x, x.flip(0)),
+    "F.softplus": lambda x, y: F.softplus(x),
+    "F.silu": lambda x, y: F.silu(x),
+    "torch.dist": lambda x, y: torch.dist(x, x.flip(0)),
+    "torch.atan2": lambda x, y: torch.atan2(x, y),
+    "x / y": lambda x, y: x / y,
+    "2 / x": lambda x, y: 2 / x,
+    "x - y": lambda x, y: x - y,
+    "x.square()": lambda x, y: x.square(),
+    "x.amax(0)": lambda x, y: x.amax(0),
+    **{
+        f"torch.{name}": lambda x, y, name=name: getattr(torch, name)(x.abs() / 4)
+        for name in ("sqrt", "tanh", "sigmoid", "log2", "log10", "expm1", "reciprocal", "tan", "cosh", "erfinv", "acos")
+    },
 }
 
 UNTOUCHED = {
@@ -370,9 +411,18 @@ def masters(module, values, dtype, frozen=()):
     """What a model and its masters are right after construction."""
     model = _Bag(values, frozen)
     before = list(model.parameters())
-    made = []
+    gradients = [None if i in frozen else torch.ones_like(p) for i, p in enumerate(before)]
+    for p, gradient in zip(before, gradients, strict=True):
+        p.grad = gradient
+    made, found = [], []
+    make = _maker("SGD", {"lr": 0.1}, made)
+
+    def make_optimizer(given):
+        found.extend(p.dtype for p in before)
+        return make(given)
+
     options = {} if dtype is None else {"dtype": dtype}
-    optimizer = module.MasterWeightOptimizer(model, _maker("SGD", {"lr": 0.1}, made), **options)
+    optimizer = module.MasterWeightOptimizer(model, make_optimizer, **options)
     after = list(model.parameters())
     return {
         "masters": list(optimizer.masters),
@@ -384,6 +434,8 @@ def masters(module, values, dtype, frozen=()):
         "given": all(a is b for a, b in zip(made[0], optimizer.masters, strict=True)),
         "optimizer": made[1] is optimizer.optimizer,
         "buffers": [model.running, model.count],
+        "found": found,
+        "same_gradients": [p.grad is g for p, g in zip(after, gradients, strict=True)],
         "alone": all(m.data_ptr() != p.data_ptr() for m, p in zip(optimizer.masters, after, strict=True)),
     }
 
@@ -394,8 +446,33 @@ def refused_masters(module, values):
     return {"raised": raised, "weights": list(model.parameters())}
 
 
-def train_masters(module, values, dtype, name, options, gradients, **step):
-    """A step for each list of gradients (None: no gradient); masters and weights after each."""
+def tied_masters(module, value):
+    """How many masters a model has that holds one weight twice and another once, and its weights after a step."""
+    model = _Bag([value, value, value])
+    model.weights[1] = model.weights[0]
+    optimizer = module.MasterWeightOptimizer(model, _maker("SGD", {"lr": 1.0}))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    return {"count": len(optimizer.masters), "weights": list(model.weights)}
+
+
+def changed_masters(module, values):
+    """The weights after a step without any gradient, before which each master was doubled."""
+    model = _Bag(values)
+    optimizer = module.MasterWeightOptimizer(model, _maker("SGD", {"lr": 1.0}))
+    with torch.no_grad():
+        for master in optimizer.masters:
+            master.mul_(2)
+    optimizer.step()
+    return list(model.parameters())
+
+
+def train_masters(module, values, dtype, name, options, gradients, zero=False, **step):
+    """A step for each list of gradients (None: no gradient); masters and weights after each. zero: zero_grad after it.
+
+    In the end the weights are frozen: zero_grad drops their gradients all the same.
+    """
     model = _Bag(values)
     optimizer = module.MasterWeightOptimizer(model, _maker(name, options), dtype)
     trace = []
@@ -410,6 +487,11 @@ def train_masters(module, values, dtype, name, options, gradients, **step):
                 "gradients": [p.grad for p in model.parameters()],
             }
         )
+        if zero:
+            optimizer.zero_grad()
+    for p, g in zip(model.parameters(), gradients[-1], strict=True):
+        p.grad = g
+        p.requires_grad_(False)
     optimizer.zero_grad()
     return {"trace": trace, "zeroed": [p.grad is None for p in model.parameters()]}
 
@@ -420,7 +502,8 @@ def resume(module, values, others, dtype, name, options, before, after):
     state = None
     for start, lists in ((values, before + after), (others, after)):
         model = _Bag(start)
-        optimizer = module.MasterWeightOptimizer(model, _maker(name, options), dtype)
+        fresh = options if state is None else options | {"lr": 3 * options["lr"]}  # its rate comes with the state, too
+        optimizer = module.MasterWeightOptimizer(model, _maker(name, fresh), dtype)
         loaded = None
         if state is not None:
             optimizer.load_state_dict(state)
@@ -449,9 +532,11 @@ class _Net(nn.Module):
         self.first, self.bias, self.second = (nn.Parameter(w.clone()) for w in (first, bias, second))
         self.notes = []
         self.given = []
+        self.modes = []
 
     def forward(self, x):
         self.given.append(x.dtype)
+        self.modes.append(self.training)
         hidden = F.linear(x, self.first, self.bias)
         out = F.linear(hidden.tanh(), self.second)
         self.notes.append([hidden.dtype, out.dtype])
@@ -481,10 +566,12 @@ def train_step(
         parameter.grad = gradient.clone()
     scaler = module.DynamicGradScaler(**dict(scaler))
     losses = []
+    targeted = []
     calls = []
 
     def loss_fn(outputs, targets):
         losses.append([outputs.dtype, (outputs[:1] @ outputs[:1].T).dtype])
+        targeted.append(targets.dtype)
         return (outputs - targets).square().mean()
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step) if schedule else None
@@ -505,10 +592,24 @@ def train_step(
         "inputs": model.given,
         "layers": model.notes,
         "losses": losses,
+        "targets": targeted,
+        "modes": [*model.modes, model.training],
         "scale": scaler.get_scale(),
         "rate": [group["lr"] for group in optimizer.param_groups],
         "steps": len(calls),
     }
+
+
+def step_beside_the_model(module, weight, batch):
+    """A step whose optimizer holds a weight outside of the model, with an old gradient; the norm, and that weight."""
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data = weight.clone()
+    outside = nn.Parameter(torch.ones(1))
+    outside.grad = torch.full((1,), 512.0)
+    optimizer = torch.optim.SGD([{"params": model.parameters()}, {"params": [outside]}], lr=1.0)
+    scaler = module.DynamicGradScaler(init_scale=2.0)
+    result = module.amp_train_step(model, lambda y, t: (y - t).sum(), [batch], optimizer, scaler, max_norm=math.inf)
+    return {"norm": result["grad_norm"], "outside": outside.detach()}
 
 
 # --- fp8

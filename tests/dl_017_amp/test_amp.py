@@ -844,6 +844,8 @@ def test_masters_are_copied_before_the_cast(attempt, draw, dtype):
     assert all(got["same_objects"]), "the model's Parameter objects were replaced: change their data"
     agree(got["requires_grad"], [True, False, True], of="requires_grad of the masters, the second weight frozen")
     agree(got["weights_require_grad"], [True, False, True], of="requires_grad of the weights, the second one frozen")
+    assert got["found"] == [torch.float32] * 3, f"make_optimizer found {got['found']} weights: cast them after it"
+    assert all(got["same_gradients"]), "a weight's gradient was replaced: only the data of the weights changes"
     assert got["given"], "make_optimizer did not get the masters, in their order"
     assert got["optimizer"], "optimizer is not what make_optimizer returned"
     agree(got["buffers"], [torch.full((3,), 0.1), torch.tensor(7)], of="the model's buffers")
@@ -871,11 +873,11 @@ def test_small_updates_add_up(attempt, dtype):
     ("name", "options"), [("SGD", {"lr": 0.03, "momentum": 0.9}), ("Adam", {"lr": 0.01})], ids=["SGD", "Adam"]
 )
 def test_masters_train_as_float32_would(attempt, draw, dtype, name, options):
-    """Masters go where a float32 optimizer with the widened gradients goes; the weights are the masters, rounded."""
+    """Masters go where a float32 optimizer with the widened gradients goes, zero_grad after each step or not."""
     kind = of_type(dtype)
     values = float32s(draw)
     gradients = [[g.to(kind) for g in float32s(draw)] for _ in range(5)]
-    got = attempt.run(drivers.train_masters, values, kind, name, options, gradients)
+    got = attempt.run(drivers.train_masters, values, kind, name, options, gradients, zero=True)
     leaves = [v.clone() for v in values]
     oracle = getattr(torch.optim, name)(leaves, **options)
     for i, given in enumerate(gradients):
@@ -931,6 +933,26 @@ def test_missing_gradient_moves_no_master(attempt, draw):
     want = got[0]["masters"][2] - 0.5 * (0.9 * first[2].float() + second[2].float())
     agree(got[1]["masters"][2], want, of="a master whose weight has one")
     agree(got[1]["gradients"][1] is None, True, of="whether the missing gradient is still missing")
+
+
+@part("MasterWeightOptimizer")
+def test_a_shared_weight_has_one_master(attempt, draw):
+    """The masters follow model.parameters(), where a weight that two places hold stands once."""
+    value = draw.normal(3, 5, dtype=torch.float32)
+    got = attempt.run(drivers.tied_masters, value)
+    agree(got["count"], 2, of="how many masters a model of two weights has, one of which is held twice")
+    want = [(value - 1).bfloat16()] * 3
+    agree(got["weights"], want, of="weights, one of them held twice, after a step with gradients of 1", tol=1e-6)
+
+
+@part("MasterWeightOptimizer")
+def test_every_master_is_copied(attempt, draw):
+    """step copies each master into the model, also where there was no gradient."""
+    values = float32s(draw)
+    want = [(2 * v).bfloat16() for v in values]
+    got = attempt.run(drivers.changed_masters, values)
+    known = {"weights with a gradient only": [v.bfloat16() for v in values]}
+    agree(got, want, of="weights after a step without gradients, the masters doubled before", known=known, tol=1e-6)
 
 
 @part("MasterWeightOptimizer")
@@ -1049,6 +1071,39 @@ def test_forward_in_half_and_loss_in_float32(attempt, draw, dtype):
 
 
 @part("amp_train_step")
+@pytest.mark.parametrize("training", [True, False], ids=["train mode", "eval mode"])
+def test_targets_and_mode_are_left_alone(attempt, draw, training):
+    """loss_fn gets the targets as they are, whole numbers too, and the model stays in the mode it is in."""
+    weights, batches = step_inputs(draw, 2)
+    batches = [(inputs, targets.long()) for inputs, targets in batches]
+    got = attempt.run(drivers.train_step, weights, batches, max_norm=1.0, training=training)
+    assert got["targets"] == [torch.int64] * 2, f"loss_fn got {got['targets']} targets, the batches hold int64"
+    agree(got["modes"], [training] * 3, of="model.training, in both runs of the model and after the step")
+
+
+@part("amp_train_step")
+def test_loss_beyond_float32_is_no_skip(attempt, draw):
+    """Whether the step was taken is the scaler's word: a loss and a norm may be Inf where no gradient is."""
+    weights, batches = step_inputs(draw, 2)
+    batches = [(inputs, torch.full_like(targets, 1e25)) for inputs, targets in batches]
+    got = attempt.run(drivers.train_step, weights, batches, scaler={"init_scale": 8.0}, max_norm=1.0)
+    of = "where targets are 1e25, so that gradients are finite, and the loss is not"
+    agree(got["stepped"], [True], of=f"what is reported as stepped {of}")
+    agree([got["steps"], got["scale"]], [1, 8.0], of=f"calls of optimizer.step() and S {of}")
+    agree(got["rate"], [0.25, 0.125], of=f"the learning rates after the scheduler's step {of}")
+    agree(got["result"]["loss"], INF, of=f"the reported loss {of}")
+
+
+@part("amp_train_step")
+def test_old_gradients_of_the_optimizer_are_dropped(attempt):
+    """The optimizer may hold a weight that is not the model's: its old gradient is dropped, too."""
+    batch = (torch.tensor([[3.0]]), torch.tensor([[0.0]]))
+    got = attempt.run(drivers.step_beside_the_model, torch.ones(1, 1), batch)
+    agree(got["norm"], 3.0, of="the gradient norm beside an old gradient of a weight outside of the model")
+    agree(got["outside"], torch.ones(1), of="a weight outside of the model, which has an old gradient only")
+
+
+@part("amp_train_step")
 def test_old_gradients_are_dropped(attempt, draw):
     """What stood in .grad before does not count."""
     weights, batches = step_inputs(draw, 2)
@@ -1124,6 +1179,8 @@ def test_skipped_step_reports_its_loss(attempt, draw):
     of = "in float16 with S = 2^30"
     agree(got["stepped"], [False], of=f"whether the step was taken {of}")
     agree(got["result"]["loss"], loss, of=f"the reported loss {of}", tol=2e-2)
+    norm = got["result"]["grad_norm"]
+    assert not math.isfinite(norm), f"grad_norm {of} is {norm}, of gradients with an Inf"
     agree(got["weights"], weights, of=f"weights after a step {of}", tol=1e-7)
     agree(got["scale"], 2.0**29, of=f"S after a step {of}")
 
