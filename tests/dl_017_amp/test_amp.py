@@ -65,6 +65,7 @@ def test_formats_that_have_a_name(attempt, name):
     want = dict(zip(KEYS, numbers, strict=True))
     agree(got, want, of=f"float_format({e}, {m}), {name}", known={k: want | v for k, v in wrong_max.items()})
     assert got == want, f"float_format({e}, {m}): expected {want}, got {got}; all four are exact in Python floats"
+    assert all(isinstance(v, float) for v in got.values()), f"float_format({e}, {m}) gives {got}: not Python floats"
 
 
 @part("float_format")
@@ -171,6 +172,18 @@ def test_rounding_with_noise(attempt, draw):
     agree(as_bits(got), as_bits(want), axes="i j", of=f"bits of {of}", known={"nearest even": as_bits(nearest)})
     again = attempt.round_to_bfloat16(x.T, noise=noise.T)
     agree(as_bits(again), as_bits(want).T, axes="j i", of="bits of transposed numbers rounded with transposed noise")
+
+
+@part("round_to_bfloat16")
+@pytest.mark.parametrize("noise", [0, 65_535])
+def test_rounding_with_noise_at_its_ends(attempt, noise):
+    """Noise of 0 everywhere cuts, as any noise does, and 65,535 moves what is above a bfloat16 by its last bit."""
+    x = torch.tensor([1 + 2**-23, 1 + 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-23, -1 - 2**-8, 1.0])
+    given = torch.full((6,), noise, dtype=torch.int32)
+    known = {"nearest even": x.bfloat16().float()}
+    want = cut(x, noise)
+    of = f"1 + 2^-23, 1 + 2^-8 and others rounded with noise of {noise}"
+    agree(attempt.round_to_bfloat16(x, given), want, axes="i", of=of, known=known, tol=1e-9)
 
 
 @part("round_to_bfloat16")
@@ -286,6 +299,14 @@ def test_underflow_after_scaling(attempt, draw, scale):
 
 
 @part("underflow_fraction")
+def test_underflow_in_float32_is_loss_too(attempt):
+    """An entry that is not 0 counts, also where its product with scale is 0 in float32 already."""
+    got = attempt.underflow_fraction([torch.tensor([2.0**-140, -(2.0**-140), 1.0, 0.0])], scale=2.0**-20)
+    known = {"entries whose product is 0 not counted": 0.0}
+    agree(got, 2 / 3, of="share of [2^-140, -2^-140, 1, 0] at scale 2^-20", known=known, tol=SHARE)
+
+
+@part("underflow_fraction")
 def test_underflow_where_little_counts(attempt):
     """NaN and Inf are entries that are not lost; with no entry other than 0 the share is 0.0; a generator will do."""
     special = torch.tensor([NAN, INF, -INF, 1e-9, 0.0, 1.0])
@@ -313,7 +334,16 @@ def largest_scale(largest, limit, headroom):
 @pytest.mark.parametrize("dtype", LARGEST)
 def test_loss_scale_leaves_headroom(attempt, draw, dtype):
     """S is the largest power of two with max|g| · S · headroom within dtype, over all gradients, below 1 too."""
-    for size, headroom in ((1e-6, 8.0), (1.0, 3.0), (1e4, 1.0), (1e5, 8.0), (1e-3, 0.7), (1e-3, 1000.0)):
+    for size, headroom in (
+        (1e-6, 8.0),
+        (1.0, 3.0),
+        (1e4, 1.0),
+        (1e5, 8.0),
+        (1e-3, 0.7),
+        (1e-3, 1000.0),
+        (1e30, 8.0),
+        (1e-30, 8.0),
+    ):
         gradients = [size * draw.normal(3, 5, dtype=torch.float32), None, size * draw.normal(7, dtype=torch.float32)]
         gradients.append(torch.zeros(0))
         gradients[draw.random.choice([0, 2])].view(-1)[2] = draw.random.choice([-6, 6]) * size
@@ -1278,6 +1308,30 @@ def test_half_input_is_scaled_in_float32(attempt, draw, dtype, given):
 
 
 @part("fp8_scaled_matmul")
+@pytest.mark.parametrize("dtype", FLOAT8)
+def test_scale_follows_every_magnitude(attempt, dtype):
+    """From 2^-90 to 2^100 every amax counts, and with a window of 1 the last call alone."""
+    amaxes = [2.0**-90, 2.0**100, 2.0**-20, 2.0**-90]
+    tensors = [a * torch.tensor([[1.0, -0.5]]) for a in amaxes]
+    got = attempt.run(drivers.quantize, [*tensors, tensors[-1]], {"dtype": of_type(dtype), "window": 1})
+    for at, a in zip(got, amaxes, strict=False):
+        agree(at["scale"], LARGEST[dtype] / a, of=f"scale of {dtype} after an amax of {a}, window 1")
+        agree(at["history"], [a], of=f"history after an amax of {a}, window 1")
+    want = as_float8(tensors[-1], LARGEST[dtype] * 2.0**90, dtype)
+    agree(got[-1]["q"], want, of=f"[2^-90, -2^-91] in {dtype}, scaled by what came before", tol=1e-9)
+
+
+@part("fp8_scaled_matmul")
+@pytest.mark.parametrize(("M", "K", "N"), [(5, 5, 5), (3, 0, 5), (0, 3, 2)])
+def test_product_of_any_sizes(attempt, draw, M, K, N):
+    """Square factors are not turned, and where a size is 0 the product is empty or 0."""
+    a, b = draw.uniform(M, K, dtype=torch.float32), draw.uniform(K, N, dtype=torch.float32)
+    got = attempt.run(drivers.fp8_matmul, [(a, b)], {}, {})
+    want = as_float8(a, 1.0, FLOAT8[0]) @ as_float8(b, 1.0, FLOAT8[0])
+    agree(got["products"][0], want, axes="M N", of=f"product of ({M}, {K}) and ({K}, {N})", tol=1e-5)
+
+
+@part("fp8_scaled_matmul")
 def test_sixteen_calls_are_remembered(attempt):
     """The default window is 16."""
     amaxes = [7.0, *([1.75] * 17)]
@@ -1349,7 +1403,10 @@ def test_two_tensors_of_one_size_are_quantized(attempt, reference, draw):
 @part("pad_for_tensor_cores")
 @pytest.mark.parametrize(
     ("dtype", "multiple"),
-    [("float64", 2), ("float32", 4), ("float16", 8), ("bfloat16", 8), ("int8", 16), ("float8_e4m3fn", 16)],
+    [
+        *(("float64", 2), ("float32", 4), ("float16", 8), ("bfloat16", 8), ("float8_e4m3fn", 16)),
+        *(("int64", 2), ("int32", 4), ("int8", 16), ("bool", 16)),
+    ],
 )
 def test_sizes_are_rounded_up_to_16_bytes(attempt, dtype, multiple):
     """Every size from 0 to 70 goes up to the next multiple of 16 bytes; 0 stays 0."""
@@ -1413,11 +1470,23 @@ def test_nothing_to_pad_copies_nothing(attempt, draw, axes, multiple):
 
 
 @part("pad_for_tensor_cores")
+def test_numbers_are_kept_bit_for_bit(attempt):
+    """NaN, Inf and -0.0 stay what they are, and an empty tensor keeps its dtype."""
+    x = torch.tensor([[INF, -INF, NAN, -0.0, 1.0]])
+    got = attempt.pad_for_tensor_cores(x, (1,))
+    agree(got, torch.cat([x, torch.zeros(1, 3)], 1), of="[Inf, -Inf, NaN, -0, 1], padded", tol=1e-9)
+    agree(got[0, 3].signbit(), torch.tensor(True), of="the sign bit of -0.0, padded")
+    empty = attempt.pad_for_tensor_cores(torch.zeros(0, 3, dtype=torch.float16), (1, 0))
+    agree(empty, torch.zeros(0, 8, dtype=torch.float16), of="an empty float16 tensor (0, 3), padded along both axes")
+
+
+@part("pad_for_tensor_cores")
+@pytest.mark.parametrize("axes", [(0,), ()], ids=str)
 @pytest.mark.parametrize("multiple", [0, -8])
-def test_multiple_below_one_is_refused(attempt, multiple):
-    """multiple < 1 is a ValueError."""
-    with refusal(ValueError, of=f"padding to a multiple of {multiple}"):
-        attempt.pad_for_tensor_cores(torch.ones(3, 5), (0,), multiple)
+def test_multiple_below_one_is_refused(attempt, multiple, axes):
+    """multiple < 1 is a ValueError, whatever the axes."""
+    with refusal(ValueError, of=f"padding to a multiple of {multiple} along {axes}"):
+        attempt.pad_for_tensor_cores(torch.ones(3, 5), axes, multiple)
 
 
 @part("pad_for_tensor_cores")
