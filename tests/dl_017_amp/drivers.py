@@ -104,6 +104,9 @@ def protocol(module, values, gradients, scale, script):
         if verb == "gradients":
             for p, g in zip(parameters[which], gradients[which], strict=True):
                 p.grad = g * (scaler.get_scale() / scale)
+        elif verb == "clean":  # Inf and NaN made 0
+            for p in parameters[which]:
+                p.grad.nan_to_num_(0.0, 0.0, 0.0)
         elif verb == "halve":  # what a clip would do
             for p in parameters[which]:
                 p.grad.mul_(0.5)
@@ -154,6 +157,17 @@ def skipped(module, values, gradients, bad, scale, explicit):
     return seen
 
 
+def few_gradients(module, gradients, frozen):
+    """What step returns and S after an iteration, and the gradients (None: none; some weights are frozen)."""
+    parameters = _parameters([torch.zeros(3) if g is None else torch.zeros_like(g) for g in gradients], gradients)
+    for i in frozen:
+        parameters[i].requires_grad_(False)
+    scaler = module.DynamicGradScaler(init_scale=8.0, growth_interval=1)
+    stepped = scaler.step(_sgd(parameters))
+    scaler.update()
+    return {"stepped": stepped, "scale": scaler.get_scale(), "gradients": [p.grad for p in parameters]}
+
+
 def trajectories(module, cases):
     """(scale, tracker) after each update; a case is (options of the scaler, state to load or None, [bad, bad, ...])."""
     made = []
@@ -196,6 +210,12 @@ def refused_scalers(module, cases):
 
 # --- mini_autocast
 
+
+def _without_gradients(call, *inputs):
+    with torch.no_grad():
+        return call(*inputs)
+
+
 PRODUCTS = {
     "a @ b": lambda a, b: a @ b,
     "torch.matmul(a, b)": torch.matmul,
@@ -222,7 +242,7 @@ PRODUCTS = {
     "F.scaled_dot_product_attention, the mask by keyword": lambda a, b: F.scaled_dot_product_attention(
         a[None], b.T[None], b.T[None], attn_mask=a[None, :, : b.shape[1]]
     ),
-    "a @ b without gradients": torch.no_grad()(lambda a, b: a @ b),
+    "a @ b without gradients": lambda a, b: _without_gradients(torch.matmul, a, b),
     "a @ b of parameters": lambda a, b: (nn.Parameter(a) @ nn.Parameter(b)).detach(),
 }
 
@@ -256,7 +276,7 @@ SUMS = {
     "torch.cumprod": lambda x: torch.cumprod(x, 1),
     "x.var()": lambda x: x.var(),
     "torch.std": lambda x: torch.std(x, dim=1),
-    "x.sum() without gradients": torch.no_grad()(lambda x: x.sum()),
+    "x.sum() without gradients": lambda x: _without_gradients(torch.sum, x),
     "x.sum() of a parameter": lambda x: nn.Parameter(x).sum().detach(),
     "torch.pow with a float64 exponent": lambda x: torch.pow(x, torch.tensor(3.0, dtype=torch.float64)),
 }
@@ -601,14 +621,18 @@ def train_step(
 
 
 def step_beside_the_model(module, weight, batch):
-    """A step whose optimizer holds a weight outside of the model, with an old gradient; the norm, and that weight."""
+    """A step whose optimizer holds a weight of the loss, with an old gradient; the norm, and that weight."""
     model = nn.Linear(1, 1, bias=False)
     model.weight.data = weight.clone()
     outside = nn.Parameter(torch.ones(1))
     outside.grad = torch.full((1,), 512.0)
     optimizer = torch.optim.SGD([{"params": model.parameters()}, {"params": [outside]}], lr=1.0)
     scaler = module.DynamicGradScaler(init_scale=2.0)
-    result = module.amp_train_step(model, lambda y, t: (y - t).sum(), [batch], optimizer, scaler, max_norm=math.inf)
+
+    def loss_fn(outputs, targets):
+        return (outputs - targets).sum() + 4 * outside.sum()
+
+    result = module.amp_train_step(model, loss_fn, [batch], optimizer, scaler, max_norm=math.inf)
     return {"norm": result["grad_norm"], "outside": outside.detach()}
 
 

@@ -401,7 +401,7 @@ def test_loss_scale_refuses_no_headroom(attempt, headroom):
 )
 def test_bytes_of_each_recipe(attempt, draw, recipe, parameter, activation):
     """Each recipe's bytes a parameter and bytes an activation add up, in whole numbers."""
-    for p, a in ((1, 0), (0, 1), (1_500_000_007, draw.random.randrange(10**9))):
+    for p, a in ((1, 0), (0, 1), (10**17 + 1, 1), (1_500_000_007, draw.random.randrange(10**9))):
         want = p * parameter + a * activation
         known = {
             "forgetting the moments": want - p * (4 if recipe == "bfloat16" else 8),
@@ -542,6 +542,37 @@ def test_update_needs_an_iteration(attempt, draw):
     assert not trace[2]["raised"], "update after unscale_ without step raised an exception"
     assert "RuntimeError" in trace[3]["raised"], "the second update in a row did not raise RuntimeError"
     agree([at["scale"] for at in trace], [64.0] * 4, of="S through refused and granted updates")
+    agree([int(at["count"]) for at in trace], [0, 0, 1, 1], of="_growth_tracker through refused and granted updates")
+
+
+@part("DynamicGradScaler")
+@pytest.mark.parametrize("given", ["none", "empty", "frozen"])
+def test_few_gradients_are_no_inf(attempt, given):
+    """Without any gradient, or with an empty one, the step is taken and counts; a frozen weight's is divided, too."""
+    gradients = {"none": [None, None], "empty": [torch.zeros(0, 3)], "frozen": [torch.full((3,), 16.0)]}[given]
+    got = attempt.run(drivers.few_gradients, gradients, [0] if given == "frozen" else [])
+    of = f"an iteration with these gradients: {given}"
+    agree(got["stepped"], True, of=f"what step returns in {of}")
+    agree(got["scale"], 16.0, of=f"S, growing after each good iteration from 8 on, after {of}")
+    agree(got["gradients"], [None if g is None else g / 8 for g in gradients], of=f"gradients after {of}")
+
+
+@part("DynamicGradScaler")
+def test_an_inf_that_was_found_counts(attempt, draw):
+    """What unscale_ found holds: a gradient that is made finite between unscale_ and step is skipped all the same."""
+    gradients = [[draw.normal(3, 5), draw.normal(2)], [draw.normal(7)]]
+    gradients[0][0][1, 2] = INF
+    trace, _, values = play(attempt, draw, [("unscale_", 0), ("clean", 0), ("step", 0), ("update", None)], gradients)
+    assert trace[2]["returned"] is False, "step was taken though unscale_ had found an Inf"
+    agree(trace[2]["values"][0], values[0], of="weights of an optimizer whose Inf was zeroed after unscale_")
+    agree(trace[3]["scale"], 32.0, of="S after an iteration whose Inf was zeroed after unscale_")
+
+
+@part("DynamicGradScaler")
+def test_scale_falls_as_far_as_it_must(attempt):
+    """S backs off at each Inf, below 1 too and without end."""
+    [trace] = attempt.run(drivers.trajectories, [({"init_scale": 4.0}, None, [1] * 40)])
+    agree([s for s, _ in trace], [4.0 / 2**n for n in range(1, 41)], of="S after each of 40 Infs from 4 on", tol=1e-9)
 
 
 @part("DynamicGradScaler")
@@ -691,24 +722,24 @@ def test_scale_never_leaves_float32(attempt):
 @part("DynamicGradScaler")
 def test_state_dict_carries_everything(attempt, draw):
     """A state dict is a snapshot of five plain numbers; loaded into any scaler, everything goes on from there."""
-    state = {"scale": 96.0, "growth_factor": 3.0, "backoff_factor": 0.25, "growth_interval": 5, "_growth_tracker": 3}
+    state = {"scale": 96.5, "growth_factor": 3.0, "backoff_factor": 0.25, "growth_interval": 5, "_growth_tracker": 3}
     got = attempt.run(drivers.scaler_state, {"init_scale": 2.0}, state, {"growth_interval": 7})
     agree(got["first"], state, of="the state dict of a scaler that loaded one")
     agree(got["second"], state, of="the state dict of a scaler that loaded that scaler's")
-    agree(got["scale"], [96.0, 96.0], of="get_scale() of the two")
+    agree(got["scale"], [96.5, 96.5], of="get_scale() of the two")
     assert all(type(s) is float for s in got["scale"]), f"get_scale() gives {got['scale']}: not plain Python floats"
     plain = {key: type(value) in (int, float) for key, value in got["first"].items()}
     assert all(plain.values()), f"values of the state dict are no plain numbers: {[k for k in plain if not plain[k]]}"
     outcomes = [0, 0, 1, 0, 0, 0, 0, 0]
     [trace] = attempt.run(drivers.trajectories, [({}, state, outcomes)])
-    agree(trace, trajectory(outcomes, 96.0, 3.0, 0.25, 5, 3), of="[S, count] after a state dict was loaded")
+    agree(trace, trajectory(outcomes, 96.5, 3.0, 0.25, 5, 3), of="[S, count] after a state dict was loaded")
 
 
 @part("DynamicGradScaler")
 def test_bad_settings_are_refused(attempt):
     """Settings with which S could not adapt are a ValueError; those just inside are fine."""
     bad = [
-        *({"init_scale": s} for s in (0.0, -1.0)),
+        *({"init_scale": s} for s in (0.0, -1.0, NAN)),
         *({"growth_factor": f} for f in (1.0, 0.5)),
         *({"backoff_factor": f} for f in (1.0, 1.5, 0.0, -0.5)),
         *({"growth_interval": n} for n in (0, -3)),
@@ -1129,8 +1160,8 @@ def test_old_gradients_of_the_optimizer_are_dropped(attempt):
     """The optimizer may hold a weight that is not the model's: its old gradient is dropped, too."""
     batch = (torch.tensor([[3.0]]), torch.tensor([[0.0]]))
     got = attempt.run(drivers.step_beside_the_model, torch.ones(1, 1), batch)
-    agree(got["norm"], 3.0, of="the gradient norm beside an old gradient of a weight outside of the model")
-    agree(got["outside"], torch.ones(1), of="a weight outside of the model, which has an old gradient only")
+    agree(got["norm"], 5.0, of="the gradient norm, 3 in the model and 4 outside of it, where an old gradient stood")
+    agree(got["outside"], torch.tensor([-3.0]), of="a weight outside of the model, where an old gradient stood")
 
 
 @part("amp_train_step")
