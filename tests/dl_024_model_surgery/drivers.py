@@ -1,7 +1,6 @@
 """Runs beside the learner's code: builds networks and optimizers from data, and returns data."""
 
 import copy
-from collections import OrderedDict
 
 import torch
 from torch import nn
@@ -85,13 +84,6 @@ def pruned(module, kind, state, index, keep, x, frozen, modes):
     told["old modes"] = [one.training for one in model]
     told["old facts"] = _facts(model)
     return told
-
-
-def pruned_by_name(module, names, keep):
-    """The names in the state of the smaller copy of a network whose modules have names."""
-    layers = (nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5 * 4, 3))
-    model = nn.Sequential(OrderedDict(zip(names, layers, strict=True)))
-    return list(module.prune_channels(model, 0, keep).state_dict())
 
 
 def pruned_refused(module, kind, index):

@@ -403,15 +403,6 @@ def test_all_else_stays(attempt, draw):
 
 
 @part("prune_channels")
-def test_names_of_modules_stay(attempt, reference):
-    """A Sequential of modules with names gives a copy with these names: a checkpoint still fits."""
-    names = ["stem", "norm", "flat", "head"]
-    got, want = (one.run(drivers.pruned_by_name, names, torch.tensor([1, 4])) for one in (attempt, reference))
-    known = {"numbers in place of the names": [f"{names.index(key.split('.')[0])}.{key.split('.')[1]}" for key in want]}
-    agree(got, want, of="prune_channels of a Sequential of stem, norm, flat, head: names in its state", known=known)
-
-
-@part("prune_channels")
 @pytest.mark.parametrize(("kind", "index"), [("convolutions", 2), ("convolutions", 7), ("linear", 4), ("linear", 1)])
 def test_prune_channels_refuses(attempt, kind, index):
     """A module that is no convolution and no linear layer, and the last of these, are a ValueError."""
