@@ -28,8 +28,6 @@ from grader.base.fair import processors
 from grader.judging.collected import collect_checks
 
 _RIGHT_SEEDS = 2
-_WRONG_FOR_A_RIGHT = 10
-"""Where wrong answers are sampled, so many of them for a right one, which takes that much longer to judge."""
 _WITHHELD = 3
 Say = Callable[[str], None]
 
@@ -94,8 +92,7 @@ def audit(
     section("wrong", *answers.wrong(bench, known, wrong))
     section("spoiled", *spoiled(bench, wrong))
     section("stale", *stale(bench, known, wrong))
-    some = None if wrong is None else max(1, wrong // _WRONG_FOR_A_RIGHT)
-    section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS), some))
+    section("right", *answers.right(bench, known, min(seeds, _RIGHT_SEEDS), whole=wrong is None))
     section("twins", *twins(bench, known))
     if mutants != 0:
         found = try_mutants(bench, known, mutants, say)

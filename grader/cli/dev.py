@@ -71,7 +71,7 @@ def build(only_check: bool) -> None:
 @click.option(
     "--wrong",
     type=click.IntRange(min=1),
-    help="Wrong answers of mutants.toml to try, and right ones for a sample; by default all.",
+    help="Wrong answers of mutants.toml to try; by default all. In a sample right ones are tried on their own parts.",
 )
 @click.option("--jobs", type=int, default=None, help="Processes at a time; by default as many as there are cores.")
 @click.option("--drills", is_flag=True, help="Only the drills, with all their seeds.")

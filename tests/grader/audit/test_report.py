@@ -41,8 +41,19 @@ def test_mutants_and_wrong_answers_can_be_sampled_or_left_out(homes):
     sampled = home.grader("dev", "audit", "901", "--mutants", "5", "--wrong", "3")
     assert sampled.code == 0
     assert "3 wrong answers, each caught by the check it names" in sampled.out
+    assert "2 right answers written differently, in the parts where they are, all accepted" in sampled.out
     assert re.search(r"\b[45] of [45] generated mutants killed", sampled.out)
     assert "generated" not in home.grader("dev", "audit", "901", "--mutants", "none").out
+
+
+def test_a_sample_tries_each_right_answer_in_its_parts(homes):
+    home = homes()
+    home.edit(MUTANTS, ("    total = torch.zeros_like(x[0])", "    total = torch.ones_like(x[0])"))
+    home.edit(MUTANTS, ('put = "self.total / self.count"', 'put = "self.total"'))
+    done = home.grader("dev", "audit", "901", "--mutants", "none", "--wrong", "1", "--seeds", "1")
+    assert done.code == 1
+    for name, check in (("a loop", "test_mean_of_rows[1]"), ("a sum and a count", "test_stream_equals_whole")):
+        assert f"the right answer '{name}, seed 0' is refused: {check} reads 'wrong'" in done.out
 
 
 @pytest.fixture(scope="module")
