@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# CI samples the generated mutants and the wrong answers, and takes one seed; `make audit` tries them all.
+# CI samples the generated mutants and the wrong answers, tries right ones on their own parts, and takes one seed;
+# `make audit` tries all.
 MUTANTS ?= all
 SEEDS ?= 3
 WRONG ?=
