@@ -32,7 +32,10 @@ def house(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quiz(house):
-    return course_in(house.root.parent / "course", house)
+    course = house.root.parent / "course"
+    course.mkdir()
+    (course / SECRET).write_text("5a" * 32)  # with another one, a number of ann's may be bob's, too
+    return course_in(course, house)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,6 @@ def marks(result):
 def test_nothing_that_is_handed_out_tells_an_answer_a_secret_or_a_name(house, quiz, right):
     secret = read_secret(quiz.parents[1])
     assert {path.name for path in quiz.iterdir()} == {"quiz.ipynb", "questions.json"}
-    assert (quiz.parents[1] / SECRET).stat().st_mode & 0o777 == 0o600
     for path in quiz.iterdir():
         text = path.read_text()
         assert secret not in text
@@ -153,6 +155,7 @@ def test_who_joins_is_asked_too_and_nobody_else_is_asked_anything_new(house, tmp
 def test_a_quiz_that_is_out_is_not_changed_unawares(house, tmp_path):
     course_in(tmp_path / "course", house)
     kept = (tmp_path / "course" / SECRET).read_text()
+    assert (tmp_path / "course" / SECRET).stat().st_mode & 0o777 == 0o600
     changed = house_with_drills(tmp_path / "house")
     path = changed.root / "exercises" / ID / "drills.py"
     path.write_text(DRILLS.replace("Half of", "The half of"))
