@@ -65,7 +65,9 @@ class Memory:
         """
         storages = [source for source in sources if isinstance(source, torch.UntypedStorage)]
         if storages and self._held is None:
+            self.weigh()
             self._held = _all_held()
+            tracemalloc.reset_peak()  # the list of all objects is not the attempt's
         known = self._held or {}
         found = {storage._cdata: known[storage._cdata] for storage in storages if storage._cdata in known}
         return {key: size for key, (reference, size) in found.items() if not reference.expired()}

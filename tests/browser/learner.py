@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,9 @@ from grader.records.drilled import Drilled
 from grader.records.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.append(str(REPOSITORY / "tests" / "grader"))
+from shared import held_port  # noqa: E402  # of the other tests: these lie beside them, not below
+
 ID = "dl_901_running_mean"
 EVERY_DRILL = REPOSITORY / "tests" / "grader" / "every_drill.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -32,20 +34,6 @@ def until(holds, what="it"):
     while not holds():
         assert time.monotonic() < ends, f"{what} did not come to be"
         time.sleep(0.02)  # between two looks at what another process does; no test hangs on its length
-
-
-def held_port() -> tuple[socket.socket, int]:
-    """A free port, and a socket that holds it: nobody else is given it as long as that is open.
-
-    The socket does not listen, so a server that says SO_REUSEADDR may have the port too; but for Linux it may not.
-    """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    port = held.getsockname()[1]
-    if sys.platform != "linux":
-        held.close()
-    return held, port
 
 
 class Served:

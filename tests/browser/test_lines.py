@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from learner import ID, PATIENCE, REPOSITORY, Seen, held_port, until
+from learner import ID, PATIENCE, REPOSITORY, Seen, until
 from playwright.sync_api import expect
+from shared import held_port
 
 _HIDES = """
 let hidden = false;

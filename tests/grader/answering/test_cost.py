@@ -412,6 +412,12 @@ def test_a_deep_copy_costs_what_a_clone_does(of):
     assert copied.largest == 256 * 256
 
 
+def test_a_deep_copy_beside_values_of_python_costs_what_a_clone_does():
+    given = torch.ones(256, 256)
+    copied, cloned = (cost(lambda copy=copy: (given.tolist(), copy(given))) for copy in (deepcopy, torch.clone))
+    assert abs(copied.peak - cloned.peak) < 2**16 < BYTES
+
+
 def test_an_argument_whose_storage_was_made_larger_counts():
     given = torch.ones(4)
 
