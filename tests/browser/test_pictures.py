@@ -1,9 +1,10 @@
 """Pictures of what a learner's code makes, for those who see them and those who do not."""
 
+import itertools
 import re
 
 import pytest
-from learner import Seen
+from learner import ID, Seen
 from playwright.sync_api import expect
 
 KINDS = {
@@ -102,3 +103,22 @@ def test_a_student_edition_runs_its_examples_and_draws(context, house):
     assert house.kept() == []
     seen.open("/")
     expect(page.get_by_role("region", name="Next")).to_contain_text("RunningMean")
+
+
+@pytest.mark.parametrize(("axes", "first"), [('axes="d", ', "d=0"), ("", "0")])
+def test_numbers_above_a_heat_map_do_not_run_into_each_other(context, house, axes, first):
+    """An axis without a letter is called axis0, which has no room above a cell: the line below says it."""
+    checks = house.root / "tests" / ID / "test_running_mean.py"
+    checks.write_text(checks.read_text().replace('axes="d", of=f"batch_mean', f'{axes}of=f"batch_mean'))
+    house.start()
+    house.write(("x.sum(0) / len(x)", "x.sum(0)"))
+    seen = Seen(context.new_page(), house).open()
+    seen.run()
+    heads = seen.page.get_by_role("grid", name="Where values differ").first.get_by_role("columnheader")
+    expect(heads).to_have_count(3)
+    expect(heads.first).to_have_text(first)
+    ends = heads.evaluate_all(
+        "heads => heads.map(one => { const range = document.createRange(); range.selectNodeContents(one); "
+        "return [range.getBoundingClientRect().left, range.getBoundingClientRect().right]; })"
+    )
+    assert all(right <= left for (_, right), (left, _) in itertools.pairwise(ends)), ends

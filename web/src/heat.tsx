@@ -117,7 +117,7 @@ function Cells({ finding, plane, rows }: CellsProps) {
           {down !== null && <td class="corner" colSpan={2} role="presentation" />}
           {rows[0]!.map((_, column) => (
             <th key={column} scope="col" role="columnheader" aria-label={across === null ? "value" : `${nameOf(finding, across)} ${range(rangeOf(finding, across, column))}`}>
-              {tick(finding, across, column, columns)}
+              {tick(finding, across, column, columns, LETTER)}
             </th>
           ))}
         </tr>
@@ -128,7 +128,7 @@ function Cells({ finding, plane, rows }: CellsProps) {
             {down !== null && <PieceBeside finding={finding} axis={down} row={i} />}
             {down !== null && (
               <th scope="row" role="rowheader" aria-label={`${nameOf(finding, down)} ${range(rangeOf(finding, down, i))}`}>
-                {tick(finding, down, i, rows.length)}
+                {tick(finding, down, i, rows.length, WORD)}
               </th>
             )}
             {row.map((level, j) => (
@@ -146,12 +146,17 @@ function Cells({ finding, plane, rows }: CellsProps) {
 }
 
 /** The number at a row or column, where there is room for it. */
-function tick(finding: Finding, axis: number | null, cell: number, cells: number): string {
+const LETTER = 1; // what has room beside "=0" above a cell
+const WORD = 20;
+
+/** The number at a cell; at the first one with the axis's name, if that has room. */
+function tick(finding: Finding, axis: number | null, cell: number, cells: number, room: number): string {
   if (axis === null) return "";
   const every = cells > 40 ? 16 : cells > 20 ? 4 : 1;
   if (cell % every) return "";
   const number = rangeOf(finding, axis, cell)[0];
-  return cell === 0 ? `${nameOf(finding, axis)}=${number}` : String(number);
+  const name = nameOf(finding, axis);
+  return cell === 0 && name.length <= room ? `${name}=${number}` : String(number);
 }
 
 /** The pieces that an axis was built from, if each begins at a cell. */
